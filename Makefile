@@ -1,0 +1,41 @@
+# A bare machine with Python >= 3.11, git and make is enough: every target sets up what it needs.
+PYTHON ?= python3
+MINOR := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv-$(MINOR)
+BIN := $(VENV)/bin
+LOCK := requirements/test-$(MINOR).txt
+READY := $(VENV)/.ready
+
+.PHONY: help test lint bench lock clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(READY): $(LOCK) pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("maggjob needs Python 3.11 or newer; try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## measure: figures, not tests
+	$(BIN)/python benchmarks/statistics_and_cell.py
+
+lock: $(READY)  ## write the locked versions anew, for every minor version of Python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for minor in 3.11 3.12 3.13 3.14; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --python-version $$minor --extra aws --extra view --extra test pyproject.toml \
+	    -o requirements/test-$$minor.txt || exit 1; \
+	done
+
+clean:  ## remove what the targets made
+	rm -rf .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
