@@ -1,0 +1,231 @@
+"""HDF5 structures that h5coro does not decode, or not in all files: bytes in, values out.
+
+The layouts are those of the *HDF5 File Format Specification*, version 3.0; the section is
+named at each function. All integers are little-endian, all addresses 8 bytes wide.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from maggjob.errors import CorruptError, NotHdf5Error, TruncatedError, UnsupportedError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DEFLATE, SHUFFLE = 1, 2
+FILTER_NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset"}
+
+ReadAt = Callable[[int, int], bytes]
+"""``read(address, size)``: exactly ``size`` bytes of the file."""
+
+AttributeValue = str | np.ndarray
+"""A string, or a one-dimensional array of numbers."""
+
+
+def end_of_file(head: bytes, name: str) -> int:
+    """End-of-file address in a superblock (section II.A): what the size of the file must be.
+
+    Parameters
+    ----------
+    head : bytes
+        The first 64 bytes of the file.
+    name : str
+        The granule, for messages.
+
+    Raises
+    ------
+    NotHdf5Error
+        The signature is missing.
+    UnsupportedError
+        A superblock of a version other than 0 or 2, or addresses that are not 8 bytes wide.
+    """
+    if len(head) < 9 or head[:8] != SIGNATURE:
+        raise NotHdf5Error(f"{name}: no HDF5 file (it starts with {head[:8]!r}); remove it from the catalog")
+    version = head[8]
+    if version not in (0, 2):
+        raise UnsupportedError(f"{name}: superblock version {version}; h5coro reads versions 0 and 2 only")
+    if len(head) < 64:
+        raise TruncatedError(f"{name}: only {len(head)} bytes long; fetch the granule again")
+    widths, field = (head[13:15], 40) if version == 0 else (head[9:11], 28)
+    if widths != b"\x08\x08":
+        raise UnsupportedError(f"{name}: addresses of {widths[0]} and lengths of {widths[1]} bytes, expected 8")
+    return int(struct.unpack_from("<Q", head, field)[0])
+
+
+def filter_pipeline(message: bytes) -> tuple[int, ...]:
+    """Filter ids in the order in which they were applied (section IV.A.2.l)."""
+    version, count = message[0], message[1]
+    position = 8 if version == 1 else 2
+    ids = []
+    for _ in range(count):
+        (number,) = struct.unpack_from("<H", message, position)
+        position += 2
+        name_length = 0
+        if version == 1 or number >= 256:
+            (name_length,) = struct.unpack_from("<H", message, position)
+            position += 2
+        _, values = struct.unpack_from("<HH", message, position)
+        position += 4 + 4 * values
+        if version == 1:
+            position += -(-name_length // 8) * 8 + 4 * (values % 2)
+        else:
+            position += name_length
+        ids.append(number)
+    return tuple(ids)
+
+
+def number_type(message: bytes) -> np.dtype | None:
+    """Numpy type of a datatype message (section IV.A.2.d); None when it is no plain number.
+
+    Raises
+    ------
+    UnsupportedError
+        A number that h5coro would decode wrongly: big-endian, padded, or of an odd format.
+    """
+    kind, bits, size = message[0] & 0x0F, message[1], struct.unpack_from("<I", message, 4)[0]
+    if kind not in (0, 1):
+        return None
+    if bits & 0x01:
+        raise UnsupportedError("big-endian numbers")
+    offset, precision = struct.unpack_from("<HH", message, 8)
+    if offset or precision != 8 * size:
+        raise UnsupportedError(f"a number of {precision} bits at offset {offset} in {size} bytes")
+    if kind == 1:
+        ieee = {4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023)}.get(size)
+        if ieee is None or struct.unpack_from("<BBBBI", message, 12) != ieee:
+            raise UnsupportedError(f"floating point of {size} bytes that is not IEEE 754 single or double")
+        return np.dtype(f"<f{size}")
+    if size not in (1, 2, 4, 8):
+        raise UnsupportedError(f"integers of {size} bytes")
+    return np.dtype(f"<{'i' if bits & 0x08 else 'u'}{size}")
+
+
+def attribute(message: bytes) -> tuple[str, AttributeValue | None]:
+    """Name and value of an attribute message (section IV.A.2.m).
+
+    Fixed-length strings and little-endian numbers are decoded; for anything else (references,
+    variable-length strings, compounds) the value is None.
+    """
+    version = message[0]
+    if version not in (1, 2, 3):
+        raise CorruptError(f"attribute message of version {version}")
+    name_size, type_size, space_size = struct.unpack_from("<HHH", message, 2)
+    position = 9 if version == 3 else 8
+
+    def take(size: int) -> bytes:
+        nonlocal position
+        piece = message[position : position + size]
+        position += -(-size // 8) * 8 if version == 1 else size  # version 1 pads to eight bytes
+        return piece
+
+    name = take(name_size).split(b"\0")[0].decode("utf-8", "replace")
+    datatype, dataspace = take(type_size), take(space_size)
+    if message[1] & 0x01:  # the datatype is shared: stored elsewhere
+        return name, None
+    return name, _attribute_value(datatype, dataspace, message[position:])
+
+
+def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> AttributeValue | None:
+    rank, first = dataspace[1], 8 if dataspace[0] == 1 else 4
+    count = int(np.prod(struct.unpack_from(f"<{rank}Q", dataspace, first), dtype=np.int64))
+    size = struct.unpack_from("<I", datatype, 4)[0]
+    if datatype[0] & 0x0F == 3 and count == 1:
+        return data[:size].split(b"\0")[0].decode("utf-8", "replace").strip()
+    try:
+        dtype = number_type(datatype)
+    except UnsupportedError:
+        return None
+    return None if dtype is None else np.frombuffer(data, dtype, count)
+
+
+@dataclass(frozen=True)
+class FractalHeap:
+    """Where the managed objects of a fractal heap are (section III.G)."""
+
+    address: int
+    """Of the root block."""
+    rows: int
+    """Rows of the root indirect block; 0 when the root is a direct block."""
+    width: int
+    """Blocks a row."""
+    first_size: int
+    """Size of the blocks in the first two rows, in bytes."""
+    largest_direct: int
+    """Size of the largest direct block, in bytes."""
+    offset_bytes: int
+    """Width of an offset in a heap id, in bytes."""
+    length_bytes: int
+    """Width of a length in a heap id, in bytes."""
+
+    @classmethod
+    def read(cls, read: ReadAt, address: int) -> "FractalHeap":
+        """Decode the header at ``address``."""
+        head = read(address, 142)
+        if head[:4] != b"FRHP" or head[4] != 0:
+            raise CorruptError(f"no fractal heap at address {address}")
+        if struct.unpack_from("<H", head, 7)[0]:
+            raise UnsupportedError("a fractal heap with filters")
+        (max_managed,) = struct.unpack_from("<I", head, 10)
+        width, first, largest, bits, _, root, rows = struct.unpack_from("<HQQHHQH", head, 110)
+        longest = min(max_managed, largest)
+        return cls(root, rows, width, first, largest, (bits + 7) // 8, (longest.bit_length() + 7) // 8)
+
+    def locate(self, read: ReadAt, heap_id: bytes) -> tuple[int, int]:
+        """Address and length in the file of the object that a heap id names."""
+        if heap_id[0] & 0x30:
+            raise UnsupportedError("a huge or tiny object in a fractal heap")
+        offset = int.from_bytes(heap_id[1 : 1 + self.offset_bytes], "little")
+        end = 1 + self.offset_bytes
+        length = int.from_bytes(heap_id[end : end + self.length_bytes], "little")
+        if self.rows == 0:
+            return self.address + offset, length
+        start, size = 0, self.first_size
+        for row in range(self.rows):
+            size = self.first_size << max(0, row - 1)
+            if offset < start + size * self.width:
+                break
+            start += size * self.width
+        else:
+            raise CorruptError(f"offset {offset} lies outside the fractal heap")
+        if size > self.largest_direct:
+            raise UnsupportedError("a fractal heap with nested indirect blocks")
+        column, within = divmod(offset - start, size)
+        entry = self.address + 13 + self.offset_bytes + 8 * (row * self.width + column)
+        return struct.unpack("<Q", read(entry, 8))[0] + within, length
+
+
+def btree2_records(read: ReadAt, address: int) -> list[bytes]:
+    """All records of a version 2 B-tree (section III.A.2), raw.
+
+    Raises
+    ------
+    UnsupportedError
+        A tree of more than two levels (some 900 links: no granule has as many).
+    """
+    head = read(address, 38)
+    if head[:4] != b"BTHD":
+        raise CorruptError(f"no version 2 B-tree at address {address}")
+    node_size, width, depth = struct.unpack_from("<IHH", head, 6)
+    root, count = struct.unpack_from("<QH", head, 16)
+    if depth > 1:
+        raise UnsupportedError(f"a version 2 B-tree of depth {depth}")
+    if root == 2**64 - 1 or count == 0:
+        return []
+
+    def records(node: int, number: int, signature: bytes) -> list[bytes]:
+        body = read(node, 6 + number * width)
+        if body[:4] != signature:
+            raise CorruptError(f"no {signature.decode()} node at address {node}")
+        return [body[6 + i * width : 6 + (i + 1) * width] for i in range(number)]
+
+    if depth == 0:
+        return records(root, count, b"BTLF")
+    found = records(root, count, b"BTIN")
+    count_bytes = (((node_size - 10) // width).bit_length() + 7) // 8
+    pointers = read(root + 6 + count * width, (count + 1) * (8 + count_bytes))
+    for i in range(count + 1):
+        at = i * (8 + count_bytes)
+        child = int.from_bytes(pointers[at : at + 8], "little")
+        found += records(child, int.from_bytes(pointers[at + 8 : at + 8 + count_bytes], "little"), b"BTLF")
+    return found
