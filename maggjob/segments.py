@@ -1,0 +1,99 @@
+"""Which segments of a cell are kept, and the count of those that are not: each in one state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from maggjob.model import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, Recipe, RowFilter
+from maggjob.statistics import bad_weights, not_finite
+
+Fill = float | int | None
+LARGEST = float(np.finfo(np.float32).max)  # what ICESat-2 products write where there is no value
+
+
+@dataclass(frozen=True)
+class Column:
+    """Values as they are in the file."""
+
+    values: np.ndarray
+    """Shape (n,), any numeric type."""
+    fill: Fill = None
+    """The dataset's ``_FillValue``."""
+
+    @property
+    def is_fill(self) -> np.ndarray:
+        """Where there is no value: the fill value, not finite, or at the limit of float32."""
+        bad = np.zeros(len(self.values), bool)
+        if self.fill is not None:
+            bad |= self.values == self.fill
+        if self.values.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                bad |= ~(np.abs(self.values) < LARGEST)
+        return bad
+
+
+def passes(condition: RowFilter, column: Column) -> np.ndarray:
+    """Where a filter's dataset has a value that meets its condition, shape (n,), bool."""
+    values = column.values
+    with np.errstate(invalid="ignore"):
+        match condition.op:
+            case "<":
+                met = values < condition.value
+            case "<=":
+                met = values <= condition.value
+            case "==":
+                met = values == condition.value
+            case "!=":
+                met = values != condition.value
+            case "in":
+                met = np.isin(values, condition.value)
+            case _:
+                raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
+    return np.asarray(met & ~column.is_fill, bool)
+
+
+def screen(
+    recipe: Recipe,
+    conditions: Mapping[str, Column],
+    columns: Mapping[str, Column],
+    extra: Mapping[str, np.ndarray],
+    rows: int,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Decide for each segment of a cell.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    conditions : mapping of filter state to Column, shape (rows,) each
+    columns : mapping of name to Column, shape (rows,) each
+        All of the configuration's variables.
+    extra : mapping of name to ndarray, shape (rows,) each
+        Built-in columns that the statistics use; these have no fill.
+    rows : int
+
+    Returns
+    -------
+    kept : ndarray of bool, shape (rows,)
+    counts : dict of state to int
+        Their sum is ``rows``. The states, in the order in which a segment is tried: each filter,
+        ``fill``, ``bad_weight``, ``not_finite``, ``kept``.
+    """
+    left = np.ones(rows, bool)
+    counts: dict[str, int] = {}
+
+    def drop(state: str, bad: np.ndarray) -> None:
+        counts[state] = int(np.count_nonzero(left & bad))
+        left[bad] = False
+
+    for condition in recipe.filters:
+        drop(condition.state, ~passes(condition, conditions[condition.state]))
+    fill = np.zeros(rows, bool)
+    for column in columns.values():
+        fill |= column.is_fill
+    drop(FILL, fill)
+    values = {name: column.values for name, column in columns.items()} | dict(extra)
+    drop(BAD_WEIGHT, bad_weights(recipe.statistics, values, rows))
+    drop(NOT_FINITE, not_finite(recipe.statistics, values, rows))
+    counts[KEPT] = int(np.count_nonzero(left))
+    return left, counts
