@@ -1,0 +1,204 @@
+"""Short-lived credentials of the archive: obtained once, kept in one private object, read by workers.
+
+The orchestrator logs in to NASA Earthdata (through earthaccess), gets S3 credentials for each data
+centre that the granules need, and writes them to one private object. A task names that object and
+never holds what is in it. A worker that is called by hand, without such an object, uses its own
+environment: ``EARTHDATA_TOKEN`` for https, the usual AWS variables for s3.
+"""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from maggjob.errors import AccessError
+
+DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
+"""Protected buckets that maggjob has credentials for, and the data centre that gives them."""
+MARGIN = timedelta(minutes=10)
+"""Credentials that end sooner than this are renewed before they are used."""
+
+
+@dataclass(frozen=True)
+class S3Credentials:
+    """Temporary S3 credentials of one data centre. Their repr shows the expiry only."""
+
+    access_key_id: str = field(repr=False)
+    """Public half of the key."""
+    secret_access_key: str = field(repr=False)
+    """Secret half of the key."""
+    token: str = field(repr=False)
+    """Session token."""
+    expires: datetime
+    """When they end, UTC."""
+
+    def fresh(self, now: datetime) -> bool:
+        """Whether they last for another `MARGIN`."""
+        return now + MARGIN < self.expires
+
+    def for_obstore(self) -> dict[str, Any]:
+        """As obstore's credential providers give them."""
+        return {
+            "access_key_id": self.access_key_id,
+            "secret_access_key": self.secret_access_key,
+            "token": self.token,
+            "expires_at": self.expires,
+        }
+
+
+@dataclass(frozen=True)
+class Book:
+    """What is in the private object."""
+
+    s3: Mapping[str, S3Credentials] = field(default_factory=dict)
+    """S3 credentials by data centre."""
+    token: str | None = field(default=None, repr=False)
+    """Earthdata Login bearer token, for https."""
+
+    def to_json(self) -> bytes:
+        """For the private object only."""
+        s3 = {
+            centre: {
+                "access_key_id": c.access_key_id,
+                "secret_access_key": c.secret_access_key,
+                "token": c.token,
+                "expires": c.expires.isoformat(),
+            }
+            for centre, c in self.s3.items()
+        }
+        return json.dumps({"s3": s3, "token": self.token}).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Book":
+        """What `to_json` wrote."""
+        plain = json.loads(content)
+        s3 = {
+            centre: S3Credentials(**(c | {"expires": datetime.fromisoformat(c["expires"])}))
+            for centre, c in plain["s3"].items()
+        }
+        return cls(s3, plain["token"])
+
+
+def data_centre(url: str) -> str | None:
+    """Data centre whose credentials an s3:// URL needs; None for every other bucket."""
+    parts = urlsplit(url)
+    return DATA_CENTRES.get(parts.netloc) if parts.scheme == "s3" else None
+
+
+def trusted_host(url: str) -> bool:
+    """Whether a bearer token may be sent there: NASA's own hosts, and this machine."""
+    host = urlsplit(url).hostname or ""
+    return host == "nasa.gov" or host.endswith(".nasa.gov") or host in ("127.0.0.1", "::1", "localhost")
+
+
+def login() -> Any:
+    """Log in to NASA Earthdata.
+
+    Tried in turn: EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD; ~/.netrc; a prompt,
+    if there is a terminal to ask at.
+
+    Returns
+    -------
+    earthaccess.Auth
+
+    Raises
+    ------
+    AccessError
+        None of these works.
+    """
+    import earthaccess  # 1 s
+    from earthaccess.exceptions import LoginAttemptFailure, LoginStrategyUnavailable
+
+    strategies = ["environment", "netrc"] + (["interactive"] if sys.stdin and sys.stdin.isatty() else [])
+    tried = []
+    for strategy in strategies:
+        auth = earthaccess.Auth()
+        try:
+            if auth.login(strategy=strategy).authenticated:
+                return auth
+        except LoginStrategyUnavailable as problem:
+            tried.append(f"{strategy}: {problem}")
+        except LoginAttemptFailure as problem:
+            raise AccessError(f"Earthdata Login refused what {strategy} gave: {problem}") from None
+    raise AccessError(
+        "no Earthdata login: set EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD, or write ~/.netrc "
+        f"(https://urs.earthdata.nasa.gov gives an account). Tried {'; '.join(tried)}"
+    )
+
+
+def fetch_s3(centre: str, auth: Any) -> S3Credentials:
+    """Obtain one hour of S3 credentials from a data centre.
+
+    Parameters
+    ----------
+    centre : str
+        Such as NSIDC.
+    auth : earthaccess.Auth
+        From `login`.
+
+    Raises
+    ------
+    AccessError
+        The data centre gave none.
+    """
+    answer = auth.get_s3_credentials(daac=centre)
+    try:
+        expires = datetime.fromisoformat(answer["expiration"])
+        keys = (answer["accessKeyId"], answer["secretAccessKey"], answer["sessionToken"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise AccessError(
+            f"{centre} gave no S3 credentials ({type(problem).__name__}: {problem}); accept its licences at "
+            "https://urs.earthdata.nasa.gov and try again, or use --driver https"
+        ) from None
+    return S3Credentials(*keys, expires if expires.tzinfo else expires.replace(tzinfo=UTC))
+
+
+def obtain(urls: Iterable[str], auth: Any = None) -> Book | None:
+    """Credentials for everything that these granules need; None when they need none.
+
+    Parameters
+    ----------
+    urls : iterable of str
+        URLs of granules.
+    auth : earthaccess.Auth, optional
+        By default `login` is called, once, if there is need.
+
+    Raises
+    ------
+    AccessError
+        There is need and no login.
+    """
+    centres: set[str] = set()
+    https = False
+    for url in urls:
+        centre = data_centre(url)
+        if centre is not None:
+            centres.add(centre)
+        https = https or url.startswith("https://")
+    if not centres and not https:
+        return None
+    auth = auth if auth is not None else login()
+    token = auth.token["access_token"] if https and auth.token else None
+    return Book({centre: fetch_s3(centre, auth) for centre in sorted(centres)}, token)
+
+
+def write_private(path: Path, book: Book) -> None:
+    """Write the private object as a file that nobody else can read (mode 0600)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+    with os.fdopen(handle, "wb") as file:
+        file.write(book.to_json())
+    temporary.replace(path)
+
+
+def environment_token() -> str | None:
+    """The bearer token of a worker that was called by hand."""
+    return os.environ.get("EARTHDATA_TOKEN") or None

@@ -1,0 +1,249 @@
+"""What runs in a worker: `map_cell` and `reduce_tally`, importable by name and picklable.
+
+Nothing here knows who calls it: Lithops, a notebook, or a test by hand.
+"""
+
+import json
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from maggjob.cells import nested_children, nested_to_decimal, parse_cell
+from maggjob.errors import MaggjobError, StoreError
+from maggjob.granule import Visit, visit
+from maggjob.model import (
+    CELL_STATES,
+    GRANULE_STATES,
+    INVALID_COORDINATE,
+    KEPT,
+    OUTSIDE,
+    UNREAD,
+    CellReport,
+    CellTask,
+    Granule,
+    GranuleList,
+    GranuleReport,
+    Recipe,
+    Tally,
+)
+from maggjob.parts import ledger_of, pack
+from maggjob.statistics import compute, fill_children
+from maggjob.storage import Access, Place, Source, split_url
+
+GRANULES_AT_ONCE = 8  # hides the wait for the archive; memory grows by some 10 MB for each
+READS_AT_ONCE = 32
+EXAMPLES = 5
+
+
+def map_cell(cell: CellTask) -> CellReport:
+    """Work on one cell: read its granules, compute its statistics, write its part.
+
+    Parameters
+    ----------
+    cell : CellTask
+        From `maggjob.tasks` or `maggjob.task`. The name of the parameter is Lithops' doing: it
+        passes a task under the name that the function gives it.
+
+    Returns
+    -------
+    CellReport
+        Always, whatever happened: what failed is in its ``state``, ``reason`` and ``message``, and in
+        its granules. With ``parts`` of None in the task it carries the arrays.
+
+    Examples
+    --------
+    >>> import lithops, maggjob
+    >>> tasks = maggjob.tasks("atl06.yaml", catalog="catalog.json")  # doctest: +SKIP
+    >>> with lithops.FunctionExecutor() as fexec:  # doctest: +SKIP
+    ...     reports = fexec.get_result(fexec.map(maggjob.map_cell, tasks))
+    """
+    started = time.monotonic()
+    try:
+        report = _map_cell(cell)
+    except MaggjobError as problem:
+        report = _failed(cell, problem.reason, str(problem))
+    except BaseException as problem:
+        if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
+        report = _failed(cell, "internal", "".join(traceback.format_exception(problem)))
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _failed(task: CellTask, reason: str, message: str) -> CellReport:
+    return failed_report(task, () if isinstance(task.granules, GranuleList) else task.granules, reason, message)
+
+
+def failed_report(task: CellTask, granules: Iterable[Granule], reason: str, message: str) -> CellReport:
+    """Report of a cell that nothing came of: none of its granules was used."""
+    lost = tuple(GranuleReport(granule.id, "failed", reason=reason) for granule in granules)
+    return CellReport(task.id, task.cell, task.window, "failed", granules=lost, reason=reason, message=message)
+
+
+def _map_cell(task: CellTask) -> CellReport:
+    recipe, grid = task.recipe, task.recipe.grid
+    nested = parse_cell(task.cell, grid.parent_order)
+    access = Access(task.credentials, task.region)
+    granules = load_granules(task)
+    with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as visits:
+        done = list(visits.map(lambda g: _visit(g, recipe, nested, access, reads), granules))
+    sources = [source for _, source in done if source is not None]
+    report, child, columns, attributes = _gather(task, [v for v, _ in done])
+    report = replace(
+        report,
+        bytes_read=sum(source.bytes_read for source in sources),
+        requests=sum(source.requests for source in sources),
+    )
+    if report.state == "failed":
+        return report
+    present, values = compute(recipe.statistics, columns, child, grid.children)
+    if task.parts is None:
+        full = fill_children(present, values, recipe.statistics, grid.children)
+        ids = nested_children(np.array([nested]), grid)[0]
+        return replace(report, arrays={"cell_ids": ids, "morton": nested_to_decimal(ids, grid.child_order)} | full)
+    content = pack(ledger_of(task, report, attributes), present, values)
+    Place(task.parts, task.region, create=True).put(f"{task.id}.npz", content)
+    return replace(report, part=task.part, part_bytes=len(content))
+
+
+def _visit(
+    granule: Granule, recipe: Recipe, nested: int, access: Access, reads: ThreadPoolExecutor
+) -> tuple[Visit, Source | None]:
+    """One granule's visit; what fails is written down in its report, not raised."""
+    try:
+        return visit(granule, recipe, nested, access, reads)
+    except MaggjobError as problem:
+        reason, message = problem.reason, str(problem)
+    except BaseException as problem:
+        if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
+        reason, message = "internal", "".join(traceback.format_exception(problem))
+    return Visit(GranuleReport(granule.id, "failed", reason=reason, message=message)), None
+
+
+def _gather(
+    task: CellTask, visits: Sequence[Visit]
+) -> tuple[CellReport, np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """Add the visits of one cell up: its report, and the children and columns of the segments kept."""
+    reports = tuple(v.report for v in visits)
+    failed = [r for r in reports if r.state == "failed"]
+    segments: dict[str, int] = {}
+    for v in visits:
+        for state, count in v.segments.items():
+            segments[state] = segments.get(state, 0) + count
+    used = [v for v in visits if len(v.child)]
+    state = "complete" if used else "empty"
+    if failed:
+        state = "failed" if len(failed) == len(reports) else "partial"
+    times = [v.time for v in used if v.time is not None]
+    report = CellReport(
+        task.id,
+        task.cell,
+        task.window,
+        state,
+        segments,
+        reports,
+        reason=failed[0].reason if failed else None,
+        message=failed[0].message if failed else None,
+        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
+    )
+    names = sorted(task.recipe.used_columns)
+    child = np.concatenate([v.child for v in used]) if used else np.empty(0, np.int64)
+    columns = {name: np.concatenate([v.columns[name] for v in used]) for name in names} if used else {}
+    attributes: dict[str, Any] = next((dict(v.attributes) for v in visits if v.attributes), {})
+    return report, child, columns, attributes
+
+
+def load_granules(task: CellTask) -> tuple[Granule, ...]:
+    """The granules of a task, fetched from where they are written down if need be.
+
+    Raises
+    ------
+    StoreError
+        The list is not there.
+    """
+    if not isinstance(task.granules, GranuleList):
+        return task.granules
+    where = task.granules
+    address = split_url(where.url)
+    content = Place(address.root, task.region).get_range(address.key, where.start, where.size)
+    try:
+        return tuple(Granule(**json.loads(line)) for line in content.splitlines())
+    except (ValueError, TypeError) as problem:
+        raise StoreError(f"{where.url}: bytes from {where.start} are no list of granules ({problem})") from problem
+
+
+def reduce_tally(reports: Iterable[CellReport]) -> Tally:
+    """Add up the reports of all cells.
+
+    Parameters
+    ----------
+    reports : iterable of CellReport
+        One a planned cell.
+
+    Returns
+    -------
+    Tally
+
+    Examples
+    --------
+    >>> reduce_tally([CellReport("cycle02/-6134114", "-6134114", "cycle02", "empty")]).cells["empty"]
+    1
+    """
+    cells = dict.fromkeys(("planned", *CELL_STATES), 0)
+    segments: dict[str, int] = {}
+    granules: dict[str, GranuleReport] = {}  # by id, in the worst state of any cell
+    inside: dict[str, int] = {}
+    errors: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        cells["planned"] += 1
+        cells[report.state] += 1
+        for state, count in report.segments.items():
+            segments[state] = segments.get(state, 0) + count
+        _count_errors(errors, report)
+        for granule in report.granules:
+            inside[granule.id] = inside.get(granule.id, 0) + granule.in_cell
+            granules[granule.id] = _worse(granules.get(granule.id), granule)
+    for state in (INVALID_COORDINATE, OUTSIDE, UNREAD, "rows"):
+        segments[state] = 0
+    for granule in granules.values():
+        left = granule.rows - granule.invalid_coordinate - inside[granule.id]
+        segments["rows"] += granule.rows
+        segments[INVALID_COORDINATE] += granule.invalid_coordinate
+        segments[UNREAD if granule.state == "failed" else OUTSIDE] += left
+    states = [granule.state for granule in granules.values()]
+    return Tally(
+        observations=segments.get(KEPT, 0),
+        cells=cells,
+        granules={state: states.count(state) for state in GRANULE_STATES},
+        segments=segments,
+        errors=errors,
+    )
+
+
+def _worse(known: GranuleReport | None, new: GranuleReport) -> GranuleReport:
+    """Of two reports of one granule the worse state; rows are known from any cell that read it."""
+    if known is None:
+        return new
+    rank = {"no_overlap": 0, "used": 1, "failed": 2}
+    worse = max(known, new, key=lambda report: rank[report.state])
+    read = known if known.rows else new
+    return replace(worse, rows=read.rows, invalid_coordinate=read.invalid_coordinate)
+
+
+def _count_errors(errors: dict[str, dict[str, Any]], report: CellReport) -> None:
+    """Count what failed in a cell: each granule that tells why, else the cell itself."""
+    failed: list[tuple[str, str | None, str | None]] = [
+        (f"{g.id} in {report.cell}", g.reason, g.message) for g in report.granules if g.message is not None
+    ]
+    if report.state == "failed" and not failed:
+        failed = [(report.id, report.reason, report.message)]
+    for what, reason, message in failed:
+        entry = errors.setdefault(str(reason), {"count": 0, "examples": []})
+        entry["count"] += 1
+        if len(entry["examples"]) < EXAMPLES:
+            entry["examples"].append({"what": what, "message": message})

@@ -1,0 +1,113 @@
+"""A cell's result as one object: its columns and its ledger, the same bytes for the same data.
+
+A part is an ``.npz`` (an uncompressed zip, whose members carry CRC-32 checksums), so that
+``numpy.load`` opens it. Members: ``ledger.json``; ``child``, the children that have segments,
+uint32, ascending; and one array a statistic, a value for each of these children.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maggjob.errors import StoreError
+from maggjob.model import CellReport, CellTask, Recipe
+
+FORMAT = 1
+LEDGER = "ledger.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the time stamp of every member: zip has no room for none
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part, read back."""
+
+    ledger: Mapping[str, Any]
+    """What became of every segment and granule of the cell."""
+    child: np.ndarray
+    """Children that have segments, shape (n,)."""
+    values: Mapping[str, np.ndarray]
+    """Each statistic, shape (n,)."""
+
+
+def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What a part says of its cell: nothing that may differ between two runs of the same data."""
+    return {
+        "format": FORMAT,
+        "run": task.run,
+        "id": task.id,
+        "cell": task.cell,
+        "window": task.window,
+        "state": report.state,
+        "observations": report.observations,
+        "segments": dict(report.segments),
+        "granules": [granule.ledger() for granule in report.granules],
+        "time": report.time,
+        "attributes": {name: dict(values) for name, values in attributes.items()},
+    }
+
+
+def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of a part."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        text = json.dumps(ledger, sort_keys=True, separators=(",", ":"))
+        archive.writestr(zipfile.ZipInfo(LEDGER, EPOCH), text)
+        for name, array in {"child": child.astype(np.uint32), **values}.items():
+            member = io.BytesIO()
+            little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            np.lib.format.write_array(member, little, version=(1, 0), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", EPOCH), member.getvalue())
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, name: str) -> Part:
+    """Read a part back.
+
+    Raises
+    ------
+    StoreError
+        It is not whole.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {member: archive.read(member) for member in archive.namelist()}
+        ledger = json.loads(members.pop(LEDGER))
+        arrays = {
+            member.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+            for member, raw in members.items()
+        }
+        child = arrays.pop("child")
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as problem:
+        raise StoreError(f"part {name} is damaged ({problem}); delete it and run again") from problem
+    if ledger.get("format") != FORMAT:
+        raise StoreError(f"part {name} has format {ledger.get('format')}, expected {FORMAT}; run again")
+    return Part(ledger, child, arrays)
+
+
+def check(part: Part, task: CellTask, recipe: Recipe) -> None:
+    """Hold a part against its task and its own ledger.
+
+    Raises
+    ------
+    StoreError
+        It belongs to another cell or run, lacks a statistic, or its counts do not add up.
+    """
+    name, ledger = task.part or task.id, part.ledger
+    if ledger["id"] != task.id or ledger["run"] != task.run:
+        raise StoreError(
+            f"part {name} belongs to {ledger['id']} of run {ledger['run'][:12]}, expected {task.id} of "
+            f"{task.run[:12]}; delete it and run again"
+        )
+    names = {statistic.name for statistic in recipe.statistics}
+    if set(part.values) != names or any(len(values) != len(part.child) for values in part.values.values()):
+        raise StoreError(f"part {name} holds {sorted(part.values)}, expected {sorted(names)}; run again")
+    in_cell = sum(ledger["segments"].values())
+    if in_cell != sum(granule["in_cell"] for granule in ledger["granules"]):
+        raise StoreError(f"part {name} counts {in_cell} segments, its granules another number; run again")
+    if ledger["observations"] != sum(granule["kept"] for granule in ledger["granules"]):
+        raise StoreError(f"part {name} counts {ledger['observations']} observations, its granules another number")

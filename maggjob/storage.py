@@ -1,0 +1,331 @@
+"""Bytes in files, S3 buckets and https servers, through obstore; its failures as our errors.
+
+Two sides that never mix: `Source` reads granules, with the archive's credentials; `Place` reads
+and writes our own output, with the environment's.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import obstore
+from obstore.store import HTTPStore, LocalStore, S3Store
+
+from maggjob.credentials import Book, data_centre, environment_token, trusted_host
+from maggjob.errors import (
+    AccessError,
+    GranuleError,
+    InputError,
+    MissingGranuleError,
+    NetworkError,
+    StoreError,
+    ThrottledError,
+    TruncatedError,
+)
+
+HEAD = 1 << 16  # bytes of the first read: the superblock, and usually the root group
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DEFAULT_REGION = "us-west-2"  # where NASA's Earthdata Cloud is
+CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
+RETRY: Any = {
+    "max_retries": 4,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """A URL in two halves."""
+
+    root: str
+    """What a store is opened at: ``file:///folder``, ``s3://bucket``, ``https://host``."""
+    key: str
+    """Path below it, decoded."""
+
+
+def is_remote(url: str) -> bool:
+    """Whether something is no local path."""
+    return "://" in url and not url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """Path of a local file or folder, given as a path or as a file:// URL."""
+    return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else Path(url)
+
+
+def split_url(url: str) -> Address:
+    """Split the path or URL of an object.
+
+    Raises
+    ------
+    InputError
+        Another scheme than file, s3 and https (http on this machine only).
+    """
+    if not is_remote(url):
+        path = local_path(url).absolute()
+        return Address(f"file://{path.parent}", path.name)
+    parts = urlsplit(url)
+    loopback = parts.scheme == "http" and parts.hostname in LOOPBACK
+    if parts.scheme not in ("s3", "https") and not loopback:
+        raise InputError(f"{url}: scheme {parts.scheme!r} is not read; give a path, or an s3:// or https:// URL")
+    key = parts.path.lstrip("/")
+    return Address(f"{parts.scheme}://{parts.netloc}", key if parts.scheme == "s3" else unquote(key))
+
+
+def _client(root: str, token: str | None = None) -> Any:
+    options: dict[str, Any] = dict(CLIENT)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    http = root if root.startswith("http://") else endpoint if root.startswith("s3://") else ""
+    if urlsplit(http).hostname in LOOPBACK:
+        options["allow_http"] = True
+    if token is not None and trusted_host(root):
+        options["default_headers"] = {"Authorization": f"Bearer {token}"}
+    return options
+
+
+def _s3(root: str, region: str | None, **options: Any) -> Any:
+    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    config: Any = {"region": region}
+    if endpoint:
+        config["endpoint"] = endpoint
+    bucket = urlsplit(root).netloc
+    return S3Store(bucket, config=config, client_options=_client(root), retry_config=RETRY, **options)
+
+
+class Access:
+    """Stores that granules are read from, each opened once; picks up renewed credentials.
+
+    Parameters
+    ----------
+    credentials : str, optional
+        Path or URL of the private object (`maggjob.credentials`).
+    region : str, optional
+        Region of the buckets; by default the environment's, else us-west-2.
+    """
+
+    def __init__(self, credentials: str | None = None, region: str | None = None) -> None:
+        self.credentials = credentials
+        self.region = region
+        self._stores: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def book(self) -> Book:
+        """The private object as it is now; without one, what the environment holds."""
+        if self.credentials is None:
+            return Book(token=environment_token())
+        address = split_url(self.credentials)
+        try:
+            return Book.from_json(Place(address.root, self.region).get(address.key))
+        except (StoreError, ValueError, KeyError) as problem:
+            raise AccessError(f"no credentials at {self.credentials}: {problem}") from None
+
+    def store(self, root: str, stale: object = None) -> Any:
+        """Store for a root; opened anew when it is the one that turned out ``stale``."""
+        with self._lock:
+            store = self._stores.get(root)
+            if store is None or store is stale:
+                store = self._stores[root] = self._open(root)
+            return store
+
+    def _open(self, root: str) -> Any:
+        if root.startswith("file://"):
+            return LocalStore(root.removeprefix("file://"))
+        if root.startswith("s3://"):
+            centre = data_centre(root) if self.credentials is not None else None
+            return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))
+        return HTTPStore(root, client_options=_client(root, self.book().token), retry_config=RETRY)
+
+    def _provider(self, centre: str) -> Any:
+        def credentials() -> dict[str, Any]:
+            found = self.book().s3.get(centre)
+            if found is None:
+                raise AccessError(f"the credentials at {self.credentials} have none for {centre}")
+            if found.expires <= datetime.now(UTC):
+                raise AccessError(
+                    f"the credentials for {centre} ended at {found.expires:%H:%M} UTC; is the clock right?"
+                )
+            return found.for_obstore()
+
+        return credentials
+
+
+class Source:
+    """One granule's bytes, with a count of what was read.
+
+    Parameters
+    ----------
+    url : str
+        Path or URL.
+    access : Access
+    size : int, optional
+        What the object's size must be, in bytes.
+
+    Raises
+    ------
+    GranuleError
+        From the constructor, which reads the first bytes, and from `read`.
+    """
+
+    def __init__(self, url: str, access: Access, size: int | None = None) -> None:
+        self.url = url
+        self.bytes_read = 0
+        self.requests = 0
+        self._access = access
+        self._address = split_url(url)
+        self._lock = threading.Lock()
+        self.head, self.size = self._range(0, HEAD)
+        if size is not None and size != self.size:
+            raise TruncatedError(f"{url}: {self.size} bytes, the catalog says {size}; fetch or list the granule again")
+
+    def read(self, position: int, size: int) -> bytes:
+        """``size`` bytes from ``position``; fewer only where the object ends."""
+        end = min(position + size, self.size)
+        if position < 0 or position >= self.size:
+            raise TruncatedError(f"{self.url}: bytes at {position} wanted, it ends at {self.size}")
+        if end <= len(self.head):
+            return self.head[position:end]
+        content, _ = self._range(position, end)
+        if len(content) != end - position:
+            raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
+        return content
+
+    def _range(self, start: int, end: int) -> tuple[bytes, int]:
+        """Bytes of a range, and the object's size from its Content-Range: a HEAD is never sent."""
+        store = self._access.store(self._address.root)
+        try:
+            return self._request(store, start, end)
+        except AccessError:  # expired, perhaps: once more with the credentials as they are now
+            return self._request(self._access.store(self._address.root, stale=store), start, end)
+
+    def _request(self, store: Any, start: int, end: int) -> tuple[bytes, int]:
+        with self._lock:
+            self.requests += 1
+        try:
+            answer = obstore.get(store, self._address.key, options={"range": (start, end)})
+            content = bytes(answer.bytes())
+        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
+            raise granule_error(problem, self.url) from None
+        with self._lock:
+            self.bytes_read += len(content)
+        return content, int(answer.meta["size"])
+
+
+def plain_message(problem: BaseException) -> str:
+    """First line of an error, without the query of any URL: a signed URL is a credential."""
+    return re.sub(r"\?[^\s\"')]+", "?...", (str(problem).splitlines() or [type(problem).__name__])[0])
+
+
+def granule_error(problem: Exception, url: str) -> GranuleError:
+    """Our error for whatever obstore raised."""
+    if isinstance(problem, GranuleError):
+        return problem
+    text, kind = str(problem), type(problem).__name__
+    message = f"{url.split('?', maxsplit=1)[0]}: {plain_message(problem)}"
+    if isinstance(problem, FileNotFoundError):
+        return MissingGranuleError(f"{message}; list the granules again")
+    denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or isinstance(problem, PermissionError)
+    if denied or re.search(r"ExpiredToken|InvalidAccessKeyId|AccessDenied|40[13] |AccessError", text):
+        return AccessError(f"{message}; check the Earthdata login, and that s3:// is read in us-west-2")
+    if re.search(r"\b(429|503)\b|SlowDown|TooManyRequests", text):
+        return ThrottledError(f"{message}; try again later, or with fewer workers")
+    if re.search(r"InvalidRange|range was invalid|416", text):
+        return TruncatedError(f"{message}; the object is shorter than expected")
+    return NetworkError(f"{message}; try again")
+
+
+class Place:
+    """A folder or prefix of our own, to write to and read from.
+
+    Parameters
+    ----------
+    url : str
+        A path, or s3://bucket/prefix.
+    region : str, optional
+        Region of the bucket.
+    create : bool
+        Make the folder when it is not there.
+
+    Raises
+    ------
+    StoreError
+        From every method, naming the place and the key.
+    """
+
+    def __init__(self, url: str, region: str | None = None, *, create: bool = False) -> None:
+        self.url = url.rstrip("/") or "/"
+        self.store: Any
+        if url.startswith("s3://"):
+            parts = urlsplit(self.url)
+            options = {"prefix": parts.path.strip("/")} if parts.path.strip("/") else {}
+            self.store = _s3(f"s3://{parts.netloc}", region, **options)
+        elif is_remote(url):
+            raise InputError(f"{url}: results go to a path or to s3://bucket/prefix")
+        else:
+            folder = local_path(self.url).absolute()
+            with self._doing("open"):
+                self.store = LocalStore(str(folder), mkdir=create)
+
+    @contextmanager
+    def _doing(self, what: str, key: str = "") -> Iterator[None]:
+        """Make whatever obstore raises an error that says what was done where."""
+        try:
+            yield
+        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
+            hint = "check that it exists, may be read and written, and has room"
+            raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write a whole object: it is there entirely, or not at all."""
+        with self._doing("write", key):
+            obstore.put(self.store, key, content)
+
+    def get(self, key: str) -> bytes:
+        """Read a whole object."""
+        with self._doing("read", key):
+            return bytes(obstore.get(self.store, key).bytes())
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """Read a part of an object."""
+        with self._doing("read", key):
+            return bytes(obstore.get_range(self.store, key, start=start, length=size))
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Keys of all objects below a prefix, sorted."""
+        with self._doing("list", prefix):
+            found = obstore.list(self.store, prefix or None)
+            return sorted(item["path"] for batch in found for item in batch)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        batch = list(keys)
+        with self._doing("delete", batch[0] if batch else ""), suppress(FileNotFoundError):
+            if batch:
+                obstore.delete(self.store, batch)
+
+    def probe(self) -> None:
+        """Write and delete an object: what cannot be written is found before any work is done."""
+        self.put(".maggjob-probe", b"probe")
+        self.delete([".maggjob-probe"])
+
+
+def exists(url: str, region: str | None = None) -> bool:
+    """Whether there is anything at a path or below a prefix."""
+    if url.startswith("s3://"):
+        return bool(Place(url, region).keys())
+    path = local_path(url)
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def join_url(root: str, *keys: str) -> str:
+    """Path or URL of something below a place."""
+    below = "/".join(keys)
+    return f"{root.rstrip('/')}/{quote(below) if root.startswith('https://') else below}"
