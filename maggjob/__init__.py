@@ -1,0 +1,66 @@
+"""ICESat-2 ATL06 land-ice heights to a map: HDF5 granules to HEALPix cells to one xdggs Zarr.
+
+The names below are loaded when they are first used, so that a worker that only maps a cell does
+not pay for the rest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maggjob.config import Config
+    from maggjob.config_file import load_config
+    from maggjob.job import map_cell, reduce_tally
+    from maggjob.model import CellReport, CellTask, Granule, Tally
+    from maggjob.pipeline import RunResult, assemble_run, run
+    from maggjob.plan import Plan, plan, task, tasks
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CellReport",
+    "CellTask",
+    "Config",
+    "Granule",
+    "Plan",
+    "RunResult",
+    "Tally",
+    "assemble_run",
+    "load_config",
+    "map_cell",
+    "plan",
+    "reduce_tally",
+    "run",
+    "task",
+    "tasks",
+]
+
+_WHERE = {
+    "Config": "config",
+    "load_config": "config_file",
+    "map_cell": "job",
+    "reduce_tally": "job",
+    "CellReport": "model",
+    "CellTask": "model",
+    "Granule": "model",
+    "Tally": "model",
+    "Plan": "plan",
+    "RunResult": "pipeline",
+    "assemble_run": "pipeline",
+    "plan": "plan",
+    "run": "pipeline",
+    "task": "plan",
+    "tasks": "plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'maggjob' has no attribute {name!r}")
+    value = getattr(import_module(f"maggjob.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -1,0 +1,246 @@
+"""The result: parts assembled into one sharded Zarr that xarray and xdggs open without us.
+
+Rows are the planned cells sorted by nested id, each with all its children. Chunks carry crc32c
+checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written
+last: until then there is nothing to open.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maggjob.attributes import cell_ids_attributes, group_attributes, variable_attributes
+from maggjob.cells import Grid, nested_children, nested_to_decimal, nested_to_word, parse_cell
+from maggjob.config import Config
+from maggjob.errors import LedgerError, MaggjobError, StoreError
+from maggjob.model import CellTask, Tally
+from maggjob.parts import Part, check, unpack
+from maggjob.statistics import Statistic
+from maggjob.storage import Place, join_url
+
+CHUNK_ROWS = 4096  # at least: smaller chunks cost more in the shard's index than they save
+SHARD_ROWS = 1 << 23  # one shard up to 2,048 cells of 4,096 children; a shard is held in memory
+READERS = 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows of the result."""
+
+    grid: Grid
+    """The grid."""
+    nested: np.ndarray
+    """Planned cells, nested ids, ascending, int64."""
+    parts: tuple[Part | None, ...]
+    """The part of each cell; None where the cell failed."""
+
+    @property
+    def rows(self) -> int:
+        """Length of the ``cells`` dimension."""
+        return len(self.nested) * self.grid.children
+
+    @property
+    def chunk(self) -> int:
+        """Rows of a chunk: whole cells."""
+        return max(1, CHUNK_ROWS // self.grid.children) * self.grid.children
+
+    @property
+    def shard(self) -> int:
+        """Rows of a shard: whole chunks."""
+        return min(-(-self.rows // self.chunk), max(1, SHARD_ROWS // self.chunk)) * self.chunk
+
+    def ids(self, cells: slice) -> np.ndarray:
+        """Nested ids of the children of some cells, uint64."""
+        return nested_children(self.nested[cells], self.grid).ravel()
+
+    def values(self, statistic: Statistic, cells: slice) -> np.ndarray:
+        """A statistic of all children of some cells, in its own dtype."""
+        some = self.parts[cells]
+        block = np.full((len(some), self.grid.children), statistic.fill_value, statistic.dtype)
+        for row, part in zip(block, some, strict=True):
+            if part is not None:
+                row[part.child] = part.values[statistic.name]
+        return block.ravel()
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What was written."""
+
+    rows: int
+    """Length of the ``cells`` dimension."""
+    group: str
+    """Group of the Zarr that holds it: the child order."""
+
+
+def read_parts(tasks: Sequence[CellTask], written: Mapping[str, bool]) -> dict[str, Part]:
+    """Read and check the parts of a run.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+    written : mapping of task id to bool
+        Which tasks must have left a part.
+
+    Raises
+    ------
+    StoreError
+        A part is missing, damaged, or belongs to something else.
+    """
+    todo = [task for task in tasks if written.get(task.id)]
+    if not todo:
+        return {}
+    place = Place(str(todo[0].parts), todo[0].region)
+
+    def read(task: CellTask) -> Part:
+        part = unpack(place.get(f"{task.id}.npz"), str(task.part))
+        check(part, task, task.recipe)
+        return part
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip((task.id for task in todo), pool.map(read, todo), strict=True))
+
+
+def assemble(
+    config: Config,
+    tasks: Sequence[CellTask],
+    parts: Mapping[str, Part],
+    tally: Tally,
+    store: str,
+    *,
+    region: str | None = None,
+    overwrite: bool = False,
+) -> Assembled:
+    """Write the Zarr of a run.
+
+    Parameters
+    ----------
+    config : Config
+    tasks : sequence of CellTask
+        All planned cells; those without a part become fill.
+    parts : mapping of task id to Part
+        From `read_parts`.
+    tally : Tally
+        What the workers reported; it must agree with the parts and with the data.
+    store : str
+        A path, or s3://bucket/prefix.
+    overwrite : bool
+        Replace what is there.
+
+    Raises
+    ------
+    LedgerError
+        The counts of tally, parts and data differ; nothing can be opened then.
+    StoreError
+        Something cannot be written.
+    """
+    held = sum(int(part.ledger["observations"]) for part in parts.values())
+    if held != tally.observations:
+        raise LedgerError(f"the parts hold {held} observations, workers reported {tally.observations}; run again")
+    order = config.grid.parent_order
+    cells = {parse_cell(task.cell, order): parts.get(task.id) for task in tasks}
+    nested = sorted(cells)
+    layout = Layout(config.grid, np.array(nested, np.int64), tuple(cells[cell] for cell in nested))
+    place = Place(store, region, create=True)
+    if overwrite:
+        old = place.keys()
+        place.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
+        place.delete(key for key in old if not key.endswith("zarr.json"))
+    try:
+        return _write(config, layout, tasks[0].run, tally, place, region)
+    except MaggjobError:
+        raise
+    except Exception as problem:
+        raise StoreError(f"cannot write {store}: {problem}; check room and rights, then run again") from problem
+
+
+def _write(config: Config, layout: Layout, run: str, tally: Tally, place: Place, region: str | None) -> Assembled:
+    """Write all arrays, hold the counts against the tally, then write the metadata of the group."""
+    import zarr  # 0.4 s
+    from zarr.storage import ObjectStore
+
+    grid, coordinates, group = config.grid, config.aggregation.coordinates, str(config.grid.child_order)
+    own = [part for part in layout.parts if part is not None]
+    source: Mapping[str, Any] = next((p.ledger["attributes"] for p in own if p.ledger["attributes"]), {})
+
+    def write(
+        name: str, dtype: str, fill: float, attributes: Mapping[str, Any], fetch: Callable[[slice], np.ndarray]
+    ) -> int:
+        folder = Place(join_url(place.url, group, name), region, create=True)
+        return _write_array(folder, layout, dtype, fill, attributes, fetch)
+
+    write("cell_ids", "uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(grid), layout.ids)
+    if coordinates.morton is not None:
+        dtype = coordinates.morton.dtype
+        form, spelled = {"int64": (nested_to_decimal, "signed decimal id"), "uint64": (nested_to_word, "packed word")}[
+            dtype
+        ]
+        attributes = {"long_name": f"mortie cell id ({spelled})"}
+        fill = coordinates.morton.fill_value
+        write("morton", dtype, fill, attributes, lambda cells: form(layout.ids(cells), grid.child_order))
+    for statistic in config.recipe().statistics:
+        attributes = variable_attributes(statistic, source) | dict(config.aggregation.variables[statistic.name].attrs)
+        total = write(
+            statistic.name,
+            statistic.dtype,
+            statistic.fill_value,
+            attributes,
+            lambda cells, statistic=statistic: layout.values(statistic, cells),  # type: ignore[misc]
+        )
+        if statistic.function in ("count", "len") and statistic.fill_value == 0 and total != tally.observations:
+            raise LedgerError(
+                f"{statistic.name} sums to {total} in {place.url}, workers reported {tally.observations}; run again"
+            )
+    store = ObjectStore(place.store)
+    zarr.create_group(store, path=group, attributes=group_attributes(config, run, own, tally))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # version 3 has no consolidated metadata in its text yet; readers have
+        zarr.consolidate_metadata(store, path=group)
+        zarr.consolidate_metadata(store)  # xarray looks for it at the root
+    return Assembled(layout.rows, group)
+
+
+def _write_array(
+    folder: Place,
+    layout: Layout,
+    dtype: str,
+    fill: float,
+    attributes: Mapping[str, Any],
+    fetch: Callable[[slice], np.ndarray],
+) -> int:
+    """Write one array a shard at a time.
+
+    Returns
+    -------
+    int
+        For whole numbers, the sum of what is read back; else 0.
+    """
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.storage import ObjectStore
+
+    array = zarr.create_array(
+        ObjectStore(folder.store),  # of its own: in the group's, zarr would write the group's metadata now
+        shape=(layout.rows,),
+        chunks=(layout.chunk,),
+        shards=(layout.shard,),
+        dtype=dtype,
+        fill_value=fill,
+        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        dimension_names=["cells"],
+        attributes=dict(attributes),
+        config={"write_empty_chunks": True},  # a chunk that is missing is then a chunk that was lost
+    )
+    total, children = 0, layout.grid.children
+    step = layout.shard // children
+    for start in range(0, len(layout.nested), step):
+        cells = slice(start, min(start + step, len(layout.nested)))
+        rows = slice(cells.start * children, cells.stop * children)
+        array[rows] = fetch(cells)
+        if np.dtype(dtype).kind in "iu":
+            total += int(np.asarray(array[rows]).sum(dtype=np.int64))
+    return total

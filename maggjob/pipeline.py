@@ -1,0 +1,229 @@
+"""From a configuration to a Zarr: catalog, plan, map, reduce. What notebooks and the command line call."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from maggjob.config_file import ConfigLike
+from maggjob.credentials import obtain, write_private
+from maggjob.errors import ExistsError, InputError
+from maggjob.job import failed_report, map_cell, reduce_tally
+from maggjob.model import CellReport, CellTask, Granule, Tally
+from maggjob.output import assemble, read_parts
+from maggjob.plan import PARTS, CatalogLike, Plan, make_tasks, plan
+from maggjob.resources import default_workers
+from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
+from maggjob.runner import lithops_config as read_lithops_config
+from maggjob.storage import Place, exists
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did."""
+
+    plan: Plan
+    """What it was to do."""
+    tally: Tally
+    """The ledger."""
+    reports: tuple[CellReport, ...]
+    """What became of each cell, in the order of the plan."""
+    backend: str
+    """Where it ran."""
+    workers: int
+    """Workers at once."""
+    started: str
+    """When it started, UTC, ISO 8601."""
+    wall_time_s: float
+    """From the plan to the last byte written."""
+    store_path: str
+    """The Zarr."""
+    group: str
+    """Group of the Zarr that holds the variables."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is partial or failed."""
+        return not self.tally.cells["partial"] and not self.tally.cells["failed"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, under the names of the system before us, and ours."""
+        cells, plan = self.tally.cells, self.plan.to_dict()
+        worker_time = sum(report.seconds for report in self.reports)
+        return {
+            "total_cells": cells["planned"],
+            "cells_with_data": sum(report.observations > 0 for report in self.reports),
+            "cells_error": cells["failed"] + cells["partial"],
+            "total_obs": self.tally.observations,
+            "wall_time_s": self.wall_time_s,
+            "store_path": self.store_path,
+            "backend": self.backend,
+            "results": [report.to_dict() for report in self.reports],
+            "group": self.group,
+            "run_path": self.plan.run_path,
+            "parts_path": f"{self.plan.run_path}/{PARTS}",
+            "started": self.started,
+            "workers": self.workers,
+            "worker_time_s": worker_time,
+            "bytes_read": sum(report.bytes_read for report in self.reports),
+            "requests": sum(report.requests for report in self.reports),
+            "complete": self.complete,
+            **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
+            **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
+        }
+
+
+@contextmanager
+def private_object(granules: Sequence[Granule], workdir: Path | None = None) -> Iterator[str | None]:
+    """Obtain what the archive asks for and keep it in a private file while the block runs.
+
+    Yields
+    ------
+    str or None
+        Where it is; None when the granules need no credentials.
+    """
+    book = obtain(granule.url for granule in granules)
+    if book is None:
+        yield None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="maggjob-", dir=workdir))
+    try:
+        write_private(folder / "credentials.json", book)
+        yield str(folder / "credentials.json")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(
+    config: ConfigLike,
+    *,
+    catalog: CatalogLike | None = None,
+    store: str | None = None,
+    backend: str = "localhost",
+    driver: str | None = None,
+    max_cells: int | None = None,
+    morton_cell: str | None = None,
+    max_workers: int | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    region: str | None = None,
+    lithops_config: Mapping[str, Any] | str | Path | None = None,
+    deadline: float = DEADLINE,
+    watch: Watcher | None = None,
+) -> RunResult | Plan:
+    """Run the whole job.
+
+    Parameters
+    ----------
+    config, catalog, store, driver, max_cells, morton_cell
+        See `plan`. A store is needed: here, in the configuration, or by the configuration's name.
+    backend : {"localhost", "aws_lambda", "serial"}
+        Where the calls run; ``local`` and ``lambda`` are short for the first two.
+    max_workers : int, optional
+        Local processes; by default what cores and memory allow.
+    overwrite : bool
+        Replace a store that is there, once the new result is complete.
+    dry_run : bool
+        Return the plan, and do nothing.
+    region : str, optional
+        Region of the buckets.
+    lithops_config : mapping or path, optional
+        Lithops' own configuration; by default ./lithops_config.yaml, else a built-in one.
+    deadline : float
+        Seconds after which cells that have not ended are given up, and counted as failed.
+    watch : callable, optional
+        ``watch(index, outcome)``, called as each cell ends.
+
+    Returns
+    -------
+    RunResult, or Plan when it is a dry run
+
+    Raises
+    ------
+    MaggjobError
+        The run cannot start, or its ledger does not add up. Whatever happens to single granules and
+        cells is in the result instead.
+    """
+    clock = time.monotonic()
+    made = plan(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
+    if made.store_path is None:
+        made = replace(made, store_path=default_store(config))
+    name = resolve_backend(backend)
+    if dry_run:
+        return made
+    if max_workers is not None and max_workers < 1:
+        raise InputError(f"max_workers is {max_workers}; give 1 or more")
+    target = str(made.store_path)
+    if exists(target, region) and not overwrite:
+        raise ExistsError(f"{target} is there already; give --overwrite to replace it, or another --store")
+    workers = 1 if name == "serial" else min(max_workers or default_workers(), len(made.cells))
+    settings = None if name == "serial" else read_lithops_config(name, workers, lithops_config)
+    Place(str(made.run_path), region, create=True).probe()
+    with private_object(made.used_granules) as credentials:
+        todo = make_tasks(made, credentials, region)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        outcomes = run_tasks(map_cell, todo, backend=name, config=settings, deadline=deadline, watch=watch)
+    reports = [report_of(made, t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
+    result = assemble_run(made, todo, reports, region=region, overwrite=overwrite)
+    result = replace(result, backend=name, workers=workers, started=started, wall_time_s=time.monotonic() - clock)
+    summary = json.dumps(result.to_dict(), indent=1)
+    Place(str(made.run_path), region).put(SUMMARY, summary.encode())
+    return result
+
+
+def default_store(config: ConfigLike) -> str:
+    """``./<name of the configuration>.zarr``.
+
+    Raises
+    ------
+    InputError
+        The configuration is no file, so it has no name.
+    """
+    if not isinstance(config, (str, os.PathLike)):
+        raise InputError("no store: give store=, or output.store in the configuration")
+    return f"{Path(config).stem}.zarr"
+
+
+def report_of(made: Plan, done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
+    """The report of a call, or one in its place when the call gave none."""
+    if outcome.value is not None:
+        return outcome.value
+    cell = next(cell for cell in made.cells if made.task_id(cell) == done.id)
+    return failed_report(done, made.granules(cell), str(outcome.reason), str(outcome.message))
+
+
+def assemble_run(
+    made: Plan,
+    done: Sequence[CellTask],
+    reports: Sequence[CellReport],
+    *,
+    region: str | None = None,
+    overwrite: bool = False,
+) -> RunResult:
+    """Reduce: the tally of the reports, and the Zarr of the parts they name.
+
+    For tasks that were mapped by hand with Lithops; `run` does it by itself.
+
+    Raises
+    ------
+    MaggjobError
+        A part is not what its report says, or the counts differ.
+    """
+    if made.store_path is None:
+        raise InputError("no store: make the plan with store=")
+    tally = reduce_tally(reports)
+    written = {report.id: report.part is not None for report in reports}
+    parts = read_parts(done, written)
+    assembled = assemble(made.config, done, parts, tally, made.store_path, region=region, overwrite=overwrite)
+    return RunResult(
+        made, tally, tuple(reports), "by hand", 0, "", 0.0, store_path=made.store_path, group=assembled.group
+    )
