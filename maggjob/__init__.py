@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maggjob.job import map_cell, reduce_tally
     from maggjob.model import CellReport, CellTask, Granule, Tally
     from maggjob.pipeline import RunResult, assemble_run, run
-    from maggjob.plan import Plan, plan, task, tasks
+    from maggjob.planning import Plan, plan, task, tasks
 
 __version__ = "0.1.0"
 
@@ -44,13 +44,13 @@ _WHERE = {
     "CellTask": "model",
     "Granule": "model",
     "Tally": "model",
-    "Plan": "plan",
+    "Plan": "planning",
     "RunResult": "pipeline",
     "assemble_run": "pipeline",
-    "plan": "plan",
+    "plan": "planning",
     "run": "pipeline",
-    "task": "plan",
-    "tasks": "plan",
+    "task": "planning",
+    "tasks": "planning",
 }
 
 

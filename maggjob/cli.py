@@ -67,7 +67,7 @@ def run(allow_partial: bool, **options: Any) -> None:
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
     """
     from maggjob.pipeline import run as run_job
-    from maggjob.plan import Plan
+    from maggjob.planning import Plan
     from maggjob.report import plan_text, summary
 
     result = run_job(**options, watch=_progress())

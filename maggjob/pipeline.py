@@ -18,7 +18,7 @@ from maggjob.errors import ExistsError, InputError
 from maggjob.job import failed_report, map_cell, reduce_tally
 from maggjob.model import CellReport, CellTask, Granule, Tally
 from maggjob.output import assemble, read_parts
-from maggjob.plan import PARTS, CatalogLike, Plan, make_tasks, plan
+from maggjob.planning import PARTS, CatalogLike, Plan, make_tasks, plan
 from maggjob.resources import default_workers
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.runner import lithops_config as read_lithops_config

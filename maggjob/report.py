@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from maggjob.pipeline import RunResult
-from maggjob.plan import Plan
+from maggjob.planning import Plan
 
 
 def _counts(counts: Mapping[str, int], first: str) -> str:

@@ -1,0 +1,45 @@
+"""Fixtures that many tests use."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+PINE_ISLAND = (
+    "processed_ATL06_20190222031203_08500210_001_01.h5",
+    "processed_ATL06_20190222155404_08580211_001_01.h5",
+    "processed_ATL06_20190222155947_08580212_001_01.h5",
+)
+UNSET = (
+    "EARTHDATA_TOKEN EARTHDATA_USERNAME EARTHDATA_PASSWORD AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 AWS_REGION "
+    "AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN LITHOPS_CONFIG "
+    "LITHOPS_CONFIG_FILE CPU_LIMIT MEM_LIMIT"
+)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real data; the tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data: {SHARED} is not here (it is no part of the project)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def real_granules(shared: Path) -> list[Path]:
+    """Every real granule."""
+    return sorted((shared / "atl06").glob("*.h5"))
+
+
+@pytest.fixture(scope="session")
+def pine_island(shared: Path) -> list[Path]:
+    """Three real granules over Pine Island Glacier, which share cells."""
+    return [shared / "atl06" / name for name in PINE_ISLAND]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the developer's credentials, endpoints or working directory."""
+    for name in UNSET.split():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
