@@ -27,7 +27,7 @@ lint: $(READY)  ## check style and types
 	$(BIN)/mypy
 
 bench: $(READY)  ## measure: figures, not tests
-	$(BIN)/python benchmarks/statistics_and_cell.py
+	$(BIN)/python -m benchmarks.statistics_and_cell
 
 lock: $(READY)  ## write the locked versions anew, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

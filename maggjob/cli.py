@@ -34,12 +34,12 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="maggjob")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    r"""Turn ICESat-2 ATL06 granules into a map of HEALPix cells.
+    """Turn ICESat-2 ATL06 granules into a map of HEALPix cells.
 
     \b
     maggjob catalog --from-files FOLDER      # which granules there are: catalog.json
     maggjob --config atl06.yaml              # the job: ./atl06.zarr
-    """
+    """  # noqa: D301  # click wants the backspace character itself
 
 
 @cli.command()
@@ -60,12 +60,12 @@ def cli(debug: bool) -> None:
 )
 @click.option("--allow-partial", is_flag=True, help="Exit with 0 even if cells are partial or failed.")
 def run(allow_partial: bool, **options: Any) -> None:
-    r"""Run the job: read, bin, reduce, write.
+    """Run the job: read, bin, reduce, write.
 
     \b
     maggjob run --config atl06.yaml --catalog catalog.json --store map.zarr
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
-    """
+    """  # noqa: D301  # click wants the backspace character itself
     from maggjob.pipeline import run as run_job
     from maggjob.planning import Plan
     from maggjob.report import plan_text, summary
@@ -110,12 +110,12 @@ def _progress() -> Callable[[int, Any], None]:
 @click.option("--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Its grid and coordinates.")
 @click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
 def catalog(places: tuple[str, ...], config: str, out: str) -> None:
-    r"""List granules and the cells that they lie in.
+    """List granules and the cells that they lie in.
 
     \b
     maggjob catalog --from-files ~/granules
     maggjob catalog --from-files 'granules/*_02??1*.h5' --out cycle02.json
-    """
+    """  # noqa: D301  # click wants the backspace character itself
     from maggjob.catalog import from_files
     from maggjob.config_file import load_config
 
@@ -128,7 +128,7 @@ def main() -> None:
     """Entry point: errors of ours are one line and an exit code."""
     debug = "--debug" in sys.argv
     try:
-        cli.main(standalone_mode=False)
+        cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.Abort:

@@ -180,7 +180,7 @@ def obtain(urls: Iterable[str], auth: Any = None) -> Book | None:
         centre = data_centre(url)
         if centre is not None:
             centres.add(centre)
-        https = https or url.startswith("https://")
+        https = https or (url.startswith("https://") and trusted_host(url))
     if not centres and not https:
         return None
     auth = auth if auth is not None else login()

@@ -169,36 +169,37 @@ def _read_rows(file: Hdf5File, recipe: Recipe, beam: Beam, child: np.ndarray, po
     inside = np.flatnonzero(child >= 0)
     start, stop = int(inside[0]), int(inside[-1]) + 1
     inside -= start
-    wanted = dict(recipe.columns)
-    conditions = {f"filter {f.state}": f.dataset for f in recipe.filters}
-    paths = {key: recipe.path(template, beam.group) for key, template in (wanted | conditions).items()}
-    infos = {key: _required(file, path) for key, path in paths.items()}
-    time_info = file.info(recipe.path(recipe.time, beam.group))
+    path = {name: recipe.path(template, beam.group) for name, template in recipe.columns}
+    condition = {f.state: recipe.path(f.dataset, beam.group) for f in recipe.filters}
+    time_path = recipe.path(recipe.time, beam.group)
+    infos = {p: _required(file, p) for p in (*path.values(), *condition.values())}  # each dataset once
+    time_info = file.info(time_path)
     if time_info is not None:
-        infos["time"] = time_info
+        infos[time_path] = time_info
     for info in infos.values():
         if info.rows != len(beam.latitude):
             raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {len(beam.latitude)}")
 
     read = pool.map(lambda info: Column(file.rows(info.path, start, stop)[inside], info.fill), infos.values())
     values = dict(zip(infos, read, strict=True))
-    columns = {name: values[name] for name in wanted}
+    columns = {name: values[p] for name, p in path.items()}
     extra = built_in_columns(file.name, recipe, beam, inside + start)
-    by_state = {f.state: values[f"filter {f.state}"] for f in recipe.filters}
-    kept, counts = screen(recipe, by_state, columns, extra, len(inside))
+    kept, counts = screen(recipe, {s: values[p] for s, p in condition.items()}, columns, extra, len(inside))
     named = {name: column.values for name, column in columns.items()} | extra
-    attributes = {
-        name: {key: text for key in ("units", "long_name") if isinstance(text := infos[name].attributes.get(key), str)}
-        for name in wanted
-    }
+    attributes = {name: _described(infos[p]) for name, p in path.items()}
     return Visit(
         GranuleReport(file.name, "used"),
         counts,
         child=child[inside + start][kept],
         columns={name: named[name][kept] for name in recipe.used_columns},
-        time=_span(values["time"], kept) if "time" in values else None,
+        time=_span(values[time_path], kept) if time_path in values else None,
         attributes=attributes,
     )
+
+
+def _described(info: DatasetInfo) -> dict[str, str]:
+    """What a dataset says of itself, for the attributes of the result."""
+    return {key: value for key in ("units", "long_name") if isinstance(value := info.attributes.get(key), str)}
 
 
 def _span(time: Column, kept: np.ndarray) -> tuple[float, float] | None:

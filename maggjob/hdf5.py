@@ -93,6 +93,10 @@ class _Dataset(H5Dataset):  # type: ignore[misc]  # h5coro has no types
         self._keys: tuple[dict[str, Any], ...] = ()
         super().__init__(h5, path, **options)
 
+    def readArray(self, size: int) -> memoryview:  # noqa: N802
+        """A memoryview always: across two cache lines h5coro gives bytes, and then fails on them."""
+        return memoryview(super().readArray(size))
+
     def _at(self, address: int, size: int) -> bytes:
         piece = bytes(self.resourceObject.ioRequest(address, size))
         if len(piece) < size:

@@ -22,7 +22,7 @@ from maggjob.planning import PARTS, CatalogLike, Plan, make_tasks, plan
 from maggjob.resources import default_workers
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.runner import lithops_config as read_lithops_config
-from maggjob.storage import Place, exists
+from maggjob.storage import Place, exists, is_remote, local_path
 
 SUMMARY = "summary.json"
 
@@ -163,8 +163,7 @@ def run(
     if max_workers is not None and max_workers < 1:
         raise InputError(f"max_workers is {max_workers}; give 1 or more")
     target = str(made.store_path)
-    if exists(target, region) and not overwrite:
-        raise ExistsError(f"{target} is there already; give --overwrite to replace it, or another --store")
+    check_target(target, overwrite, region)
     workers = 1 if name == "serial" else min(max_workers or default_workers(), len(made.cells))
     settings = None if name == "serial" else read_lithops_config(name, workers, lithops_config)
     Place(str(made.run_path), region, create=True).probe()
@@ -178,6 +177,23 @@ def run(
     summary = json.dumps(result.to_dict(), indent=1)
     Place(str(made.run_path), region).put(SUMMARY, summary.encode())
     return result
+
+
+def check_target(store: str, overwrite: bool, region: str | None = None) -> None:
+    """See that a store may be written.
+
+    Raises
+    ------
+    ExistsError
+        It is there and not to be replaced, or it is something that we did not write.
+    """
+    if not exists(store, region):
+        return
+    if not overwrite:
+        raise ExistsError(f"{store} is there already; give --overwrite to replace it, or another --store")
+    ours = is_remote(store) or local_path(store).is_dir()
+    if not (ours and (Place(store, region).has("zarr.json") or exists(f"{store.rstrip('/')}.run", region))):
+        raise ExistsError(f"{store} is no result of maggjob and is not replaced; give another --store")
 
 
 def default_store(config: ConfigLike) -> str:

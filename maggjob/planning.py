@@ -10,7 +10,7 @@ from maggjob.catalog import Catalog, choose_driver, granule_id, load_catalog, se
 from maggjob.cells import format_cell, parse_cell
 from maggjob.config import Config, digest_of
 from maggjob.config_file import ConfigLike, load_config
-from maggjob.errors import CatalogError
+from maggjob.errors import CatalogError, InputError
 from maggjob.model import CellTask, Granule, GranuleList, Recipe
 from maggjob.storage import Place, join_url
 
@@ -171,6 +171,8 @@ def task(
     recipe = load_config(config).recipe()
     text = format_cell(parse_cell(cell, recipe.grid.parent_order), recipe.grid.parent_order)
     named = tuple(g if isinstance(g, Granule) else Granule(granule_id(str(g)), str(g)) for g in granules)
+    if len({granule.id for granule in named}) < len(named):
+        raise InputError(f"task {text}: a granule is there twice, and would be counted twice")
     window = window_label(granule.id for granule in named)
     return CellTask(
         f"{window}/{text}",

@@ -304,6 +304,20 @@ class Place:
             found = obstore.list(self.store, prefix or None)
             return sorted(item["path"] for batch in found for item in batch)
 
+    def holds(self, prefix: str = "") -> bool:
+        """Whether there is any object below a prefix."""
+        with self._doing("list", prefix):
+            return any(len(batch) for batch in obstore.list(self.store, prefix or None, chunk_size=1))
+
+    def has(self, key: str) -> bool:
+        """Whether an object is there."""
+        with self._doing("look for", key):
+            try:
+                obstore.head(self.store, key)
+            except FileNotFoundError:
+                return False
+            return True
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
         batch = list(keys)
@@ -320,7 +334,7 @@ class Place:
 def exists(url: str, region: str | None = None) -> bool:
     """Whether there is anything at a path or below a prefix."""
     if url.startswith("s3://"):
-        return bool(Place(url, region).keys())
+        return Place(url, region).holds()
     path = local_path(url)
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
