@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from maggjob.model import CellReport, CellTask, Granule, Tally
     from maggjob.pipeline import RunResult, assemble_run, run
     from maggjob.planning import Plan, plan, task, tasks
+    from maggjob.runner import lithops_config
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "RunResult",
     "Tally",
     "assemble_run",
+    "lithops_config",
     "load_config",
     "map_cell",
     "plan",
@@ -51,6 +53,7 @@ _WHERE = {
     "run": "pipeline",
     "task": "planning",
     "tasks": "planning",
+    "lithops_config": "runner",
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from maggjob.errors import InputError, StoppedError
+from maggjob.resources import default_workers
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -62,7 +63,10 @@ def resolve_backend(name: str) -> str:
 
 
 def lithops_config(
-    backend: str, workers: int, given: Mapping[str, Any] | str | Path | None = None, folder: Path | None = None
+    backend: str = "localhost",
+    workers: int | None = None,
+    given: Mapping[str, Any] | str | Path | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """The configuration that Lithops is handed.
 
@@ -70,8 +74,8 @@ def lithops_config(
     ----------
     backend : str
         localhost or aws_lambda.
-    workers : int
-        Local processes.
+    workers : int, optional
+        Local processes; by default what cores and memory allow.
     given : mapping or path, optional
         Lithops' own configuration; by default lithops_config.yaml in ``folder``, else a built-in one
         for localhost. Lithops finds no file of that name by itself.
@@ -82,6 +86,11 @@ def lithops_config(
     ------
     InputError
         The file is not there, is no YAML mapping, or has no section for the backend.
+
+    Examples
+    --------
+    >>> lithops_config(workers=2)["localhost"]["worker_processes"]
+    2
     """
     source: str | Path | None = None
     content: Any = {}
@@ -106,7 +115,7 @@ def lithops_config(
         local = config.setdefault("localhost", {})
         local.setdefault("version", 1)  # version 2 starts an interpreter a call
         local.setdefault("runtime", sys.executable)
-        local["worker_processes"] = workers
+        local["worker_processes"] = workers or default_workers()
     elif backend not in config:
         raise InputError(f"Lithops configuration {source or '(none)'} has no section {backend!r}; add one")
     return config
