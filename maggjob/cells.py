@@ -11,6 +11,7 @@ Two latitude conventions exist, and their ids do not correspond:
     Geodetic latitudes are taken for spherical ones: the ids of healpy and of older mortie.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -85,7 +86,7 @@ def locate(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: 
 
     if len(latitude) == 0:
         return np.empty(0, np.int64)
-    longitude = np.where(np.abs(longitude) > 180.0, (longitude + 180.0) % 360.0 - 180.0, longitude)
+    longitude = np.where(np.abs(longitude) >= 180.0, 180.0 - (180.0 - longitude) % 360.0, longitude)
     words = mortie.geo2mort(latitude, longitude, order=order, latitude=convention)
     return np.asarray(mortie.mort2healpix(words)[0], np.int64)
 
@@ -188,7 +189,10 @@ def parse_cell(cell: object, order: int) -> int:
 
 def _parse(text: str, order: int) -> int:
     if "/" in text:
-        its_order, nested = (int(part) for part in text.split("/", 1))
+        parts = text.split("/")
+        if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+            raise ValueError("it is no <order>/<nested id>")
+        its_order, nested = (int(part) for part in parts)
         if its_order != order:
             raise ValueError(f"its order is {its_order}")
         if not 0 <= nested < 12 << 2 * order:
@@ -197,6 +201,8 @@ def _parse(text: str, order: int) -> int:
     digits = text.removeprefix("-")
     if digits[:1] in set("123456") and set(digits[1:]) <= set("1234") and len(digits) <= MAX_ORDER + 1:
         if len(digits) - 1 != order:
+            with suppress(ValueError):  # a packed word may look like a decimal id of another order
+                return _parse_word(int(text), order)
             raise ValueError(f"its order is {len(digits) - 1}")
         nested = int(digits[0]) - 1 + 6 * text.startswith("-")
         for digit in digits[1:]:

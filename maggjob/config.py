@@ -8,6 +8,7 @@ import json
 import math
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from maggjob.cells import MAX_DECIMAL_ORDER, MAX_ORDER, Grid, Latitude
@@ -21,6 +22,14 @@ Path_ = Annotated[str, Field(pattern=r"^/?([\w.{}-]+/)*[\w.{}-]+$")]
 Number = int | float
 RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, "outside", "invalid_coordinate", "unread", "rows"}
 WHOLE_NUMBERS = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
+
+
+def _holds(dtype: str, value: float) -> bool:
+    """Whether a type has a value, if not to the last digit."""
+    if dtype in WHOLE_NUMBERS:
+        limits = np.iinfo(dtype)
+        return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
+    return not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
 
 
 class _Model(BaseModel):
@@ -67,7 +76,7 @@ class Filter(_Model):
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
         if (self.op == "in") != isinstance(self.value, tuple):
-            raise ValueError("op 'in' takes a list of numbers, every other op one number")
+            raise ValueError(f"value is {self.value!r}; op 'in' takes a list of numbers, every other op one number")
         return self
 
 
@@ -100,15 +109,18 @@ class DataSource(_Model):
     def _names_are_free(self) -> Self:
         for name in self.variables:
             if name in BUILT_IN_COLUMNS:
-                raise ValueError(f"variable {name!r} is built in; built in are {', '.join(BUILT_IN_COLUMNS)}")
+                raise ValueError(f"variables.{name}: the name is built in; built in are {', '.join(BUILT_IN_COLUMNS)}")
         states = [f.state for f in self.row_filters]
         for state in states:
             if state in RESERVED_STATES or states.count(state) > 1:
-                raise ValueError(f"two states are called {state!r}; give the filter a 'name' of its own")
-        paths = [*self.variables.values(), *(f.dataset for f in self.row_filters)]
-        for path in (self.coordinates.latitude, self.coordinates.longitude, *paths):
+                raise ValueError(f"filters: two states are called {state!r}; give the filter a 'name' of its own")
+        paths = {"coordinates.latitude": self.coordinates.latitude, "coordinates.longitude": self.coordinates.longitude}
+        paths |= {f"variables.{name}": path for name, path in self.variables.items()}
+        paths |= {} if self.quality_filter is None else {"quality_filter.dataset": self.quality_filter.dataset}
+        paths |= {f"filters.{i}.dataset": each.dataset for i, each in enumerate(self.filters)}
+        for key, path in paths.items():
             if path.count("{group}") != 1 or "{" in path.replace("{group}", ""):
-                raise ValueError(f"path {path!r} must have '{{group}}' once, where the beam goes")
+                raise ValueError(f"{key}: path {path!r} must have '{{group}}' once, where the beam goes")
         return self
 
     @property
@@ -127,6 +139,12 @@ class Coordinate(_Model):
     fill_value: int = 0
     """Fill value of the array."""
 
+    @model_validator(mode="after")
+    def _fill_fits(self) -> Self:
+        if not _holds(self.dtype, self.fill_value):
+            raise ValueError(f"fill_value {self.fill_value} is no {self.dtype}")
+        return self
+
 
 class OutputCoordinates(_Model):
     """Coordinates of the output."""
@@ -140,7 +158,7 @@ class OutputCoordinates(_Model):
     @classmethod
     def _unsigned(cls, coordinate: Coordinate) -> Coordinate:
         if coordinate.dtype != "uint64":
-            raise ValueError("dtype must be uint64")
+            raise ValueError(f"dtype is {coordinate.dtype!r}; must be uint64")
         return coordinate
 
 
@@ -165,11 +183,14 @@ class Variable(_Model):
     @field_validator("fill_value", mode="before")
     @classmethod
     def _nan(cls, value: object) -> object:
-        return math.nan if isinstance(value, str) and value.lower() == "nan" else value
+        spelled = {"nan": math.nan, "infinity": math.inf, "-infinity": -math.inf}
+        return spelled.get(value.lower(), value) if isinstance(value, str) else value
 
     @field_serializer("fill_value")
     def _spell_nan(self, value: float | None) -> Any:
-        return "NaN" if value is not None and math.isnan(value) else value
+        if value is None or math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -185,7 +206,7 @@ class Variable(_Model):
         whole = self.dtype in WHOLE_NUMBERS
         if whole and not (self.function_name and FUNCTIONS[self.function_name].counts):
             raise ValueError(f"dtype {self.dtype} is for counts; use float32 or float64")
-        if whole and self.fill_value is not None and self.fill_value != int(_finite(self.fill_value)):
+        if self.fill_value is not None and not _holds(self.dtype, self.fill_value):
             raise ValueError(f"fill_value {self.fill_value} is no {self.dtype}")
         return self
 
@@ -234,10 +255,6 @@ class Variable(_Model):
         )
 
 
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else 0.5  # equal to no whole number
-
-
 class Aggregation(_Model):
     """What is computed for each child cell."""
 
@@ -274,7 +291,9 @@ class GridConfig(_Model):
     @model_validator(mode="after")
     def _orders_fit(self) -> Self:
         if not 0 <= self.child_order - self.parent_order <= 10:
-            raise ValueError("child_order must lie 0 to 10 above parent_order")
+            raise ValueError(
+                f"child_order is {self.child_order}; must lie 0 to 10 above parent_order, {self.parent_order}"
+            )
         return self
 
 

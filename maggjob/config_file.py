@@ -4,8 +4,9 @@ Whatever is wrong is one `ConfigError` that names the file, the path of the key,
 is allowed.
 """
 
+import reprlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -51,7 +52,11 @@ def load_config(path: ConfigLike) -> Config:
     if isinstance(path, Mapping):
         return _validate(path, "configuration")
     file = Path(path)
-    if not file.is_file():
+    try:
+        found = file.is_file()
+    except OSError:  # a name too long for a file
+        found = False
+    if not found:
         builtin = builtin_configs()
         if str(path) not in builtin:
             raise ConfigError(f"no configuration {str(path)!r}: no such file, and built in are {', '.join(builtin)}")
@@ -63,6 +68,10 @@ def load_config(path: ConfigLike) -> Config:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, expected the keys {', '.join(Config.model_fields)}")
     return _validate(content, str(path))
+
+
+BRIEF = reprlib.Repr()  # an alias may stand for much
+BRIEF.maxlevel, BRIEF.maxlist, BRIEF.maxstring, BRIEF.maxother = 3, 8, 200, 200
 
 
 class _Loader(yaml.SafeLoader):
@@ -82,12 +91,12 @@ def _validate(content: Mapping[Any, Any], name: str) -> Config:
     except ValidationError as problem:
         found = problem.errors()
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise ConfigError(f"{name}: {_describe(found[0])}{more}") from problem
+        raise ConfigError(f"{name}: {_describe(found[0], content)}{more}") from problem
 
 
-def _describe(error: Any) -> str:
+def _describe(error: Any, content: Any) -> str:
     """One validation error: key path, value, what is allowed."""
-    keys = [key for key in error["loc"] if not (isinstance(key, str) and key in ("int", "float", "str"))]
+    keys = list(_existing(error["loc"], content)) if error["type"] != "missing" else error["loc"]
     where = ".".join(str(key) for key in keys)
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key; known are {', '.join(_known_keys(error['loc'][:-1]))}"
@@ -95,8 +104,18 @@ def _describe(error: Any) -> str:
         return f"{where}: missing"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error["input"]
-    shown = "" if isinstance(value, dict) else f" is {value!r}"
+    shown = "" if isinstance(value, dict) else f" is {BRIEF.repr(value)}"
     return f"{where}{shown}: {message[:1].lower() + message[1:]}" if where else message
+
+
+def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
+    """A location without what pydantic adds: the types of a union, and "[key]"."""
+    for key in location:
+        if (isinstance(content, Mapping) and key in content) or (
+            isinstance(content, list | tuple) and isinstance(key, int)
+        ):
+            content = content[key]
+            yield key
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -113,6 +113,7 @@ def login() -> Any:
         None of these works.
     """
     import earthaccess  # 1 s
+    import requests
     from earthaccess.exceptions import LoginAttemptFailure, LoginStrategyUnavailable
 
     strategies = ["environment", "netrc"] + (["interactive"] if sys.stdin and sys.stdin.isatty() else [])
@@ -124,7 +125,7 @@ def login() -> Any:
                 return auth
         except LoginStrategyUnavailable as problem:
             tried.append(f"{strategy}: {problem}")
-        except LoginAttemptFailure as problem:
+        except (LoginAttemptFailure, requests.RequestException) as problem:
             raise AccessError(f"Earthdata Login refused what {strategy} gave: {problem}") from None
     raise AccessError(
         "no Earthdata login: set EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD, or write ~/.netrc "
@@ -147,11 +148,13 @@ def fetch_s3(centre: str, auth: Any) -> S3Credentials:
     AccessError
         The data centre gave none.
     """
-    answer = auth.get_s3_credentials(daac=centre)
+    import requests
+
     try:
+        answer = auth.get_s3_credentials(daac=centre)
         expires = datetime.fromisoformat(answer["expiration"])
         keys = (answer["accessKeyId"], answer["secretAccessKey"], answer["sessionToken"])
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, requests.RequestException) as problem:
         raise AccessError(
             f"{centre} gave no S3 credentials ({type(problem).__name__}: {problem}); accept its licences at "
             "https://urs.earthdata.nasa.gov and try again, or use --driver https"

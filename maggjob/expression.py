@@ -85,13 +85,16 @@ def parse(text: str) -> Expression:
     if len(text) > MAX_LENGTH:
         raise _fail(text[:40] + "...", f"{len(text)} characters, at most {MAX_LENGTH}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        columns: set[str] = set()
-        kind = _check(tree, text, columns)
+        return _checked(text, ast.parse(text.strip(), mode="eval").body)
     except ExpressionError:
         raise
     except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError) as problem:
         raise _fail(text, f"no expression ({type(problem).__name__})") from problem
+
+
+def _checked(text: str, tree: ast.expr) -> Expression:
+    columns: set[str] = set()
+    kind = _check(tree, text, columns)
     return Expression(text, frozenset(columns), kind, tree)
 
 
@@ -172,7 +175,8 @@ def _evaluate(node: ast.expr, rows: Rows) -> tuple[Any, str]:
 
 def row_arguments(expression: Expression) -> list[Expression]:
     """What the innermost reductions of an expression are taken of: expressions over rows alone."""
-    return [parse(ast.unparse(call.args[0])) for call in _reductions(expression.tree) if not _reductions(call.args[0])]
+    inner = [call.args[0] for call in _reductions(expression.tree) if not _reductions(call.args[0])]
+    return [_checked(ast.unparse(tree), tree) for tree in inner]  # unparsed, it may be longer than was written
 
 
 def _reductions(tree: ast.expr) -> list[ast.Call]:
@@ -188,8 +192,14 @@ def even_powers(expression: Expression) -> frozenset[str]:
     names = set()
     for node in ast.walk(expression.tree):
         match node:
-            case ast.BinOp(left=ast.Name(id=name), op=ast.Pow(), right=ast.Constant(value=int() | float() as power)):
-                if power % 2 == 0:
+            case ast.BinOp(left=ast.Name(id=name), op=ast.Pow(), right=exponent):
+                while isinstance(exponent, ast.UnaryOp):  # a sign leaves it even
+                    exponent = exponent.operand
+                if (
+                    isinstance(exponent, ast.Constant)
+                    and isinstance(exponent.value, int | float)
+                    and exponent.value % 2 == 0
+                ):
                     names.add(name)
             case ast.Call(func=func, args=[ast.Name(id=name)]) if function_name(func, "") == "square":
                 names.add(name)

@@ -127,6 +127,8 @@ def attribute(message: bytes) -> tuple[str, AttributeValue | None]:
 
 
 def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> AttributeValue | None:
+    if dataspace[0] == 2 and dataspace[3] == 2:  # a null dataspace: no value
+        return None
     rank, first = dataspace[1], 8 if dataspace[0] == 1 else 4
     count = int(np.prod(struct.unpack_from(f"<{rank}Q", dataspace, first), dtype=np.int64))
     size = struct.unpack_from("<I", datatype, 4)[0]

@@ -8,6 +8,7 @@ uint32, ascending; and one array a statistic, a value for each of these children
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from maggjob.model import CellReport, CellTask, Recipe
 
 FORMAT = 1
 LEDGER = "ledger.json"
+DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, OSError)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the time stamp of every member: zip has no room for none
 
 
@@ -82,7 +84,7 @@ def unpack(content: bytes, name: str) -> Part:
             for member, raw in members.items()
         }
         child = arrays.pop("child")
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as problem:
+    except DAMAGE as problem:
         raise StoreError(f"part {name} is damaged ({problem}); delete it and run again") from problem
     if ledger.get("format") != FORMAT:
         raise StoreError(f"part {name} has format {ledger.get('format')}, expected {FORMAT}; run again")

@@ -28,7 +28,7 @@ class Column:
         if self.fill is not None:
             bad |= self.values == self.fill
         if self.values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):  # over: LARGEST in half precision
                 bad |= ~(np.abs(self.values) < LARGEST)
         return bad
 
@@ -36,7 +36,7 @@ class Column:
 def passes(condition: RowFilter, column: Column) -> np.ndarray:
     """Where a filter's dataset has a value that meets its condition, shape (n,), bool."""
     values = column.values
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         match condition.op:
             case "<":
                 met = values < condition.value
@@ -47,7 +47,8 @@ def passes(condition: RowFilter, column: Column) -> np.ndarray:
             case "!=":
                 met = values != condition.value
             case "in":
-                met = np.isin(values, condition.value)
+                members = np.atleast_1d(condition.value).tolist()  # each compared in the type of the values
+                met = np.logical_or.reduce([values == member for member in members])
             case _:
                 raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
     return np.asarray(met & ~column.is_fill, bool)

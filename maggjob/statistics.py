@@ -256,13 +256,19 @@ def compute(
     groups = Groups(child, children, columns)
     if len(child) == 0:
         return groups.present, {s.name: np.empty(0, s.dtype) for s in statistics}
-    return groups.present, {s.name: _one(groups, s).astype(s.dtype) for s in statistics}
+    return groups.present, {s.name: _cast(_one(groups, s), s.dtype) for s in statistics}
 
 
 def _one(groups: Groups, statistic: Statistic) -> np.ndarray:
     if statistic.expression is not None:
         return evaluate(parse(statistic.expression), groups)
     return FUNCTIONS[str(statistic.function)].compute(groups, statistic)
+
+
+def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
+    if np.dtype(dtype).kind in "iu" and values.max() > np.iinfo(dtype).max:
+        raise OverflowError(f"a count of {values.max()} does not fit in {dtype}")
+    return values.astype(dtype)
 
 
 def fill_children(

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -71,11 +72,13 @@ def split_url(url: str) -> Address:
     """
     if not is_remote(url):
         path = local_path(url).absolute()
-        return Address(f"file://{path.parent}", path.name)
+        return Address(path.parent.as_uri(), path.name)
     parts = urlsplit(url)
     loopback = parts.scheme == "http" and parts.hostname in LOOPBACK
     if parts.scheme not in ("s3", "https") and not loopback:
         raise InputError(f"{url}: scheme {parts.scheme!r} is not read; give a path, or an s3:// or https:// URL")
+    if parts.query:
+        raise InputError(f"{without_query(url)}?...: a URL with a query is not read; give one without")
     key = parts.path.lstrip("/")
     return Address(f"{parts.scheme}://{parts.netloc}", key if parts.scheme == "s3" else unquote(key))
 
@@ -125,7 +128,7 @@ class Access:
         address = split_url(self.credentials)
         try:
             return Book.from_json(Place(address.root, self.region).get(address.key))
-        except (StoreError, ValueError, KeyError) as problem:
+        except (StoreError, ValueError, KeyError, TypeError) as problem:
             raise AccessError(f"no credentials at {self.credentials}: {problem}") from None
 
     def store(self, root: str, stale: object = None) -> Any:
@@ -138,7 +141,7 @@ class Access:
 
     def _open(self, root: str) -> Any:
         if root.startswith("file://"):
-            return LocalStore(root.removeprefix("file://"))
+            return LocalStore(str(local_path(root)))
         if root.startswith("s3://"):
             centre = data_centre(root) if self.credentials is not None else None
             return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))
@@ -146,7 +149,8 @@ class Access:
 
     def _provider(self, centre: str) -> Any:
         def credentials() -> dict[str, Any]:
-            found = self.book().s3.get(centre)
+            with ThreadPoolExecutor(1) as apart:  # obstore calls this from its runtime, and cannot be called there
+                found = apart.submit(self.book).result().s3.get(centre)
             if found is None:
                 raise AccessError(f"the credentials at {self.credentials} have none for {centre}")
             if found.expires <= datetime.now(UTC):
@@ -176,7 +180,7 @@ class Source:
     """
 
     def __init__(self, url: str, access: Access, size: int | None = None) -> None:
-        self.url = url
+        self.url = without_query(url)
         self.bytes_read = 0
         self.requests = 0
         self._access = access
@@ -184,7 +188,7 @@ class Source:
         self._lock = threading.Lock()
         self.head, self.size = self._range(0, HEAD)
         if size is not None and size != self.size:
-            raise TruncatedError(f"{url}: {self.size} bytes, the catalog says {size}; fetch or list the granule again")
+            raise TruncatedError(f"{self.url}: {self.size} bytes, the catalog says {size}; fetch or list it again")
 
     def read(self, position: int, size: int) -> bytes:
         """``size`` bytes from ``position``; fewer only where the object ends."""
@@ -219,6 +223,11 @@ class Source:
         return content, int(answer.meta["size"])
 
 
+def without_query(url: str) -> str:
+    """A URL without its query, which may be a signature; a path as it is."""
+    return url.split("?", maxsplit=1)[0] if is_remote(url) else url
+
+
 def plain_message(problem: BaseException) -> str:
     """First line of an error, without the query of any URL: a signed URL is a credential."""
     return re.sub(r"\?[^\s\"')]+", "?...", (str(problem).splitlines() or [type(problem).__name__])[0])
@@ -229,15 +238,16 @@ def granule_error(problem: Exception, url: str) -> GranuleError:
     if isinstance(problem, GranuleError):
         return problem
     text, kind = str(problem), type(problem).__name__
-    message = f"{url.split('?', maxsplit=1)[0]}: {plain_message(problem)}"
+    message = f"{without_query(url)}: {plain_message(problem)}"
     if isinstance(problem, FileNotFoundError):
         return MissingGranuleError(f"{message}; list the granules again")
+    text = re.sub(r"(https?|s3|file)://[^\s\"')]+", "", text)  # a name with 416 in it is no status
     denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or isinstance(problem, PermissionError)
     if denied or re.search(r"ExpiredToken|InvalidAccessKeyId|AccessDenied|40[13] |AccessError", text):
         return AccessError(f"{message}; check the Earthdata login, and that s3:// is read in us-west-2")
     if re.search(r"\b(429|503)\b|SlowDown|TooManyRequests", text):
         return ThrottledError(f"{message}; try again later, or with fewer workers")
-    if re.search(r"InvalidRange|range was invalid|416", text):
+    if re.search(r"InvalidRange|range was invalid|\b416\b", text):
         return TruncatedError(f"{message}; the object is shorter than expected")
     return NetworkError(f"{message}; try again")
 
@@ -320,9 +330,10 @@ class Place:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
-        batch = list(keys)
-        with self._doing("delete", batch[0] if batch else ""), suppress(FileNotFoundError):
-            if batch:
+        every = list(keys)
+        one_by_one = isinstance(self.store, LocalStore)  # its batch stops at the first that is not there
+        for batch in [[key] for key in every] if one_by_one else [every] if every else []:
+            with self._doing("delete", batch[0]), suppress(FileNotFoundError):
                 obstore.delete(self.store, batch)
 
     def probe(self) -> None:
