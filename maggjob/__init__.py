@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from maggjob.config_file import load_config
     from maggjob.job import map_cell, reduce_tally
     from maggjob.model import CellReport, CellTask, Granule, Tally
-    from maggjob.pipeline import RunResult, assemble_run, run
+    from maggjob.pipeline import RunResult, assemble_run, execute, run
     from maggjob.planning import Plan, plan, task, tasks
     from maggjob.runner import lithops_config
+    from maggjob.simulator import simulate
+    from maggjob.view import open_result
 
 __version__ = "0.1.0"
 
@@ -27,12 +29,15 @@ __all__ = [
     "RunResult",
     "Tally",
     "assemble_run",
+    "execute",
     "lithops_config",
     "load_config",
     "map_cell",
+    "open_result",
     "plan",
     "reduce_tally",
     "run",
+    "simulate",
     "task",
     "tasks",
 ]
@@ -51,6 +56,9 @@ _WHERE = {
     "assemble_run": "pipeline",
     "plan": "planning",
     "run": "pipeline",
+    "execute": "pipeline",
+    "simulate": "simulator",
+    "open_result": "view",
     "task": "planning",
     "tasks": "planning",
     "lithops_config": "runner",

@@ -4,10 +4,10 @@ Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed 
 --allow-partial), 3 stopped.
 """
 
+import json
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -15,94 +15,124 @@ from maggjob import __version__
 from maggjob.errors import MaggjobError, StoppedError
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
-EVERY = 2.0  # seconds between two lines of progress
+VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")  # those that decide results
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
     """A group whose command is ``run`` when none is named: ``maggjob --config X``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"--help", "-h", "--version", "--debug"}
-        named = [arg for arg in args if arg not in own]
-        if named and named[0].startswith("-"):
-            position = args.index(named[0])
-            args = [*args[:position], "run", *args[position:]]
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
+def _print_versions(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib.metadata import version
+    from platform import platform, python_version
+
+    click.echo(f"maggjob {__version__}")
+    click.echo("\n".join(f"{name} {version(name)}" for name in VERSIONS))
+    click.echo(f"python {python_version()} on {platform(terse=True)}")
+    context.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="maggjob")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions, help="Show the versions."
+)
+def cli() -> None:
     """Turn ICESat-2 ATL06 granules into a map of HEALPix cells.
 
     \b
+    maggjob demo                             # see it work on simulated granules, in a minute
     maggjob catalog --from-files FOLDER      # which granules there are: catalog.json
     maggjob --config atl06.yaml              # the job: ./atl06.zarr
+
+    Any command takes --debug, which shows the traceback of an error.
     """  # noqa: D301  # click wants the backspace character itself
 
 
+def _what(command: Command) -> Command:
+    """Options that say what is worked on."""
+    options = [
+        click.option("--config", required=True, metavar="FILE", help="Configuration, or the name of a built-in one."),
+        click.option("--catalog", metavar="FILE", help="Catalog [default: the configuration's, else ./catalog.json]."),
+        click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, else ./<config>.zarr]."),
+        click.option("--driver", metavar="NAME", help="s3, https or file [default: the configuration's]."),
+        click.option("--max-cells", type=int, metavar="N", help="Only the N cells with most granules."),
+        click.option("--morton-cell", metavar="ID", help="Only this cell, such as -6134114."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.option("--config", required=True, metavar="FILE", help="Configuration, or the name of a built-in one.")
-@click.option("--catalog", metavar="FILE", help="Catalog [default: the configuration's, else ./catalog.json].")
-@click.option("--store", metavar="PATH", help="Zarr to write [default: the configuration's, else ./<config>.zarr].")
+@_what
 @click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--driver", metavar="NAME", help="How granules are read: s3, https, file [default: the configuration's].")
-@click.option("--max-cells", type=int, metavar="N", help="Work on the N cells with most granules only.")
-@click.option("--morton-cell", metavar="ID", help="Work on this cell only, such as -6134114.")
 @click.option("--max-workers", type=int, metavar="N", help="Local processes [default: what cores and memory allow].")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: the environment's, else us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops' own configuration [default: ./lithops_config.yaml].")
 @click.option(
-    "--deadline", type=float, default=6 * 3600.0, show_default=True, metavar="S", help="Give up after S seconds."
+    "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
 )
 @click.option("--allow-partial", is_flag=True, help="Exit with 0 even if cells are partial or failed.")
-def run(allow_partial: bool, **options: Any) -> None:
+def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
     """Run the job: read, bin, reduce, write.
 
     \b
     maggjob run --config atl06.yaml --catalog catalog.json --store map.zarr
+    maggjob run --config atl06.yaml --morton-cell -6134114 --store one.zarr
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
-    """  # noqa: D301  # click wants the backspace character itself
-    from maggjob.pipeline import run as run_job
-    from maggjob.planning import Plan
-    from maggjob.report import plan_text, summary
+    """  # noqa: D301
+    from maggjob.pipeline import execute, plan_run
+    from maggjob.progress import Progress
+    from maggjob.report import plan_text
 
-    result = run_job(**options, watch=_progress())
-    if isinstance(result, Plan):
-        click.echo(plan_text(result))
+    how = {name: options.pop(name) for name in _HOW}
+    made = plan_run(**options)
+    if dry_run:
+        click.echo(plan_text(made))
         return
+    with Progress(len(made.cells)) as progress:
+        result = execute(made, **how, watch=progress)
+    _tell(result.to_dict(), allow_partial)
+
+
+_HOW = ("backend", "max_workers", "overwrite", "region", "lithops_config", "deadline")
+
+
+def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
+    """Print the summary of a run; exit with 2 when it is not complete."""
+    from maggjob.report import summary
+
     click.echo(summary(result))
-    if not result.complete and not allow_partial:
-        click.echo("not complete: see 'failed' above, and summary.json beside the parts", err=True)
+    if not result["complete"] and not allow_partial:
+        click.echo(f"not complete: see 'failed' above, and {result['run_path']}/summary.json", err=True)
         sys.exit(INCOMPLETE)
 
 
-def _progress() -> Callable[[int, Any], None]:
-    """Prints a line of progress now and then, to standard error."""
-    counts = {"done": 0, "failed": 0, "observations": 0}
-    started = shown = time.monotonic()
+@cli.command()
+@_what
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan(as_json: bool, **options: Any) -> None:
+    """Say what a run would do: cells, granules, pairs.
 
-    def watch(index: int, outcome: Any) -> None:
-        nonlocal shown
-        counts["done"] += 1
-        report = outcome.value
-        if report is None or report.state in ("failed", "partial"):
-            counts["failed"] += 1
-        counts["observations"] += 0 if report is None else report.observations
-        now = time.monotonic()
-        if now - shown >= EVERY:
-            shown = now
-            rate = counts["done"] / (now - started)
-            click.echo(
-                f"{counts['done']:,} cells, {rate:.1f} a second, {counts['observations']:,} observations, "
-                f"{counts['failed']:,} partial or failed",
-                err=True,
-            )
+    \b
+    maggjob plan --config atl06.yaml --catalog catalog.json
+    """  # noqa: D301
+    from maggjob.pipeline import plan_run
+    from maggjob.report import plan_text
 
-    return watch
+    made = plan_run(**options)
+    click.echo(json.dumps(made.to_dict(), indent=1) if as_json else plan_text(made))
 
 
 @cli.command()
@@ -115,13 +145,93 @@ def catalog(places: tuple[str, ...], config: str, out: str) -> None:
     \b
     maggjob catalog --from-files ~/granules
     maggjob catalog --from-files 'granules/*_02??1*.h5' --out cycle02.json
-    """  # noqa: D301  # click wants the backspace character itself
+    """  # noqa: D301
     from maggjob.catalog import from_files
     from maggjob.config_file import load_config
 
     made = from_files(places, load_config(config).recipe())
     made.write(out)
     click.echo(f"{out}: {len(made.granules):,} granules in {len(made.cells):,} cells, {made.pairs:,} pairs")
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--cycle", "cycles", type=int, multiple=True, default=(22,), show_default=True, help="91-day cycle.")
+@click.option("--region", "regions", type=int, multiple=True, default=(10, 11, 12), show_default=True, help="1 to 14.")
+@click.option("--area", type=float, nargs=4, metavar="W S E N", help="Leave segments outside out.")
+@click.option("--rgt", "rgts", type=int, multiple=True, help="Reference ground track, 1 to 1387 [default: all].")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Each N-th segment.")
+@click.option("--most", type=click.IntRange(1), metavar="N", help="At most N granules a cycle.")
+@click.option("--everything", is_flag=True, help="All datasets of a native granule, not the main ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--records", metavar="FILE", help="Write CMR-like records of the granules, as JSON.")
+def simulate(folder: str, records: str | None, **options: Any) -> None:
+    """Write simulated granules: real geometry, a made-up surface.
+
+    \b
+    maggjob simulate granules --area -108 -76.5 -98 -73.6 --every 5 --most 60
+    maggjob simulate granules --rgt 858 --region 11          # one granule of full size
+    """  # noqa: D301
+    from pathlib import Path
+
+    from maggjob.simulator import Scene, cmr_records
+    from maggjob.simulator import simulate as write
+
+    options["rgts"] = options["rgts"] or None
+    paths = write(folder, Scene(**options))
+    if records is not None:
+        Path(records).write_text(json.dumps(cmr_records(paths)), encoding="utf-8")
+    size = sum(path.stat().st_size for path in paths) / 1e6
+    click.echo(f"{folder}: {len(paths):,} granules, {size:,.1f} MB")
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--json", "as_json", is_flag=True, help="All of it, as JSON.")
+def report(store: str, as_json: bool) -> None:
+    """Show the summary of a run again.
+
+    \b
+    maggjob report atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline import read_summary
+
+    content = read_summary(store)
+    if as_json:
+        click.echo(json.dumps(content, indent=1))
+    else:
+        _tell(content, allow_partial=True)
+
+
+@cli.command()
+@click.argument("store")
+def clean(store: str) -> None:
+    """Delete the parts of a finished run; the Zarr and the summary stay.
+
+    \b
+    maggjob clean atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline import clean as delete_parts
+
+    click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
+
+
+@cli.command()
+@click.argument("folder", default="demo", metavar="[DIR]")
+def demo(folder: str) -> None:
+    """See the whole job work: simulated granules, catalog, run, map.
+
+    \b
+    maggjob demo
+    """  # noqa: D301
+    from maggjob.demo import demo as show
+    from maggjob.progress import Progress
+
+    with Progress() as progress:
+        result, picture = show(folder, click.echo, progress)
+    _tell(result.to_dict())
+    click.echo(f"picture       {picture}")
+    click.echo(f"open it       python -c \"import maggjob; print(maggjob.open_result('{result.store_path}'))\"")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Nothing here knows who calls it: Lithops, a notebook, or a test by hand.
 """
 
 import json
+import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -71,7 +72,17 @@ def map_cell(cell: CellTask) -> CellReport:
         if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
             raise
         report = _failed(cell, "internal", "".join(traceback.format_exception(problem)))
-    return replace(report, seconds=time.monotonic() - started)
+    return replace(report, seconds=time.monotonic() - started, peak_memory=peak_memory())
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _failed(task: CellTask, reason: str, message: str) -> CellReport:

@@ -212,6 +212,8 @@ class CellReport:
     """Bytes read from granules."""
     requests: int = 0
     """Reads that this took."""
+    peak_memory: int = 0
+    """Largest memory of the worker's process so far, in bytes; 0 where the system does not tell."""
     arrays: Mapping[str, np.ndarray] | None = None
     """Statistics of all children, with their ids, when the task has nowhere to write them."""
 

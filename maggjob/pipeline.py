@@ -76,6 +76,7 @@ class RunResult:
             "worker_time_s": worker_time,
             "bytes_read": sum(report.bytes_read for report in self.reports),
             "requests": sum(report.requests for report in self.reports),
+            "peak_memory": max((report.peak_memory for report in self.reports), default=0),
             "complete": self.complete,
             **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
@@ -145,7 +146,8 @@ def run(
 
     Returns
     -------
-    RunResult, or Plan when it is a dry run
+    RunResult or Plan
+        The plan when it is a dry run.
 
     Raises
     ------
@@ -153,17 +155,53 @@ def run(
         The run cannot start, or its ledger does not add up. Whatever happens to single granules and
         cells is in the result instead.
     """
-    clock = time.monotonic()
-    made = plan(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
-    if made.store_path is None:
-        made = replace(made, store_path=default_store(config))
-    name = resolve_backend(backend)
+    made = plan_run(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
     if dry_run:
+        resolve_backend(backend)
         return made
+    return execute(
+        made,
+        backend=backend,
+        max_workers=max_workers,
+        overwrite=overwrite,
+        region=region,
+        lithops_config=lithops_config,
+        deadline=deadline,
+        watch=watch,
+    )
+
+
+def plan_run(config: ConfigLike, **options: Any) -> Plan:
+    """`plan`, with a store in any case: that of the options, of the configuration, or ``./<config>.zarr``."""
+    made = plan(config, **options)
+    return made if made.store_path is not None else replace(made, store_path=default_store(config))
+
+
+def execute(
+    made: Plan,
+    *,
+    backend: str = "localhost",
+    max_workers: int | None = None,
+    overwrite: bool = False,
+    region: str | None = None,
+    lithops_config: Mapping[str, Any] | str | Path | None = None,
+    deadline: float = DEADLINE,
+    watch: Watcher | None = None,
+) -> RunResult:
+    """Carry out a plan; for the parameters see `run`.
+
+    Raises
+    ------
+    MaggjobError
+        The run cannot start, or its ledger does not add up.
+    """
+    clock = time.monotonic()
+    name = resolve_backend(backend)
     if max_workers is not None and max_workers < 1:
         raise InputError(f"max_workers is {max_workers}; give 1 or more")
-    target = str(made.store_path)
-    check_target(target, overwrite, region)
+    if made.store_path is None:
+        raise InputError("no store: make the plan with store=")
+    check_target(made.store_path, overwrite, region)
     workers = 1 if name == "serial" else min(max_workers or default_workers(), len(made.cells))
     settings = None if name == "serial" else read_lithops_config(name, workers, lithops_config)
     Place(str(made.run_path), region, create=True).probe()
@@ -174,8 +212,7 @@ def run(
     reports = [report_of(made, t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
     result = assemble_run(made, todo, reports, region=region, overwrite=overwrite)
     result = replace(result, backend=name, workers=workers, started=started, wall_time_s=time.monotonic() - clock)
-    summary = json.dumps(result.to_dict(), indent=1)
-    Place(str(made.run_path), region).put(SUMMARY, summary.encode())
+    Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result
 
 
@@ -243,3 +280,38 @@ def assemble_run(
     return RunResult(
         made, tally, tuple(reports), "by hand", 0, "", 0.0, store_path=made.store_path, group=assembled.group
     )
+
+
+def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
+    """The summary that the run of a store left.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    run_path = f"{store.rstrip('/')}.run"
+    if not (exists(run_path, region) and Place(run_path, region).has(SUMMARY)):
+        raise InputError(f"no summary at {run_path}/{SUMMARY}; give the path of a Zarr that 'maggjob run' wrote")
+    content: dict[str, Any] = json.loads(Place(run_path, region).get(SUMMARY))
+    return content
+
+
+def clean(store: str, region: str | None = None) -> int:
+    """Delete the parts and lists of a run whose Zarr is complete; the summary stays.
+
+    Returns
+    -------
+    int
+        Number of objects deleted.
+
+    Raises
+    ------
+    InputError
+        There is no finished run: its parts are all there is.
+    """
+    read_summary(store, region)
+    place = Place(f"{store.rstrip('/')}.run", region)
+    there = place.keys()
+    place.delete(key for key in there if key != SUMMARY)
+    return len(there) - 1

@@ -1,8 +1,8 @@
-"""What a run did, as text."""
+"""What a run would do, or did, as text. A summary is made of ``summary.json``'s content alone."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from maggjob.pipeline import RunResult
 from maggjob.planning import Plan
 
 
@@ -12,27 +12,34 @@ def _counts(counts: Mapping[str, int], first: str) -> str:
     return f"{counts[first]:,}" + (f": {others}" if others else "")
 
 
-def summary(result: RunResult) -> str:
-    """The last lines that a run prints."""
-    plain, tally = result.to_dict(), result.tally
-    granules = {"all": sum(tally.granules.values())} | dict(tally.granules)
-    segments = {"rows": tally.segments["rows"]} | dict(tally.segments)
+def summary(result: Mapping[str, Any]) -> str:
+    """The last lines that a run prints.
+
+    Parameters
+    ----------
+    result : mapping
+        From `RunResult.to_dict`, or read back from summary.json.
+    """
+    cells, wall = result["cells"], max(result["wall_time_s"], 1e-9)
+    granules = {"all": sum(result["granules"].values())} | dict(result["granules"])
+    segments = {"rows": result["segments"]["rows"]} | dict(result["segments"])
     lines = [
-        f"cells         {_counts(tally.cells, 'planned')} ({plain['cells_with_data']:,} with data)",
+        f"cells         {_counts(cells, 'planned')} ({result['cells_with_data']:,} with data)",
         f"granules      {_counts(granules, 'all')}",
         f"segments      {_counts(segments, 'rows')}",
-        f"observations  {tally.observations:,}",
+        f"observations  {result['total_obs']:,}",
     ]
-    for reason, error in tally.errors.items():
+    for reason, error in result["errors"].items():
         example = error["examples"][0]
-        first_line = str(example["message"]).strip().splitlines()[-1]
-        lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {first_line}")
+        last_line = str(example["message"]).strip().splitlines()[-1]
+        lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
     lines += [
-        f"time          {result.wall_time_s:.1f} s, {plain['worker_time_s']:.1f} s of work",
-        f"workers       {result.workers} on {result.backend}",
-        f"read          {plain['bytes_read'] / 1e6:,.1f} MB in {plain['requests']:,} requests",
-        f"output        {result.store_path}, group {result.group}",
-        f"parts         {plain['parts_path']}",
+        f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
+        f"work          {result['worker_time_s']:.1f} s in all workers",
+        f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
+        f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
+        f"output        {result['store_path']}, group {result['group']}",
+        f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
     ]
     return "\n".join(lines)
 

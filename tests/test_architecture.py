@@ -13,10 +13,10 @@ PACKAGE = Path(maggjob.__file__).parent
 # Each module may import those before it, and nothing else of maggjob. docs/architecture.md draws the floors.
 ORDER = (
     "__init__ errors "  # the ground
-    "cells expression statistics model segments config config_file "  # 0: pure
+    "cells expression statistics model segments config config_file orbit surface "  # 0: pure
     "hdf5_messages hdf5 credentials storage granule parts catalog planning attributes output "  # 1: files and network
     "resources job runner "  # 2: what runs in a worker, and what sends it there
-    "pipeline report "  # 3: the whole job
+    "simulator view pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli __main__"  # 4: the command line
 ).split()
 

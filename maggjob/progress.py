@@ -1,0 +1,71 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+EVERY = 5.0  # seconds between two plain lines
+
+
+class Progress:
+    """Watches the cells of a run end; a context manager and a watcher for `maggjob.run`.
+
+    Parameters
+    ----------
+    total : int, optional
+        Number of cells, if it is known.
+    stream : file, optional
+        By default standard error.
+    """
+
+    def __init__(self, total: int | None = None, stream: TextIO | None = None) -> None:
+        self.stream = stream if stream is not None else sys.stderr
+        self.total = total
+        self.done = self.observations = self.empty = self.failed = 0
+        self._start = self._shown = time.monotonic()
+        self._bar: Any = None
+        if self.stream.isatty():
+            from tqdm import tqdm
+
+            colour = None if os.environ.get("NO_COLOR") else "cyan"
+            self._bar = tqdm(total=total, unit=" cells", file=self.stream, colour=colour, dynamic_ncols=True)
+
+    def __call__(self, index: int, outcome: Any) -> None:
+        """Count the end of one cell."""
+        report = outcome.value
+        self.done += 1
+        if report is None or report.state in ("failed", "partial"):
+            self.failed += 1
+        elif report.state == "empty":
+            self.empty += 1
+        self.observations += 0 if report is None else report.observations
+        if self._bar is not None:
+            self._bar.set_postfix_str(self.totals, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._shown >= EVERY:
+            self._shown = time.monotonic()
+            print(self.line, file=self.stream, flush=True)
+
+    @property
+    def totals(self) -> str:
+        """Running totals."""
+        return f"{self.observations:,} observations, {self.empty:,} empty, {self.failed:,} failed"
+
+    @property
+    def line(self) -> str:
+        """One plain line: cells, rate, time left, totals."""
+        rate = self.done / max(time.monotonic() - self._start, 1e-9)
+        known = "" if self.total is None else f" of {self.total:,}"
+        left = "" if self.total is None else f", {(self.total - self.done) / rate:.0f} s left"
+        return f"{self.done:,}{known} cells, {rate:.1f} a second{left}, {self.totals}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,176 @@
+"""Looking at a result: as an xarray Dataset, and as a picture. Needs the extra "view"."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maggjob.cells import Latitude, locate
+from maggjob.errors import InputError, StoreError
+from maggjob.storage import Place, exists
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+EXTRA = "it is in the extra 'view': pip install 'maggjob[view]'"
+POLAR = {"south": "EPSG:3031", "north": "EPSG:3413"}
+WIDTH = 1100  # pixels of a panel: each is looked up in the cells, so a picture costs the same for any result
+
+
+def open_result(store: str | Path, group: str | None = None, region: str | None = None) -> "xr.Dataset":
+    """Open a result as an xarray Dataset with its HEALPix index, chunked.
+
+    Parameters
+    ----------
+    store : str or Path
+        The Zarr: a path, or s3://bucket/prefix.
+    group : str, optional
+        Group, which is the child order; by default the only one there is.
+    region : str, optional
+        Region of the bucket.
+
+    Raises
+    ------
+    StoreError
+        There is no such result.
+    InputError
+        xarray, dask or xdggs is not installed.
+
+    Examples
+    --------
+    >>> heights = open_result("atl06.zarr")  # doctest: +SKIP
+    >>> heights.h_mean.where(heights["count"] > 100)  # doctest: +SKIP
+    """
+    try:
+        import dask  # noqa: F401  # xarray takes chunks with it only
+        import xarray as xr
+        import xdggs  # noqa: F401  # registers the accessor
+        import zarr
+        from zarr.storage import ObjectStore
+    except ImportError as problem:
+        raise InputError(f"{problem.name} is needed to open a result; {EXTRA}") from problem
+    if not exists(str(store), region):
+        raise StoreError(f"no result at {store}: run 'maggjob run' first, or give another path")
+    zarr_store = ObjectStore(Place(str(store), region).store)
+    try:
+        groups = sorted(zarr.open_group(zarr_store, mode="r").group_keys())
+    except (FileNotFoundError, ValueError) as problem:
+        raise StoreError(f"{store} cannot be opened: it is no Zarr, or its run did not end ({problem})") from problem
+    if group is None:
+        if len(groups) != 1:
+            raise StoreError(f"{store} has the groups {groups}; say which with group=")
+        group = groups[0]
+    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=group, chunks={}).dggs.decode()
+    return dataset
+
+
+def draw_map(
+    store: str | Path,
+    out: str | Path,
+    variables: tuple[str, ...] = ("h_mean", "count"),
+    region: str | None = None,
+) -> Path:
+    """Draw a map of a result in polar stereographic projection, one panel a variable.
+
+    Every pixel shows the cell that it lies in, so cells keep their true shape and place. Planned cells
+    without data are grey.
+
+    Parameters
+    ----------
+    store : str or Path
+        The Zarr.
+    out : str or Path
+        PNG to write.
+    variables : tuple of str
+        What to show.
+
+    Raises
+    ------
+    StoreError
+        There is no such result.
+    InputError
+        The result has no such variable, or matplotlib or pyproj is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        import pyproj
+        from matplotlib.figure import Figure
+    except ImportError as problem:
+        raise InputError(f"{problem.name} is needed to draw a map; {EXTRA}") from problem
+    dataset = open_result(store, region=region)
+    unknown = [name for name in variables if name not in dataset]
+    if unknown:
+        raise InputError(f"{store} has no variable {unknown[0]!r}; it has {', '.join(map(str, dataset.data_vars))}")
+    order = int(dataset.dggs.grid_info.level)
+    convention: Latitude = dataset.attrs["latitude_convention"]
+    ids = dataset["cell_ids"].values.astype(np.int64)
+    centres = dataset.dggs.cell_centers()
+    south = float(centres.latitude.mean()) < 0
+    to_plane = pyproj.Transformer.from_crs(4326, POLAR["south" if south else "north"], always_xy=True)
+    x, y, row = _pixels(to_plane, centres, ids, order, convention)
+    figure = Figure(figsize=(6.4 * len(variables), 6.4 * len(y) / len(x) + 1.0), layout="constrained", dpi=110)
+    extent = tuple(v / 1e3 for v in (x[0], x[-1], y[0], y[-1]))
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(variables))), variables, strict=True):
+        values = dataset[name].values.astype(np.float64)
+        shown = np.where(row >= 0, values[row], np.nan)
+        if name == "count":
+            shown[shown == 0] = np.nan
+        planned = np.where(row >= 0, 0.9, np.nan)
+        axes.imshow(planned, extent=extent, origin="lower", cmap="gray", vmin=0, vmax=1)
+        norm = mpl.colors.LogNorm() if name == "count" else mpl.colors.Normalize(*_limits(shown))
+        image = axes.imshow(shown, extent=extent, origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
+        axes.set(title=_title(dataset[name].attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")
+        _graticule(axes, to_plane, centres, extent)
+        figure.colorbar(image, ax=axes, shrink=0.85)
+    tally = dataset.attrs["tally"]
+    figure.suptitle(
+        f"{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
+        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, {POLAR['south' if south else 'north']}"
+    )
+    figure.savefig(out)
+    return Path(out)
+
+
+def _pixels(
+    to_plane: Any, centres: Any, ids: np.ndarray, order: int, convention: Latitude
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the pixels of a map (metres), and the row of the result that each shows; -1 for none."""
+    px, py = to_plane.transform(centres.longitude.values, centres.latitude.values)
+    margin = 0.03 * max(np.ptp(px), np.ptp(py)) + 2000.0
+    x = np.linspace(px.min() - margin, px.max() + margin, WIDTH)
+    y = np.arange(py.min() - margin, py.max() + margin, x[1] - x[0])
+    longitude, latitude = to_plane.transform(*np.meshgrid(x, y), direction="INVERSE")
+    cell = locate(latitude.ravel(), longitude.ravel(), order, convention)
+    sorting = np.argsort(ids)
+    at = np.minimum(np.searchsorted(ids, cell, sorter=sorting), len(ids) - 1)
+    row = np.where(ids[sorting[at]] == cell, sorting[at], -1)
+    return x, y, row.reshape(latitude.shape)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Colour limits that a few wild values do not stretch."""
+    good = values[np.isfinite(values)]
+    return (0.0, 1.0) if not len(good) else (float(np.percentile(good, 2)), float(np.percentile(good, 98)))
+
+
+def _title(attributes: Mapping[str, Any], name: str) -> str:
+    units = attributes.get("units", "1")
+    return f"{name}: {attributes.get('long_name', name)}" + (f" ({units})" if units != "1" else "")
+
+
+def _graticule(axes: Any, to_plane: Any, centres: Any, extent: tuple[float, ...]) -> None:
+    """Draw parallels and meridians, labelled where they leave the map on the left and at the bottom."""
+    latitude, longitude = centres.latitude.values, centres.longitude.values
+    spread = float(np.ptp(latitude))
+    step = next(s for s in (0.5, 1, 2, 5, 10) if spread / s <= 6 or s == 10)
+    wide = step if abs(latitude).max() < 60 else min(30, max(1, round(step * 4)))
+    for parallel in np.arange(np.floor(latitude.min()), np.ceil(latitude.max()) + step, step):
+        x, y = to_plane.transform(np.linspace(-180, 180, 2000), np.full(2000, parallel))
+        axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
+    for meridian in np.arange(-180, 180, wide):
+        if ((longitude - meridian + 180) % 360 - 180 < 2 * wide).any():
+            lines = np.linspace(latitude.min() - step, latitude.max() + step, 50)
+            x, y = to_plane.transform(np.full(50, meridian), lines)
+            axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
