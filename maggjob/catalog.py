@@ -93,6 +93,7 @@ class Catalog:
             temporary.write_text(json.dumps(self.to_dict(), separators=(",", ":")), encoding="utf-8")
             temporary.replace(path)
         except OSError as problem:
+            temporary.unlink(missing_ok=True)
             raise CatalogError(f"cannot write catalog {path}: {problem}; choose another place with --out") from problem
 
 
@@ -220,7 +221,7 @@ def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe)
             raise CatalogError(f"{name}: no catalog (expected the keys metadata, granules, cells); make one anew")
         try:
             catalog = _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, CellError) as problem:
             raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it anew") from problem
     grid = recipe.grid
     if (catalog.order, catalog.latitude) != (grid.parent_order, grid.latitude):
@@ -261,9 +262,9 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
     if entries != sorted(entries, key=lambda entry: entry.id):
         raise CatalogError(f"{name}: its granules are not sorted by id; make it anew")
     _each_once(entries)
-    cells = {parse_cell(cell, order): tuple(positions) for cell, positions in content["cells"].items()}
+    cells = _once_each({cell: tuple(positions) for cell, positions in content["cells"].items()}, order, name)
     for cell, positions in cells.items():
-        if len(set(positions)) < len(positions) or not all(0 <= position < len(entries) for position in positions):
+        if len(set(positions)) < len(positions) or not all(type(p) is int and 0 <= p < len(entries) for p in positions):
             raise CatalogError(
                 f"{name}: cell {format_cell(cell, order)} names a granule twice, or one that is not there"
             )
@@ -273,6 +274,17 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
     if "digest" in metadata and metadata["digest"] != catalog.digest:
         raise CatalogError(f"{name}: changed since it was made; make it anew, or remove metadata.digest to use it so")
     return catalog
+
+
+def _once_each(cells: Mapping[str, Any], order: int, name: str) -> dict[int, Any]:
+    """Cells by nested id; two spellings of one cell would hide each other."""
+    found: dict[int, Any] = {}
+    for text, value in cells.items():
+        cell = parse_cell(text, order)
+        if cell in found:
+            raise CatalogError(f"{name}: cell {format_cell(cell, order)} is there twice; make it anew")
+        found[cell] = value
+    return found
 
 
 def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe) -> Catalog:
@@ -302,10 +314,7 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe) -> Catalo
         )
     ordered = sorted(entries.values(), key=lambda entry: entry.id)
     position = {entry.id: i for i, entry in enumerate(ordered)}
-    try:
-        cells = {parse_cell(c, order): urls for c, urls in content["catalog"].items()}
-    except CellError as problem:
-        raise CatalogError(f"{name}: {problem}") from problem
+    cells = _once_each(content["catalog"], order, name)
     return Catalog(
         tuple(ordered),
         {c: tuple(sorted(position[granule_id(url)] for url in cells[c])) for c in sorted(cells)},

@@ -14,9 +14,9 @@ from typing import Any
 
 from maggjob.config_file import ConfigLike
 from maggjob.credentials import obtain, write_private
-from maggjob.errors import ExistsError, InputError
+from maggjob.errors import ExistsError, InputError, LedgerError
 from maggjob.job import failed_report, map_cell, reduce_tally
-from maggjob.model import CellReport, CellTask, Granule, Tally
+from maggjob.model import CellReport, CellTask, Granule, GranuleReport, Tally
 from maggjob.output import assemble, read_parts
 from maggjob.planning import PARTS, CatalogLike, Plan, make_tasks, plan
 from maggjob.resources import default_workers
@@ -209,7 +209,7 @@ def execute(
         todo = make_tasks(made, credentials, region)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         outcomes = run_tasks(map_cell, todo, backend=name, config=settings, deadline=deadline, watch=watch)
-    reports = [report_of(made, t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
+    reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
     result = assemble_run(made, todo, reports, region=region, overwrite=overwrite)
     result = replace(result, backend=name, workers=workers, started=started, wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
@@ -246,12 +246,22 @@ def default_store(config: ConfigLike) -> str:
     return f"{Path(config).stem}.zarr"
 
 
-def report_of(made: Plan, done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
+def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
     """The report of a call, or one in its place when the call gave none."""
     if outcome.value is not None:
         return outcome.value
-    cell = next(cell for cell in made.cells if made.task_id(cell) == done.id)
-    return failed_report(done, made.granules(cell), str(outcome.reason), str(outcome.message))
+    return failed_report(done, (), str(outcome.reason), str(outcome.message))
+
+
+def _with_granules(made: Plan, reports: Sequence[CellReport]) -> list[CellReport]:
+    """The reports, those of cells that failed as a whole with all their granules: none of them was used."""
+    cells = {made.task_id(cell): cell for cell in made.cells}
+
+    def lost(report: CellReport) -> tuple[GranuleReport, ...]:
+        granules = made.granules(cells[report.id])
+        return tuple(GranuleReport(granule.id, "failed", reason=report.reason) for granule in granules)
+
+    return [replace(r, granules=lost(r)) if r.state == "failed" and not r.granules else r for r in reports]
 
 
 def assemble_run(
@@ -273,9 +283,17 @@ def assemble_run(
     """
     if made.store_path is None:
         raise InputError("no store: make the plan with store=")
+    planned = sorted(made.task_id(cell) for cell in made.cells)
+    if planned != sorted(task.id for task in done) or planned != sorted(report.id for report in reports):
+        raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
+    reports = _with_granules(made, reports)
     tally = reduce_tally(reports)
-    written = {report.id: report.part is not None for report in reports}
-    parts = read_parts(done, written)
+    parts = read_parts(done, {report.id: report.part is not None for report in reports})
+    for report in reports:
+        part = parts.get(report.id)
+        said = (report.state, dict(report.segments), [granule.ledger() for granule in report.granules])
+        if part is not None and said != (part.ledger["state"], part.ledger["segments"], part.ledger["granules"]):
+            raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
     assembled = assemble(made.config, done, parts, tally, made.store_path, region=region, overwrite=overwrite)
     return RunResult(
         made, tally, tuple(reports), "by hand", 0, "", 0.0, store_path=made.store_path, group=assembled.group

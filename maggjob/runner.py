@@ -4,6 +4,7 @@ This module knows nothing of ATL06: it is handed an importable function and task
 an `Outcome` for every task, whatever became of it.
 """
 
+import logging
 import os
 import sys
 import time
@@ -30,6 +31,7 @@ BACKENDS = {
 }
 CONFIG_FILE = "lithops_config.yaml"
 DEADLINE = 6 * 3600.0
+GRACE = 10.0  # seconds from the end of the local process to the last answers being seen
 POLL = 0.1  # seconds between two looks at the pending calls
 
 
@@ -106,6 +108,9 @@ def lithops_config(
             raise InputError(f"Lithops configuration {source}: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise InputError(f"Lithops configuration {source}: expected a mapping with a section 'lithops'")
+    for key in {"lithops", backend} & content.keys():
+        if not isinstance(content[key], Mapping):
+            raise InputError(f"Lithops configuration {source}: section {key!r} is no mapping")
     config = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
     general = config.setdefault("lithops", {})
     general["backend"] = backend
@@ -185,7 +190,9 @@ def _serial(
         if outcome is None:
             try:
                 outcome = Outcome(value=function(task))
-            except Exception as problem:  # noqa: BLE001  # whatever it is, it is recorded
+            except KeyboardInterrupt:
+                raise
+            except BaseException as problem:  # noqa: BLE001  # whatever it is, it is recorded
                 outcome = Outcome(reason="worker", message="".join(traceback.format_exception(problem)))
         outcomes.append(outcome)
         note(index, outcome)
@@ -197,13 +204,18 @@ def _lithops(
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
-    level = os.environ.get("MAGGJOB_LITHOPS_LOG", "ERROR")
-    with lithops.FunctionExecutor(config=config, log_level=level) as executor:
-        futures = executor.map(function, list(tasks), include_modules=None)
-        try:
-            return _watch(executor, futures, end, note)
-        finally:
-            _clean(executor)
+    logger = logging.getLogger("lithops")  # given a log_level, Lithops closes the caller's own handlers
+    level = logger.level
+    logger.setLevel(os.environ.get("MAGGJOB_LITHOPS_LOG", "ERROR"))
+    try:
+        with lithops.FunctionExecutor(config=config, log_level=None) as executor:
+            futures = executor.map(function, list(tasks), include_modules=None)
+            try:
+                return _watch(executor, futures, end, note)
+            finally:
+                _clean(executor)
+    finally:
+        logger.setLevel(level)
 
 
 def _watch(executor: Any, futures: Sequence[Any], end: float, note: Watcher) -> list[Outcome[Any]]:
@@ -212,6 +224,7 @@ def _watch(executor: Any, futures: Sequence[Any], end: float, note: Watcher) -> 
 
     outcomes: list[Outcome[Any] | None] = [None] * len(futures)
     pending = dict(enumerate(futures))
+    gone: float | None = None  # since when the local process that runs the calls has been gone
     while pending:
         # ALWAYS looks once and returns: other ways of waiting have no end of their own, or need SIGALRM
         executor.wait(
@@ -224,6 +237,10 @@ def _watch(executor: Any, futures: Sequence[Any], end: float, note: Watcher) -> 
         )
         late = _late(end)
         ended = {index: _outcome(future) for index, future in pending.items() if future.done}
+        if getattr(executor.compute_handler, "job_manager", executor) is None:  # Lithops tells it nowhere else
+            gone = gone if gone is not None else time.monotonic()
+            if late is None and time.monotonic() - gone > GRACE:
+                late = Outcome(reason="worker", message="the local process ended before this call did; run again")
         if late is not None:
             ended |= dict.fromkeys(pending.keys() - ended.keys(), late)
         for index, outcome in sorted(ended.items()):

@@ -1,8 +1,17 @@
 """Fixtures that many tests use."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
-import pytest
+# Lithops copies itself into the temporary folder when a process first uses it, under the feet of any other process
+# that does: each process of the tests has a folder of its own. Lithops looks at it when it is imported.
+os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="maggjob-tests-")
+atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+
+import pytest  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 PINE_ISLAND = (

@@ -664,3 +664,18 @@ def test_broken_structures_give_errors_or_the_numbers_of_h5py(tmp_path: Path, li
     assert failed > 50
     for (_, _, got, what), want in zip(doubtful, by_h5py([case[:2] for case in doubtful]), strict=True):
         assert want in ("failed", got), f"{what}: {str(got)[:60]}, h5py has {str(want)[:60]}"
+
+
+@pytest.mark.parametrize("line", [64, 128, 1024])
+def test_fields_may_cross_cache_lines(real_granules: list[Path], monkeypatch: pytest.MonkeyPatch, line: int) -> None:
+    """h5coro fails on a name that does: one granule in forty at 64 KiB."""
+    monkeypatch.setattr("maggjob.hdf5.CACHE_LINE", line)
+    for path in real_granules:
+        content = path.read_bytes()
+        file = Hdf5File(lambda position, size, content=content: content[position : position + size], path.name)  # type: ignore[misc]
+        with h5py.File(path) as expected:
+            for name in ("latitude", "h_li", "atl06_quality_summary"):
+                key = f"gt1l/land_ice_segments/{name}"
+                info = file.info(key)
+                assert info is not None
+                assert np.array_equal(file.rows(key, 0, info.rows), expected[key][:])

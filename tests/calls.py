@@ -1,0 +1,81 @@
+"""Tiny functions for workers to call: importable by name, each with one way to end."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+
+class UnpicklableError(Exception):
+    """An exception that does not travel."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.function: Callable[[], None] = lambda: None
+
+
+class TwoArgumentsError(Exception):
+    """An exception that pickles and does not unpickle."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} {two}")
+
+
+def square(task: int) -> int:
+    return task**2
+
+
+def nothing(task: int) -> None:
+    return None
+
+
+def slow_first(task: int) -> int:
+    time.sleep(1.0 if task == 0 else 0.0)
+    return task
+
+
+def raises(task: int) -> int:
+    if task == 1:
+        raise ValueError("task one")
+    return task
+
+
+def raises_unpicklable(task: int) -> int:
+    if task == 1:
+        raise UnpicklableError("task one")
+    return task
+
+
+def raises_with_two_arguments(task: int) -> int:
+    if task == 1:
+        raise TwoArgumentsError("task", "one")
+    return task
+
+
+def exits(task: int) -> int:
+    if task == 1:
+        sys.exit(3)
+    return task
+
+
+def is_killed(task: int) -> int:
+    if task == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def returns_a_lambda(task: int) -> object:
+    return (lambda: None) if task == 1 else task
+
+
+def sleeps(task: int) -> int:
+    if task == 1:
+        time.sleep(120)
+    return task
+
+
+def interrupts(task: int) -> int:
+    if task == 1:
+        raise KeyboardInterrupt
+    return task

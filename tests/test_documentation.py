@@ -1,0 +1,27 @@
+"""What the documentation shows runs."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+import maggjob
+
+MODULES = sorted(path.stem for path in Path(maggjob.__file__).parent.glob("*.py") if not path.stem.startswith("__"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_run(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"maggjob.{module}"), extraglobs={"maggjob": maggjob})
+    assert result.failed == 0
+
+
+def test_there_are_examples() -> None:
+    finder = doctest.DocTestFinder()
+    found = [
+        name
+        for name in maggjob.__all__
+        if any(test.examples for test in finder.find(getattr(maggjob, name), name, module=False))
+    ]
+    assert {"load_config", "map_cell", "reduce_tally", "simulate", "task", "open_result"} <= set(found)

@@ -1,0 +1,121 @@
+"""Looking at a result: the dataset, the picture, the bar."""
+
+import io
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import maggjob
+from maggjob.catalog import from_files
+from maggjob.errors import ExistsError, InputError, StoreError
+from maggjob.model import CellReport
+from maggjob.pipeline import RunResult, clean, execute, read_summary
+from maggjob.progress import Progress
+from maggjob.report import summary
+from maggjob.runner import Outcome
+from maggjob.simulator import simulate
+from maggjob.view import draw_map, open_result
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A small run on simulated granules."""
+    folder = tmp_path_factory.mktemp("view")
+    simulate(folder / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=20, most=6)
+    config = maggjob.load_config("atl06.yaml")
+    catalog = from_files([str(folder / "granules")], config.recipe())
+    plan = maggjob.plan(config, catalog=catalog, store=str(folder / "map.zarr"))
+    return execute(plan, backend="serial")
+
+
+def test_a_result_opens_decoded_and_chunked(result: RunResult) -> None:
+    dataset = open_result(result.store_path)
+    assert dataset.dggs.grid_info.level == 12
+    assert dataset.h_mean.chunks is not None
+    assert int(dataset["count"].sum()) == result.tally.observations
+
+
+def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        open_result(tmp_path / "nothing.zarr")
+    (tmp_path / "half.zarr").mkdir()
+    (tmp_path / "half.zarr" / "chunk").write_bytes(b"")
+    with pytest.raises(StoreError):
+        open_result(tmp_path / "half.zarr")
+
+
+def test_a_map_shows_the_data_where_they_are(result: RunResult, tmp_path: Path) -> None:
+    path = draw_map(result.store_path, tmp_path / "map.png", ("h_mean",))
+    picture = matplotlib.image.imread(path)
+    colours = np.unique((picture[..., :3] * 255).astype(int).reshape(-1, 3), axis=0)
+    assert len(colours) > 100  # a colour map, not an empty frame
+
+
+def test_a_map_of_what_is_not_there_is_refused(result: RunResult, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="h_mode"):
+        draw_map(result.store_path, tmp_path / "map.png", ("h_mode",))
+    assert not (tmp_path / "map.png").exists()
+
+
+def test_the_summary_is_that_of_the_file(result: RunResult) -> None:
+    assert summary(read_summary(result.store_path)) == summary(result.to_dict())
+
+
+def test_cleaning_leaves_the_result_and_the_summary(result: RunResult) -> None:
+    before = open_result(result.store_path).h_mean.values
+    assert clean(result.store_path) == len(result.reports) + 1
+    assert np.array_equal(open_result(result.store_path).h_mean.values, before, equal_nan=True)
+    assert read_summary(result.store_path)["total_obs"] == result.tally.observations
+    assert clean(result.store_path) == 0
+
+
+def test_only_a_finished_run_is_cleaned(tmp_path: Path) -> None:
+    (tmp_path / "map.zarr.run" / "parts").mkdir(parents=True)
+    (tmp_path / "map.zarr.run" / "parts" / "part.npz").write_bytes(b"all there is")
+    with pytest.raises(InputError):
+        clean(str(tmp_path / "map.zarr"))
+    assert (tmp_path / "map.zarr.run" / "parts" / "part.npz").exists()
+
+
+def test_a_folder_that_holds_something_is_no_place_for_a_demonstration(tmp_path: Path) -> None:
+    from maggjob.demo import demo
+
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ExistsError):
+        demo(tmp_path, print)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def ended(state: str, kept: int = 0) -> Outcome[CellReport]:
+    return Outcome(value=CellReport("w/-6", "-6", "w", state, {"kept": kept}))
+
+
+@pytest.mark.parametrize("colourless", [True, False])
+def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, colourless: bool) -> None:
+    monkeypatch.setenv("NO_COLOR", "1") if colourless else monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    with Progress(3, stream) as progress:
+        for index, outcome in enumerate((ended("complete", 1234), ended("empty"), Outcome(reason="worker"))):
+            progress(index, outcome)
+    shown = stream.getvalue()
+    assert "3/3" in shown
+    assert "1,234 observations, 1 empty, 1 failed" in shown
+    assert ("\x1b[" in shown.replace("\x1b[A", "")) is not colourless
+
+
+def test_elsewhere_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maggjob.progress.EVERY", 0.0)
+    stream = io.StringIO()
+    with Progress(2, stream) as progress:
+        progress(0, ended("partial", 10))
+    assert "1 of 2 cells" in stream.getvalue()
+    assert "10 observations, 0 empty, 1 failed" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
