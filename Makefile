@@ -6,17 +6,23 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help test lint bench lock clean
+.PHONY: help demo test lint bench lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
+$(LOCK):
+	@echo "no locked versions for Python $(MINOR): maggjob runs on 3.11 to 3.14; try make PYTHON=python3.12" >&2; exit 1
+
 $(READY): $(LOCK) pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("maggjob needs Python 3.11 or newer; try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
+
+demo: $(READY)  ## see it work: simulated granules, the whole job, a map
+	rm -rf demo
+	$(BIN)/maggjob demo demo
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

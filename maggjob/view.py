@@ -1,5 +1,6 @@
 """Looking at a result: as an xarray Dataset, and as a picture. Needs the extra "view"."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,13 +104,15 @@ def draw_map(
     if unknown:
         raise InputError(f"{store} has no variable {unknown[0]!r}; it has {', '.join(map(str, dataset.data_vars))}")
     order = int(dataset.dggs.grid_info.level)
+    parent_order = int(json.loads(dataset.attrs["config"])["output"]["grid"]["parent_order"])
     convention: Latitude = dataset.attrs["latitude_convention"]
     ids = dataset["cell_ids"].values.astype(np.int64)
     centres = dataset.dggs.cell_centers()
     south = float(centres.latitude.mean()) < 0
     to_plane = pyproj.Transformer.from_crs(4326, POLAR["south" if south else "north"], always_xy=True)
-    x, y, row = _pixels(to_plane, centres, ids, order, convention)
-    figure = Figure(figsize=(6.4 * len(variables), 6.4 * len(y) / len(x) + 1.0), layout="constrained", dpi=110)
+    x, y, cell, row = _pixels(to_plane, centres, ids, order, convention)
+    edges = _edges(cell >> 2 * (order - parent_order), row >= 0)
+    figure = Figure(figsize=(6.4 * len(variables), 5.2 * len(y) / len(x) + 0.9), layout="constrained", dpi=100)
     extent = tuple(v / 1e3 for v in (x[0], x[-1], y[0], y[-1]))
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(variables))), variables, strict=True):
         values = dataset[name].values.astype(np.float64)
@@ -120,6 +123,7 @@ def draw_map(
         axes.imshow(planned, extent=extent, origin="lower", cmap="gray", vmin=0, vmax=1)
         norm = mpl.colors.LogNorm() if name == "count" else mpl.colors.Normalize(*_limits(shown))
         image = axes.imshow(shown, extent=extent, origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
+        axes.imshow(edges, extent=extent, origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set(title=_title(dataset[name].attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")
         _graticule(axes, to_plane, centres, extent)
         figure.colorbar(image, ax=axes, shrink=0.85)
@@ -134,8 +138,8 @@ def draw_map(
 
 def _pixels(
     to_plane: Any, centres: Any, ids: np.ndarray, order: int, convention: Latitude
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions of the pixels of a map (metres), and the row of the result that each shows; -1 for none."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the pixels of a map (metres), the cell of each, and the row that it shows; -1 for none."""
     px, py = to_plane.transform(centres.longitude.values, centres.latitude.values)
     margin = 0.03 * max(np.ptp(px), np.ptp(py)) + 2000.0
     x = np.linspace(px.min() - margin, px.max() + margin, WIDTH)
@@ -143,9 +147,19 @@ def _pixels(
     longitude, latitude = to_plane.transform(*np.meshgrid(x, y), direction="INVERSE")
     cell = locate(latitude.ravel(), longitude.ravel(), order, convention)
     sorting = np.argsort(ids)
+    cell = cell.reshape(latitude.shape)
     at = np.minimum(np.searchsorted(ids, cell, sorter=sorting), len(ids) - 1)
     row = np.where(ids[sorting[at]] == cell, sorting[at], -1)
-    return x, y, row.reshape(latitude.shape)
+    return x, y, cell, row
+
+
+def _edges(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
+    """Pixels between planned parent cells, as a picture: 0.55 there, NaN elsewhere."""
+    group = np.where(planned, parent, -1)
+    edge = np.zeros(group.shape, bool)
+    edge[:, 1:] |= group[:, 1:] != group[:, :-1]
+    edge[1:] |= group[1:] != group[:-1]
+    return np.where(edge, 0.55, np.nan)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
