@@ -231,7 +231,8 @@ def demo(folder: str) -> None:
         result, picture = show(folder, click.echo, progress)
     _tell(result.to_dict())
     click.echo(f"picture       {picture}")
-    click.echo(f"open it       python -c \"import maggjob; print(maggjob.open_result('{result.store_path}'))\"")
+    opening = f"import maggjob; print(maggjob.open_result('{result.store_path}'))"
+    click.echo(f'open it       {sys.executable} -c "{opening}"')
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from h5coro.filedriver import FileDriver
+from h5coro.h5coro import H5Coro
 from pyproj import Geod, Transformer
 
 import maggjob
@@ -142,6 +144,17 @@ def test_files_look_like_nsidcs(tmp_path: Path) -> None:
             for beam in set(BEAMS) & set(file):
                 assert set(MAIN) <= {n.removeprefix("land_ice_segments/") for n in listed(file[beam])}
                 assert file[beam]["land_ice_segments/h_li"].attrs["_FillValue"].shape == ()
+
+
+def test_plain_h5coro_reads_it(tmp_path: Path) -> None:
+    """As the system before us did: its own driver, all datasets of a beam in one call."""
+    (path,) = simulate(tmp_path, area=AREA, every=2, most=1, absent=0.0)
+    names = [f"gt2r/land_ice_segments/{name}" for name in MAIN]
+    promise = H5Coro(str(path), FileDriver).readDatasets(names)
+    with h5py.File(path) as file:
+        assert len(file[names[0]]) > 1000
+        for name in names:
+            assert np.array_equal(promise[name], file[name][:]), name
 
 
 def listed(group: h5py.Group) -> list[str]:
