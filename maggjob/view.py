@@ -55,14 +55,17 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
         raise StoreError(f"no result at {store}: run 'maggjob run' first, or give another path")
     zarr_store = ObjectStore(Place(str(store), region).store)
     try:
-        groups = sorted(zarr.open_group(zarr_store, mode="r").group_keys())
+        root = zarr.open_group(zarr_store, mode="r")
+        groups = sorted(root.group_keys())
     except (FileNotFoundError, ValueError) as problem:
         raise StoreError(f"{store} cannot be opened: it is no Zarr, or its run did not end ({problem})") from problem
     if group is None:
         if len(groups) != 1:
             raise StoreError(f"{store} has the groups {groups}; say which with group=")
         group = groups[0]
-    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=group, chunks={}).dggs.decode()
+    array: Any = root[f"{group}/cell_ids"]
+    (rows,) = array.shards  # a whole shard is one request, its chunks would be one each
+    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows}).dggs.decode()
     return dataset
 
 
