@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from maggjob.cells import Grid, ellipsoid
 from maggjob.config import Config
-from maggjob.model import GranuleName, Tally
+from maggjob.model import EPOCH, GranuleName, Tally
 from maggjob.parts import Part
 from maggjob.statistics import FUNCTIONS, Statistic
 
-EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
-"""Zero of delta_time (the ATLAS epoch); GPS and UTC run alike since: no leap second came after."""
 CONVENTION = {
     "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
     "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",

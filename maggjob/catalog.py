@@ -196,6 +196,11 @@ def _each_once(entries: Sequence[Entry]) -> None:
         if one.id == other.id:
             both = " and ".join(str(next(iter(e.urls.values()))) for e in (one, other))
             raise CatalogError(f"granule {one.id} is there twice: {both}; remove one, or it is counted twice")
+    seen: dict[str, str] = {}
+    for entry in entries:
+        for url in entry.urls.values():
+            if seen.setdefault(url, entry.id) != entry.id:
+                raise CatalogError(f"{url} is listed as {seen[url]} and as {entry.id}, and would be counted twice")
 
 
 def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe) -> Catalog:
@@ -258,15 +263,22 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
                 raise CatalogError(f"{name}: {url} is listed as {driver}, it is read as {driver_of(url)}")
         if not granule["urls"]:
             raise CatalogError(f"{name}: granule {granule['id']} has no URL")
-        entries.append(Entry(granule["id"], dict(granule["urls"]), granule.get("size")))
+        size = granule.get("size")
+        if not isinstance(granule["id"], str) or not (size is None or (type(size) is int and size > 0)):
+            raise CatalogError(f"{name}: granule {granule['id']!r} of size {size!r}; make the catalog anew")
+        entries.append(Entry(granule["id"], dict(granule["urls"]), size))
     if entries != sorted(entries, key=lambda entry: entry.id):
         raise CatalogError(f"{name}: its granules are not sorted by id; make it anew")
     _each_once(entries)
     cells = _once_each({cell: tuple(positions) for cell, positions in content["cells"].items()}, order, name)
     for cell, positions in cells.items():
-        if len(set(positions)) < len(positions) or not all(type(p) is int and 0 <= p < len(entries) for p in positions):
+        if (
+            not positions
+            or len(set(positions)) < len(positions)
+            or not all(type(p) is int and 0 <= p < len(entries) for p in positions)
+        ):
             raise CatalogError(
-                f"{name}: cell {format_cell(cell, order)} names a granule twice, or one that is not there"
+                f"{name}: cell {format_cell(cell, order)} names no granule, one twice, or one that is not there"
             )
     catalog = Catalog(
         tuple(entries), {c: tuple(sorted(cells[c])) for c in sorted(cells)}, order, latitude, metadata["provenance"]

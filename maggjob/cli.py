@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from maggjob import __version__
-from maggjob.errors import MaggjobError, StoppedError
+from maggjob.errors import InputError, MaggjobError, StoppedError
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")  # those that decide results
@@ -83,7 +83,7 @@ def _what(command: Command) -> Command:
 @click.option(
     "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
 )
-@click.option("--allow-partial", is_flag=True, help="Exit with 0 even if cells are partial or failed.")
+@click.option("--allow-partial", is_flag=True, help="Take partial and failed cells: exit 0, overwrite.")
 def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
     """Run the job: read, bin, reduce, write.
 
@@ -102,7 +102,7 @@ def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
         click.echo(plan_text(made))
         return
     with Progress(len(made.cells)) as progress:
-        result = execute(made, **how, watch=progress)
+        result = execute(made, **how, allow_partial=allow_partial, watch=progress)
     _tell(result.to_dict(), allow_partial)
 
 
@@ -180,7 +180,10 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
     options["rgts"] = options["rgts"] or None
     paths = write(folder, Scene(**options))
     if records is not None:
-        Path(records).write_text(json.dumps(cmr_records(paths)), encoding="utf-8")
+        try:
+            Path(records).write_text(json.dumps(cmr_records(paths)), encoding="utf-8")
+        except OSError as problem:
+            raise InputError(f"cannot write records to {records}: {problem}; give another file") from problem
     size = sum(path.stat().st_size for path in paths) / 1e6
     click.echo(f"{folder}: {len(paths):,} granules, {size:,.1f} MB")
 
@@ -227,8 +230,7 @@ def demo(folder: str) -> None:
     from maggjob.demo import demo as show
     from maggjob.progress import Progress
 
-    with Progress() as progress:
-        result, picture = show(folder, click.echo, progress)
+    result, picture = show(folder, click.echo, Progress)
     _tell(result.to_dict())
     click.echo(f"picture       {picture}")
     opening = f"import maggjob; print(maggjob.open_result('{result.store_path}'))"
@@ -256,3 +258,10 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo("stopped from the keyboard", err=True)
         sys.exit(STOPPED)
+    except Exception as problem:
+        if debug:
+            raise
+        click.echo(
+            f"error: {type(problem).__name__}: {problem} (a fault of maggjob's own: see it with --debug)", err=True
+        )
+        sys.exit(BAD_INPUT)

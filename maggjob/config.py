@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from maggjob.cells import MAX_DECIMAL_ORDER, MAX_ORDER, Grid, Latitude
-from maggjob.expression import GROUP, ROW, parse
+from maggjob.expression import GROUP, ROW, parse, row_arguments
 from maggjob.model import BAD_WEIGHT, BUILT_IN_COLUMNS, FILL, KEPT, NOT_FINITE, Recipe, RowFilter
 from maggjob.statistics import FUNCTIONS, Statistic
 
@@ -21,6 +21,7 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Path_ = Annotated[str, Field(pattern=r"^/?([\w.{}-]+/)*[\w.{}-]+$")]
 Number = int | float
 RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, "outside", "invalid_coordinate", "unread", "rows"}
+DECODED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "coordinates", "_Unsigned"}
 WHOLE_NUMBERS = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 
 
@@ -180,6 +181,13 @@ class Variable(_Model):
     attrs: dict[str, str | int | float] = Field(default_factory=dict)
     """Attributes of the variable, in place of those of the source."""
 
+    @field_validator("attrs")
+    @classmethod
+    def _attrs_describe(cls, attrs: dict[str, str | int | float]) -> dict[str, str | int | float]:
+        for name in sorted(attrs.keys() & DECODED):
+            raise ValueError(f"{name}: readers would change the values by it; leave it out")
+        return attrs
+
     @field_validator("fill_value", mode="before")
     @classmethod
     def _nan(cls, value: object) -> object:
@@ -226,8 +234,8 @@ class Variable(_Model):
         if self.source is None and self.function_name not in ("len", "count"):
             raise ValueError(f"{self.function} needs a 'source'")
         for text in (self.source, self.params.get("weights")):
-            if text is not None and parse(str(text)).kind != ROW:
-                raise ValueError(f"{text!r} gives no value for each segment; use column names and arithmetic")
+            if text is not None and (parse(str(text)).kind != ROW or row_arguments(parse(str(text)))):
+                raise ValueError(f"{text!r} is not worked out for each segment alone; use columns and arithmetic")
         q, ddof, method = (self.params.get(key, default) for key, default in (("q", 0.5), ("ddof", 0), ("method", "")))
         if self.function_name == "quantile" and "q" not in self.params:
             raise ValueError("quantile needs params: {q: ...}")

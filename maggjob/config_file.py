@@ -63,7 +63,7 @@ def load_config(path: ConfigLike) -> Config:
         file = builtin[str(path)]
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as problem:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as problem:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, expected the keys {', '.join(Config.model_fields)}")

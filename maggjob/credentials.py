@@ -7,9 +7,11 @@ environment: ``EARTHDATA_TOKEN`` for https, the usual AWS variables for s3.
 """
 
 import json
+import logging
 import os
 import stat
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from maggjob.errors import AccessError
 
 DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
 """Protected buckets that maggjob has credentials for, and the data centre that gives them."""
+LOG = logging.getLogger(__name__)
 MARGIN = timedelta(minutes=10)
 """Credentials that end sooner than this are renewed before they are used."""
 
@@ -162,33 +165,49 @@ def fetch_s3(centre: str, auth: Any) -> S3Credentials:
     return S3Credentials(*keys, expires if expires.tzinfo else expires.replace(tzinfo=UTC))
 
 
-def obtain(urls: Iterable[str], auth: Any = None) -> Book | None:
-    """Credentials for everything that these granules need; None when they need none.
+def needs_login(url: str) -> bool:
+    """Whether a granule can be read with an Earthdata login only."""
+    return data_centre(url) is not None or (url.startswith("https://") and trusted_host(url))
+
+
+def obtain(urls: Iterable[str], auth: Any) -> Book:
+    """Credentials for everything that these granules need.
 
     Parameters
     ----------
     urls : iterable of str
         URLs of granules.
-    auth : earthaccess.Auth, optional
-        By default `login` is called, once, if there is need.
+    auth : earthaccess.Auth
+        From `login`.
 
     Raises
     ------
     AccessError
-        There is need and no login.
+        A data centre gives none.
     """
-    centres: set[str] = set()
-    https = False
-    for url in urls:
-        centre = data_centre(url)
-        if centre is not None:
-            centres.add(centre)
-        https = https or (url.startswith("https://") and trusted_host(url))
-    if not centres and not https:
-        return None
-    auth = auth if auth is not None else login()
+    needy = [url for url in urls if needs_login(url)]
+    centres = sorted({centre for centre in map(data_centre, needy) if centre is not None})
+    https = any(url.startswith("https://") for url in needy)
     token = auth.token["access_token"] if https and auth.token else None
-    return Book({centre: fetch_s3(centre, auth) for centre in sorted(centres)}, token)
+    return Book({centre: fetch_s3(centre, auth) for centre in centres}, token)
+
+
+def keep_fresh(path: Path, urls: Iterable[str], auth: Any, stop: threading.Event, poll: float = 30.0) -> None:
+    """Renew the private object before what it holds ends, until told to stop; runs in a thread of its own.
+
+    A renewal that fails is logged and tried again at the next look: what is there may last yet, and workers
+    that find it ended say so in the ledger.
+    """
+    urls = list(urls)
+    book = Book.from_json(path.read_bytes())
+    while not stop.wait(poll):
+        if all(credentials.fresh(datetime.now(UTC)) for credentials in book.s3.values()):
+            continue
+        try:
+            book = obtain(urls, auth)
+            write_private(path, book)
+        except (AccessError, OSError) as problem:
+            LOG.warning("credentials were not renewed: %s", problem)
 
 
 def write_private(path: Path, book: Book) -> None:

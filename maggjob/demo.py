@@ -1,8 +1,10 @@
 """The whole job on simulated granules, in a minute: what a newcomer runs first."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from maggjob import simulator, view
 from maggjob.catalog import from_files
 from maggjob.config_file import load_config
 from maggjob.errors import ExistsError
@@ -10,14 +12,15 @@ from maggjob.pipeline import RunResult, execute
 from maggjob.planning import plan
 from maggjob.runner import Watcher
 from maggjob.simulator import Scene, simulate
-from maggjob.view import draw_map
 
 AMUNDSEN = (-108.0, -76.5, -98.0, -73.6)  # west, south, east, north
 SCENE = Scene(cycles=(22,), regions=(10, 11, 12), area=AMUNDSEN, every=5, most=60)
 WORKERS = 2
 
 
-def demo(folder: str | Path, say: Callable[[str], None], watch: Watcher | None = None) -> tuple[RunResult, Path]:
+def demo(
+    folder: str | Path, say: Callable[[str], None], progress: Callable[[int], AbstractContextManager[Watcher]]
+) -> tuple[RunResult, Path]:
     """Simulate granules over the Amundsen Sea sector, catalogue them, run the job, draw the map.
 
     Parameters
@@ -26,8 +29,8 @@ def demo(folder: str | Path, say: Callable[[str], None], watch: Watcher | None =
         Where everything goes; must not hold an earlier demonstration.
     say : callable
         Told what happens, a line at a time.
-    watch : callable, optional
-        Called as each cell ends.
+    progress : callable
+        ``progress(cells)`` to a context manager that gives a watcher of the run.
 
     Returns
     -------
@@ -38,7 +41,11 @@ def demo(folder: str | Path, say: Callable[[str], None], watch: Watcher | None =
     ------
     ExistsError
         The folder holds something.
+    InputError
+        A package of the extra "view" is not installed.
     """
+    simulator.check_installed()
+    view.check_installed()
     here = Path(folder)
     if here.exists() and any(here.iterdir()):
         raise ExistsError(f"{here} is not empty; remove it, or give another folder")
@@ -50,5 +57,6 @@ def demo(folder: str | Path, say: Callable[[str], None], watch: Watcher | None =
     catalog.write(here / "catalog.json")
     say(f"catalog       {len(catalog.cells)} cells, {catalog.pairs} pairs, in {here / 'catalog.json'}")
     store = str(here / "atl06.zarr")
-    result = execute(plan(config, catalog=catalog, store=store), max_workers=WORKERS, watch=watch)
-    return result, draw_map(store, here / "map.png")
+    with progress(len(catalog.cells)) as watch:
+        result = execute(plan(config, catalog=catalog, store=store), max_workers=WORKERS, watch=watch)
+    return result, view.draw_map(store, here / "map.png")

@@ -50,6 +50,12 @@ class ExistsError(InputError):
     reason = "exists"
 
 
+class StatisticError(MaggjobError):
+    """A statistic whose result cannot be written down."""
+
+    reason = "statistic"
+
+
 class StoreError(MaggjobError):
     """Reading or writing our own output failed."""
 

@@ -17,7 +17,7 @@ from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, Un
 from maggjob.hdf5 import DatasetInfo, Hdf5File
 from maggjob.hdf5_messages import end_of_file
 from maggjob.model import BUILT_IN_COLUMNS, KEPT, Granule, GranuleName, GranuleReport, Recipe
-from maggjob.segments import Column, screen
+from maggjob.segments import Column, add_counts, screen
 from maggjob.storage import Access, Source
 
 T = TypeVar("T")
@@ -137,10 +137,7 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
         for beam, child in zip(beams, children, strict=True)
         if (child >= 0).any()
     ]
-    segments: dict[str, int] = {}
-    for piece in pieces:
-        for state, count in piece.segments.items():
-            segments[state] = segments.get(state, 0) + count
+    segments = add_counts(piece.segments for piece in pieces)
     names = recipe.used_columns
     times = [piece.time for piece in pieces if piece.time is not None]
     report = GranuleReport(

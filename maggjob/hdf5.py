@@ -13,13 +13,13 @@ handler concerned, what it needs before its numbers can be trusted:
 import logging
 import struct
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from deflate import DeflateError, zlib_decompress
 from h5coro.h5coro import H5Coro
 from h5coro.h5dataset import H5Dataset
 
@@ -180,12 +180,13 @@ class _Dataset(H5Dataset):  # type: ignore[misc]  # h5coro has no types
 
     def inflateChunk(self, input: bytes) -> bytes:  # noqa: A002, N802
         try:
-            chunk = zlib.decompress(input)
-        except zlib.error as problem:
-            raise CorruptError(f"a chunk of {len(input)} bytes does not inflate: {problem}") from problem
+            chunk = zlib_decompress(input, self.dataChunkBufferSize)
+        except DeflateError as problem:
+            wanted = self.dataChunkBufferSize
+            raise CorruptError(f"a chunk of {len(input)} bytes does not inflate to {wanted}: {problem}") from problem
         if len(chunk) != self.dataChunkBufferSize:
             raise CorruptError(f"a chunk inflates to {len(chunk)} bytes, expected {self.dataChunkBufferSize}")
-        return chunk
+        return bytes(chunk)
 
 
 class Hdf5File:

@@ -33,6 +33,7 @@ from maggjob.model import (
     Tally,
 )
 from maggjob.parts import ledger_of, pack
+from maggjob.segments import add_counts
 from maggjob.statistics import compute, fill_children
 from maggjob.storage import Access, Place, Source, split_url
 
@@ -66,13 +67,18 @@ def map_cell(cell: CellTask) -> CellReport:
     started = time.monotonic()
     try:
         report = _map_cell(cell)
-    except MaggjobError as problem:
-        report = _failed(cell, problem.reason, str(problem))
-    except BaseException as problem:
-        if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            raise
-        report = _failed(cell, "internal", "".join(traceback.format_exception(problem)))
+    except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
+        report = _failed(cell, *_described(problem))
     return replace(report, seconds=time.monotonic() - started, peak_memory=peak_memory())
+
+
+def _described(problem: BaseException) -> tuple[str, str]:
+    """Reason and message of whatever was raised; what ends a process goes on ending it."""
+    if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        raise problem
+    if isinstance(problem, MaggjobError):
+        return problem.reason, str(problem)
+    return "internal", "".join(traceback.format_exception(problem))
 
 
 def peak_memory() -> int:
@@ -127,12 +133,8 @@ def _visit(
     """One granule's visit; what fails is written down in its report, not raised."""
     try:
         return visit(granule, recipe, nested, access, reads)
-    except MaggjobError as problem:
-        reason, message = problem.reason, str(problem)
-    except BaseException as problem:
-        if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            raise
-        reason, message = "internal", "".join(traceback.format_exception(problem))
+    except BaseException as problem:  # noqa: BLE001  # as in map_cell
+        reason, message = _described(problem)
     return Visit(GranuleReport(granule.id, "failed", reason=reason, message=message)), None
 
 
@@ -142,10 +144,7 @@ def _gather(
     """Add the visits of one cell up: its report, and the children and columns of the segments kept."""
     reports = tuple(v.report for v in visits)
     failed = [r for r in reports if r.state == "failed"]
-    segments: dict[str, int] = {}
-    for v in visits:
-        for state, count in v.segments.items():
-            segments[state] = segments.get(state, 0) + count
+    segments = add_counts(v.segments for v in visits)
     used = [v for v in visits if len(v.child)]
     state = "complete" if used else "empty"
     if failed:
@@ -206,15 +205,14 @@ def reduce_tally(reports: Iterable[CellReport]) -> Tally:
     1
     """
     cells = dict.fromkeys(("planned", *CELL_STATES), 0)
-    segments: dict[str, int] = {}
+    segments: dict[str, int] = {KEPT: 0}
     granules: dict[str, GranuleReport] = {}  # by id, in the worst state of any cell
     inside: dict[str, int] = {}
     errors: dict[str, dict[str, Any]] = {}
     for report in reports:
         cells["planned"] += 1
         cells[report.state] += 1
-        for state, count in report.segments.items():
-            segments[state] = segments.get(state, 0) + count
+        segments = add_counts((segments, report.segments))
         _count_errors(errors, report)
         for granule in report.granules:
             inside[granule.id] = inside.get(granule.id, 0) + granule.in_cell

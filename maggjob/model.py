@@ -7,6 +7,7 @@ list is, and never holds a credential.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ NAME = re.compile(
     r"(?P<product>ATL\d\d)_(?P<start>\d{14})_(?P<rgt>\d{4})(?P<cycle>\d\d)(?P<region>\d\d)"
     r"_(?P<version>\d{3})_(?P<revision>\d\d)"
 )
+EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
+"""Zero of delta_time (the ATLAS epoch); GPS and UTC run alike since: no leap second came after."""
 GRANULE_STATES = ("used", "no_overlap", "failed")
 CELL_STATES = ("complete", "empty", "partial", "failed")
 KEPT, FILL, BAD_WEIGHT, NOT_FINITE = "kept", "fill", "bad_weight", "not_finite"

@@ -5,10 +5,12 @@ checksums, so that a flipped bit is an error and no wrong height. The group's me
 last: until then there is nothing to open.
 """
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from maggjob.config import Config
 from maggjob.errors import LedgerError, MaggjobError, StoreError
 from maggjob.model import CellTask, Tally
 from maggjob.parts import Part, check, unpack
+from maggjob.planning import run_folder
 from maggjob.statistics import Statistic
-from maggjob.storage import Place, join_url
+from maggjob.storage import Place, is_remote, join_url, local_path
 
 CHUNK_ROWS = 4096  # at least: smaller chunks cost more in the shard's index than they save
 SHARD_ROWS = 1 << 23  # one shard up to 2,048 cells of 4,096 children; a shard is held in memory
@@ -145,17 +148,36 @@ def assemble(
     cells = {parse_cell(task.cell, order): parts.get(task.id) for task in tasks}
     nested = sorted(cells)
     layout = Layout(config.grid, np.array(nested, np.int64), tuple(cells[cell] for cell in nested))
-    place = Place(store, region, create=True)
-    if overwrite:
-        old = place.keys()
-        place.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
-        place.delete(key for key in old if not key.endswith("zarr.json"))
     try:
-        return _write(config, layout, tasks[0].run, tally, place, region)
+        if is_remote(store):
+            place = Place(store, region)
+            if overwrite:
+                old = place.keys()
+                place.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
+                place.delete(key for key in old if not key.endswith("zarr.json"))
+            return _write(config, layout, tasks[0].run, tally, place, region)
+        return _write_and_swap(config, layout, tasks[0].run, tally, local_path(store))
     except MaggjobError:
         raise
     except Exception as problem:
         raise StoreError(f"cannot write {store}: {problem}; check room and rights, then run again") from problem
+
+
+def _write_and_swap(config: Config, layout: Layout, run: str, tally: Tally, store: Path) -> Assembled:
+    """Write beside a local store, then put the new one in its place: the old one stays until then."""
+    folder = Path(run_folder(str(store)))
+    fresh, old = folder / "new", folder / "old"
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        written = _write(config, layout, run, tally, Place(str(fresh), create=True), None)
+        if store.exists():
+            store.rename(old)
+        fresh.rename(store)
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+    return written
 
 
 def _write(config: Config, layout: Layout, run: str, tally: Tally, place: Place, region: str | None) -> Assembled:

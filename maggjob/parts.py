@@ -21,7 +21,7 @@ from maggjob.model import CellReport, CellTask, Recipe
 FORMAT = 1
 LEDGER = "ledger.json"
 DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, OSError)
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the time stamp of every member: zip has no room for none
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # of every member: zip has no room for none
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.n
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(ledger, sort_keys=True, separators=(",", ":"))
-        archive.writestr(zipfile.ZipInfo(LEDGER, EPOCH), text)
+        archive.writestr(zipfile.ZipInfo(LEDGER, ZIP_TIME), text)
         for name, array in {"child": child.astype(np.uint32), **values}.items():
             member = io.BytesIO()
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             np.lib.format.write_array(member, little, version=(1, 0), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", EPOCH), member.getvalue())
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_TIME), member.getvalue())
     return buffer.getvalue()
 
 

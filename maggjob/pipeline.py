@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from maggjob.config_file import ConfigLike
-from maggjob.credentials import obtain, write_private
+from maggjob.credentials import keep_fresh, login, needs_login, obtain, write_private
 from maggjob.errors import ExistsError, InputError, LedgerError
 from maggjob.job import failed_report, map_cell, reduce_tally
 from maggjob.model import CellReport, CellTask, Granule, GranuleReport, Tally
 from maggjob.output import assemble, read_parts
-from maggjob.planning import PARTS, CatalogLike, Plan, make_tasks, plan
+from maggjob.planning import PARTS, CatalogLike, Plan, make_tasks, plan, run_folder
 from maggjob.resources import default_workers
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.runner import lithops_config as read_lithops_config
@@ -49,6 +50,8 @@ class RunResult:
     """The Zarr."""
     group: str
     """Group of the Zarr that holds the variables."""
+    published: bool = True
+    """Whether the Zarr was written; an incomplete result does not replace an old one unasked."""
 
     @property
     def complete(self) -> bool:
@@ -69,6 +72,7 @@ class RunResult:
             "backend": self.backend,
             "results": [report.to_dict() for report in self.reports],
             "group": self.group,
+            "published": self.published,
             "run_path": self.plan.run_path,
             "parts_path": f"{self.plan.run_path}/{PARTS}",
             "started": self.started,
@@ -84,23 +88,30 @@ class RunResult:
 
 
 @contextmanager
-def private_object(granules: Sequence[Granule], workdir: Path | None = None) -> Iterator[str | None]:
-    """Obtain what the archive asks for and keep it in a private file while the block runs.
+def private_object(granules: Sequence[Granule]) -> Iterator[str | None]:
+    """Obtain what the archive asks for, and keep it fresh in a private file while the block runs.
 
     Yields
     ------
     str or None
         Where it is; None when the granules need no credentials.
     """
-    book = obtain(granule.url for granule in granules)
-    if book is None:
+    urls = [granule.url for granule in granules]
+    auth = login() if any(map(needs_login, urls)) else None
+    if auth is None:
         yield None
         return
-    folder = Path(tempfile.mkdtemp(prefix="maggjob-", dir=workdir))
+    folder = Path(tempfile.mkdtemp(prefix="maggjob-"))
+    path, stop = folder / "credentials.json", threading.Event()
     try:
-        write_private(folder / "credentials.json", book)
-        yield str(folder / "credentials.json")
+        write_private(path, obtain(urls, auth))
+        keeper = threading.Thread(target=keep_fresh, args=(path, urls, auth, stop), daemon=True)
+        keeper.start()
+        yield str(path)
+        stop.set()
+        keeper.join()
     finally:
+        stop.set()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -115,6 +126,7 @@ def run(
     morton_cell: str | None = None,
     max_workers: int | None = None,
     overwrite: bool = False,
+    allow_partial: bool = False,
     dry_run: bool = False,
     region: str | None = None,
     lithops_config: Mapping[str, Any] | str | Path | None = None,
@@ -133,6 +145,8 @@ def run(
         Local processes; by default what cores and memory allow.
     overwrite : bool
         Replace a store that is there, once the new result is complete.
+    allow_partial : bool
+        Replace it even by a result with partial or failed cells.
     dry_run : bool
         Return the plan, and do nothing.
     region : str, optional
@@ -164,6 +178,7 @@ def run(
         backend=backend,
         max_workers=max_workers,
         overwrite=overwrite,
+        allow_partial=allow_partial,
         region=region,
         lithops_config=lithops_config,
         deadline=deadline,
@@ -183,6 +198,7 @@ def execute(
     backend: str = "localhost",
     max_workers: int | None = None,
     overwrite: bool = False,
+    allow_partial: bool = False,
     region: str | None = None,
     lithops_config: Mapping[str, Any] | str | Path | None = None,
     deadline: float = DEADLINE,
@@ -204,13 +220,13 @@ def execute(
     check_target(made.store_path, overwrite, region)
     workers = 1 if name == "serial" else min(max_workers or default_workers(), len(made.cells))
     settings = None if name == "serial" else read_lithops_config(name, workers, lithops_config)
-    Place(str(made.run_path), region, create=True).probe()
-    with private_object(made.used_granules) as credentials:
+    with private_object(made.used_granules) as credentials:  # a login that fails leaves nothing behind
+        Place(str(made.run_path), region, create=True).probe()
         todo = make_tasks(made, credentials, region)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         outcomes = run_tasks(map_cell, todo, backend=name, config=settings, deadline=deadline, watch=watch)
     reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
-    result = assemble_run(made, todo, reports, region=region, overwrite=overwrite)
+    result = assemble_run(made, todo, reports, region=region, overwrite=overwrite, allow_partial=allow_partial)
     result = replace(result, backend=name, workers=workers, started=started, wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result
@@ -229,7 +245,7 @@ def check_target(store: str, overwrite: bool, region: str | None = None) -> None
     if not overwrite:
         raise ExistsError(f"{store} is there already; give --overwrite to replace it, or another --store")
     ours = is_remote(store) or local_path(store).is_dir()
-    if not (ours and (Place(store, region).has("zarr.json") or exists(f"{store.rstrip('/')}.run", region))):
+    if not (ours and (Place(store, region).has("zarr.json") or exists(run_folder(store), region))):
         raise ExistsError(f"{store} is no result of maggjob and is not replaced; give another --store")
 
 
@@ -271,10 +287,12 @@ def assemble_run(
     *,
     region: str | None = None,
     overwrite: bool = False,
+    allow_partial: bool = False,
 ) -> RunResult:
     """Reduce: the tally of the reports, and the Zarr of the parts they name.
 
-    For tasks that were mapped by hand with Lithops; `run` does it by itself.
+    For tasks that were mapped by hand with Lithops; `run` does it by itself. An incomplete result does
+    not replace an old one unless ``allow_partial``: the old one stays, and the new parts are kept.
 
     Raises
     ------
@@ -294,10 +312,13 @@ def assemble_run(
         said = (report.state, dict(report.segments), [granule.ledger() for granule in report.granules])
         if part is not None and said != (part.ledger["state"], part.ledger["segments"], part.ledger["granules"]):
             raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
-    assembled = assemble(made.config, done, parts, tally, made.store_path, region=region, overwrite=overwrite)
-    return RunResult(
-        made, tally, tuple(reports), "by hand", 0, "", 0.0, store_path=made.store_path, group=assembled.group
-    )
+    check_target(made.store_path, overwrite, region)
+    group = str(made.config.grid.child_order)
+    result = RunResult(made, tally, tuple(reports), "by hand", 0, "", 0.0, made.store_path, group)
+    if exists(made.store_path, region) and not (result.complete or allow_partial):
+        return replace(result, published=False)
+    assemble(made.config, done, parts, tally, made.store_path, region=region, overwrite=overwrite)
+    return result
 
 
 def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
@@ -308,10 +329,13 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     InputError
         There is none.
     """
-    run_path = f"{store.rstrip('/')}.run"
+    run_path = run_folder(store)
     if not (exists(run_path, region) and Place(run_path, region).has(SUMMARY)):
         raise InputError(f"no summary at {run_path}/{SUMMARY}; give the path of a Zarr that 'maggjob run' wrote")
-    content: dict[str, Any] = json.loads(Place(run_path, region).get(SUMMARY))
+    try:
+        content: dict[str, Any] = json.loads(Place(run_path, region).get(SUMMARY))
+    except ValueError as problem:
+        raise InputError(f"{run_path}/{SUMMARY} is damaged ({problem}); run again") from problem
     return content
 
 
@@ -328,8 +352,12 @@ def clean(store: str, region: str | None = None) -> int:
     InputError
         There is no finished run: its parts are all there is.
     """
-    read_summary(store, region)
-    place = Place(f"{store.rstrip('/')}.run", region)
-    there = place.keys()
-    place.delete(key for key in there if key != SUMMARY)
-    return len(there) - 1
+    summary = read_summary(store, region)
+    metadata = f"{summary['group']}/zarr.json"
+    there = exists(store, region) and Place(store, region).has(metadata)
+    if not there or json.loads(Place(store, region).get(metadata))["attributes"]["run_digest"] != summary["run_digest"]:
+        raise InputError(f"{store} is not the result of its last run: the parts are all there is of that; run again")
+    place = Place(run_folder(store), region)
+    keys = place.keys()
+    place.delete(key for key in keys if key != SUMMARY)
+    return len(keys) - 1

@@ -1,8 +1,10 @@
 """Granules and cells to tasks: what a run would do, and its tasks."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from maggjob.model import CellTask, Granule, GranuleList, Recipe
 from maggjob.storage import Place, join_url
 
 DEFAULT_CATALOG = "catalog.json"
-GRANULE_LISTS = "granules.jsonl"
 PARTS = "parts"
 
 CatalogLike = str | Path | Mapping[str, Any] | Catalog
@@ -46,7 +47,7 @@ class Plan:
     @property
     def run_path(self) -> str | None:
         """Folder of the run beside the Zarr: parts, lists, summary."""
-        return None if self.store_path is None else f"{self.store_path.rstrip('/')}.run"
+        return None if self.store_path is None else run_folder(self.store_path)
 
     def granules(self, cell: int) -> tuple[Granule, ...]:
         """The granules of a cell."""
@@ -181,7 +182,7 @@ def task(
         recipe,
         named,
         run=digest_of([recipe_digest(recipe), text, [granule.id for granule in named]]),
-        parts=None if store is None else f"{store.rstrip('/')}.run/{PARTS}",
+        parts=None if store is None else join_url(run_folder(store), PARTS),
         credentials=credentials,
         region=region,
     )
@@ -226,18 +227,15 @@ def tasks(
     return make_tasks(made, credentials, region)
 
 
+def run_folder(store: str) -> str:
+    """Folder of a run, beside its Zarr: parts, lists of granules, summary."""
+    return f"{store.rstrip('/')}.run"
+
+
 def make_tasks(made: Plan, credentials: str | None = None, region: str | None = None) -> list[CellTask]:
     """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
     recipe, digest, run = made.config.recipe(), made.digest, made.run_path
-    where: dict[int, GranuleList] = {}
-    if run is not None:
-        lines, start = [], 0
-        for cell in made.cells:
-            text = "".join(json.dumps(asdict(granule)) + "\n" for granule in made.granules(cell)).encode()
-            where[cell] = GranuleList(join_url(run, GRANULE_LISTS), start, len(text))
-            lines.append(text)
-            start += len(text)
-        Place(run, region, create=True).put(GRANULE_LISTS, b"".join(lines))
+    where = {} if run is None else _write_lists(made, run, region)
     return [
         CellTask(
             made.task_id(cell),
@@ -252,3 +250,19 @@ def make_tasks(made: Plan, credentials: str | None = None, region: str | None = 
         )
         for cell in made.cells
     ]
+
+
+def _write_lists(made: Plan, run: str, region: str | None) -> dict[int, GranuleList]:
+    """Write the granules of all cells as one object, named by its content: no other plan overwrites it."""
+    texts = {
+        cell: "".join(json.dumps(asdict(granule)) + "\n" for granule in made.granules(cell)).encode()
+        for cell in made.cells
+    }
+    content = b"".join(texts.values())
+    key = f"granules-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+    Place(run, region, create=True).put(key, content)
+    starts = accumulate((len(text) for text in texts.values()), initial=0)
+    url = join_url(run, key)
+    return {
+        cell: GranuleList(url, start, len(text)) for (cell, text), start in zip(texts.items(), starts, strict=False)
+    }

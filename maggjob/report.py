@@ -33,12 +33,14 @@ def summary(result: Mapping[str, Any]) -> str:
         example = error["examples"][0]
         last_line = str(example["message"]).strip().splitlines()[-1]
         lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
+    kept = "not replaced, as the new result is not complete (--allow-partial does)"
+    result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
         f"work          {result['worker_time_s']:.1f} s in all workers",
         f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
         f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
-        f"output        {result['store_path']}, group {result['group']}",
+        f"output        {result['store_path']}, {result_state}",
         f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
     ]
     return "\n".join(lines)

@@ -171,7 +171,7 @@ def run_tasks(
             return _serial(function, tasks, end, note)
         return _lithops(function, tasks, dict(config or {}), end, note)
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped from the keyboard, {len(tasks)} tasks were under way") from None
+        raise StoppedError(f"stopped from the keyboard, before all of the {len(tasks)} tasks had ended") from None
 
 
 def _late(deadline_end: float) -> Outcome[Any] | None:

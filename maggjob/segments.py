@@ -1,6 +1,6 @@
 """Which segments of a cell are kept, and the count of those that are not: each in one state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,15 @@ class Column:
             with np.errstate(invalid="ignore", over="ignore"):  # over: LARGEST in half precision
                 bad |= ~(np.abs(self.values) < LARGEST)
         return bad
+
+
+def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Sum of counts by state; states in the order in which they first come."""
+    total: dict[str, int] = {}
+    for some in counts:
+        for state, count in some.items():
+            total[state] = total.get(state, 0) + count
+    return total
 
 
 def passes(condition: RowFilter, column: Column) -> np.ndarray:

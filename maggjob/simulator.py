@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,15 @@ import numpy as np
 from deflate import zlib_compress  # libdeflate: three times as fast as zlib
 
 from maggjob.errors import InputError
+from maggjob.model import EPOCH, GranuleName
 from maggjob.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track
 from maggjob.surface import Change, change, dem, years
 
-EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 FILL = np.float32(3.4028235e38)
 CHUNK = 10_000
 VERSION = "006"
 STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees of the orbit from one segment to the next
-COARSE = 0.2  # degrees of the orbit between the points by which a pass is looked for
+COARSE, FINE = 0.2, 0.005  # degrees of the orbit between the points by which a pass is looked for
 COMPRESSION = 6
 SEGMENTS = "{beam}/land_ice_segments/"
 DESCRIPTION = "Simulated by maggjob: positions of ICESat-2's orbit, a made-up surface. No measurement."
@@ -104,21 +105,42 @@ def passes(scene: Scene) -> list[Pass]:
     Raises
     ------
     InputError
-        There are none.
+        There are none, or a cycle, region or track does not exist.
     """
-    found = []
-    for region in scene.regions:
-        for rgt in scene.rgts or range(1, TRACKS + 1):
-            one = Pass(rgt, scene.cycles[0], region)
-            latitude, longitude = ground_track(rgt, one.angles(COARSE))
-            if scene.area is None or inside(latitude, longitude, scene.area).any():
-                found.append((rgt, region))
+    for what, numbers, last in (
+        ("cycle", scene.cycles, 99),
+        ("region", scene.regions, 14),
+        ("reference ground track", scene.rgts or (), TRACKS),
+    ):
+        for number in numbers:
+            if not 1 <= number <= last:
+                raise InputError(f"{what} {number} does not exist; they go from 1 to {last}")
+    if scene.seed < 0:
+        raise InputError(f"seed {scene.seed} is negative; give 0 or more")
+    found = [
+        (rgt, region)
+        for region in scene.regions
+        for rgt in scene.rgts or range(1, TRACKS + 1)
+        if scene.area is None or _crosses(Pass(rgt, scene.cycles[0], region), scene.area)
+    ]
     if not found:
         raise InputError(f"no track of regions {scene.regions} crosses {scene.area} (west, south, east, north)")
     found.sort()
     if scene.most is not None and scene.most < len(found):
         found = [found[i] for i in np.linspace(0, len(found) - 1, scene.most).round().astype(int)]
     return [Pass(rgt, cycle, region) for cycle in scene.cycles for rgt, region in found]
+
+
+def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
+    """Whether any beam of a pass enters an area: looked for coarsely with a margin, then finely."""
+    west, south, east, north = area
+    margin = COARSE + 0.05  # the outer beams fly 0.03 degrees aside
+    wide = margin / max(0.02, float(np.cos(np.radians(max(abs(south), abs(north))))))
+    around = (west - wide, south - margin, east + wide, north + margin) if east - west + 2 * wide < 360 else area
+    if not inside(*ground_track(one.rgt, one.angles(COARSE)), around).any():
+        return False
+    fine = one.angles(FINE)
+    return any(inside(*ground_track(one.rgt, fine, offset), area).any() for offset in OFFSETS)
 
 
 def granule_name(one: Pass) -> str:
@@ -222,12 +244,29 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
     >>> len(paths)
     2
     """
+    check_installed()
     made = scene if scene is not None else Scene(**options)
+    checked = passes(made)
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(f"cannot write granules to {target}: {problem}; give another folder") from problem
     with ThreadPoolExecutor(workers) as pool:
-        written = [write_granule(target / granule_name(one), made, one, pool) for one in passes(made)]
+        written = [write_granule(target / granule_name(one), made, one, pool) for one in checked]
     return [path for path in written if path is not None]
+
+
+def check_installed() -> None:
+    """See that h5py is there.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    if find_spec("h5py") is None:
+        raise InputError("h5py is needed to simulate granules; it is in the extra 'view': pip install 'maggjob[view]'")
 
 
 def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor) -> Path | None:
@@ -371,9 +410,12 @@ def footprint(one: Pass, half_width: float = 6300.0, points: int = 24) -> list[t
 def cmr_record(path: Path) -> dict[str, Any]:
     """A UMM-JSON record of a simulated granule, as CMR would answer (names and places of NSIDC_CPRD, v007's form)."""
     name = path.name
-    rgt, cycle, region = int(name[21:25]), int(name[25:27]), int(name[27:29])
-    ring = footprint(Pass(rgt, cycle, region))
-    start = datetime.strptime(name[6:20], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    parsed = GranuleName.parse(name)
+    if parsed is None:
+        raise InputError(f"{name} is no granule's name; give files that 'maggjob simulate' wrote")
+    rgt = parsed.rgt
+    ring = footprint(Pass(rgt, parsed.cycle, parsed.region))
+    start = datetime.strptime(parsed.start, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     below = f"ATLAS/ATL06/{VERSION}/{start:%Y/%m/%d}/{name}"
     return {
         "meta": {"native-id": name, "concept-type": "granule", "provider-id": "NSIDC_CPRD"},

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from maggjob.errors import StatisticError
 from maggjob.expression import ROW, Expression, evaluate, even_powers, parse, row_arguments
 
 
@@ -252,11 +253,16 @@ def compute(
         Children that have segments, ascending.
     values : dict of str to ndarray, shape (groups,)
         Each statistic of these children, in its own dtype.
+
+    Raises
+    ------
+    StatisticError
+        A result does not fit in its dtype, or is infinite. (NaN is a result: a variance of one segment with ddof 1.)
     """
     groups = Groups(child, children, columns)
     if len(child) == 0:
         return groups.present, {s.name: np.empty(0, s.dtype) for s in statistics}
-    return groups.present, {s.name: _cast(_one(groups, s), s.dtype) for s in statistics}
+    return groups.present, {s.name: _cast(_one(groups, s), s) for s in statistics}
 
 
 def _one(groups: Groups, statistic: Statistic) -> np.ndarray:
@@ -265,9 +271,15 @@ def _one(groups: Groups, statistic: Statistic) -> np.ndarray:
     return FUNCTIONS[str(statistic.function)].compute(groups, statistic)
 
 
-def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
-    if np.dtype(dtype).kind in "iu" and values.max() > np.iinfo(dtype).max:
-        raise OverflowError(f"a count of {values.max()} does not fit in {dtype}")
+def _cast(values: np.ndarray, statistic: Statistic) -> np.ndarray:
+    """Results in the dtype of their variable; what it cannot hold is an error, not a wrong number."""
+    dtype = np.dtype(statistic.dtype)
+    largest = float(np.iinfo(dtype).max if dtype.kind in "iu" else np.finfo(dtype).max)
+    if (np.abs(values) > largest).any():
+        raise StatisticError(
+            f"{statistic.name}: {np.abs(values).max():g} does not fit in {statistic.dtype}; "
+            "choose a larger dtype, or an expression that stays finite"
+        )
     return values.astype(dtype)
 
 

@@ -74,6 +74,9 @@ def split_url(url: str) -> Address:
         path = local_path(url).absolute()
         return Address(path.parent.as_uri(), path.name)
     parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        shown = f"{parts.scheme}://...@{parts.netloc.rsplit('@', 1)[-1]}{parts.path}"
+        raise InputError(f"{shown}: a URL with a user or password is not read; log in to Earthdata instead")
     loopback = parts.scheme == "http" and parts.hostname in LOOPBACK
     if parts.scheme not in ("s3", "https") and not loopback:
         raise InputError(f"{url}: scheme {parts.scheme!r} is not read; give a path, or an s3:// or https:// URL")
@@ -185,6 +188,7 @@ class Source:
         self.requests = 0
         self._access = access
         self._address = split_url(url)
+        self._store: object = None
         self._lock = threading.Lock()
         self.head, self.size = self._range(0, HEAD)
         if size is not None and size != self.size:
@@ -204,16 +208,16 @@ class Source:
 
     def _range(self, start: int, end: int) -> tuple[bytes, int]:
         """Bytes of a range, and the object's size from its Content-Range: a HEAD is never sent."""
-        store = self._access.store(self._address.root)
         try:
-            return self._request(store, start, end)
+            return self._request(start, end)
         except AccessError:  # expired, perhaps: once more with the credentials as they are now
-            return self._request(self._access.store(self._address.root, stale=store), start, end)
+            return self._request(start, end, stale=self._store)
 
-    def _request(self, store: Any, start: int, end: int) -> tuple[bytes, int]:
+    def _request(self, start: int, end: int, stale: object = None) -> tuple[bytes, int]:
         with self._lock:
             self.requests += 1
         try:
+            store = self._store = self._access.store(self._address.root, stale)
             answer = obstore.get(store, self._address.key, options={"range": (start, end)})
             content = bytes(answer.bytes())
         except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
@@ -230,7 +234,9 @@ def without_query(url: str) -> str:
 
 def plain_message(problem: BaseException) -> str:
     """First line of an error, without the query of any URL: a signed URL is a credential."""
-    return re.sub(r"\?[^\s\"')]+", "?...", (str(problem).splitlines() or [type(problem).__name__])[0])
+    return re.sub(
+        r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", (str(problem).splitlines() or [type(problem).__name__])[0]
+    )
 
 
 def granule_error(problem: Exception, url: str) -> GranuleError:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 EXTRA = "it is in the extra 'view': pip install 'maggjob[view]'"
 POLAR = {"south": "EPSG:3031", "north": "EPSG:3413"}
 WIDTH = 1100  # pixels of a panel: each is looked up in the cells, so a picture costs the same for any result
+
+
+def check_installed() -> None:
+    """See that all of the extra is there.
+
+    Raises
+    ------
+    InputError
+        Something is not.
+    """
+    for name in ("dask", "matplotlib", "pyproj", "xarray", "xdggs"):
+        if find_spec(name) is None:
+            raise InputError(f"{name} is needed to look at a result; {EXTRA}")
 
 
 def open_result(store: str | Path, group: str | None = None, region: str | None = None) -> "xr.Dataset":
@@ -36,21 +50,19 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     StoreError
         There is no such result.
     InputError
-        xarray, dask or xdggs is not installed.
+        A package of the extra "view" is not installed.
 
     Examples
     --------
     >>> heights = open_result("atl06.zarr")  # doctest: +SKIP
     >>> heights.h_mean.where(heights["count"] > 100)  # doctest: +SKIP
     """
-    try:
-        import dask  # noqa: F401  # xarray takes chunks with it only
-        import xarray as xr
-        import xdggs  # noqa: F401  # registers the accessor
-        import zarr
-        from zarr.storage import ObjectStore
-    except ImportError as problem:
-        raise InputError(f"{problem.name} is needed to open a result; {EXTRA}") from problem
+    check_installed()
+    import xarray as xr
+    import xdggs  # noqa: F401  # registers the accessor
+    import zarr
+    from zarr.storage import ObjectStore
+
     if not exists(str(store), region):
         raise StoreError(f"no result at {store}: run 'maggjob run' first, or give another path")
     zarr_store = ObjectStore(Place(str(store), region).store)
@@ -72,7 +84,7 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
 def draw_map(
     store: str | Path,
     out: str | Path,
-    variables: tuple[str, ...] = ("h_mean", "count"),
+    variables: tuple[str, ...] | None = None,
     region: str | None = None,
 ) -> Path:
     """Draw a map of a result in polar stereographic projection, one panel a variable.
@@ -86,23 +98,28 @@ def draw_map(
         The Zarr.
     out : str or Path
         PNG to write.
-    variables : tuple of str
-        What to show.
+    variables : tuple of str, optional
+        What to show; by default the first variable of floating point, and ``count``.
 
     Raises
     ------
     StoreError
         There is no such result.
     InputError
-        The result has no such variable, or matplotlib or pyproj is not installed.
+        The result has no such variable, or a package of the extra "view" is not installed.
     """
-    try:
-        import matplotlib as mpl
-        import pyproj
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise InputError(f"{problem.name} is needed to draw a map; {EXTRA}") from problem
+    check_installed()
+    import matplotlib as mpl
+    import pyproj
+    from matplotlib.figure import Figure
+
     dataset = open_result(store, region=region)
+    if variables is None:
+        floats = [str(name) for name in json.loads(dataset.attrs["config"])["aggregation"]["variables"]]
+        shown_first = (
+            "h_mean" if "h_mean" in dataset else next((n for n in floats if dataset[n].dtype.kind == "f"), None)
+        )
+        variables = tuple(name for name in (shown_first, "count") if name is not None and name in dataset)
     unknown = [name for name in variables if name not in dataset]
     if unknown:
         raise InputError(f"{store} has no variable {unknown[0]!r}; it has {', '.join(map(str, dataset.data_vars))}")
@@ -124,7 +141,11 @@ def draw_map(
             shown[shown == 0] = np.nan
         planned = np.where(row >= 0, 0.9, np.nan)
         axes.imshow(planned, extent=extent, origin="lower", cmap="gray", vmin=0, vmax=1)
-        norm = mpl.colors.LogNorm() if name == "count" else mpl.colors.Normalize(*_limits(shown))
+        norm = (
+            mpl.colors.LogNorm(1, max(2.0, np.nanmax(shown, initial=1.0)))
+            if name == "count"
+            else mpl.colors.Normalize(*_limits(shown))
+        )
         image = axes.imshow(shown, extent=extent, origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
         axes.imshow(edges, extent=extent, origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set(title=_title(dataset[name].attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")

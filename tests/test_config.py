@@ -274,7 +274,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "an unknown column in weights": (f"{V}.h_mean.params.weights", "1 / s", ("'s'", "h_li, s_li")),
     "an unknown column in an expression": (f"{V}.h_sigma.expression", "np.sum(x)", ("'x'", "h_li, s_li")),
     "a source that is reduced": (f"{V}.h_min.source", "np.mean(h_li)", ("'np.mean(h_li)'",)),
-    "weights that are one number": (f"{V}.h_mean.params.weights", 2, ("2 gives",)),
+    "weights that are one number": (f"{V}.h_mean.params.weights", 2, ("h_mean: 2 is not",)),
     "an expression of rows": (f"{V}.h_sigma.expression", "h_li * 2", ("'h_li * 2'", "np.mean")),
     "an expression of no columns": (f"{V}.h_sigma.expression", "1 + 1", ("'1 + 1'",)),
     "an expression with a source": (f"{V}.h_sigma.source", "h_li", ("'source'",)),

@@ -4,10 +4,13 @@ import json
 import os
 import pickle
 import stat
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -19,7 +22,9 @@ from maggjob.credentials import (
     S3Credentials,
     data_centre,
     fetch_s3,
+    keep_fresh,
     login,
+    needs_login,
     obtain,
     trusted_host,
     write_private,
@@ -287,23 +292,74 @@ def test_a_data_centre_that_answers_nonsense(
         fetch_s3("NSIDC", login())
 
 
+@pytest.mark.parametrize(
+    ("url", "needed"),
+    [
+        ("/a.h5", False),
+        ("file:///b.h5", False),
+        ("s3://my-bucket/c.h5", False),
+        ("http://127.0.0.1/d.h5", False),
+        ("https://example.org/e.h5", False),
+        (f"https://{NSIDC}/f.h5", True),
+        (GRANULE, True),
+    ],
+)
+def test_only_the_archive_asks_for_a_login(url: str, needed: bool) -> None:
+    assert needs_login(url) is needed
+
+
 def test_what_is_needed_is_obtained(monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]) -> None:
-    assert obtain([]) is None
-    assert obtain(["/a.h5", "file:///b.h5", "s3://my-bucket/c.h5", "http://127.0.0.1/d.h5"]) is None
-    with pytest.raises(AccessError):
-        obtain([f"https://{NSIDC}/a.h5"])
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
-    web = obtain([f"https://{NSIDC}/a.h5"])
-    assert web == Book(token="b3arer")
+    auth = login()
+    assert obtain(["/a.h5"], auth) == Book()
+    assert obtain([f"https://{NSIDC}/a.h5"], auth) == Book(token="b3arer")
     assert nasa[1].seen == []
-    bucket = obtain([GRANULE, GRANULE])
-    assert bucket is not None
+    bucket = obtain([GRANULE, GRANULE], auth)
     assert bucket.s3.keys() == {"NSIDC"}
     assert bucket.token is None
     assert len(nasa[1].seen) == 1
-    both = obtain([GRANULE, f"https://{NSIDC}/a.h5"], login())
-    assert both is not None
+    both = obtain([GRANULE, f"https://{NSIDC}/a.h5"], auth)
     assert (both.token, both.s3.keys()) == ("b3arer", {"NSIDC"})
+
+
+def test_credentials_are_renewed_before_they_end(
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
+    auth, path, stop = login(), tmp_path / "private.json", threading.Event()
+    old = replace(obtain([GRANULE], auth).s3["NSIDC"], expires=datetime.now(UTC) + timedelta(minutes=5))
+    write_private(path, Book({"NSIDC": old}))
+    keeper = threading.Thread(target=keep_fresh, args=(path, [GRANULE], auth, stop, 0.02))
+    keeper.start()
+    try:
+        until = time.monotonic() + 10
+        while Book.from_json(path.read_bytes()).s3["NSIDC"] == old:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    finally:
+        stop.set()
+        keeper.join()
+    assert Book.from_json(path.read_bytes()).s3["NSIDC"].fresh(datetime.now(UTC))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(nasa[1].seen) == 2  # one at the start, one renewal: fresh ones are left alone
+
+
+def test_a_renewal_that_fails_leaves_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
+    auth, path, stop = login(), tmp_path / "private.json", threading.Event()
+    old = Book({"NSIDC": replace(obtain([GRANULE], auth).s3["NSIDC"], expires=datetime.now(UTC))})
+    write_private(path, old)
+
+    def refuse(*_: Any) -> Book:
+        stop.set()
+        raise AccessError("the data centre is closed")
+
+    monkeypatch.setattr("maggjob.credentials.obtain", refuse)
+    keep_fresh(path, [GRANULE], auth, stop, 0.01)
+    assert Book.from_json(path.read_bytes()) == old
+    assert "the data centre is closed" in caplog.text
 
 
 def private(tmp_path: Path, book: Book) -> str:

@@ -506,7 +506,7 @@ def test_a_chunk_of_another_size_is_corrupt(tmp_path: Path, length: int) -> None
         made = file.create_dataset("d", data=np.arange(8, dtype="i4"), chunks=(4,), compression="gzip")
         made.id.write_direct_chunk((4,), zlib.compress(np.arange(length, dtype="i4").tobytes()))
     for start, stop in ((0, 8), (4, 8), (5, 6)):
-        with pytest.raises(CorruptError, match=r"size.h5: d: .*inflates to"):
+        with pytest.raises(CorruptError, match=r"size.h5: d: .*inflate"):
             opened(path).rows("d", start, stop)
 
 

@@ -84,8 +84,42 @@ def test_a_folder_that_holds_something_is_no_place_for_a_demonstration(tmp_path:
 
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ExistsError):
-        demo(tmp_path, print)
+        demo(tmp_path, print, Progress)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_result_without_data_has_a_map(tmp_path: Path) -> None:
+    config = maggjob.load_config("atl06_dem.yaml").model_dump()
+    config["data_source"]["filters"] = [{"dataset": "/{group}/land_ice_segments/h_li", "op": "<", "value": -1e6}]
+    simulate(tmp_path / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=50, most=2)
+    loaded = maggjob.load_config(config)
+    catalog = from_files([str(tmp_path / "granules")], loaded.recipe())
+    made = execute(maggjob.plan(loaded, catalog=catalog, store="empty.zarr"), backend="serial")
+    assert made.tally.cells["empty"] == made.tally.cells["planned"]
+    assert draw_map("empty.zarr", tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_only_the_parts_of_what_is_there_are_cleaned(tmp_path: Path) -> None:
+    """After a run that did not replace the old result, its parts are all there is of it."""
+    simulate(tmp_path / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=50, most=3)
+    config = maggjob.load_config("atl06.yaml")
+    catalog = from_files([str(tmp_path / "granules")], config.recipe())
+    first = execute(maggjob.plan(config, catalog=catalog, store="map.zarr", max_cells=2), backend="serial")
+    before = open_result("map.zarr")["count"].values
+    broken = next((tmp_path / "granules").glob("*.h5"))
+    broken.write_bytes(broken.read_bytes()[:-1])
+    plan = maggjob.plan(config, catalog=catalog, store="map.zarr")
+    second = execute(plan, backend="serial", overwrite=True)
+    assert first.published
+    assert not second.published
+    assert second.tally.granules["failed"] == 1
+    assert np.array_equal(open_result("map.zarr")["count"].values, before)
+    with pytest.raises(InputError):
+        clean("map.zarr")
+    third = execute(plan, backend="serial", overwrite=True, allow_partial=True)
+    assert third.published
+    assert int(open_result("map.zarr")["count"].sum()) == third.tally.observations
+    assert clean("map.zarr") > 0
 
 
 class Terminal(io.StringIO):
