@@ -47,8 +47,8 @@ def demo(
     simulator.check_installed()
     view.check_installed()
     here = Path(folder)
-    if here.exists() and any(here.iterdir()):
-        raise ExistsError(f"{here} is not empty; remove it, or give another folder")
+    if here.exists() and (not here.is_dir() or any(here.iterdir())):
+        raise ExistsError(f"{here} is no empty folder; remove it, or give another one")
     granules = simulate(here / "granules", SCENE, workers=WORKERS)
     size = sum(path.stat().st_size for path in granules) / 1e6
     say(f"simulated     {len(granules)} granules, {size:.0f} MB, in {here / 'granules'}")

@@ -144,7 +144,10 @@ class Access:
 
     def _open(self, root: str) -> Any:
         if root.startswith("file://"):
-            return LocalStore(str(local_path(root)))
+            folder = local_path(root)
+            if not folder.is_dir():
+                raise FileNotFoundError(f"there is no folder {folder}")
+            return LocalStore(str(folder))
         if root.startswith("s3://"):
             centre = data_centre(root) if self.credentials is not None else None
             return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))

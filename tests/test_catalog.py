@@ -29,7 +29,7 @@ from maggjob.cells import format_cell, nested_to_word
 from maggjob.config_file import builtin_configs
 from maggjob.errors import CatalogError, CellError, InputError
 from maggjob.model import Recipe
-from tests.granules import beam, cells_of, write_granule
+from tests.granules import NAME, beam, cells_of, write_granule
 
 CONVENTIONS = ("authalic", "geodetic-spherical")
 S3, HTTPS = "s3://bucket/ATLAS", "https://host.example/ATLAS"
@@ -495,3 +495,25 @@ def test_a_cell_that_is_not_there_is_refused(known: Catalog) -> None:
 def test_a_number_of_cells_below_one_is_refused(known: Catalog, number: int) -> None:
     with pytest.raises(InputError, match="give 1 or more"):
         select_cells(known, number)
+
+
+def test_one_file_under_two_names_is_refused(tmp_path: Path) -> None:
+    """It would be counted twice."""
+    path = write_granule(tmp_path / NAME)
+    recipe = maggjob.load_config("atl06.yaml").recipe()
+    content = from_files([str(path)], recipe).to_dict()
+    content["granules"].append(content["granules"][0] | {"id": "other"})
+    content["cells"] = {cell: [0, 1] for cell in content["cells"]}
+    del content["metadata"]["digest"]
+    with pytest.raises(CatalogError):
+        load_catalog(content, recipe)
+
+
+@pytest.mark.parametrize("change", [{"size": "12"}, {"size": -1}, {"size": True}, {"id": 7}])
+def test_a_granule_must_make_sense(tmp_path: Path, change: dict[str, Any]) -> None:
+    recipe = maggjob.load_config("atl06.yaml").recipe()
+    content = from_files([str(write_granule(tmp_path / NAME))], recipe).to_dict()
+    content["granules"][0] |= change
+    del content["metadata"]["digest"]
+    with pytest.raises(CatalogError):
+        load_catalog(content, recipe)

@@ -304,3 +304,33 @@ def test_a_deadline_leaves_failed_cells(catalog: Path) -> None:
     assert plain["granules"]["failed"] == 3
     assert plain["errors"]["deadline"]["count"] == 5
     assert count() == plain["total_obs"] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "simulate afile",
+        "simulate granules --region 99",
+        "simulate granules --rgt 99999",
+        "simulate granules --cycle -500",
+        "simulate granules --seed -1",
+        "simulate granules --rgt 858 --region 11 --every 1000 --records nowhere/records.json",
+        "report damaged.zarr",
+        "report nothing.zarr",
+        "clean damaged.zarr",
+        "clean nothing.zarr",
+        "demo afile",
+        "run --config afolder",
+    ],
+)
+def test_an_error_is_one_line(tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "afile").write_text("")
+    (tmp_path / "afolder").mkdir()
+    (tmp_path / "damaged.zarr.run").mkdir()
+    (tmp_path / "damaged.zarr.run" / "summary.json").write_text("{")
+    command = [sys.executable, "-m", "maggjob", *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "fault of maggjob" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

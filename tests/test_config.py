@@ -630,3 +630,20 @@ def test_a_refused_value_is_not_run(tmp_path: Path) -> None:
         with pytest.raises(ConfigError):
             load()
     assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["scale_factor", "add_offset", "_FillValue", "missing_value"])
+def test_attributes_do_not_change_values(name: str) -> None:
+    content = load_config("atl06.yaml").model_dump()
+    content["aggregation"]["variables"]["h_mean"]["attrs"] = {name: 0.5}
+    with pytest.raises(ConfigError, match=f"h_mean.attrs.*{name}"):
+        load_config(content)
+
+
+@pytest.mark.parametrize("key", ["source", "weights"])
+def test_what_is_worked_out_for_each_segment_knows_no_groups(key: str) -> None:
+    content = load_config("atl06.yaml").model_dump()
+    variable = content["aggregation"]["variables"]["h_mean"]
+    (variable if key == "source" else variable["params"])[key] = "h_li - np.mean(h_li)"
+    with pytest.raises(ConfigError, match="h_mean"):
+        load_config(content)

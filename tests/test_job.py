@@ -19,7 +19,7 @@ from maggjob.cells import format_cell, parse_cell
 from maggjob.config_file import builtin_configs
 from maggjob.model import GranuleList, GranuleReport
 from maggjob.statistics import Statistic
-from tests.granules import FILL, SEGMENTS, beam, cells_of, write_granule
+from tests.granules import FILL, NAME, SEGMENTS, beam, cells_of, write_granule
 from tests.oracle import differences, nested, reference
 
 CONVENTIONS = ("authalic", "geodetic-spherical")
@@ -441,3 +441,20 @@ def test_a_bug_of_ours_in_one_granule_is_its_failure(pair: list[Path]) -> None:
 def test_a_cell_that_is_none_fails() -> None:
     report = map_cell(replace(maggjob.task("-6134114", granules=[]), cell="nowhere"))
     assert (report.state, report.reason) == ("failed", "cell")
+
+
+@pytest.mark.parametrize("url", ["/nowhere/at/all/ATL06_20190222031203_08500210_006_01.h5", "granules/none.h5"])
+def test_a_granule_in_no_folder_is_missing(url: str) -> None:
+    report = maggjob.map_cell(maggjob.task("-6134114", granules=[url]))
+    assert (report.state, report.reason) == ("failed", "missing")
+
+
+def test_a_result_that_is_infinite_fails_its_cell(tmp_path: Path) -> None:
+    """Rather than to stand in the map."""
+    path = write_granule(tmp_path / NAME)
+    config = maggjob.load_config("atl06.yaml").model_dump()
+    config["aggregation"]["variables"] = {"x": {"function": "sum", "source": "h_li * 1e37"}}
+    (cell,) = cells_of([path], 6, "authalic")[:1]
+    report = maggjob.map_cell(maggjob.task((6, cell), granules=[path], config=config))
+    assert (report.state, report.reason) == ("failed", "statistic")
+    assert maggjob.reduce_tally([report]).errors["statistic"]["count"] == 1

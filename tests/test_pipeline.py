@@ -16,7 +16,7 @@ from maggjob import Config, Plan
 from maggjob.catalog import Catalog, from_files
 from maggjob.cells import format_cell
 from maggjob.config_file import builtin_configs
-from maggjob.errors import CatalogError, ConfigError, ExistsError, InputError, MaggjobError, StoreError
+from maggjob.errors import AccessError, CatalogError, ConfigError, ExistsError, InputError, MaggjobError, StoreError
 from maggjob.pipeline import RunResult, default_store, report_of
 from maggjob.report import plan_text, summary
 from maggjob.runner import Outcome
@@ -358,3 +358,29 @@ def test_each_cell_names_all_granules_that_lie_in_it(catalog: Catalog, granules:
     cells = {path: {format_cell(c, 6) for c in cells_of([path], 6, "authalic")} for path in granules}
     for report in do(catalog).reports:
         assert [g.id for g in report.granules] == [path.stem for path in granules if report.cell in cells[path]]
+
+
+def test_another_plan_for_the_store_leaves_the_tasks_of_the_first_alone(catalog: Catalog) -> None:
+    cells = [catalog_cell(catalog, i) for i in (0, 1)]
+    first = maggjob.plan(config(), catalog=catalog, store="map.zarr", morton_cell=cells[0])
+    tasks = maggjob.tasks(config(), catalog=catalog, store="map.zarr", morton_cell=cells[0])
+    maggjob.tasks(config(), catalog=catalog, store="map.zarr", morton_cell=cells[1])
+    result = maggjob.assemble_run(first, tasks, [maggjob.map_cell(task) for task in tasks])
+    alone = maggjob.map_cell(maggjob.tasks(config(), catalog=catalog, morton_cell=cells[0])[0])
+    assert result.tally.observations == alone.observations > 0
+
+
+def catalog_cell(catalog: Catalog, position: int) -> str:
+    cell = sorted(catalog.cells)[position]
+    return f"{catalog.order}/{cell}"
+
+
+def test_a_start_that_is_refused_leaves_nothing(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))  # no .netrc
+    content = catalog.to_dict()
+    for granule in content["granules"]:
+        granule["urls"] = {"s3": f"s3://nsidc-cumulus-prod-protected/{granule['id']}.h5"}
+    with pytest.raises(AccessError):
+        maggjob.run(config(), catalog=content, store="map.zarr", backend="serial")
+    assert not Path("map.zarr").exists()
+    assert not Path("map.zarr.run").exists()

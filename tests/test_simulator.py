@@ -267,3 +267,32 @@ def test_records_are_those_of_cmr(tmp_path: Path) -> None:
 def test_names_of_a_cycle_are_of_its_time() -> None:
     assert granule_name(Pass(1, 22, 10)).startswith("ATL06_202312")
     assert granule_name(Pass(1, 2, 10)).startswith("ATL06_20181228")
+
+
+@pytest.mark.parametrize("area", [(-105.0, -75.0, -104.0, -74.9), (-105.0, -75.0, -104.5, -74.5)])
+def test_a_small_area_has_all_its_passes(area: tuple[float, float, float, float]) -> None:
+    """Held against every track and beam at steps of 200 m."""
+    rgts = tuple(range(1, 1388, 3))
+    expected = {
+        (rgt, region)
+        for rgt in rgts
+        for region in (10, 12)
+        if any(
+            inside(*ground_track(rgt, Pass(rgt, 22, region).angles(0.002), offset), area).any() for offset in OFFSETS
+        )
+    }
+    try:
+        found = {(p.rgt, p.region) for p in passes(Scene(area=area, rgts=rgts, regions=(10, 12)))}
+    except InputError:
+        found = set()
+    assert found == expected
+    assert expected
+
+
+@pytest.mark.parametrize(
+    "options", [{"cycles": (0,)}, {"cycles": (-500,)}, {"regions": (99,)}, {"rgts": (1388,)}, {"seed": -1}]
+)
+def test_what_does_not_exist_is_not_simulated(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        simulate(tmp_path / "granules", area=AREA, **options)
+    assert not (tmp_path / "granules").exists()

@@ -512,3 +512,11 @@ def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
         assert all(handle.read() == b"old" for handle in handles)
     assert [there.name for there in (tmp_path / "results").iterdir()] == ["part"]
     assert place.keys() == ["part"]
+
+
+@pytest.mark.parametrize("scheme", ["https", "s3", "http", "ftp"])
+def test_a_password_in_a_url_is_refused_and_not_shown(scheme: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Source(f"{scheme}://user:s3cret@127.0.0.1/a.h5", Access())
+    assert "s3cret" not in str(caught.value)
+    assert "user" not in str(caught.value).split("a URL with a user")[0]
