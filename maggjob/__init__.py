@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maggjob.job import map_cell, reduce_tally
     from maggjob.model import CellReport, CellTask, Granule, Tally
     from maggjob.pipeline import RunResult, assemble_run, execute, run
-    from maggjob.planning import Plan, plan, task, tasks
+    from maggjob.planning import Plan, make_catalog, plan, task, tasks
     from maggjob.runner import lithops_config
     from maggjob.simulator import simulate
     from maggjob.view import open_result
@@ -32,6 +32,7 @@ __all__ = [
     "execute",
     "lithops_config",
     "load_config",
+    "make_catalog",
     "map_cell",
     "open_result",
     "plan",
@@ -61,6 +62,7 @@ _WHERE = {
     "open_result": "view",
     "task": "planning",
     "tasks": "planning",
+    "make_catalog": "planning",
     "lithops_config": "runner",
 }
 

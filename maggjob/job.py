@@ -59,9 +59,17 @@ def map_cell(cell: CellTask) -> CellReport:
 
     Examples
     --------
-    >>> import lithops, maggjob
-    >>> tasks = maggjob.tasks("atl06.yaml", catalog="catalog.json")  # doctest: +SKIP
-    >>> with lithops.FunctionExecutor() as fexec:  # doctest: +SKIP
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> tasks = maggjob.tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"))
+    >>> report = map_cell(tasks[0])
+    >>> int(report.arrays["count"].sum()) == report.observations
+    True
+
+    On many workers:
+
+    >>> import lithops  # doctest: +SKIP
+    >>> with lithops.FunctionExecutor(config=maggjob.lithops_config()) as fexec:  # doctest: +SKIP
     ...     reports = fexec.get_result(fexec.map(maggjob.map_cell, tasks))
     """
     started = time.monotonic()

@@ -168,6 +168,15 @@ def run(
     MaggjobError
         The run cannot start, or its ledger does not add up. Whatever happens to single granules and
         cells is in the result instead.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> catalog = maggjob.make_catalog("granules")
+    >>> result = run("atl06.yaml", catalog=catalog, store="map.zarr", backend="serial")
+    >>> result.tally.cells["complete"] == len(catalog.cells)
+    True
     """
     made = plan_run(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
     if dry_run:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from maggjob.catalog import Catalog, choose_driver, granule_id, load_catalog, select_cells, window_label
+from maggjob.catalog import Catalog, choose_driver, from_files, granule_id, load_catalog, select_cells, window_label
 from maggjob.cells import format_cell, parse_cell
 from maggjob.config import Config, digest_of
 from maggjob.config_file import ConfigLike, load_config
@@ -81,6 +81,32 @@ class Plan:
         }
 
 
+def make_catalog(places: str | Path | Sequence[str | Path], config: ConfigLike = "atl06.yaml") -> Catalog:
+    """Catalog of local granules: which cells each lies in, exactly, from the coordinates of its segments.
+
+    Parameters
+    ----------
+    places : str, Path or sequence of them
+        Folders with .h5 files, patterns, or files.
+    config : str, Path, mapping or Config
+        Its grid, beams and coordinates are used.
+
+    Raises
+    ------
+    CatalogError
+        There are no granules, two have one name, or one cannot be read.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> len(maggjob.make_catalog("granules").granules) == len(paths)
+    True
+    """
+    listed = [places] if isinstance(places, (str, Path)) else list(places)
+    return from_files([str(place) for place in listed], load_config(config).recipe())
+
+
 def plan(
     config: ConfigLike,
     *,
@@ -111,6 +137,14 @@ def plan(
     ------
     InputError
         Something of this cannot be used.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> made = plan("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=2)
+    >>> made.to_dict()["total_cells"]
+    2
     """
     loaded = load_config(config)
     recipe = loaded.recipe()
@@ -220,6 +254,14 @@ def tasks(
     --------
     plan : for the other parameters.
     assemble_run : to make a Zarr of the reports.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> (task,) = tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=1)
+    >>> maggjob.map_cell(task).state
+    'complete'
     """
     made = plan(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
     if store is None:

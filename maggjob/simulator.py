@@ -241,8 +241,8 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
     Examples
     --------
     >>> paths = simulate("granules", cycles=(22,), area=(-105, -76, -100, -75), every=100, most=2)
-    >>> len(paths)
-    2
+    >>> all("22" == path.name[25:27] for path in paths)
+    True
     """
     check_installed()
     made = scene if scene is not None else Scene(**options)
@@ -289,6 +289,8 @@ def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor)
                 _write_beam(file, name, beams[name], pool, rng)
             else:
                 del file[name]
+                if f"quality_assessment/{name}" in file:
+                    del file[f"quality_assessment/{name}"]
     temporary.replace(path)
     return path
 
@@ -301,35 +303,39 @@ def _skeleton(everything: bool, fill_as_array: bool) -> bytes:
     content, buffer = structure(), io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _set_attributes(file, content["root"] | {"description": DESCRIPTION, "source": "simulation"})
+        for group, attributes in content["groups"].items():
+            if everything or group.startswith("{beam}") or "/" not in group:
+                for beam in BEAMS if "{beam}" in group else BEAMS[:1]:
+                    own = attributes | ({"groundtrack_id": beam} if group == "{beam}" else {})
+                    _set_attributes(file.require_group(group.replace("{beam}", beam)), own)
         for key, entry in content["datasets"].items():
-            name = key.removeprefix(SEGMENTS)
-            if key.startswith("{beam}/") and "chunks" in entry and (everything or name in MAIN):
-                for beam in BEAMS:
+            if everything or key.removeprefix(SEGMENTS) in MAIN or key in ANCILLARY:
+                for beam in BEAMS if "{beam}" in key else BEAMS[:1]:
                     _create(file, key.replace("{beam}", beam), entry, fill_as_array)
-            elif key in ANCILLARY:
-                _set_attributes(file.create_dataset(key, data=np.zeros(1, entry["dtype"])), entry["attrs"])
-        for beam in BEAMS:
-            for group in ("{beam}", "{beam}/land_ice_segments"):
-                own = content["groups"][group] | ({"groundtrack_id": beam} if group == "{beam}" else {})
-                _set_attributes(file[group.replace("{beam}", beam)], own)
     return buffer.getvalue()
 
 
 def _create(file: Any, path: str, entry: Mapping[str, Any], fill_as_array: bool) -> None:
-    """An empty dataset of the right type, filters and attributes."""
+    """A dataset of the right type, layout and attributes: without rows, or with its constant."""
     dtype = np.dtype(entry["dtype"])
-    fill = np.asarray(entry["attrs"].get("_FillValue", []), dtype)
-    dataset = file.create_dataset(
-        path,
-        shape=(0, *entry["tail"]),
-        maxshape=(None, *entry["tail"]),
-        chunks=tuple(entry["chunks"]),
-        dtype=dtype,
-        compression="gzip",
-        compression_opts=COMPRESSION,
-        shuffle=entry["shuffle"],
-        fillvalue=fill[0] if fill.size else None,
-    )
+    fill = np.asarray(entry["attrs"].get("_FillValue", []), dtype) if dtype.kind in "iuf" else np.empty(0)
+    if "chunks" in entry:
+        dataset = file.create_dataset(
+            path,
+            shape=(0, *entry["tail"]),
+            maxshape=(None, *entry["tail"]),
+            chunks=tuple(entry["chunks"]),
+            dtype=dtype,
+            compression="gzip",
+            compression_opts=COMPRESSION,
+            shuffle=entry["shuffle"],
+            fillvalue=fill[0] if fill.size else None,
+        )
+    else:
+        data = np.zeros(entry["shape"], dtype)
+        if "value" in entry:
+            data[...] = np.reshape(entry["value"], entry["shape"])
+        dataset = file.create_dataset(path, data=data)
     own = {"_FillValue": fill if fill_as_array else fill[0]} if fill.size else {}
     _set_attributes(dataset, entry["attrs"] | own)
 
@@ -365,7 +371,7 @@ def _write_beam(
     for key, entry in entries.items():
         if key.startswith(SEGMENTS) and key.removeprefix(SEGMENTS) in columns:
             datasets[key] = columns[key.removeprefix(SEGMENTS)].astype(entry["dtype"], copy=False)
-        elif key.startswith("{beam}/") and "chunks" in entry and key.replace("{beam}", beam) in file:
+        elif "{beam}" in key and "chunks" in entry and key.replace("{beam}", beam) in file:
             datasets[key] = other_values(entry, rows if key.startswith(SEGMENTS) else -(-rows // 10), rng)
     chunks = [(k, start) for k, v in datasets.items() for start in range(0, len(v), entries[k]["chunks"][0])]
     packed = pool.map(lambda chunk: _pack(entries[chunk[0]], datasets[chunk[0]], chunk[1]), chunks)

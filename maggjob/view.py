@@ -54,8 +54,13 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
 
     Examples
     --------
-    >>> heights = open_result("atl06.zarr")  # doctest: +SKIP
-    >>> heights.h_mean.where(heights["count"] > 100)  # doctest: +SKIP
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> catalog = maggjob.make_catalog("granules")
+    >>> result = maggjob.run("atl06.yaml", catalog=catalog, store="map.zarr", backend="serial")
+    >>> heights = open_result("map.zarr")
+    >>> float(heights.h_mean.where(heights["count"] > 0).max()) < 3000.0
+    True
     """
     check_installed()
     import xarray as xr
