@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from maggjob.catalog import Catalog, choose_driver, from_files, granule_id, load_catalog, select_cells, window_label
+from maggjob.catalog import DRIVERS, Catalog, from_files, granule_id, load_catalog
 from maggjob.cells import format_cell, parse_cell
 from maggjob.config import Config, digest_of
 from maggjob.config_file import ConfigLike, load_config
 from maggjob.errors import CatalogError, InputError
-from maggjob.model import CellTask, Granule, GranuleList, Recipe
+from maggjob.model import CellTask, Granule, GranuleList, GranuleName, Recipe
 from maggjob.storage import Place, join_url
 
 DEFAULT_CATALOG = "catalog.json"
@@ -79,6 +79,67 @@ class Plan:
             "store_path": self.store_path,
             "run_digest": self.digest,
         }
+
+
+def choose_driver(catalog: Catalog, asked: str | None, configured: str) -> str:
+    """The driver that all granules can be read with.
+
+    Parameters
+    ----------
+    asked : str or None
+        What the user named for this run: it must be possible.
+    configured : str
+        What the configuration says: a preference.
+
+    Raises
+    ------
+    CatalogError
+        No driver reaches every granule, or not the one asked for.
+    """
+    if asked is not None and asked not in DRIVERS:
+        raise InputError(f"driver {asked!r} is unknown; known are {', '.join(DRIVERS)}")
+    common = [d for d in DRIVERS if all(d in granule.urls for granule in catalog.granules)]
+    if asked is not None and asked not in common:
+        lacking = next(g for g in catalog.granules if asked not in g.urls)
+        have = ", ".join(sorted(lacking.urls))
+        raise CatalogError(f"driver {asked}: {lacking.id} has URLs for {have} only; use --driver {have.split(',')[0]}")
+    for driver in (asked, configured, *common):
+        if driver in common:
+            return str(driver)
+    raise CatalogError("no driver reaches all granules: some are on s3 or https only, others are files only")
+
+
+def window_label(ids: Iterable[str]) -> str:
+    """Label of the time window of granules: their cycle, the range of their cycles, or ``all``."""
+    names = [GranuleName.parse(name) for name in ids]
+    cycles = sorted({name.cycle for name in names if name is not None})
+    if not cycles or None in names:
+        return "all"
+    return f"cycle{cycles[0]:02d}" if len(cycles) == 1 else f"cycles{cycles[0]:02d}-{cycles[-1]:02d}"
+
+
+def select_cells(catalog: Catalog, max_cells: int | None = None, morton_cell: str | None = None) -> list[int]:
+    """Cells to work on, those with most granules first (cells of one count by id).
+
+    Raises
+    ------
+    CatalogError
+        The cell asked for is not in the catalog.
+    InputError
+        ``max_cells`` is below 1.
+    """
+    if max_cells is not None and max_cells < 1:
+        raise InputError(f"max_cells is {max_cells}; give 1 or more")
+    cells = sorted(catalog.cells, key=lambda cell: (-len(catalog.cells[cell]), cell))
+    if morton_cell is not None:
+        wanted = parse_cell(morton_cell, catalog.order)
+        if wanted not in catalog.cells:
+            raise CatalogError(
+                f"cell {format_cell(wanted, catalog.order)} is not among the catalog's {len(cells)}; the first are "
+                f"{', '.join(format_cell(c, catalog.order) for c in sorted(cells)[:3])}"
+            )
+        cells = [wanted]
+    return cells[:max_cells]
 
 
 def make_catalog(places: str | Path | Sequence[str | Path], config: ConfigLike = "atl06.yaml") -> Catalog:

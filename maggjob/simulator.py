@@ -5,25 +5,20 @@ The positions are those of a real orbit (`maggjob.orbit`), the surface is made u
 seed gives the same values. Every file says in its attributes that it is simulated.
 """
 
-import io
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from deflate import zlib_compress  # libdeflate: three times as fast as zlib
 
 from maggjob.errors import InputError
 from maggjob.model import EPOCH, GranuleName
 from maggjob.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track
+from maggjob.simulated_file import write_file
 from maggjob.surface import Change, change, dem, years
 
 FILL = np.float32(3.4028235e38)
@@ -31,26 +26,6 @@ CHUNK = 10_000
 VERSION = "006"
 STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees of the orbit from one segment to the next
 COARSE, FINE = 0.2, 0.005  # degrees of the orbit between the points by which a pass is looked for
-COMPRESSION = 6
-SEGMENTS = "{beam}/land_ice_segments/"
-DESCRIPTION = "Simulated by maggjob: positions of ICESat-2's orbit, a made-up surface. No measurement."
-ANCILLARY = {f"ancillary_data/{e}_{w}" for e in ("start", "end") for w in ("delta_time", "rgt", "cycle", "region")}
-ANCILLARY |= {"ancillary_data/atlas_sdp_gps_epoch", "orbit_info/rgt", "orbit_info/cycle_number", "orbit_info/sc_orient"}
-MAIN = (  # what the built-in configurations and most analyses read
-    "latitude",
-    "longitude",
-    "delta_time",
-    "h_li",
-    "h_li_sigma",
-    "atl06_quality_summary",
-    "segment_id",
-    "sigma_geo_h",
-    "dem/dem_h",
-    "fit_statistics/dh_fit_dx",
-    "fit_statistics/dh_fit_dy",
-    "fit_statistics/n_fit_photons",
-    "ground_track/x_atc",
-)
 
 
 @dataclass(frozen=True)
@@ -82,14 +57,6 @@ class Scene:
     """The change of height between cycles."""
     seed: int = 0
     """Of everything that is random."""
-
-
-@lru_cache
-def structure() -> dict[str, Any]:
-    """Groups, datasets and attributes of a native v006 granule (written by tests/make_structure.py)."""
-    text = resources.files("maggjob").joinpath("data/atl06_v006.json").read_text(encoding="utf-8")
-    content: dict[str, Any] = json.loads(text)
-    return content
 
 
 def inside(latitude: np.ndarray, longitude: np.ndarray, area: tuple[float, float, float, float]) -> np.ndarray:
@@ -207,18 +174,6 @@ def _clouds(rng: np.random.Generator, rows: int, scene: Scene) -> np.ndarray:
     return np.searchsorted(edges, np.arange(rows), side="right") % 2 == 1
 
 
-def other_values(entry: Mapping[str, Any], rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Values of a dataset that nothing reads: noise that compresses as the real one does."""
-    dtype, shape = np.dtype(entry["dtype"]), (rows, *entry["tail"])
-    if entry["ratio"] > 8 or rows == 0:
-        return np.zeros(shape, dtype)
-    bits = int(np.clip(8 * dtype.itemsize / entry["ratio"], 1, 22))
-    noise = rng.integers(0, 1 << bits, shape)
-    if dtype.kind == "f":
-        return np.asarray(1.0 + noise / (1 << bits), dtype)
-    return np.asarray(noise % 100, dtype)
-
-
 def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, **options: Any) -> list[Path]:
     """Write the granules of a scene.
 
@@ -271,8 +226,6 @@ def check_installed() -> None:
 
 def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor) -> Path | None:
     """Write one granule: entirely, or not at all; None when no segment is left of it."""
-    import h5py  # in the extra "view"
-
     rng = np.random.default_rng([scene.seed, one.cycle, one.rgt, one.region, 99])
     present = rng.random(len(BEAMS)) >= scene.absent
     values = pool.map(lambda number: beam_values(scene, one, number), range(len(BEAMS)))
@@ -280,118 +233,9 @@ def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor)
     beams = {name: columns for name, on, columns in there if on and len(columns["latitude"])}
     if not beams:
         return None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(_skeleton(scene.everything, scene.fill_as_array))
-    with h5py.File(temporary, "r+") as file:
-        _describe(file, one, beams)
-        for name in BEAMS:
-            if name in beams:
-                _write_beam(file, name, beams[name], pool, rng)
-            else:
-                del file[name]
-                if f"quality_assessment/{name}" in file:
-                    del file[f"quality_assessment/{name}"]
-    temporary.replace(path)
+    options = {"everything": scene.everything, "fill_as_array": scene.fill_as_array}
+    write_file(path, one, beams, pool, rng, **options)
     return path
-
-
-@lru_cache
-def _skeleton(everything: bool, fill_as_array: bool) -> bytes:
-    """A granule without a row: all groups, datasets and attributes. A copy costs less than making them anew."""
-    import h5py
-
-    content, buffer = structure(), io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        _set_attributes(file, content["root"] | {"description": DESCRIPTION, "source": "simulation"})
-        for group, attributes in content["groups"].items():
-            if everything or group.startswith("{beam}") or "/" not in group:
-                for beam in BEAMS if "{beam}" in group else BEAMS[:1]:
-                    own = attributes | ({"groundtrack_id": beam} if group == "{beam}" else {})
-                    _set_attributes(file.require_group(group.replace("{beam}", beam)), own)
-        for key, entry in content["datasets"].items():
-            if everything or key.removeprefix(SEGMENTS) in MAIN or key in ANCILLARY:
-                for beam in BEAMS if "{beam}" in key else BEAMS[:1]:
-                    _create(file, key.replace("{beam}", beam), entry, fill_as_array)
-    return buffer.getvalue()
-
-
-def _create(file: Any, path: str, entry: Mapping[str, Any], fill_as_array: bool) -> None:
-    """A dataset of the right type, layout and attributes: without rows, or with its constant."""
-    dtype = np.dtype(entry["dtype"])
-    fill = np.asarray(entry["attrs"].get("_FillValue", []), dtype) if dtype.kind in "iuf" else np.empty(0)
-    if "chunks" in entry:
-        dataset = file.create_dataset(
-            path,
-            shape=(0, *entry["tail"]),
-            maxshape=(None, *entry["tail"]),
-            chunks=tuple(entry["chunks"]),
-            dtype=dtype,
-            compression="gzip",
-            compression_opts=COMPRESSION,
-            shuffle=entry["shuffle"],
-            fillvalue=fill[0] if fill.size else None,
-        )
-    else:
-        data = np.zeros(entry["shape"], dtype)
-        if "value" in entry:
-            data[...] = np.reshape(entry["value"], entry["shape"])
-        dataset = file.create_dataset(path, data=data)
-    own = {"_FillValue": fill if fill_as_array else fill[0]} if fill.size else {}
-    _set_attributes(dataset, entry["attrs"] | own)
-
-
-def _describe(file: Any, one: Pass, beams: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write down what this granule is: its track, time and extent."""
-    joined = {n: np.concatenate([c[n] for c in beams.values()]) for n in ("latitude", "longitude", "delta_time")}
-    first, last = float(joined["delta_time"].min()), float(joined["delta_time"].max())
-    utc = [(EPOCH + timedelta(seconds=t)).strftime("%Y-%m-%dT%H:%M:%S.%fZ") for t in (first, last)]
-    own = {"time_coverage_start": utc[0], "time_coverage_end": utc[1], "time_coverage_duration": [last - first]}
-    for axis, name in (("lat", "latitude"), ("lon", "longitude")):
-        own |= {f"geospatial_{axis}_min": [joined[name].min()], f"geospatial_{axis}_max": [joined[name].max()]}
-    _set_attributes(file, own)
-    known = {"start_delta_time": first, "end_delta_time": last, "atlas_sdp_gps_epoch": 1198800018.0}
-    known |= {f"{end}_{what}": getattr(one, what) for end in ("start", "end") for what in ("rgt", "cycle", "region")}
-    for name, value in known.items():
-        file[f"ancillary_data/{name}"][0] = value
-    for name, value in {"rgt": one.rgt, "cycle_number": one.cycle, "sc_orient": 1}.items():
-        file[f"orbit_info/{name}"][0] = value
-
-
-def _set_attributes(item: Any, attributes: Mapping[str, Any]) -> None:
-    for name, value in attributes.items():
-        item.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else np.asarray(value)
-
-
-def _write_beam(
-    file: Any, beam: str, columns: Mapping[str, np.ndarray], pool: ThreadPoolExecutor, rng: np.random.Generator
-) -> None:
-    """Write the rows of one beam; its chunks are compressed side by side."""
-    entries, rows = structure()["datasets"], len(columns["latitude"])
-    datasets: dict[str, np.ndarray] = {}
-    for key, entry in entries.items():
-        if key.startswith(SEGMENTS) and key.removeprefix(SEGMENTS) in columns:
-            datasets[key] = columns[key.removeprefix(SEGMENTS)].astype(entry["dtype"], copy=False)
-        elif "{beam}" in key and "chunks" in entry and key.replace("{beam}", beam) in file:
-            datasets[key] = other_values(entry, rows if key.startswith(SEGMENTS) else -(-rows // 10), rng)
-    chunks = [(k, start) for k, v in datasets.items() for start in range(0, len(v), entries[k]["chunks"][0])]
-    packed = pool.map(lambda chunk: _pack(entries[chunk[0]], datasets[chunk[0]], chunk[1]), chunks)
-    opened = {key: file[key.replace("{beam}", beam)] for key in datasets}
-    for key, values in datasets.items():
-        opened[key].resize(len(values), axis=0)
-    for (key, start), payload in zip(chunks, packed, strict=True):
-        opened[key].id.write_direct_chunk((start,) + (0,) * (datasets[key].ndim - 1), payload)
-
-
-def _pack(entry: Mapping[str, Any], values: np.ndarray, start: int) -> bytes:
-    """One chunk as HDF5 stores it: padded, shuffled if need be, deflated."""
-    rows = entry["chunks"][0]
-    block = values[start : start + rows]
-    if len(block) < rows:
-        block = np.concatenate([block, np.zeros((rows - len(block), *block.shape[1:]), block.dtype)])
-    raw = np.ascontiguousarray(block)
-    if entry["shuffle"] and raw.itemsize > 1:
-        raw = np.ascontiguousarray(raw.reshape(-1).view(np.uint8).reshape(-1, raw.itemsize).T)
-    return bytes(zlib_compress(raw, COMPRESSION))
 
 
 def footprint(one: Pass, half_width: float = 6300.0, points: int = 24) -> list[tuple[float, float]]:

@@ -14,21 +14,12 @@ import yaml
 
 import maggjob
 from maggjob import Config
-from maggjob.catalog import (
-    Catalog,
-    Entry,
-    choose_driver,
-    find_files,
-    from_files,
-    granule_id,
-    load_catalog,
-    select_cells,
-    window_label,
-)
+from maggjob.catalog import Catalog, Entry, find_files, from_files, granule_id, load_catalog
 from maggjob.cells import format_cell, nested_to_word
 from maggjob.config_file import builtin_configs
 from maggjob.errors import CatalogError, CellError, InputError
 from maggjob.model import Recipe
+from maggjob.planning import choose_driver, select_cells, window_label
 from tests.granules import NAME, beam, cells_of, write_granule
 
 CONVENTIONS = ("authalic", "geodetic-spherical")

@@ -15,8 +15,8 @@ from pyproj import Geod, Transformer
 import maggjob
 from maggjob.errors import InputError
 from maggjob.orbit import BEAMS, OFFSETS, Pass, ground_track, region_angles
+from maggjob.simulated_file import MAIN, structure
 from maggjob.simulator import (
-    MAIN,
     Scene,
     cmr_records,
     footprint,
@@ -24,7 +24,6 @@ from maggjob.simulator import (
     inside,
     passes,
     simulate,
-    structure,
 )
 from maggjob.surface import Change, change, dem, years
 from tests.make_structure import structure as structure_of
