@@ -56,7 +56,7 @@ class Visit:
     """``units`` and ``long_name`` of each variable."""
 
 
-def open_granule(granule: Granule, access: Access) -> tuple[Hdf5File, Source]:
+def open_granule(granule: Granule, access: Access) -> Hdf5File:
     """Open a granule, after checking that it is all there.
 
     Raises
@@ -70,7 +70,7 @@ def open_granule(granule: Granule, access: Access) -> tuple[Hdf5File, Source]:
         raise TruncatedError(
             f"{granule.id}: {source.size} bytes, its superblock says {expected}; fetch the granule again"
         )
-    return Hdf5File(source.read, granule.id), source
+    return Hdf5File(source.read, granule.id)
 
 
 def read_beams(file: Hdf5File, recipe: Recipe, pool: Executor) -> list[Beam]:
@@ -110,7 +110,7 @@ def _required(file: Hdf5File, path: str) -> DatasetInfo:
     return info
 
 
-def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor) -> tuple[Visit, Source]:
+def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor) -> Visit:
     """Read what one granule has in one cell.
 
     Parameters
@@ -128,7 +128,7 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     GranuleError
         Anything was not read; nothing of the granule is used then.
     """
-    file, source = open_granule(granule, access)
+    file = open_granule(granule, access)
     beams = read_beams(file, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
     states = dict.fromkeys(recipe.groups, ABSENT) | {beam.group: READ for beam in beams}
@@ -150,7 +150,7 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
         kept=segments.get(KEPT, 0),
     )
     if not pieces:
-        return Visit(report), source
+        return Visit(report)
     return Visit(
         report,
         segments,
@@ -158,7 +158,7 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
         columns={name: np.concatenate([piece.columns[name] for piece in pieces]) for name in sorted(names)},
         time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
         attributes=pieces[0].attributes,
-    ), source
+    )
 
 
 def _read_rows(file: Hdf5File, recipe: Recipe, beam: Beam, child: np.ndarray, pool: Executor) -> Visit:
@@ -246,7 +246,7 @@ def granule_cells(
     GranuleError
         The granule cannot be read.
     """
-    file, _ = open_granule(granule, access)
+    file = open_granule(granule, access)
     cells = [np.empty(0, np.int64)]
     for beam in read_beams(file, recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.cells import nested_children, nested_to_decimal, parse_cell
+from maggjob.cells import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, parse_cell
 from maggjob.errors import MaggjobError, StoreError
 from maggjob.granule import Visit, visit
 from maggjob.model import (
@@ -35,9 +35,9 @@ from maggjob.model import (
 from maggjob.parts import ledger_of, pack
 from maggjob.segments import add_counts
 from maggjob.statistics import compute, fill_children
-from maggjob.storage import Access, Place, Source, split_url
+from maggjob.storage import Access, Place, split_url
 
-GRANULES_AT_ONCE = 8  # hides the wait for the archive; memory grows by some 10 MB for each
+GRANULES_AT_ONCE = 8  # hides the wait for the archive; each holds its coordinates and what it read
 READS_AT_ONCE = 32
 EXAMPLES = 5
 
@@ -116,34 +116,29 @@ def _map_cell(task: CellTask) -> CellReport:
     granules = load_granules(task)
     with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as visits:
         done = list(visits.map(lambda g: _visit(g, recipe, nested, access, reads), granules))
-    sources = [source for _, source in done if source is not None]
-    report, child, columns, attributes = _gather(task, [v for v, _ in done])
-    report = replace(
-        report,
-        bytes_read=sum(source.bytes_read for source in sources),
-        requests=sum(source.requests for source in sources),
-    )
+    report, child, columns, attributes = _gather(task, done)
+    report = replace(report, bytes_read=access.bytes_read, requests=access.requests)
     if report.state == "failed":
         return report
     present, values = compute(recipe.statistics, columns, child, grid.children)
     if task.parts is None:
         full = fill_children(present, values, recipe.statistics, grid.children)
         ids = nested_children(np.array([nested]), grid)[0]
-        return replace(report, arrays={"cell_ids": ids, "morton": nested_to_decimal(ids, grid.child_order)} | full)
+        if grid.child_order <= MAX_DECIMAL_ORDER:  # finer ones have no decimal id in 64 bits
+            full["morton"] = nested_to_decimal(ids, grid.child_order)
+        return replace(report, arrays={"cell_ids": ids} | full)
     content = pack(ledger_of(task, report, attributes), present, values)
     Place(task.parts, task.region, create=True).put(f"{task.id}.npz", content)
     return replace(report, part=task.part, part_bytes=len(content))
 
 
-def _visit(
-    granule: Granule, recipe: Recipe, nested: int, access: Access, reads: ThreadPoolExecutor
-) -> tuple[Visit, Source | None]:
+def _visit(granule: Granule, recipe: Recipe, nested: int, access: Access, reads: ThreadPoolExecutor) -> Visit:
     """One granule's visit; what fails is written down in its report, not raised."""
     try:
         return visit(granule, recipe, nested, access, reads)
     except BaseException as problem:  # noqa: BLE001  # as in map_cell
         reason, message = _described(problem)
-    return Visit(GranuleReport(granule.id, "failed", reason=reason, message=message)), None
+    return Visit(GranuleReport(granule.id, "failed", reason=reason, message=message))
 
 
 def _gather(

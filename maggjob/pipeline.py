@@ -107,11 +107,12 @@ def private_object(granules: Sequence[Granule]) -> Iterator[str | None]:
         write_private(path, obtain(urls, auth))
         keeper = threading.Thread(target=keep_fresh, args=(path, urls, auth, stop), daemon=True)
         keeper.start()
-        yield str(path)
-        stop.set()
-        keeper.join()
+        try:
+            yield str(path)
+        finally:
+            stop.set()
+            keeper.join()  # or a renewal under way would write the object again after it is removed
     finally:
-        stop.set()
         shutil.rmtree(folder, ignore_errors=True)
 
 

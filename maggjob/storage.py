@@ -110,6 +110,8 @@ def _s3(root: str, region: str | None, **options: Any) -> Any:
 class Access:
     """Stores that granules are read from, each opened once; picks up renewed credentials.
 
+    Counts what all of its sources read, those that fail included, as ``bytes_read`` and ``requests``.
+
     Parameters
     ----------
     credentials : str, optional
@@ -121,6 +123,8 @@ class Access:
     def __init__(self, credentials: str | None = None, region: str | None = None) -> None:
         self.credentials = credentials
         self.region = region
+        self.bytes_read = 0
+        self.requests = 0
         self._stores: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -133,6 +137,12 @@ class Access:
             return Book.from_json(Place(address.root, self.region).get(address.key))
         except (StoreError, ValueError, KeyError, TypeError) as problem:
             raise AccessError(f"no credentials at {self.credentials}: {problem}") from None
+
+    def count(self, requests: int = 0, bytes_read: int = 0) -> None:
+        """Add to what was read; called from several threads."""
+        with self._lock:
+            self.requests += requests
+            self.bytes_read += bytes_read
 
     def store(self, root: str, stale: object = None) -> Any:
         """Store for a root; opened anew when it is the one that turned out ``stale``."""
@@ -169,7 +179,7 @@ class Access:
 
 
 class Source:
-    """One granule's bytes, with a count of what was read.
+    """One granule's bytes.
 
     Parameters
     ----------
@@ -187,12 +197,9 @@ class Source:
 
     def __init__(self, url: str, access: Access, size: int | None = None) -> None:
         self.url = without_query(url)
-        self.bytes_read = 0
-        self.requests = 0
-        self._access = access
+        self.access = access
         self._address = split_url(url)
         self._store: object = None
-        self._lock = threading.Lock()
         self.head, self.size = self._range(0, HEAD)
         if size is not None and size != self.size:
             raise TruncatedError(f"{self.url}: {self.size} bytes, the catalog says {size}; fetch or list it again")
@@ -217,16 +224,14 @@ class Source:
             return self._request(start, end, stale=self._store)
 
     def _request(self, start: int, end: int, stale: object = None) -> tuple[bytes, int]:
-        with self._lock:
-            self.requests += 1
+        self.access.count(requests=1)
         try:
-            store = self._store = self._access.store(self._address.root, stale)
+            store = self._store = self.access.store(self._address.root, stale)
             answer = obstore.get(store, self._address.key, options={"range": (start, end)})
             content = bytes(answer.bytes())
         except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
             raise granule_error(problem, self.url) from None
-        with self._lock:
-            self.bytes_read += len(content)
+        self.access.count(bytes_read=len(content))
         return content, int(answer.meta["size"])
 
 

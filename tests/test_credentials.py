@@ -401,7 +401,7 @@ def test_a_renewed_private_object_is_picked_up(tmp_path: Path) -> None:
         assert source.read(80_000, 10) == (CONTENT * 100)[80_000:80_010]
     tokens = [seen.headers["authorization"].split()[1] for seen in there.seen]
     assert tokens == ["old", "old", "n3w", "n3w"]
-    assert source.requests == 4
+    assert source.access.requests == 4
 
 
 def test_credentials_that_stay_wrong_are_tried_twice(tmp_path: Path) -> None:

@@ -129,9 +129,10 @@ def test_a_visit_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor,
     assert len(cells) >= 4
     total = 0
     for cell in [*cells, cells[0] + 1 if cells[0] + 1 not in cells else cells[-1] + 1]:
-        got, source = visit(granule_at(path), recipe, cell, Access(), pool)
+        access = Access()
+        got = visit(granule_at(path), recipe, cell, access, pool)
         assert_visit(got, path, cell, recipe.grid)
-        assert source.bytes_read > 0
+        assert access.bytes_read > 0
         assert dict(got.report.beams) == dict.fromkeys(BEAMS, "read")
         total += got.report.in_cell
     assert total == 6 * 3000
@@ -140,7 +141,7 @@ def test_a_visit_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor,
 def test_a_visit_of_real_granules(pine_island: list[Path], pool: ThreadPoolExecutor) -> None:
     for path in pine_island:
         for cell in all_cells(path)[:3]:
-            assert_visit(visit(granule_at(path), RECIPE, cell, Access(), pool)[0], path, cell)
+            assert_visit(visit(granule_at(path), RECIPE, cell, Access(), pool), path, cell)
 
 
 def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -154,7 +155,7 @@ def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> Non
     data["atl06_quality_summary"][[50, 60, 70]] = 1
     path = write_granule(tmp_path / NAME, {"gt1l": data})
     (cell,) = all_cells(path)
-    got, _ = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
     assert_visit(got, path, cell)
     assert got.report.invalid_coordinate == 6
     assert got.report.in_cell == 194
@@ -163,7 +164,7 @@ def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> Non
 
 def test_only_bad_coordinates_are_no_overlap(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(50) | {"latitude": np.full(50, np.nan)}})
-    got, _ = visit(granule_at(path), RECIPE, 45763, Access(), pool)
+    got = visit(granule_at(path), RECIPE, 45763, Access(), pool)
     assert (got.report.state, got.report.rows, got.report.invalid_coordinate) == ("no_overlap", 50, 50)
     assert len(got.child) == 0
 
@@ -171,7 +172,7 @@ def test_only_bad_coordinates_are_no_overlap(tmp_path: Path, pool: ThreadPoolExe
 def test_a_beam_of_no_rows_is_read(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(0), "gt2r": beam(50)})
     (cell,) = all_cells(path)
-    got, _ = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
     assert_visit(got, path, cell)
     assert got.report.beams["gt1l"] == "read"
 
@@ -199,7 +200,7 @@ def test_absent_beams_are_no_failure(
 ) -> None:
     path = write_granule(tmp_path / NAME, {name: beam(100) for name in beams}, libver=libver, edit=edit)
     (cell,) = all_cells(path)
-    got, _ = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
     assert_visit(got, path, cell)
     assert dict(got.report.beams) == {name: "read" if name in ("gt1r", "gt2l") else "absent" for name in BEAMS}
 
@@ -232,7 +233,7 @@ def test_a_missing_dataset_fails(tmp_path: Path, pool: ThreadPoolExecutor, name:
 def test_a_dataset_that_no_cell_needs_may_be_missing(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, edit=without(f"gt2l/{SEGMENTS}/segment_id"))
     for cell in all_cells(path):
-        assert_visit(visit(granule_at(path), RECIPE, cell, Access(), pool)[0], path, cell)
+        assert_visit(visit(granule_at(path), RECIPE, cell, Access(), pool), path, cell)
 
 
 @pytest.mark.parametrize("beams", [{}, {"other": beam(10)}], ids=["empty", "other"])
@@ -260,7 +261,7 @@ def test_datasets_of_unequal_length_are_corrupt(tmp_path: Path, pool: ThreadPool
 def test_a_corrupt_chunk_fails_the_whole_granule(tmp_path: Path, pool: ThreadPoolExecutor, name: str) -> None:
     path = write_granule(tmp_path / NAME)
     cell = all_cells(path)[0]
-    assert visit(granule_at(path), RECIPE, cell, Access(), pool)[0].report.kept > 0
+    assert visit(granule_at(path), RECIPE, cell, Access(), pool).report.kept > 0
     with h5py.File(path) as file:
         chunk = file[f"gt3r/{SEGMENTS}/{name}"].id.get_chunk_info(0)
     content = bytearray(path.read_bytes())
@@ -334,7 +335,7 @@ def test_columns_of_the_name_the_beam_and_the_place(tmp_path: Path, pool: Thread
     recipe = using("rgt + cycle + beam + latitude + longitude")
     path = write_granule(tmp_path / NAME, {"gt1r": beam(100), "gt3l": beam(100, seed=1)})
     (cell,) = all_cells(path)
-    got, _ = visit(granule_at(path), recipe, cell, Access(), pool)
+    got = visit(granule_at(path), recipe, cell, Access(), pool)
     with h5py.File(path) as file:
         groups = [file[f"{group}/{SEGMENTS}"] for group in ("gt1r", "gt3l")]
         kept = [group["atl06_quality_summary"][:] == 0 for group in groups]
@@ -352,13 +353,13 @@ def test_a_name_that_tells_nothing_is_unsupported(tmp_path: Path, pool: ThreadPo
     path = write_granule(tmp_path / "renamed.h5", {"gt1l": beam(20)})
     (cell,) = all_cells(path)
     assert type(failing(path, pool, cell, using(column))) is UnsupportedError
-    assert visit(granule_at(path), using("beam"), cell, Access(), pool)[0].report.kept > 0
+    assert visit(granule_at(path), using("beam"), cell, Access(), pool).report.kept > 0
 
 
 def test_without_times_there_is_no_time(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, edit=without(*(f"{name}/{SEGMENTS}/delta_time" for name in BEAMS)))
     for cell in all_cells(path):
-        got, _ = visit(granule_at(path), RECIPE, cell, Access(), pool)
+        got = visit(granule_at(path), RECIPE, cell, Access(), pool)
         assert got.time is None
         assert_visit(got, path, cell)
 
@@ -366,7 +367,7 @@ def test_without_times_there_is_no_time(tmp_path: Path, pool: ThreadPoolExecutor
 def test_units_and_names_come_along(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(20)})
     (cell,) = all_cells(path)
-    got, _ = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
     assert got.attributes == {
         "h_li": {"units": "meters", "long_name": "h_li"},
         "s_li": {"units": "meters", "long_name": "h_li_sigma"},
@@ -387,14 +388,14 @@ def test_only_the_rows_of_the_cell_are_read(tmp_path: Path, pool: ThreadPoolExec
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / NAME).write_bytes(broken)
     assert set(cells) >= {first, last}
-    got, _ = visit(granule_at(tmp_path / "broken" / NAME), RECIPE, first, Access(), pool)
+    got = visit(granule_at(tmp_path / "broken" / NAME), RECIPE, first, Access(), pool)
     assert_visit(got, path, first)
     assert type(failing(tmp_path / "broken" / NAME, pool, last)) is CorruptError
 
 
 def test_beams_come_in_the_order_of_the_configuration(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME)
-    file, _ = open_granule(granule_at(path), Access())
+    file = open_granule(granule_at(path), Access())
     beams = read_beams(file, replace(RECIPE, groups=("gt3l", "nothing", "gt1r")), pool)
     assert [found.group for found in beams] == ["gt3l", "gt1r"]
     with h5py.File(path) as truth:

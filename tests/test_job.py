@@ -458,3 +458,25 @@ def test_a_result_that_is_infinite_fails_its_cell(tmp_path: Path) -> None:
     report = maggjob.map_cell(maggjob.task((6, cell), granules=[path], config=config))
     assert (report.state, report.reason) == ("failed", "statistic")
     assert maggjob.reduce_tally([report]).errors["statistic"]["count"] == 1
+
+
+def test_what_a_failed_granule_cost_is_counted(tmp_path: Path) -> None:
+    path = write_granule(tmp_path / NAME)
+    (cell,) = cells_of([path], 6, "authalic")[:1]
+    path.write_bytes(path.read_bytes()[:-1])
+    report = maggjob.map_cell(maggjob.task((6, cell), granules=[path]))
+    assert (report.state, report.reason) == ("failed", "truncated")
+    assert report.requests == 1
+    assert report.bytes_read > 0
+
+
+def test_children_too_fine_for_decimal_ids_have_arrays(tmp_path: Path) -> None:
+    path = write_granule(tmp_path / NAME)
+    config = maggjob.load_config("atl06.yaml").model_dump()
+    config["output"]["grid"] |= {"parent_order": 14, "child_order": 20}
+    config["aggregation"]["coordinates"]["morton"] = {"dtype": "uint64"}
+    (cell,) = cells_of([path], 14, "authalic")[:1]
+    report = maggjob.map_cell(maggjob.task((14, cell), granules=[path], config=config))
+    assert report.state in ("complete", "empty")
+    assert report.arrays is not None
+    assert "morton" not in report.arrays

@@ -80,14 +80,14 @@ def assert_reads(source: Source) -> None:
     """Its ranges are those of CONTENT, and it counts them."""
     assert source.size == len(CONTENT)
     assert source.head == CONTENT[:HEAD]
-    assert (source.bytes_read, source.requests) == (HEAD, 1)
+    assert (source.access.bytes_read, source.access.requests) == (HEAD, 1)
     read, requests = HEAD, 1
     for position, size in RANGES:
         wanted = CONTENT[position : position + size]
         assert source.read(position, size) == wanted
         if position + size > HEAD:
             read, requests = read + len(wanted), requests + 1
-        assert (source.bytes_read, source.requests) == (read, requests)
+        assert (source.access.bytes_read, source.access.requests) == (read, requests)
     for position in (-1, len(CONTENT), len(CONTENT) + 5):
         with pytest.raises(TruncatedError):
             source.read(position, 1)
@@ -224,7 +224,7 @@ def test_what_fails_once_is_asked_for_again(fault: Answer) -> None:
     with server(archive({KEY: CONTENT}, fault)) as there:
         source = Source(there.url(KEY), Access())
         assert source.head == CONTENT[:HEAD]
-        assert source.bytes_read == HEAD
+        assert source.access.bytes_read == HEAD
     assert len(there.seen) == 2
 
 
