@@ -30,6 +30,8 @@ from maggjob.credentials import (
     write_private,
 )
 from maggjob.errors import AccessError
+from maggjob.model import Granule
+from maggjob.pipeline import private_object
 from maggjob.storage import Access, Source
 from tests.servers import (
     Answer,
@@ -489,3 +491,16 @@ def test_no_credentials_travel_with_a_pickle(monkeypatch: pytest.MonkeyPatch) ->
     problem = pickle.loads(pickle.dumps(AccessError("why")))
     assert (str(problem), problem.reason) == ("why", "auth")
     assert Access().book() == Book(token="b3arer")
+
+
+def test_a_run_that_breaks_off_leaves_no_credentials(
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]
+) -> None:
+    monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
+    before, where = threading.active_count(), ""
+    with pytest.raises(ValueError, match="broken off"), private_object([Granule("a", GRANULE)]) as place:
+        where = str(place)
+        assert stat.S_IMODE(os.stat(where).st_mode) == 0o600
+        raise ValueError("broken off")
+    assert not Path(where).parent.exists()
+    assert threading.active_count() == before
