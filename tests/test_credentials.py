@@ -497,10 +497,16 @@ def test_a_run_that_breaks_off_leaves_no_credentials(
     monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]
 ) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
-    before, where = threading.active_count(), ""
-    with pytest.raises(ValueError, match="broken off"), private_object([Granule("a", GRANULE)]) as place:
-        where = str(place)
-        assert stat.S_IMODE(os.stat(where).st_mode) == 0o600
-        raise ValueError("broken off")
-    assert not Path(where).parent.exists()
+    before = threading.active_count()
+    places: list[Path] = []
+
+    def broken_off() -> None:
+        with private_object([Granule("a", GRANULE)]) as place:
+            places.append(Path(str(place)))
+            assert places[0].stat().st_mode & 0o777 == 0o600
+            raise ValueError("broken off")
+
+    with pytest.raises(ValueError, match="broken off"):
+        broken_off()
+    assert not places[0].parent.exists()
     assert threading.active_count() == before
