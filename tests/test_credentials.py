@@ -497,8 +497,13 @@ def test_a_run_that_breaks_off_leaves_no_credentials(
     monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]
 ) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
-    before = threading.active_count()
     places: list[Path] = []
+
+    def slow_renewal(path: Path, urls: list[str], auth: Any, stop: threading.Event) -> None:
+        """One that is under way when the run ends."""
+        stop.wait()
+        time.sleep(0.3)
+        write_private(path, obtain(urls, auth))
 
     def broken_off() -> None:
         with private_object([Granule("a", GRANULE)]) as place:
@@ -506,7 +511,8 @@ def test_a_run_that_breaks_off_leaves_no_credentials(
             assert places[0].stat().st_mode & 0o777 == 0o600
             raise ValueError("broken off")
 
+    monkeypatch.setattr("maggjob.pipeline.keep_fresh", slow_renewal)
     with pytest.raises(ValueError, match="broken off"):
         broken_off()
+    time.sleep(0.6)
     assert not places[0].parent.exists()
-    assert threading.active_count() == before
