@@ -107,6 +107,31 @@ def _beside(latitude: np.ndarray, longitude: np.ndarray, offset: float) -> tuple
     return moved, longitude + right_east / (normal * np.cos((latitude + moved) / 2))
 
 
+def swath(rgt: float, start: float, stop: float, half_width: float, points: int) -> np.ndarray:
+    """Outline of a stretch of a track.
+
+    Parameters
+    ----------
+    start, stop : float
+        Arguments of latitude, degrees.
+    half_width : float
+        Metres to each side of the track.
+    points : int
+        On each side.
+
+    Returns
+    -------
+    ndarray, shape (2 * points + 1, 2)
+        Longitude and latitude in degrees, closed.
+    """
+    fine = np.linspace(start, stop, 40 * points)  # what lies beside the track follows from its neighbours
+    chosen = np.linspace(0, len(fine) - 1, points).round().astype(int)
+    left, right = (
+        np.column_stack(ground_track(rgt, fine, offset)[::-1])[chosen] for offset in (-half_width, half_width)
+    )
+    return np.concatenate([left, right[::-1], left[:1]])
+
+
 @lru_cache
 def region_angles() -> dict[int, tuple[float, float]]:
     """First and last argument of latitude (degrees) of each region, 1 to 14."""

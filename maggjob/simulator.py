@@ -17,7 +17,7 @@ import numpy as np
 
 from maggjob.errors import InputError
 from maggjob.model import EPOCH, GranuleName
-from maggjob.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track
+from maggjob.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track, swath
 from maggjob.simulated_file import write_file
 from maggjob.surface import Change, change, dem, years
 
@@ -247,14 +247,8 @@ def footprint(one: Pass, half_width: float = 6300.0, points: int = 24) -> list[t
         Degrees, closed, counter-clockwise or not as the track turns out.
     """
     start, stop = one.angles(STEP)[[0, -1]]
-    fine = np.linspace(start, stop, 40 * points)
-    chosen = np.linspace(0, len(fine) - 1, points).round().astype(int)
-    sides = []
-    for offset in (-half_width, half_width):
-        latitude, longitude = ground_track(one.rgt, fine, offset)
-        sides.append(list(zip(longitude[chosen].round(5).tolist(), latitude[chosen].round(5).tolist(), strict=True)))
-    ring = sides[0] + sides[1][::-1]
-    return [*ring, ring[0]]
+    ring = swath(one.rgt, start, stop, half_width, points).round(5)
+    return [(longitude, latitude) for longitude, latitude in ring.tolist()]
 
 
 def cmr_record(path: Path) -> dict[str, Any]:
