@@ -1,23 +1,23 @@
-"""Which granules there are, and which cells each lies in: made, written, read, checked."""
+"""Which granules there are, and which cells each lies in."""
 
-import glob
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
-from maggjob.cells import LATITUDES, format_cell, locate, parse_cell
+from maggjob.cells import format_cell
 from maggjob.config import digest_of
-from maggjob.errors import CatalogError, CellError, GranuleError, InputError
-from maggjob.granule import granule_cells
-from maggjob.model import Granule, Recipe
-from maggjob.storage import Access, is_remote, local_path, split_url
+from maggjob.errors import CatalogError, InputError
+from maggjob.footprints import Footprints
+from maggjob.model import Granule
+from maggjob.storage import is_remote, split_url
 
-FORMAT, VERSION = "maggjob-catalog", 1
+FORMAT, VERSION = "maggjob-catalog", 2
 DRIVERS = ("s3", "https", "file")
+COLUMNS = ("id", "size", "rows", "cells", "start", "end")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,14 @@ class Entry:
     """Where it is, by driver."""
     size: int | None = None
     """Size in bytes, if it is known exactly."""
+    rows: int | None = None
+    """Segments that it holds, or is expected to hold by its size."""
+    cells: int | None = None
+    """Cells that it touches, those outside of the area included."""
+    start: str | None = None
+    """When it begins, UTC, ISO 8601."""
+    end: str | None = None
+    """When it ends."""
 
     def granule(self, driver: str) -> Granule:
         """As a worker sees it."""
@@ -50,6 +58,8 @@ class Catalog:
     """Latitude convention of the cells."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from."""
+    footprints: Footprints | None = field(default=None, compare=False, repr=False)
+    """Outlines of the granules, where they are known."""
 
     @property
     def digest(self) -> str:
@@ -62,9 +72,28 @@ class Catalog:
         """Pairs of a granule and a cell."""
         return sum(len(granules) for granules in self.cells.values())
 
+    def notes(self) -> list[str]:
+        """What a user should know of how it was made."""
+        found = []
+        modelled = self.provenance.get("footprints_by_track", ())
+        if modelled:
+            found.append(
+                f"{len(modelled):,} granules without a footprint that can be used, such as {modelled[0]}: "
+                "theirs is drawn from their ground track, and is wider"
+            )
+        if not self.provenance.get("on_an_ice_sheet", True):
+            found.append(
+                "the area lies outside of Antarctica and Greenland: ATL06 has glaciers there, and cells without land "
+                "ice stay empty"
+            )
+        older = self.provenance.get("older_revisions", 0)
+        if older:
+            found.append(f"{older:,} older revisions of granules are left out")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """As it is written."""
-        return {
+        plain = {
             "metadata": {
                 "format": FORMAT,
                 "version": VERSION,
@@ -73,9 +102,20 @@ class Catalog:
                 "digest": self.digest,
                 "provenance": dict(self.provenance),
             },
-            "granules": [{"id": g.id, "size": g.size, "urls": dict(g.urls)} for g in self.granules],
+            "granules": {
+                **{name: [getattr(granule, name) for granule in self.granules] for name in COLUMNS},
+                "urls": {driver: self._places(driver) for driver in DRIVERS if self._places(driver)},
+            },
             "cells": {format_cell(cell, self.order): list(self.cells[cell]) for cell in sorted(self.cells)},
         }
+        return plain | ({} if self.footprints is None else {"footprints": self.footprints.pack()})
+
+    def _places(self, driver: str) -> dict[str, Any]:
+        """URLs of a driver: what all begin with, and the rest of each; None where there is none."""
+        urls = [granule.urls.get(driver) for granule in self.granules]
+        base = commonprefix([url for url in urls if url is not None])  # noqa: RUF071  # characters are what is saved
+        rest = [None if url is None else url[len(base) :] for url in urls]
+        return {"base": base, "rest": rest} if any(url is not None for url in urls) else {}
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON: entirely, or not at all.
@@ -117,79 +157,14 @@ def driver_of(url: str) -> str:
     return "s3" if url.startswith("s3://") else "https" if is_remote(url) else "file"
 
 
-def find_files(places: Sequence[str]) -> list[Path]:
-    """Local granules in folders, patterns and files.
+def check_each_once(entries: Sequence[Entry]) -> None:
+    """See that no granule, and no URL, is there twice.
 
     Raises
     ------
     CatalogError
-        A place holds none.
+        One is, and would be counted twice.
     """
-    found: set[Path] = set()
-    for place in places:
-        path = Path(place).expanduser()
-        if path.is_dir():
-            here = set(path.rglob("*.h5"))
-        else:
-            here = {Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file()}
-        if not here:
-            raise CatalogError(f"no granules at {place}: give a folder with .h5 files, or a pattern in quotes")
-        found |= {match.absolute() for match in here}
-    return sorted(found)
-
-
-def from_files(places: Sequence[str], recipe: Recipe) -> Catalog:
-    """Catalog of local granules; their cells are exact, from the coordinates of every segment.
-
-    Parameters
-    ----------
-    places : sequence of str
-        Folders, patterns or files.
-    recipe : Recipe
-        Which beams and coordinates to read, and the grid.
-
-    Raises
-    ------
-    CatalogError
-        There are none, two have one name, or one cannot be read.
-    """
-    paths = find_files(places)
-    entries = [Entry(granule_id(str(path)), {"file": str(path)}, path.stat().st_size) for path in paths]
-    return _with_pairs(entries, recipe, {"from_files": sorted(places)})
-
-
-def _with_pairs(entries: Iterable[Entry], recipe: Recipe, provenance: Mapping[str, Any]) -> Catalog:
-    """Find the cells of local granules by reading their coordinates."""
-    entries = sorted(entries, key=lambda entry: entry.id)
-    _each_once(entries)
-    grid, access = recipe.grid, Access()
-    cells: dict[int, list[int]] = {}
-    with ThreadPoolExecutor(8) as pool:
-        for position, entry in enumerate(entries):
-            try:
-                found = granule_cells(
-                    entry.granule("file"),
-                    recipe,
-                    access,
-                    pool,
-                    lambda latitude, longitude: locate(latitude, longitude, grid.parent_order, grid.latitude),
-                )
-            except GranuleError as problem:
-                raise CatalogError(f"{problem} (a catalog needs every granule: mend or remove this one)") from problem
-            for cell in found.tolist():
-                cells.setdefault(cell, []).append(position)
-    if not cells:
-        raise CatalogError(f"none of the {len(entries)} granules has a segment with valid coordinates")
-    return Catalog(
-        tuple(entries),
-        {cell: tuple(cells[cell]) for cell in sorted(cells)},
-        grid.parent_order,
-        grid.latitude,
-        provenance,
-    )
-
-
-def _each_once(entries: Sequence[Entry]) -> None:
     for one, other in pairwise(entries):
         if one.id == other.id:
             both = " and ".join(str(next(iter(e.urls.values()))) for e in (one, other))
@@ -199,141 +174,3 @@ def _each_once(entries: Sequence[Entry]) -> None:
         for url in entry.urls.values():
             if seen.setdefault(url, entry.id) != entry.id:
                 raise CatalogError(f"{url} is listed as {seen[url]} and as {entry.id}, and would be counted twice")
-
-
-def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe) -> Catalog:
-    """Read a catalog, ours or that of the system before us, for the grid of a configuration.
-
-    Parameters
-    ----------
-    path : str, Path, mapping or Catalog
-        A file, or its content.
-    recipe : Recipe
-        Its grid is what the catalog must fit.
-
-    Raises
-    ------
-    CatalogError
-        It is not there, no catalog, inconsistent, or for another grid.
-    """
-    if isinstance(path, Catalog):
-        catalog, name = path, "catalog"
-    else:
-        content, name = (path, "catalog") if isinstance(path, Mapping) else (_read_json(Path(path)), str(path))
-        if not isinstance(content, Mapping) or not isinstance(content.get("metadata"), Mapping):
-            raise CatalogError(f"{name}: no catalog (expected the keys metadata, granules, cells); make one anew")
-        try:
-            catalog = _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, CellError) as problem:
-            raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it anew") from problem
-    grid = recipe.grid
-    if (catalog.order, catalog.latitude) != (grid.parent_order, grid.latitude):
-        raise CatalogError(
-            f"{name}: its cells have order {catalog.order} and latitude {catalog.latitude}, the configuration asks for "
-            f"order {grid.parent_order} and latitude {grid.latitude}; change output.grid, or make the catalog anew"
-        )
-    return catalog
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise CatalogError(f"no catalog {path}: {problem.strerror}; make one with 'maggjob catalog'") from problem
-    except ValueError as problem:
-        raise CatalogError(f"{path}: no JSON ({problem}); make the catalog anew") from problem
-
-
-def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
-    metadata = content["metadata"]
-    if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
-        raise CatalogError(
-            f"{name}: format {metadata.get('format')!r} version {metadata.get('version')!r}, this maggjob reads "
-            f"{FORMAT!r} version {VERSION}; make it anew"
-        )
-    order, latitude = metadata["parent_order"], metadata["latitude"]
-    if latitude not in LATITUDES:
-        raise CatalogError(f"{name}: latitude {latitude!r}, known are {', '.join(LATITUDES)}")
-    entries = []
-    for granule in content["granules"]:
-        for driver, url in granule["urls"].items():
-            if driver_of(url) != driver:
-                raise CatalogError(f"{name}: {url} is listed as {driver}, it is read as {driver_of(url)}")
-        if not granule["urls"]:
-            raise CatalogError(f"{name}: granule {granule['id']} has no URL")
-        size = granule.get("size")
-        if not isinstance(granule["id"], str) or not (size is None or (type(size) is int and size > 0)):
-            raise CatalogError(f"{name}: granule {granule['id']!r} of size {size!r}; make the catalog anew")
-        entries.append(Entry(granule["id"], dict(granule["urls"]), size))
-    if entries != sorted(entries, key=lambda entry: entry.id):
-        raise CatalogError(f"{name}: its granules are not sorted by id; make it anew")
-    _each_once(entries)
-    cells = _once_each({cell: tuple(positions) for cell, positions in content["cells"].items()}, order, name)
-    for cell, positions in cells.items():
-        if (
-            not positions
-            or len(set(positions)) < len(positions)
-            or not all(type(p) is int and 0 <= p < len(entries) for p in positions)
-        ):
-            raise CatalogError(
-                f"{name}: cell {format_cell(cell, order)} names no granule, one twice, or one that is not there"
-            )
-    catalog = Catalog(
-        tuple(entries), {c: tuple(sorted(cells[c])) for c in sorted(cells)}, order, latitude, metadata["provenance"]
-    )
-    if "digest" in metadata and metadata["digest"] != catalog.digest:
-        raise CatalogError(f"{name}: changed since it was made; make it anew, or remove metadata.digest to use it so")
-    return catalog
-
-
-def _once_each(cells: Mapping[str, Any], order: int, name: str) -> dict[int, Any]:
-    """Cells by nested id; two spellings of one cell would hide each other."""
-    found: dict[int, Any] = {}
-    for text, value in cells.items():
-        cell = parse_cell(text, order)
-        if cell in found:
-            raise CatalogError(f"{name}: cell {format_cell(cell, order)} is there twice; make it anew")
-        found[cell] = value
-    return found
-
-
-def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe) -> Catalog:
-    """The form ``{"metadata": {parent_order, s3_base, https_base}, "catalog": {cell: [urls]}}``."""
-    metadata, grid = content["metadata"], recipe.grid
-    order = int(metadata["parent_order"])
-    bases = (metadata.get("s3_base"), metadata.get("https_base"))
-    entries: dict[str, Entry] = {}
-    for urls in content["catalog"].values():
-        if len(set(urls)) < len(urls):
-            raise CatalogError(f"{name}: a granule is listed twice for one cell")
-        for url in urls:
-            places = {driver_of(url): url}
-            if all(bases) and url.startswith(str(bases[0])):
-                places["https"] = url.replace(str(bases[0]), str(bases[1]), 1)
-            known = entries.setdefault(granule_id(url), Entry(granule_id(url), places))
-            if known.urls != places:
-                raise CatalogError(f"{name}: granule {known.id} has two URLs, {known.urls} and {places}")
-    provenance = {"from": "older catalog"} | {k: v for k, v in metadata.items() if isinstance(v, (str, int, float))}
-    if grid.latitude != "geodetic-spherical":
-        if all("file" in entry.urls for entry in entries.values()):
-            sized = [Entry(e.id, e.urls, _file_size(e.urls["file"])) for e in entries.values()]
-            return _with_pairs(sized, recipe, provenance)
-        raise CatalogError(
-            f"{name}: its cells are geodetic-spherical ones and the configuration has output.grid.latitude: "
-            f"{grid.latitude}; set it to geodetic-spherical, or make the catalog anew with 'maggjob catalog'"
-        )
-    ordered = sorted(entries.values(), key=lambda entry: entry.id)
-    position = {entry.id: i for i, entry in enumerate(ordered)}
-    cells = _once_each(content["catalog"], order, name)
-    return Catalog(
-        tuple(ordered),
-        {c: tuple(sorted(position[granule_id(url)] for url in cells[c])) for c in sorted(cells)},
-        order,
-        "geodetic-spherical",
-        provenance,
-    )
-
-
-def _file_size(url: str) -> int | None:
-    path = local_path(url)
-    return path.stat().st_size if path.is_file() else None

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from maggjob import simulator, view
-from maggjob.catalog import from_files
 from maggjob.config_file import load_config
 from maggjob.errors import ExistsError
+from maggjob.local_files import from_files
 from maggjob.pipeline import RunResult, execute
 from maggjob.planning import plan
 from maggjob.runner import Watcher

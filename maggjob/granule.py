@@ -233,13 +233,20 @@ def built_in_columns(name: str, recipe: Recipe, beam: Beam, rows: np.ndarray) ->
 
 def granule_cells(
     granule: Granule, recipe: Recipe, access: Access, pool: Executor, locate: Callable[..., np.ndarray]
-) -> np.ndarray:
-    """Nested ids of all cells that a granule's segments lie in, sorted: exact, from its coordinates.
+) -> tuple[np.ndarray, np.ndarray]:
+    """All cells that a granule's segments lie in: exact, from its coordinates.
 
     Parameters
     ----------
     locate : callable
         ``locate(latitude, longitude)`` to cell ids, for valid coordinates.
+
+    Returns
+    -------
+    cells : ndarray of int64, ascending
+        Nested ids.
+    rows : ndarray of int64
+        Segments in each.
 
     Raises
     ------
@@ -250,5 +257,6 @@ def granule_cells(
     cells = [np.empty(0, np.int64)]
     for beam in read_beams(file, recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)
-        cells.append(np.unique(locate(beam.latitude[valid], beam.longitude[valid])))
-    return np.unique(np.concatenate(cells))
+        cells.append(locate(beam.latitude[valid], beam.longitude[valid]))
+    found, rows = np.unique(np.concatenate(cells), return_counts=True)
+    return found, rows

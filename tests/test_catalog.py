@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import yaml
 
 import maggjob
 from maggjob import Config
-from maggjob.catalog import Catalog, Entry, find_files, from_files, granule_id, load_catalog
+from maggjob.catalog import Catalog, Entry, granule_id
+from maggjob.catalog_file import load_catalog
 from maggjob.cells import format_cell, nested_to_word
 from maggjob.config_file import builtin_configs
 from maggjob.errors import CatalogError, CellError, InputError
+from maggjob.footprints import Footprints
+from maggjob.local_files import find_files, from_files
 from maggjob.model import Recipe
 from maggjob.planning import choose_driver, select_cells, window_label
 from tests.granules import NAME, beam, cells_of, write_granule
@@ -153,7 +157,7 @@ def test_what_is_written_is_read(known: Catalog, tmp_path: Path) -> None:
     assert listing(tmp_path) == [str(tmp_path / "catalog.json")]
     content = json.loads((tmp_path / "catalog.json").read_text())
     assert content["metadata"]["digest"] == known.digest
-    assert content["metadata"]["version"] == 1
+    assert content["metadata"]["version"] == 2
     assert set(content["cells"]) == {format_cell(cell, 6) for cell in known.cells}
 
 
@@ -189,6 +193,47 @@ def at(content: Any, path: tuple[Any, ...]) -> Any:
     return content
 
 
+def with_footprints(known: Catalog) -> Catalog:
+    """A catalog whose granules have one outline, none, and two."""
+    ring = np.array([(-100.0, -75.0), (-99.0, -75.0), (-99.0, -74.0), (-100.0, -75.0)])
+    turned = np.array([(179.5, -75.0), (-179.5, -75.0), (0.0, -89.123456), (123.45678, 1e-5), (179.5, -75.0)])
+    return replace(known, footprints=Footprints.of([[ring], [], [turned, ring + 1.0]]))
+
+
+def test_footprints_are_kept_to_a_metre(known: Catalog, tmp_path: Path) -> None:
+    drawn = with_footprints(known)
+    drawn.write(tmp_path / "catalog.json")
+    again = load_catalog(tmp_path / "catalog.json", recipe())
+    assert again == known
+    assert again.digest == known.digest
+    assert drawn.footprints is not None
+    assert again.footprints is not None
+    assert again.footprints.owner.tolist() == [0, 2, 2]
+    for before, after in zip(drawn.footprints.rings(), again.footprints.rings(), strict=True):
+        np.testing.assert_allclose(after, before, rtol=0, atol=0.5001e-5)
+
+
+def test_footprints_that_do_not_fit_are_refused(known: Catalog) -> None:
+    plain = json.loads(json.dumps(with_footprints(known).to_dict()))
+    changes = {
+        "owner": ([0, 2], [2, 0, 2], None, "x"),
+        "points": ([4, 5], [4, 5, 5], [4, 5, None], None),
+        "steps": ("", "AAAA", "no base64", plain["footprints"]["steps"][:-8], None, 7),
+        "unit": (None, "x"),
+    }
+    for key, values in changes.items():
+        for value in values:
+            with pytest.raises(CatalogError):
+                load_catalog({**plain, "footprints": plain["footprints"] | {key: value}}, recipe())
+        with pytest.raises(CatalogError):
+            load_catalog({**plain, "footprints": {k: v for k, v in plain["footprints"].items() if k != key}}, recipe())
+
+
+WITHOUT_EFFECT = [("metadata", "provenance"), ("metadata", "digest")]
+WITHOUT_EFFECT += [("granules", column) for column in ("urls", "rows", "cells", "start", "end")]
+"""What may be edited in a catalog that keeps its digest: places, and what an estimate and a picture are made of."""
+
+
 def test_no_edit_goes_unnoticed(known: Catalog, plain: dict[str, Any]) -> None:
     """Any value replaced by another, or removed: refused, or without effect on granules and cells."""
     ids = [entry.id for entry in known.granules]
@@ -206,8 +251,10 @@ def test_no_edit_goes_unnoticed(known: Catalog, plain: dict[str, Any]) -> None:
             except CatalogError:
                 refused += 1
                 continue
-            assert path[:2] in (("metadata", "provenance"), ("metadata", "digest")) or "urls" in path, (path, new)
+            assert path[:2] in WITHOUT_EFFECT, (path, new)
             assert (catalog.cells, [entry.id for entry in catalog.granules]) == (known.cells, ids)
+            assert [entry.size for entry in catalog.granules] == [entry.size for entry in known.granules]
+            assert catalog.digest == known.digest
     assert refused > 200
 
 
@@ -240,6 +287,27 @@ def test_a_cell_spelled_in_two_ways_is_refused(plain: dict[str, Any], known: Cat
         load_catalog(edited(plain, ("cells", f"6/{nested}"), [0]), recipe())
 
 
+def with_urls(plain: dict[str, Any], position: int, urls: Any) -> dict[str, Any]:
+    """A catalog in which a granule has other URLs, and the others their own."""
+    del plain["metadata"]["digest"]
+    columns, count = plain["granules"]["urls"], len(plain["granules"]["id"])
+    if not isinstance(urls, dict):  # no URLs by driver at all
+        columns["file"]["rest"][position] = urls
+        return plain
+    for driver in (*columns, *urls):
+        known = columns.get(driver, {"base": "", "rest": [None] * count})
+        rest = [None if text is None else known["base"] + text for text in known["rest"]]
+        rest[position] = urls.get(driver)
+        columns[driver] = {"base": "", "rest": rest}
+    return plain
+
+
+def test_other_urls_are_read(plain: dict[str, Any], known: Catalog) -> None:
+    other = {"s3": "s3://bucket/one.h5", "https": "https://host.example/one.h5"}
+    catalog = load_catalog(with_urls(plain, 1, other), recipe())
+    assert [entry.urls for entry in catalog.granules] == [known.granules[0].urls, other, known.granules[2].urls]
+
+
 @pytest.mark.parametrize(
     "urls",
     [
@@ -254,27 +322,28 @@ def test_a_cell_spelled_in_two_ways_is_refused(plain: dict[str, Any], known: Cat
         {"file": "s3://bucket/ATL06.h5"},
         {},
         None,
-        "ATL06.h5",
+        7,
+        ["ATL06.h5"],
     ],
 )
 def test_a_bad_url_is_refused(plain: dict[str, Any], urls: object) -> None:
     with pytest.raises(CatalogError):
-        load_catalog(edited(plain, ("granules", 1, "urls"), urls), recipe())
+        load_catalog(with_urls(plain, 1, urls), recipe())
 
 
 def test_a_granule_listed_twice_is_refused(plain: dict[str, Any]) -> None:
     with pytest.raises(CatalogError, match="is there twice"):
-        load_catalog(edited(plain, ("granules", 1, "id"), plain["granules"][0]["id"]), recipe())
+        load_catalog(edited(plain, ("granules", "id", 1), plain["granules"]["id"][0]), recipe())
 
 
-@pytest.mark.parametrize(("key", "new"), [("version", 2), ("version", None), ("format", "other")])
+@pytest.mark.parametrize(("key", "new"), [("version", 1), ("version", 3), ("version", None), ("format", "other")])
 def test_an_unknown_version_is_refused(plain: dict[str, Any], key: str, new: object) -> None:
-    with pytest.raises(CatalogError, match="'maggjob-catalog' version 1"):
+    with pytest.raises(CatalogError, match="'maggjob-catalog' version 2"):
         load_catalog(edited(plain, ("metadata", key), new), recipe())
 
 
 def test_edited_content_is_refused(plain: dict[str, Any]) -> None:
-    plain["granules"][0]["size"] += 1
+    plain["granules"]["size"][0] += 1
     with pytest.raises(CatalogError, match="changed since it was made"):
         load_catalog(plain, recipe())
 
@@ -493,18 +562,68 @@ def test_one_file_under_two_names_is_refused(tmp_path: Path) -> None:
     path = write_granule(tmp_path / NAME)
     recipe = maggjob.load_config("atl06.yaml").recipe()
     content = from_files([str(path)], recipe).to_dict()
-    content["granules"].append(content["granules"][0] | {"id": "other"})
+    columns = content["granules"]
+    for column in columns.values() if isinstance(columns, dict) else ():
+        for values in (column,) if isinstance(column, list) else [urls["rest"] for urls in column.values()]:
+            values.append(values[0])
+    columns["id"][1] = "other"
     content["cells"] = {cell: [0, 1] for cell in content["cells"]}
     del content["metadata"]["digest"]
-    with pytest.raises(CatalogError):
+    with pytest.raises(CatalogError, match="counted twice"):
         load_catalog(content, recipe)
 
 
-@pytest.mark.parametrize("change", [{"size": "12"}, {"size": -1}, {"size": True}, {"id": 7}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": "12"},
+        {"size": -1},
+        {"size": 0},
+        {"size": True},
+        {"id": 7},
+        {"rows": -1},
+        {"rows": 1.5},
+        {"rows": "many"},
+        {"cells": -1},
+        {"cells": False},
+        {"start": 20240101},
+        {"end": ["2024-01-01"]},
+    ],
+    ids=str,
+)
 def test_a_granule_must_make_sense(tmp_path: Path, change: dict[str, Any]) -> None:
     recipe = maggjob.load_config("atl06.yaml").recipe()
     content = from_files([str(write_granule(tmp_path / NAME))], recipe).to_dict()
-    content["granules"][0] |= change
     del content["metadata"]["digest"]
-    with pytest.raises(CatalogError):
+    load_catalog(content, recipe)
+    for column, value in change.items():
+        content["granules"][column][0] = value
+    with pytest.raises(CatalogError, match="granule"):
         load_catalog(content, recipe)
+
+
+@pytest.mark.parametrize("column", ["id", "size", "rows", "cells", "start", "end", "urls"])
+@pytest.mark.parametrize("how", ["missing", "shorter", "longer", "null"])
+def test_columns_that_do_not_fit_are_refused(plain: dict[str, Any], column: str, how: str) -> None:
+    del plain["metadata"]["digest"]
+    holder, key = plain["granules"], column
+    if column == "urls" and how != "missing":
+        holder, key = plain["granules"]["urls"]["file"], "rest"
+    values = holder.pop(key)
+    if how != "missing":
+        holder[key] = {"shorter": values[:-1], "longer": [*values, values[-1]], "null": None}[how]
+    with pytest.raises(CatalogError):
+        load_catalog(plain, recipe())
+
+
+def test_granules_that_are_not_sorted_are_refused(plain: dict[str, Any]) -> None:
+    """Positions would mean other granules than those that the file was made of."""
+    del plain["metadata"]["digest"]
+    columns = plain["granules"]
+    for values in (
+        *(columns[c] for c in ("id", "size", "rows", "cells", "start", "end")),
+        columns["urls"]["file"]["rest"],
+    ):
+        values.reverse()
+    with pytest.raises(CatalogError, match="not sorted"):
+        load_catalog(plain, recipe())

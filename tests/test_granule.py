@@ -1,8 +1,10 @@
 """What a granule gives to a cell is what h5py gives, or the granule fails whole."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from maggjob.model import Granule, Recipe, RowFilter
 from maggjob.statistics import Statistic
 from maggjob.storage import Access
 from tests.granules import BEAMS, FILL, NAME, SEGMENTS, beam, cells_of, write_granule
-from tests.oracle import nested
+from tests.oracle import nested, segments_of
 
 Edit = Callable[[h5py.File], None]
 BELOW = "/{group}/land_ice_segments"
@@ -410,5 +412,8 @@ def test_the_cells_of_a_granule(
     odd = beam(2000, step=2e-3)
     odd["latitude"][5:9] = [np.nan, 95.0, 3.4e38, -91.0]
     for path in [write_granule(tmp_path / NAME, {"gt1l": odd, "gt2l": beam(10)}), *real_granules[:2]]:
-        got = granule_cells(granule_at(path), RECIPE, Access(), pool, lambda lat, lon: locate(lat, lon, 6, latitude))
-        assert got.tolist() == cells_of([path], 6, latitude)
+        where = partial(locate, order=6, convention=latitude)
+        cells, rows = granule_cells(granule_at(path), RECIPE, Access(), pool, where)
+        truth = segments_of(path, 6, latitude)["cell"]
+        assert cells.tolist() == cells_of([path], 6, latitude)
+        assert dict(zip(cells.tolist(), rows.tolist(), strict=True)) == Counter(truth.tolist())

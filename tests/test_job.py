@@ -14,9 +14,9 @@ import yaml
 
 import maggjob
 from maggjob import CellReport, CellTask, Config, Granule, map_cell, reduce_tally
-from maggjob.catalog import from_files
 from maggjob.cells import format_cell, parse_cell
 from maggjob.config_file import builtin_configs
+from maggjob.local_files import from_files
 from maggjob.model import GranuleList, GranuleReport
 from maggjob.statistics import Statistic
 from tests.granules import FILL, NAME, SEGMENTS, beam, cells_of, write_granule

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import maggjob
-from maggjob.catalog import Catalog, from_files
+from maggjob.catalog import Catalog
+from maggjob.local_files import from_files
 from maggjob.pipeline import RunResult
 from tests.granules import beam, write_granule
 from tests.oracle import differences, reference

@@ -17,10 +17,11 @@ import zarr
 
 import maggjob
 from maggjob import Config, output
-from maggjob.catalog import Catalog, from_files
+from maggjob.catalog import Catalog
 from maggjob.cells import format_cell, nested_to_word, parse_cell
 from maggjob.config_file import builtin_configs
 from maggjob.errors import LedgerError, StoreError
+from maggjob.local_files import from_files
 from maggjob.model import CellReport, CellTask
 from maggjob.parts import pack, unpack
 from maggjob.pipeline import RunResult

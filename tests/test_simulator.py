@@ -232,7 +232,7 @@ def test_the_surface_is_an_ice_sheet() -> None:
 
 
 def test_maggjob_reads_what_is_simulated(tmp_path: Path) -> None:
-    from maggjob.catalog import from_files
+    from maggjob.local_files import from_files
 
     paths = simulate(tmp_path / "granules", area=AREA, every=200, most=4)
     config = maggjob.load_config("atl06_dem.yaml")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import maggjob
-from maggjob.catalog import from_files
 from maggjob.errors import ExistsError, InputError, StoreError
+from maggjob.local_files import from_files
 from maggjob.model import CellReport
 from maggjob.pipeline import RunResult, clean, execute, read_summary
 from maggjob.progress import Progress
