@@ -6,6 +6,7 @@ The keys are those of the system that maggjob replaces, so its files load unchan
 import hashlib
 import json
 import math
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -314,6 +315,60 @@ class Output(_Model):
     """Zarr to write: a path, or s3://bucket/prefix."""
 
 
+class Search(_Model):
+    """What to ask CMR for, instead of a catalog."""
+
+    cycle: int | None = Field(None, ge=1, le=99)
+    """91-day repeat cycle, as the names of granules say it."""
+    cycles: tuple[int, int] | None = None
+    """First and last cycle."""
+    start: date | None = None
+    """First day, UTC, instead of cycles."""
+    end: date | None = None
+    """Last day, UTC."""
+    aoi: str | tuple[float, float, float, float] | dict[str, Any] = "antarctica"
+    """Area: a name, a file, west, south, east and north, or GeoJSON (`maggjob.area.parse_area`)."""
+    short_name: str = Field("ATL06", pattern=r"^ATL\d\d$")
+    """Product."""
+    version: str = Field("007", pattern=r"^\d{3}$")
+    """Its version, three digits."""
+    provider: Identifier = "NSIDC_CPRD"
+    """CMR's name of who provides it."""
+    swath_buffer_km: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
+    """Outlines of granules are widened by so much before they are held against the cells."""
+    endpoint: str | None = None
+    """Where CMR is, if not at NASA."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _digits(cls, version: object) -> object:
+        text = str(version)
+        return text.zfill(3) if isinstance(version, int | str) and text.isdecimal() else version
+
+    @field_validator("cycles", mode="before")
+    @classmethod
+    def _range(cls, cycles: object) -> object:
+        return tuple(cycles.split("-")) if isinstance(cycles, str) and cycles.count("-") == 1 else cycles
+
+    @model_validator(mode="after")
+    def _when(self) -> Self:
+        ways = (self.cycle is not None, self.cycles is not None, self.start is not None or self.end is not None)
+        if sum(ways) > 1:
+            raise ValueError("give one of cycle, cycles, or start and end")
+        if self.cycles is not None and not 1 <= self.cycles[0] <= self.cycles[1] <= 99:
+            raise ValueError(f"cycles {self.cycles[0]}-{self.cycles[1]} must go up, from 1 at least to 99 at most")
+        if ways[2] and (self.start is None or self.end is None):
+            raise ValueError("give both start and end")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}; swap them")
+        return self
+
+    @property
+    def cycle_range(self) -> tuple[int, int] | None:
+        """First and last cycle; None when days are asked for."""
+        return self.cycles if self.cycle is None else (self.cycle, self.cycle)
+
+
 class Config(_Model):
     """A whole configuration."""
 
@@ -325,6 +380,14 @@ class Config(_Model):
     """Where the result goes."""
     catalog: str | None = None
     """Catalog of granules."""
+    search: Search | None = None
+    """What to ask CMR for, instead of a catalog."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.catalog is not None and self.search is not None:
+            raise ValueError("catalog and search both say which granules; leave one out")
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
@@ -366,6 +429,7 @@ class Config(_Model):
         """What decides the numbers: everything but places, the driver, and keys without effect."""
         exclude: dict[str, Any] = {
             "catalog": True,
+            "search": True,
             "output": {"store"},
             "data_source": {"driver", "reader"},
             "aggregation": {"handoff"},

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from maggjob.config import Config
+from maggjob.config import Config, Search
 from maggjob.errors import ConfigError
 
 ConfigLike = str | Path | Mapping[str, Any] | Config
@@ -94,12 +94,26 @@ def _validate(content: Mapping[Any, Any], name: str) -> Config:
         raise ConfigError(f"{name}: {_describe(found[0], content)}{more}") from problem
 
 
-def _describe(error: Any, content: Any) -> str:
+def make_search(content: Mapping[str, Any]) -> Search:
+    """What to ask CMR for.
+
+    Raises
+    ------
+    ConfigError
+        Something in it is wrong.
+    """
+    try:
+        return Search.model_validate(dict(content))
+    except ValidationError as problem:
+        raise ConfigError(f"search: {_describe(problem.errors()[0], content, Search)}") from problem
+
+
+def _describe(error: Any, content: Any, model: Any = Config) -> str:
     """One validation error: key path, value, what is allowed."""
     keys = list(_existing(error["loc"], content)) if error["type"] != "missing" else error["loc"]
     where = ".".join(str(key) for key in keys)
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key; known are {', '.join(_known_keys(error['loc'][:-1]))}"
+        return f"{where}: unknown key; known are {', '.join(_known_keys(error['loc'][:-1], model))}"
     if error["type"] == "missing":
         return f"{where}: missing"
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -118,9 +132,9 @@ def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
             yield key
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:
     """Keys of the model at a location in the configuration."""
-    annotation: Any = Config
+    annotation = model
     for key in location:
         while get_origin(annotation) in (Annotated, Union, types.UnionType):
             annotation = get_args(annotation)[0]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import maggjob
 from maggjob.cells import Grid
 from maggjob.config import Config, digest_of
-from maggjob.config_file import builtin_configs, load_config
+from maggjob.config_file import builtin_configs, load_config, make_search
 from maggjob.errors import ConfigError
 from maggjob.model import RowFilter
 from tests.strategies import few, many
@@ -317,7 +317,59 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "orders the wrong way round": ("output.grid.child_order", 5, ("5", "0 to 10")),
     "a store of a list": ("output.store", ["a"], ("['a']",)),
     "a catalog of a number": ("catalog", 3, ("3",)),
+    "an unknown key of a search": ("search.cylce", 22, ("unknown key", "cycle, cycles, start, end, aoi")),
+    "cycle 0": ("search.cycle", 0, ("0", "1")),
+    "cycle 100": ("search.cycle", 100, ("100", "99")),
+    "half a cycle": ("search.cycle", 22.5, ("22.5",)),
+    "cycles of one": ("search.cycles", [22], ("search.cycles.1", "missing")),
+    "cycles without an end": ("search.cycles", "22-", ()),
+    "a start that is no day": ("search.start", "2024-02-30", ("2024-02-30",)),
+    "a version in letters": ("search.version", "latest", ("latest",)),
+    "a product of another mission": ("search.short_name", "MOD10", ("MOD10",)),
+    "a buffer below nothing": ("search.swath_buffer_km", -1, ("-1", "0")),
+    "a buffer without end": ("search.swath_buffer_km", math.inf, ("inf",)),
+    "an endpoint of a number": ("search.endpoint", 3, ("3",)),
 }
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"cycle": 22, "cycles": [21, 22]}, "one of cycle, cycles, or start and end"),
+        ({"cycle": 22, "start": "2024-01-01", "end": "2024-01-02"}, "one of cycle, cycles, or start and end"),
+        ({"cycles": [22, 21]}, "22-21"),
+        ({"cycles": [0, 21]}, "0-21"),
+        ({"cycles": [98, 100]}, "98-100"),
+        ({"start": "2024-01-01"}, "both start and end"),
+        ({"end": "2024-01-01"}, "both start and end"),
+        ({"start": "2024-01-02", "end": "2024-01-01"}, "2024-01-02 is after end 2024-01-01"),
+    ],
+    ids=str,
+)
+def test_a_search_that_contradicts_itself_is_refused(tmp_path: Path, search: dict[str, Any], said: str) -> None:
+    message = refusal(tmp_path, changed(("search", search)))
+    assert "search" in message
+    assert said in message
+    with pytest.raises(ConfigError, match="search") as raised:
+        make_search(search)
+    assert said in str(raised.value)
+
+
+def test_a_search_is_read_in_any_spelling(tmp_path: Path) -> None:
+    """YAML takes 007 for the number 7, and dates for dates."""
+    text = yaml.safe_dump(BASE) + "search: {cycles: 21-22, version: 007, aoi: [-110, -77, -98, -73]}\n"
+    search = load_config(written(tmp_path, text)).search
+    assert search is not None
+    assert (search.cycle_range, search.version, search.aoi) == ((21, 22), "007", (-110, -77, -98, -73))
+    dated = load_config(changed(("search", yaml.safe_load("{start: 2024-01-01, end: '2024-01-31'}")))).search
+    assert dated is not None
+    assert (str(dated.start), str(dated.end), dated.cycle_range) == ("2024-01-01", "2024-01-31", None)
+    assert make_search({"cycle": 22}).cycle_range == (22, 22)
+
+
+def test_a_catalog_and_a_search_are_one_too_many(tmp_path: Path) -> None:
+    message = refusal(tmp_path, changed(("catalog", "catalog.json"), ("search.cycle", 22)))
+    assert "catalog and search both say which granules" in message
 
 
 def place_of(path: str) -> str:
@@ -517,6 +569,11 @@ PLACES: list[tuple[str, object]] = [
     ("data_source.reader", ABSENT),
     ("output.store", "s3://bucket/a.zarr"),
     ("catalog", "catalog.json"),
+    ("search.cycle", 22),
+    ("search.cycles", "21-22"),
+    ("search", {"start": "2024-01-01", "end": "2024-01-31", "aoi": "grounded"}),
+    ("search", {"short_name": "ATL08", "version": "006", "provider": "OTHER", "swath_buffer_km": 1.5}),
+    ("search.endpoint", "https://cmr.uat.earthdata.nasa.gov/search/"),
     ("aggregation.handoff", "pandas"),
     ("aggregation.handoff", ABSENT),
 ]
@@ -589,6 +646,7 @@ def test_every_key_is_among_those_changes() -> None:
     schema = Config.model_json_schema()
     keys = {key for model in [schema, *schema["$defs"].values()] for key in model.get("properties", {})}
     tried = {key for path, _ in [*PLACES, *DEFAULTS, *NUMBERS] for key in path.split(".")}
+    tried |= {key for path, value in PLACES if path == "search" and isinstance(value, dict) for key in value}
     tried |= {"name", "op"}  # of filters, which are changed as a whole
     assert keys - tried == {"indexing_scheme"}  # which has but one value
 
