@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maggjob.config import Config
     from maggjob.config_file import load_config
+    from maggjob.coverage import area_cells
     from maggjob.job import map_cell, reduce_tally
     from maggjob.model import CellReport, CellTask, Granule, Tally
     from maggjob.pipeline import RunResult, assemble_run, execute, run
-    from maggjob.planning import Plan, make_catalog, plan, task, tasks
+    from maggjob.planning import Plan, find_catalog, make_catalog, plan
     from maggjob.runner import lithops_config
     from maggjob.simulator import simulate
+    from maggjob.tasking import task, tasks
     from maggjob.view import open_result
 
 __version__ = "0.1.0"
@@ -28,8 +30,10 @@ __all__ = [
     "Plan",
     "RunResult",
     "Tally",
+    "area_cells",
     "assemble_run",
     "execute",
+    "find_catalog",
     "lithops_config",
     "load_config",
     "make_catalog",
@@ -44,6 +48,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "area_cells": "coverage",
     "Config": "config",
     "load_config": "config_file",
     "map_cell": "job",
@@ -60,8 +65,9 @@ _WHERE = {
     "execute": "pipeline",
     "simulate": "simulator",
     "open_result": "view",
-    "task": "planning",
-    "tasks": "planning",
+    "task": "tasking",
+    "tasks": "tasking",
+    "find_catalog": "planning",
     "make_catalog": "planning",
     "lithops_config": "runner",
 }

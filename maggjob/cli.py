@@ -50,7 +50,8 @@ def cli() -> None:
 
     \b
     maggjob demo                             # see it work on simulated granules, in a minute
-    maggjob catalog --from-files FOLDER      # which granules there are: catalog.json
+    maggjob catalog --cycle 22               # which granules there are, from NASA's CMR: catalog.json
+    maggjob plan --config atl06.yaml         # how long and how much
     maggjob --config atl06.yaml              # the job: ./atl06.zarr
 
     Any command takes --debug, which shows the traceback of an error.
@@ -97,7 +98,7 @@ def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
     from maggjob.report import plan_text
 
     how = {name: options.pop(name) for name in _HOW}
-    made = plan_run(**options)
+    made = plan_run(**options, watch=_paging)
     if dry_run:
         click.echo(plan_text(made))
         return
@@ -121,37 +122,97 @@ def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
 
 @cli.command()
 @_what
+@click.option("--workers", type=click.IntRange(1), default=1700, show_default=True, metavar="N", help="On Lambda.")
+@click.option("--map", "picture", metavar="PNG", help="Draw area, cells and tracks.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def plan(as_json: bool, **options: Any) -> None:
-    """Say what a run would do: cells, granules, pairs.
+def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> None:
+    """Say what a run would do and take: cells, granules, pairs, time, cost.
 
     \b
     maggjob plan --config atl06.yaml --catalog catalog.json
+    maggjob plan --config atl06.yaml --catalog catalog.json --workers 500 --map plan.png
     """  # noqa: D301
     from maggjob.pipeline import plan_run
-    from maggjob.report import plan_text
+    from maggjob.plan_map import draw_plan
+    from maggjob.report import plan_dict, plan_text
 
-    made = plan_run(**options)
-    click.echo(json.dumps(made.to_dict(), indent=1) if as_json else plan_text(made))
+    made = plan_run(**options, watch=_paging)
+    click.echo(json.dumps(plan_dict(made, workers), indent=1) if as_json else plan_text(made, workers))
+    if picture is not None:
+        draw_plan(made, picture)
+        click.echo(f"map       {picture}", err=as_json)
+
+
+def _paging(came: int, total: int) -> None:
+    """Say how far CMR's answer is."""
+    click.echo(f"CMR: {came:,} of {total:,} granules listed", err=True)
 
 
 @cli.command()
-@click.option("--from-files", "places", multiple=True, required=True, metavar="DIR|GLOB", help="Local granules.")
+@click.option("--cycle", type=int, metavar="N", help="91-day repeat cycle, as the names of granules say it.")
+@click.option("--cycles", metavar="A-B", help="First and last cycle.")
+@click.option("--start", metavar="DATE", help="First day (2024-01-31), instead of cycles.")
+@click.option("--end", metavar="DATE", help="Last day.")
+@click.option("--aoi", metavar="AREA", help="antarctica [default], grounded, basins:2,17, greenland, W,S,E,N, a file.")
+@click.option("--south-of", type=float, metavar="LAT", help="Area: all that lies south of a latitude.")
+@click.option("--north-of", type=float, metavar="LAT", help="Area: all that lies north of a latitude.")
+@click.option("--short-name", metavar="NAME", help="Product [default: ATL06].")
+@click.option("--version", metavar="VVV", help="Its version [default: 007].")
+@click.option("--provider", metavar="NAME", help="As CMR calls it [default: NSIDC_CPRD].")
+@click.option("--swath-buffer-km", type=float, metavar="KM", help="Widen footprints by so much [default: 0].")
+@click.option("--endpoint", metavar="URL", help="Another CMR than NASA's.")
+@click.option(
+    "--max-age", "max_age", type=float, default=1.0, show_default=True, metavar="DAYS", help="Of a kept answer."
+)
+@click.option(
+    "--from-records", "records", multiple=True, metavar="FILE", help="Pages that CMR gave, instead of asking."
+)
+@click.option("--from-files", "places", multiple=True, metavar="DIR|GLOB", help="Local granules, instead of asking.")
 @click.option("--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Its grid and coordinates.")
 @click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
-def catalog(places: tuple[str, ...], config: str, out: str) -> None:
+@click.option("--info", metavar="FILE", help="Only show what a catalog holds.")
+def catalog(
+    places: tuple[str, ...],
+    records: tuple[str, ...],
+    config: str,
+    out: str,
+    info: str | None,
+    max_age: float,
+    **asked: Any,
+) -> None:
     """List granules and the cells that they lie in.
 
     \b
+    maggjob catalog --cycle 22                              # Antarctica, from NASA's CMR
+    maggjob catalog --cycles 21-22 --aoi basins:2,17 --out ross.json
     maggjob catalog --from-files ~/granules
-    maggjob catalog --from-files 'granules/*_02??1*.h5' --out cycle02.json
+    maggjob catalog --info catalog.json
     """  # noqa: D301
-    from maggjob.catalog import from_files
-    from maggjob.config_file import load_config
+    from maggjob.planning import find_catalog, make_catalog
+    from maggjob.report import catalog_text
 
-    made = from_files(places, load_config(config).recipe())
+    if info is not None:
+        from maggjob.catalog_file import read_catalog
+
+        click.echo(catalog_text(read_catalog(info)))
+        return
+    search = {name: value for name, value in asked.items() if value is not None}
+    areas = [(name, search.pop(name)) for name in ("south_of", "north_of") if name in search]
+    if len(areas) + ("aoi" in search) > 1:
+        raise InputError("--aoi, --south-of and --north-of each say where; give one")
+    for name, latitude in areas:
+        search["aoi"] = f"{name.replace('_', '-')}:{latitude}"
+    if places:
+        unused = sorted(search.keys() - {"aoi"}) + ["from_records"] * bool(records)
+        if unused:
+            raise InputError(f"--from-files lists what is there; leave --{unused[0].replace('_', '-')} out")
+        made = make_catalog(places, config, aoi=search.get("aoi"))
+    else:
+        made = find_catalog(config, records=records or None, max_age_days=max_age, watch=_paging, **search)
     made.write(out)
     click.echo(f"{out}: {len(made.granules):,} granules in {len(made.cells):,} cells, {made.pairs:,} pairs")
+    for note in made.notes():
+        click.echo(f"note: {note}", err=True)
 
 
 @cli.command()

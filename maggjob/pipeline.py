@@ -19,11 +19,12 @@ from maggjob.errors import ExistsError, InputError, LedgerError
 from maggjob.job import failed_report, map_cell, reduce_tally
 from maggjob.model import CellReport, CellTask, Granule, GranuleReport, Tally
 from maggjob.output import assemble, read_parts
-from maggjob.planning import PARTS, CatalogLike, Plan, make_tasks, plan, run_folder
+from maggjob.planning import CatalogLike, Plan, plan, run_folder
 from maggjob.resources import default_workers
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.runner import lithops_config as read_lithops_config
 from maggjob.storage import Place, exists, is_remote, local_path
+from maggjob.tasking import PARTS, make_tasks
 
 SUMMARY = "summary.json"
 
@@ -82,6 +83,7 @@ class RunResult:
             "requests": sum(report.requests for report in self.reports),
             "peak_memory": max((report.peak_memory for report in self.reports), default=0),
             "complete": self.complete,
+            "estimate": plan["estimate"],
             **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
         }

@@ -1,25 +1,33 @@
-"""Granules and cells to tasks: what a run would do, and its tasks."""
+"""What a run would do: granules, cells, driver, and what it is expected to take."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import accumulate
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from maggjob.catalog import DRIVERS, Catalog, from_files, granule_id, load_catalog
+from maggjob.area import AreaLike, parse_area
+from maggjob.catalog import DRIVERS, Catalog
+from maggjob.catalog_file import load_catalog
 from maggjob.cells import format_cell, parse_cell
+from maggjob.cmr import Watch
 from maggjob.config import Config, digest_of
-from maggjob.config_file import ConfigLike, load_config
+from maggjob.config_file import ConfigLike, load_config, make_search
+from maggjob.cost import ROWS_A_VISIT, Estimate, Load, Prices, estimate, lambda_cost
+from maggjob.credentials import data_centre
 from maggjob.errors import CatalogError, InputError
-from maggjob.model import CellTask, Granule, GranuleList, GranuleName, Recipe
-from maggjob.storage import Place, join_url
+from maggjob.local_files import from_files
+from maggjob.model import Granule, GranuleName
+from maggjob.search import Answer, from_pages
+from maggjob.search import find_catalog as search_catalog
 
 DEFAULT_CATALOG = "catalog.json"
-PARTS = "parts"
 
 CatalogLike = str | Path | Mapping[str, Any] | Catalog
+
+
+def run_folder(store: str) -> str:
+    """Folder of a run, beside its Zarr: parts, lists of granules, summary."""
+    return f"{store.rstrip('/')}.run"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,32 @@ class Plan:
         positions = sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
         return tuple(self.catalog.granules[i].granule(self.driver) for i in positions)
 
+    def load(self, cell: int) -> Load:
+        """The work that a cell is expected to be."""
+        granules = [self.catalog.granules[i] for i in self.catalog.cells[cell]]
+        usual = ROWS_A_VISIT * 2.0 ** (6 - self.catalog.order)  # as long as a cell is wide
+        per_visit = [usual if g.rows is None else g.rows / max(1, g.cells or 1) for g in granules]
+        whole = [p * (g.cells or 1) if g.rows is None else g.rows for p, g in zip(per_visit, granules, strict=True)]
+        return Load(format_cell(cell, self.catalog.order), len(granules), float(sum(whole)), float(sum(per_visit)))
+
+    @property
+    def loads(self) -> list[Load]:
+        """The work of all cells."""
+        return [self.load(cell) for cell in self.cells]
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the run is expected to take."""
+        return estimate(self.loads, self.driver)
+
+    def bill(self, workers: int, prices: Prices | None = None) -> list[dict[str, Any]]:
+        """What the run would cost on AWS Lambda, line by line, plain values."""
+        used = {i for cell in self.cells for i in self.catalog.cells[cell]}
+        free = all(data_centre(self.catalog.granules[i].urls.get("s3", "")) is not None for i in used)
+        made = estimate(self.loads, "s3")
+        lines = lambda_cost(made, len(self.cells), workers, free, prices or Prices())
+        return [asdict(line) | {"dollars": line.dollars} for line in lines]
+
     def task_id(self, cell: int) -> str:
         """Id of a cell's task: window and cell."""
         return f"{self.window}/{format_cell(cell, self.catalog.order)}"
@@ -78,6 +112,7 @@ class Plan:
             "window": self.window,
             "store_path": self.store_path,
             "run_digest": self.digest,
+            "estimate": self.estimate.to_dict(),
         }
 
 
@@ -142,7 +177,9 @@ def select_cells(catalog: Catalog, max_cells: int | None = None, morton_cell: st
     return cells[:max_cells]
 
 
-def make_catalog(places: str | Path | Sequence[str | Path], config: ConfigLike = "atl06.yaml") -> Catalog:
+def make_catalog(
+    places: str | Path | Sequence[str | Path], config: ConfigLike = "atl06.yaml", *, aoi: AreaLike | None = None
+) -> Catalog:
     """Catalog of local granules: which cells each lies in, exactly, from the coordinates of its segments.
 
     Parameters
@@ -151,6 +188,8 @@ def make_catalog(places: str | Path | Sequence[str | Path], config: ConfigLike =
         Folders with .h5 files, patterns, or files.
     config : str, Path, mapping or Config
         Its grid, beams and coordinates are used.
+    aoi : str, Path, sequence of four numbers, or mapping, optional
+        Only cells of this area (`maggjob.area.parse_area`).
 
     Raises
     ------
@@ -165,7 +204,48 @@ def make_catalog(places: str | Path | Sequence[str | Path], config: ConfigLike =
     True
     """
     listed = [places] if isinstance(places, (str, Path)) else list(places)
-    return from_files([str(place) for place in listed], load_config(config).recipe())
+    area = None if aoi is None else parse_area(aoi)
+    return from_files([str(place) for place in listed], load_config(config).recipe(), area)
+
+
+def find_catalog(
+    config: ConfigLike = "atl06.yaml",
+    *,
+    records: Sequence[str | Path] | None = None,
+    max_age_days: float = 1.0,
+    watch: Watch | None = None,
+    **search: Any,
+) -> Catalog:
+    """Catalog of what NASA's CMR lists: which cells each granule touches, by its footprint.
+
+    Parameters
+    ----------
+    config : str, Path, mapping or Config
+        Its grid is used; and its ``search``, when nothing else says what to look for.
+    records : sequence of str or Path, optional
+        Pages that CMR once gave, in UMM-JSON, instead of asking.
+    max_age_days : float
+        How old a kept answer to the same question may be.
+    watch : callable, optional
+        ``watch(granules so far, granules in all)``, called as CMR answers.
+    **search
+        Fields of `maggjob.config.Search`, such as ``cycle=22, aoi="grounded"``.
+
+    Raises
+    ------
+    MaggjobError
+        The search cannot be understood, CMR cannot be asked, or nothing touches the area.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> catalog = maggjob.find_catalog(cycle=22, aoi="antarctica")  # doctest: +SKIP
+    >>> catalog.write("cycle22.json")  # doctest: +SKIP
+    """
+    loaded = load_config(config)
+    asked = make_search(search) if search or loaded.search is None else loaded.search
+    answer: Answer | None = None if records is None else from_pages(records)
+    return search_catalog(asked, loaded.grid, max_age_days=max_age_days, watch=watch, answer=answer)
 
 
 def plan(
@@ -176,6 +256,7 @@ def plan(
     driver: str | None = None,
     max_cells: int | None = None,
     morton_cell: str | None = None,
+    watch: Watch | None = None,
 ) -> Plan:
     """Find out what a run would do; nothing is written.
 
@@ -184,7 +265,7 @@ def plan(
     config : str, Path, mapping or Config
         A file, the name of a built-in configuration, or its content.
     catalog : str, Path, mapping or Catalog, optional
-        By default what the configuration says, else ./catalog.json.
+        By default what the configuration says or asks CMR for, else ./catalog.json.
     store : str, optional
         Zarr to write; by default what the configuration says.
     driver : {"s3", "https", "file"}, optional
@@ -193,6 +274,8 @@ def plan(
         Work on so many cells only, those with most granules.
     morton_cell : str, optional
         Work on this cell only; any form of id.
+    watch : callable, optional
+        ``watch(granules so far, granules in all)``, called as CMR answers.
 
     Raises
     ------
@@ -209,8 +292,11 @@ def plan(
     """
     loaded = load_config(config)
     recipe = loaded.recipe()
-    chosen = catalog if catalog is not None else loaded.catalog or _default_catalog()
-    known = load_catalog(chosen, recipe)
+    if catalog is None and loaded.search is not None:
+        known = search_catalog(loaded.search, loaded.grid, watch=watch)
+    else:
+        chosen = catalog if catalog is not None else loaded.catalog or _default_catalog()
+        known = load_catalog(chosen, recipe)
     cells = tuple(select_cells(known, max_cells, morton_cell))
     if not cells:
         raise CatalogError("the catalog has no cells; make it anew with 'maggjob catalog'")
@@ -228,144 +314,7 @@ def plan(
 def _default_catalog() -> str:
     if not Path(DEFAULT_CATALOG).is_file():
         raise CatalogError(
-            "no catalog: make one with 'maggjob catalog --from-files FOLDER', then type "
-            "'maggjob run --config CONFIG --catalog catalog.json'"
+            "no catalog: make one with 'maggjob catalog --cycle 22 --aoi antarctica' or 'maggjob catalog --from-files "
+            "FOLDER', then type 'maggjob run --config CONFIG --catalog catalog.json'"
         )
     return DEFAULT_CATALOG
-
-
-def task(
-    cell: object,
-    *,
-    granules: Sequence[str | Path | Granule],
-    config: ConfigLike = "atl06.yaml",
-    store: str | None = None,
-    credentials: str | None = None,
-    region: str | None = None,
-) -> CellTask:
-    """One task by hand, to try things out.
-
-    Parameters
-    ----------
-    cell : str, int or pair of int
-        Any form of id (`maggjob.cells.parse_cell`).
-    granules : sequence of str, Path or Granule
-        Paths or URLs.
-    config : str, Path, mapping or Config
-    store : str, optional
-        Zarr whose run the part belongs to; without one the report carries the arrays.
-    credentials : str, optional
-        Where the archive's credentials are; without them the environment's.
-    region : str, optional
-        Region of the buckets.
-
-    Examples
-    --------
-    >>> task("-6134114", granules=["ATL06_20181014001049_02350102_003_01.h5"]).id
-    'cycle01/-6134114'
-    """
-    recipe = load_config(config).recipe()
-    text = format_cell(parse_cell(cell, recipe.grid.parent_order), recipe.grid.parent_order)
-    named = tuple(g if isinstance(g, Granule) else Granule(granule_id(str(g)), str(g)) for g in granules)
-    if len({granule.id for granule in named}) < len(named):
-        raise InputError(f"task {text}: a granule is there twice, and would be counted twice")
-    window = window_label(granule.id for granule in named)
-    return CellTask(
-        f"{window}/{text}",
-        text,
-        window,
-        recipe,
-        named,
-        run=digest_of([recipe_digest(recipe), text, [granule.id for granule in named]]),
-        parts=None if store is None else join_url(run_folder(store), PARTS),
-        credentials=credentials,
-        region=region,
-    )
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of a recipe, for tasks made by hand."""
-    return digest_of(json.loads(json.dumps(asdict(recipe))))
-
-
-def tasks(
-    config: ConfigLike,
-    *,
-    catalog: CatalogLike | None = None,
-    store: str | None = None,
-    driver: str | None = None,
-    max_cells: int | None = None,
-    morton_cell: str | None = None,
-    credentials: str | None = None,
-    region: str | None = None,
-) -> list[CellTask]:
-    """Tasks for `maggjob.map_cell`, those with most granules first.
-
-    With a store, the lists of granules are written beside it and the tasks say where: Lithops takes
-    4 MiB of tasks at most. Without one, they are in the tasks, and reports carry the arrays.
-
-    Parameters
-    ----------
-    credentials : str, optional
-        Where the archive's credentials are; without them the worker's own environment.
-    region : str, optional
-        Region of the buckets.
-
-    See Also
-    --------
-    plan : for the other parameters.
-    assemble_run : to make a Zarr of the reports.
-
-    Examples
-    --------
-    >>> import maggjob
-    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
-    >>> (task,) = tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=1)
-    >>> maggjob.map_cell(task).state
-    'complete'
-    """
-    made = plan(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
-    if store is None:
-        made = replace(made, store_path=None)
-    return make_tasks(made, credentials, region)
-
-
-def run_folder(store: str) -> str:
-    """Folder of a run, beside its Zarr: parts, lists of granules, summary."""
-    return f"{store.rstrip('/')}.run"
-
-
-def make_tasks(made: Plan, credentials: str | None = None, region: str | None = None) -> list[CellTask]:
-    """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
-    recipe, digest, run = made.config.recipe(), made.digest, made.run_path
-    where = {} if run is None else _write_lists(made, run, region)
-    return [
-        CellTask(
-            made.task_id(cell),
-            format_cell(cell, made.catalog.order),
-            made.window,
-            recipe,
-            where.get(cell) or made.granules(cell),
-            run=digest,
-            parts=None if run is None else join_url(run, PARTS),
-            credentials=credentials,
-            region=region,
-        )
-        for cell in made.cells
-    ]
-
-
-def _write_lists(made: Plan, run: str, region: str | None) -> dict[int, GranuleList]:
-    """Write the granules of all cells as one object, named by its content: no other plan overwrites it."""
-    texts = {
-        cell: "".join(json.dumps(asdict(granule)) + "\n" for granule in made.granules(cell)).encode()
-        for cell in made.cells
-    }
-    content = b"".join(texts.values())
-    key = f"granules-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
-    Place(run, region, create=True).put(key, content)
-    starts = accumulate((len(text) for text in texts.values()), initial=0)
-    url = join_url(run, key)
-    return {
-        cell: GranuleList(url, start, len(text)) for (cell, text), start in zip(texts.items(), starts, strict=False)
-    }

@@ -1,9 +1,16 @@
 """What a run would do, or did, as text. A summary is made of ``summary.json``'s content alone."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from maggjob.planning import Plan
+from maggjob.catalog import Catalog
+from maggjob.cost import KEPT_SHARE, Prices, Work, estimate
+from maggjob.planning import Plan, window_label
+from maggjob.resources import default_workers
+
+LAPTOP_MBIT = 50.0  # a second, of a desk's connection
+LAMBDA_START = 5.0  # seconds until the first workers of a run have started
 
 
 def _counts(counts: Mapping[str, int], first: str) -> str:
@@ -33,11 +40,13 @@ def summary(result: Mapping[str, Any]) -> str:
         example = error["examples"][0]
         last_line = str(example["message"]).strip().splitlines()[-1]
         lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
+    expected = result.get("estimate")
     kept = "not replaced, as the new result is not complete (--allow-partial does)"
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
         f"work          {result['worker_time_s']:.1f} s in all workers",
+        *([_held_against(expected, result)] if expected else []),
         f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
         f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
         f"output        {result['store_path']}, {result_state}",
@@ -46,16 +55,93 @@ def summary(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plan_text(plan: Plan) -> str:
-    """What a dry run prints."""
-    plain = plan.to_dict()
-    return "\n".join(
-        [
-            f"cells     {plain['total_cells']:,}",
-            f"granules  {plain['total_granules']:,}, read by {plain['driver']}",
-            f"pairs     {plain['total_pairs']:,}",
-            f"a cell    {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
-            f"window    {plain['window']}",
-            f"output    {plain['store_path']}",
-        ]
+def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """What was expected of a run, beside what it was."""
+    pairs = (
+        (f"{expected['observations']:,.0f}", f"{result['total_obs']:,}", "observations"),
+        (f"{expected['bytes_read'] / 1e6:,.1f}", f"{result['bytes_read'] / 1e6:,.1f}", "MB"),
+        (f"{expected['worker_time_s']:.1f}", f"{result['worker_time_s']:.1f}", "s of work"),
     )
+    return "expected      " + ", ".join(f"{before} {unit} (was {after})" for before, after, unit in pairs)
+
+
+def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
+    """What ``maggjob plan --json`` prints: the plan, and what it takes here and on Lambda."""
+    here, plain = default_workers(), plan.to_dict()
+    over_https = estimate(plan.loads, "https")
+    on_lambda = estimate(plan.loads, "s3")
+    bill = plan.bill(workers)
+    transfer = over_https.bytes_read * 8 / (LAPTOP_MBIT * 1e6)
+    plain["here"] = {"workers": here, "wall_time_s": plan.estimate.wall_s(here)}
+    plain["laptop"] = {
+        "megabytes": over_https.bytes_read / 1e6,
+        "megabits_a_second": LAPTOP_MBIT,
+        "minutes": max(transfer, over_https.wall_s(here)) / 60,
+    }
+    plain["lambda"] = {
+        "workers": workers,
+        "wall_time_s": on_lambda.wall_s(workers, LAMBDA_START),
+        "bill": bill,
+        "dollars": sum(line["dollars"] for line in bill),
+    }
+    plain["model"] = {"work": asdict(Work()), "prices": asdict(Prices()), "kept_share": KEPT_SHARE}
+    return plain
+
+
+def plan_text(plan: Plan, workers: int = 1700) -> str:
+    """What a dry run prints."""
+    plain = plan_dict(plan, workers)
+    made, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
+    longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in made["longest"][:3])
+    speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
+    setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
+    lines = [
+        f"cells         {plain['total_cells']:,}",
+        f"granules      {plain['total_granules']:,}, read by {plain['driver']}",
+        f"pairs         {plain['total_pairs']:,}",
+        f"a cell        {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
+        f"window        {plain['window']}",
+        f"output        {plain['store_path']}",
+        f"observations  about {made['observations']:,.0f}",
+        f"reads         about {made['bytes_read'] / 1e6:,.0f} MB in {made['requests']:,.0f} requests",
+        f"work          about {made['worker_time_s']:,.0f} s in all workers; longest {longest}",
+        f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
+        f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
+        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers ({setting}):",
+    ]
+    lines += [
+        f"  {line['what']:<12}{line['quantity']:>12,.0f} {line['unit']:<9} ${line['dollars']:.4f}"
+        for line in cloud["bill"]
+    ]
+    lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def catalog_text(catalog: Catalog) -> str:
+    """What a catalog holds, and where it comes from."""
+    granules, made = catalog.granules, catalog.provenance
+    sizes = [granule.size for granule in granules if granule.size is not None]
+    drivers = sorted({driver for granule in granules for driver in granule.urls})
+    times = sorted(time for granule in granules for time in (granule.start, granule.end) if time is not None)
+    counts = [len(positions) for positions in catalog.cells.values()]
+    lines = [
+        f"granules      {len(granules):,}, {window_label(granule.id for granule in granules)}, by {', '.join(drivers)}",
+        f"cells         {len(catalog.cells):,} of order {catalog.order}, {catalog.latitude}",
+        f"pairs         {catalog.pairs:,}, {min(counts)} to {max(counts)} granules a cell",
+        f"size          {sum(sizes) / 1e9:,.1f} GB in {len(sizes):,} granules whose size is known",
+        f"digest        {catalog.digest}",
+    ]
+    lines += [f"times         {times[0]} to {times[-1]}"] if times else []
+    lines += [f"area          {made['area']}"] if "area" in made else []
+    lines += [f"searched      {made['searched']}, {made['listed']:,} listed"] if "searched" in made else []
+    for key in ("query", "search", "versions"):
+        if key in made:
+            lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in made[key].items()))
+    lines += [f"files         {', '.join(made['from_files'])}"] if "from_files" in made else []
+    return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])

@@ -13,10 +13,11 @@ PACKAGE = Path(maggjob.__file__).parent
 # Each module may import those before it, and nothing else of maggjob. docs/architecture.md draws the floors.
 ORDER = (
     "__init__ errors "  # the ground
-    "cells expression statistics model segments config config_file orbit surface "  # 0: pure
-    "hdf5_messages hdf5 credentials storage granule parts catalog planning attributes output "  # 1: files and network
+    "cells expression statistics model segments cost footprints config config_file orbit surface "  # 0: pure
+    "hdf5_messages hdf5 credentials storage granule parts catalog area coverage local_files catalog_file "
+    "records cmr search planning tasking attributes output "  # 1: files and network
     "resources job runner "  # 2: what runs in a worker, and what sends it there
-    "simulated_file simulator view pipeline report progress demo "  # 3: the whole job, and what shows it
+    "simulated_file simulator view plan_map pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli __main__"  # 4: the command line
 ).split()
 

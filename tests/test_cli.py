@@ -50,8 +50,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: Non
 @pytest.fixture
 def catalog(here: Path) -> Path:
     """./catalog.json."""
-    from maggjob.catalog import from_files
     from maggjob.config_file import load_config
+    from maggjob.local_files import from_files
 
     from_files(["granules"], load_config("atl06.yaml").recipe()).write("catalog.json")
     return here / "catalog.json"
@@ -150,7 +150,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(catalog: Path) -> No
     before = tree()
     done = maggjob("--config", "atl06.yaml", "--dry-run")
     assert (done.returncode, done.stderr) == (COMPLETE, "")
-    for said in ("cells     5", "granules  3, read by file", "cycle02", "atl06.zarr"):
+    for said in ("cells         5\n", "granules      3, read by file\n", "cycle02", "atl06.zarr"):
         assert said in done.stdout
     assert tree() == before
 
@@ -240,7 +240,7 @@ def test_a_catalog_that_is_damaged_is_refused(catalog: Path) -> None:
     content = catalog.read_text()
     catalog.write_text(content[: len(content) // 2])
     refused("--config", "atl06.yaml", said="catalog.json: no JSON")
-    catalog.write_text(content.replace('"size":', '"size":1', 1))
+    catalog.write_text(content.replace('"size":[', '"size":[1', 1))
     refused("--config", "atl06.yaml", said="catalog.json: changed since it was made")
 
 
@@ -253,7 +253,9 @@ def test_a_catalog_that_is_damaged_is_refused(catalog: Path) -> None:
         (["--config", "atl06.yaml", "--nonsense"], "No such option"),
         (["nonsense"], "No such command 'nonsense'"),
         (["--config", "atl06.yaml", "--max-cells", "few"], "'few' is not a valid integer"),
-        (["catalog"], "Missing option '--from-files'"),
+        (["catalog", "--cycle", "few"], "'few' is not a valid integer"),
+        (["plan"], "Missing option '--config'"),
+        (["plan", "--config", "atl06.yaml", "--workers", "0"], "0 is not in the range"),
     ],
 )
 def test_bad_usage_is_told(catalog: Path, arguments: list[str], said: str) -> None:

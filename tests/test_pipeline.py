@@ -13,10 +13,11 @@ import yaml
 
 import maggjob
 from maggjob import Config, Plan
-from maggjob.catalog import Catalog, from_files
+from maggjob.catalog import Catalog
 from maggjob.cells import format_cell
 from maggjob.config_file import builtin_configs
 from maggjob.errors import AccessError, CatalogError, ConfigError, ExistsError, InputError, MaggjobError, StoreError
+from maggjob.local_files import from_files
 from maggjob.pipeline import RunResult, default_store, report_of
 from maggjob.report import plan_text, summary
 from maggjob.runner import Outcome
@@ -145,7 +146,7 @@ def test_a_dry_run_writes_nothing(catalog: Catalog) -> None:
     assert (plain["total_cells"], plain["total_granules"], plain["total_pairs"]) == (5, 3, catalog.pairs)
     assert plain["store_path"] == "map.zarr"
     assert plain["granules_per_cell_max"] == 2
-    assert "cells     5" in plan_text(plan)
+    assert "cells         5\n" in plan_text(plan)
     assert files() == before
 
 
@@ -378,8 +379,8 @@ def catalog_cell(catalog: Catalog, position: int) -> str:
 def test_a_start_that_is_refused_leaves_nothing(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(Path.cwd()))  # no .netrc
     content = catalog.to_dict()
-    for granule in content["granules"]:
-        granule["urls"] = {"s3": f"s3://nsidc-cumulus-prod-protected/{granule['id']}.h5"}
+    names = [f"{name}.h5" for name in content["granules"]["id"]]
+    content["granules"]["urls"] = {"s3": {"base": "s3://nsidc-cumulus-prod-protected/", "rest": names}}
     with pytest.raises(AccessError):
         maggjob.run(config(), catalog=content, store="map.zarr", backend="serial")
     assert not Path("map.zarr").exists()

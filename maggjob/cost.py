@@ -1,0 +1,186 @@
+"""What a run takes: a small model whose coefficients were measured, and prices with their date.
+
+    seconds of a cell = CELL + sum over its granules of (VISIT + SCAN * segments of the granule
+                        + KEEP * segments of it in the cell + requests * latency / side by side)
+
+The coefficients come from ``python -m benchmarks.estimate``, which fits them to runs and holds the estimate
+against others. What is not known before the run, the segments of each granule in each cell, is taken as
+the granule's segments spread evenly over the cells that it touches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+KEPT_SHARE = 0.9  # of the segments pass quality and fill: 0.85 to 0.96 over the ice sheets
+ROWS_A_VISIT = (
+    20_000  # segments of a granule in a cell of order 6 where nothing is known: cycle 22 of v007 over Antarctica
+)
+LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds to the first byte
+
+
+@dataclass(frozen=True)
+class Work:
+    """Measured coefficients of the work."""
+
+    cell_s: float = 0.005
+    """Seconds a cell: start, statistics of its children, the part."""
+    visit_s: float = 0.019
+    """Seconds a granule of a cell: its structure."""
+    scan_s: float = 2.0e-7
+    """Seconds a segment of a granule: coordinates are read and binned."""
+    keep_s: float = 3.8e-7
+    """Seconds a segment in the cell: read, screened, sorted, reduced."""
+    visit_bytes: float = 0.36e6
+    """Bytes a granule of a cell: its structure, in lines of 64 KiB."""
+    scan_bytes: float = 33.0
+    """Bytes a segment of a granule."""
+    keep_bytes: float = 0.0
+    """Bytes a segment in the cell."""
+    line: float = 65536.0
+    """Bytes a request."""
+    side_by_side: int = 8
+    """Granules of a cell that are read at once."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices of AWS in us-west-2, US dollars, and how Lambda is set up."""
+
+    date: str = "2026-01"
+    """When they were looked up."""
+    gb_second: float = 0.0000133334
+    """Lambda on ARM64, a GB-second; the start of a container is charged alike."""
+    call: float = 0.20e-6
+    """Lambda, a call."""
+    get: float = 0.40e-6
+    """S3, a GET. The bucket's owner pays: those of NASA's archive cost nothing."""
+    put: float = 5.0e-6
+    """S3, a PUT or LIST."""
+    memory_gb: float = 1.73
+    """Memory of a worker: 1,769 MB, which is one whole processor."""
+    init_s: float = 1.5
+    """Seconds that a new worker takes to start, charged."""
+    puts_a_call: int = 3
+    """Objects that a call writes: its part, Lithops' status and result."""
+    gets_a_call: int = 5
+    """Objects that are read for a call: function, task, list of granules; its status and part by the client."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """The work of one cell."""
+
+    cell: str
+    """Its id."""
+    visits: int
+    """Granules that touch it."""
+    granule_rows: float
+    """Segments of these granules, in the cell or not."""
+    rows: float
+    """Segments expected in the cell."""
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """One line of a bill."""
+
+    what: str
+    """What is paid for."""
+    quantity: float
+    """How much of it."""
+    unit: str
+    """Unit of the quantity."""
+    price: float
+    """US dollars a unit."""
+
+    @property
+    def dollars(self) -> float:
+        """US dollars."""
+        return self.quantity * self.price
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take."""
+
+    observations: float
+    """Segments kept."""
+    bytes_read: float
+    """From the archive."""
+    requests: float
+    """To the archive."""
+    worker_time_s: float
+    """Seconds of all workers."""
+    longest: tuple[tuple[str, float], ...]
+    """Cells that take longest, and their seconds."""
+
+    def wall_s(self, workers: int, start_s: float = 0.0) -> float:
+        """Seconds from start to end with so many workers: no less than the longest cell."""
+        longest = self.longest[0][1] if self.longest else 0.0
+        return start_s + max(self.worker_time_s / workers + longest / 2 * (workers > 1), longest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def seconds(load: Load, work: Work, latency: float) -> float:
+    """Seconds that a cell takes a worker."""
+    cpu = work.cell_s + work.visit_s * load.visits + work.scan_s * load.granule_rows + work.keep_s * load.rows
+    return cpu + requests(load, work) * latency / min(work.side_by_side, max(1, load.visits))
+
+
+def bytes_read(load: Load, work: Work) -> float:
+    """Bytes that a cell reads from the archive."""
+    return work.visit_bytes * load.visits + work.scan_bytes * load.granule_rows + work.keep_bytes * load.rows
+
+
+def requests(load: Load, work: Work) -> float:
+    """Requests that a cell makes to the archive."""
+    return bytes_read(load, work) / work.line
+
+
+def estimate(loads: Sequence[Load], driver: str, work: Work | None = None, most: int = 5) -> Estimate:
+    """What cells are expected to take.
+
+    Parameters
+    ----------
+    loads : sequence of Load
+    driver : {"s3", "https", "file"}
+        How granules are reached: its latency counts.
+    most : int
+        Number of the longest cells to name.
+    """
+    work = work or Work()
+    times = sorted(((load.cell, seconds(load, work, LATENCY[driver])) for load in loads), key=lambda t: -t[1])
+    return Estimate(
+        observations=KEPT_SHARE * sum(load.rows for load in loads),
+        bytes_read=sum(bytes_read(load, work) for load in loads),
+        requests=sum(requests(load, work) for load in loads),
+        worker_time_s=sum(time for _, time in times),
+        longest=tuple(times[:most]),
+    )
+
+
+def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool, prices: Prices) -> list[CostLine]:
+    """The bill of a run on AWS Lambda, line by line.
+
+    Parameters
+    ----------
+    cells : int
+        Calls.
+    workers : int
+        Workers at once; there are no more than calls.
+    archive_is_free : bool
+        Whether somebody else pays for requests to the granules' bucket, as NASA does.
+    """
+    started = min(workers, cells)
+    return [
+        CostLine("compute", made.worker_time_s * prices.memory_gb, "GB-s", prices.gb_second),
+        CostLine("starts", started * prices.init_s * prices.memory_gb, "GB-s", prices.gb_second),
+        CostLine("calls", cells, "calls", prices.call),
+        CostLine("S3 GET", cells * prices.gets_a_call, "requests", prices.get),
+        CostLine("S3 PUT", cells * prices.puts_a_call, "requests", prices.put),
+        CostLine("archive GET", made.requests, "requests", 0.0 if archive_is_free else prices.get),
+    ]
