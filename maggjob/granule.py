@@ -5,25 +5,25 @@ first to the last segment in the cell. A granule is used whole or fails whole: w
 be read, none of the others is used.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maggjob.cells import INVALID, child_index, valid_coordinates
-from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
-from maggjob.hdf5 import DatasetInfo, Hdf5File
+from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError
 from maggjob.hdf5_messages import end_of_file
-from maggjob.model import BUILT_IN_COLUMNS, KEPT, Granule, GranuleName, GranuleReport, Recipe
-from maggjob.segments import Column, add_counts, screen
+from maggjob.model import Granule, Recipe
+from maggjob.segments import Column
 from maggjob.storage import Access, Source
+from maggjob.visits import BeamRows, Visit, make_visit, needed_paths
 
-T = TypeVar("T")
-R = TypeVar("R")
-Map = Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]
-READ, ABSENT = "read", "absent"
+if TYPE_CHECKING:
+    from maggjob.hdf5 import DatasetInfo, Hdf5File
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,20 @@ class Beam:
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What one granule gives to one cell."""
+class BeamPart:
+    """Which rows of a beam are read."""
 
-    report: GranuleReport
-    """Its line in the ledger."""
-    segments: Mapping[str, int] = field(default_factory=dict)
-    """Its segments in the cell by state."""
-    child: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """Child of each segment kept, shape (kept,)."""
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What the statistics use, shape (kept,) each, in the granule's own types."""
-    time: tuple[float, float] | None = None
-    """First and last time of the segments kept, seconds since 2018-01-01."""
-    attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """``units`` and ``long_name`` of each variable."""
+    group: str
+    """Name of the beam."""
+    rows: int
+    """Rows of the whole beam."""
+    inside: np.ndarray
+    """Numbers of the rows, shape (n,), ascending, at least one."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First row, and the one after the last."""
+        return int(self.inside[0]), int(self.inside[-1]) + 1
 
 
 def open_granule(granule: Granule, access: Access) -> Hdf5File:
@@ -64,12 +63,24 @@ def open_granule(granule: Granule, access: Access) -> Hdf5File:
     GranuleError
         It cannot be reached, is no HDF5 file, or is longer or shorter than its superblock says.
     """
+    return open_file(granule, open_source(granule, access))
+
+
+def open_source(granule: Granule, access: Access) -> Source:
+    """The bytes of a granule, after checking that they are all there; for the errors see `open_granule`."""
     source = Source(granule.url, access, granule.size)
     expected = end_of_file(source.head[:64], granule.id)
     if expected != source.size:
         raise TruncatedError(
             f"{granule.id}: {source.size} bytes, its superblock says {expected}; fetch the granule again"
         )
+    return source
+
+
+def open_file(granule: Granule, source: Source) -> Hdf5File:
+    """The structure of a granule whose bytes are open."""
+    from maggjob.hdf5 import Hdf5File  # 0.05 s for h5coro, which a worker with an index never needs
+
     return Hdf5File(source.read, granule.id)
 
 
@@ -110,7 +121,9 @@ def _required(file: Hdf5File, path: str) -> DatasetInfo:
     return info
 
 
-def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor) -> Visit:
+def visit(
+    granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True
+) -> Visit:
     """Read what one granule has in one cell.
 
     Parameters
@@ -122,6 +135,8 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     access : Access
     pool : Executor
         Reads run in it side by side.
+    timed : bool
+        Whether the times of what is kept are read, too.
 
     Raises
     ------
@@ -131,104 +146,60 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     file = open_granule(granule, access)
     beams = read_beams(file, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
-    states = dict.fromkeys(recipe.groups, ABSENT) | {beam.group: READ for beam in beams}
-    pieces = [
-        _read_rows(file, recipe, beam, child, pool)
-        for beam, child in zip(beams, children, strict=True)
-        if (child >= 0).any()
-    ]
-    segments = add_counts(piece.segments for piece in pieces)
-    names = recipe.used_columns
-    times = [piece.time for piece in pieces if piece.time is not None]
-    report = GranuleReport(
+    return make_visit(
         granule.id,
-        "used" if pieces else "no_overlap",
-        beams=states,
+        recipe,
+        present=[beam.group for beam in beams],
         rows=sum(len(beam.latitude) for beam in beams),
-        invalid_coordinate=sum(int(np.count_nonzero(child == INVALID)) for child in children),
-        in_cell=sum(segments.values()),
-        kept=segments.get(KEPT, 0),
-    )
-    if not pieces:
-        return Visit(report)
-    return Visit(
-        report,
-        segments,
-        child=np.concatenate([piece.child for piece in pieces]),
-        columns={name: np.concatenate([piece.columns[name] for piece in pieces]) for name in sorted(names)},
-        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
-        attributes=pieces[0].attributes,
+        invalid=sum(int(np.count_nonzero(child == INVALID)) for child in children),
+        beams=[
+            _read_rows(file, recipe, beam, child, pool)
+            for beam, child in zip(beams, children, strict=True)
+            if (child >= 0).any()
+        ],
+        timed=timed,
     )
 
 
-def _read_rows(file: Hdf5File, recipe: Recipe, beam: Beam, child: np.ndarray, pool: Executor) -> Visit:
-    """The segments of one beam in the cell: read from the first to the last, screened, cut to those kept."""
+def _read_rows(file: Hdf5File, recipe: Recipe, beam: Beam, child: np.ndarray, pool: Executor) -> BeamRows:
+    """The segments of one beam in the cell: of each dataset the rows from the first to the last are read."""
     inside = np.flatnonzero(child >= 0)
-    start, stop = int(inside[0]), int(inside[-1]) + 1
-    inside -= start
-    path = {name: recipe.path(template, beam.group) for name, template in recipe.columns}
-    condition = {f.state: recipe.path(f.dataset, beam.group) for f in recipe.filters}
-    time_path = recipe.path(recipe.time, beam.group)
-    infos = {p: _required(file, p) for p in (*path.values(), *condition.values())}  # each dataset once
-    time_info = file.info(time_path)
-    if time_info is not None:
-        infos[time_path] = time_info
-    for info in infos.values():
-        if info.rows != len(beam.latitude):
-            raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {len(beam.latitude)}")
-
-    read = pool.map(lambda info: Column(file.rows(info.path, start, stop)[inside], info.fill), infos.values())
-    values = dict(zip(infos, read, strict=True))
-    columns = {name: values[p] for name, p in path.items()}
-    extra = built_in_columns(file.name, recipe, beam, inside + start)
-    kept, counts = screen(recipe, {s: values[p] for s, p in condition.items()}, columns, extra, len(inside))
-    named = {name: column.values for name, column in columns.items()} | extra
-    attributes = {name: _described(infos[p]) for name, p in path.items()}
-    return Visit(
-        GranuleReport(file.name, "used"),
-        counts,
-        child=child[inside + start][kept],
-        columns={name: named[name][kept] for name in recipe.used_columns},
-        time=_span(values[time_path], kept) if time_path in values else None,
-        attributes=attributes,
-    )
+    part = BeamPart(beam.group, len(beam.latitude), inside)
+    columns, attributes = read_columns(file, part, needed_paths(recipe, beam.group), pool)
+    return BeamRows(beam.group, child[inside], columns, attributes, lambda: read_time(file, part, recipe, pool))
 
 
-def _described(info: DatasetInfo) -> dict[str, str]:
-    """What a dataset says of itself, for the attributes of the result."""
-    return {key: value for key in ("units", "long_name") if isinstance(value := info.attributes.get(key), str)}
+def read_columns(
+    file: Hdf5File, part: BeamPart, paths: Sequence[str], pool: Executor
+) -> tuple[dict[str, Column], dict[str, dict[str, str]]]:
+    """Rows of some datasets of one beam, through h5coro.
 
-
-def _span(time: Column, kept: np.ndarray) -> tuple[float, float] | None:
-    good = time.values[kept & ~time.is_fill]
-    return (float(good.min()), float(good.max())) if len(good) else None
-
-
-def built_in_columns(name: str, recipe: Recipe, beam: Beam, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns that come from a granule's name, its beams and its coordinates, as far as they are used.
-
-    ``beam`` is 1 for the first of the configuration's groups.
+    Returns
+    -------
+    columns : dict of path to Column, shape (n,)
+    attributes : dict of path to dict
+        ``units`` and ``long_name``.
 
     Raises
     ------
-    UnsupportedError
-        A column of the name is used and the name is none of ICESat-2's.
+    GranuleError
+        A dataset is missing, has another number of rows than the beam, or cannot be read.
     """
-    needed = recipe.used_columns.intersection(BUILT_IN_COLUMNS)
-    columns: dict[str, np.ndarray] = {}
-    for column in needed:
-        if column == "latitude":
-            columns[column] = beam.latitude[rows]
-        elif column == "longitude":
-            columns[column] = beam.longitude[rows]
-        elif column == "beam":
-            columns[column] = np.full(len(rows), recipe.groups.index(beam.group) + 1, np.int64)
-        else:
-            parsed = GranuleName.parse(name)
-            if parsed is None:
-                raise UnsupportedError(f"{name}: its name gives no {column}, which a statistic uses")
-            columns[column] = np.full(len(rows), getattr(parsed, column), np.int64)
-    return columns
+    infos = [_required(file, path) for path in paths]
+    for info in infos:
+        if info.rows != part.rows:
+            raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {part.rows}")
+    start, stop = part.span
+    read = pool.map(lambda info: Column(file.rows(info.path, start, stop)[part.inside - start], info.fill), infos)
+    return dict(zip(paths, read, strict=True)), {path: i.described for path, i in zip(paths, infos, strict=True)}
+
+
+def read_time(file: Hdf5File, part: BeamPart, recipe: Recipe, pool: Executor) -> Column | None:
+    """Times of rows of one beam, through h5coro; None when it has none."""
+    path = recipe.path(recipe.time, part.group)
+    if file.info(path) is None:
+        return None
+    return read_columns(file, part, [path], pool)[0][path]
 
 
 def granule_cells(

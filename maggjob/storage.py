@@ -178,7 +178,60 @@ class Access:
         return credentials
 
 
-class Source:
+@dataclass(frozen=True)
+class Answer:
+    """A range of an object, and what the server said of the object."""
+
+    content: bytes
+    """The bytes; fewer than asked for only where the object ends."""
+    size: int
+    """Of the whole object, from Content-Range: a HEAD is never sent."""
+    etag: str | None
+    """Of the whole object; of a local file its inode, time of change and size."""
+
+
+class Ranges:
+    """Ranges of one object of the archive.
+
+    Parameters
+    ----------
+    url : str
+        Path or URL.
+    access : Access
+    """
+
+    def __init__(self, url: str, access: Access) -> None:
+        self.url = without_query(url)
+        self.access = access
+        self._address = split_url(url)
+        self._store: object = None
+
+    def get(self, start: int, end: int) -> Answer:
+        """Bytes from ``start`` to before ``end``; called from several threads.
+
+        Raises
+        ------
+        GranuleError
+            They were not read.
+        """
+        try:
+            return self._request(start, end)
+        except AccessError:  # expired, perhaps: once more with the credentials as they are now
+            return self._request(start, end, stale=self._store)
+
+    def _request(self, start: int, end: int, stale: object = None) -> Answer:
+        self.access.count(requests=1)
+        try:
+            store = self._store = self.access.store(self._address.root, stale)
+            answer = obstore.get(store, self._address.key, options={"range": (start, end)})
+            content, meta = bytes(answer.bytes()), answer.meta
+        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
+            raise granule_error(problem, self.url) from None
+        self.access.count(bytes_read=len(content))
+        return Answer(content, int(meta["size"]), meta.get("e_tag"))
+
+
+class Source(Ranges):
     """One granule's bytes.
 
     Parameters
@@ -196,11 +249,9 @@ class Source:
     """
 
     def __init__(self, url: str, access: Access, size: int | None = None) -> None:
-        self.url = without_query(url)
-        self.access = access
-        self._address = split_url(url)
-        self._store: object = None
-        self.head, self.size = self._range(0, HEAD)
+        super().__init__(url, access)
+        first = self.get(0, HEAD)
+        self.head, self.size, self.etag = first.content, first.size, first.etag
         if size is not None and size != self.size:
             raise TruncatedError(f"{self.url}: {self.size} bytes, the catalog says {size}; fetch or list it again")
 
@@ -211,28 +262,10 @@ class Source:
             raise TruncatedError(f"{self.url}: bytes at {position} wanted, it ends at {self.size}")
         if end <= len(self.head):
             return self.head[position:end]
-        content, _ = self._range(position, end)
+        content = self.get(position, end).content
         if len(content) != end - position:
             raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
         return content
-
-    def _range(self, start: int, end: int) -> tuple[bytes, int]:
-        """Bytes of a range, and the object's size from its Content-Range: a HEAD is never sent."""
-        try:
-            return self._request(start, end)
-        except AccessError:  # expired, perhaps: once more with the credentials as they are now
-            return self._request(start, end, stale=self._store)
-
-    def _request(self, start: int, end: int, stale: object = None) -> tuple[bytes, int]:
-        self.access.count(requests=1)
-        try:
-            store = self._store = self.access.store(self._address.root, stale)
-            answer = obstore.get(store, self._address.key, options={"range": (start, end)})
-            content = bytes(answer.bytes())
-        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
-            raise granule_error(problem, self.url) from None
-        self.access.count(bytes_read=len(content))
-        return content, int(answer.meta["size"])
 
 
 def without_query(url: str) -> str:
@@ -316,6 +349,14 @@ class Place:
         """Read a whole object."""
         with self._doing("read", key):
             return bytes(obstore.get(self.store, key).bytes())
+
+    def find(self, key: str) -> bytes | None:
+        """Read a whole object; None when it is not there."""
+        with self._doing("read", key):
+            try:
+                return bytes(obstore.get(self.store, key).bytes())
+            except FileNotFoundError:
+                return None
 
     def get_range(self, key: str, start: int, size: int) -> bytes:
         """Read a part of an object."""
