@@ -1,8 +1,8 @@
-"""One ATL06 granule: which of its segments lie in a cell, and what is known of them.
+"""One ATL06 granule without an index: its structure and coordinates, and what it gives to a cell.
 
-The coordinates of all beams are read in one go; of every other dataset only the rows from the
-first to the last segment in the cell. A granule is used whole or fails whole: when one beam cannot
-be read, none of the others is used.
+h5coro walks the structure; the chunks of the rows that are wanted are then read in merged ranges,
+and datasets that are stored in an unusual way by h5coro itself. A granule is used whole or fails
+whole: when one beam cannot be read, none of the others is used.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maggjob.cells import INVALID, child_index, valid_coordinates
-from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError
+from maggjob.chunks import ChunkTable, merge
+from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
 from maggjob.hdf5_messages import end_of_file
 from maggjob.model import Granule, Recipe
 from maggjob.segments import Column
-from maggjob.storage import Access, Source
-from maggjob.visits import BeamRows, Visit, make_visit, needed_paths
+from maggjob.shares import Buffers, Columns, Dataset, Share, Slow, SlowRead, beam_rows, ranges_needed
+from maggjob.source import Source
+from maggjob.storage import Access
+from maggjob.visits import Visit, make_visit, needed_paths
 
 if TYPE_CHECKING:
     from maggjob.hdf5 import DatasetInfo, Hdf5File
@@ -39,23 +42,18 @@ class Beam:
 
 
 @dataclass(frozen=True)
-class BeamPart:
-    """Which rows of a beam are read."""
+class OpenGranule:
+    """A granule that can be read."""
 
-    group: str
-    """Name of the beam."""
-    rows: int
-    """Rows of the whole beam."""
-    inside: np.ndarray
-    """Numbers of the rows, shape (n,), ascending, at least one."""
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """First row, and the one after the last."""
-        return int(self.inside[0]), int(self.inside[-1]) + 1
+    id: str
+    """Its name, for messages."""
+    source: Source
+    """Its bytes."""
+    file: Hdf5File
+    """Its structure."""
 
 
-def open_granule(granule: Granule, access: Access) -> Hdf5File:
+def open_granule(granule: Granule, access: Access) -> OpenGranule:
     """Open a granule, after checking that it is all there.
 
     Raises
@@ -63,49 +61,51 @@ def open_granule(granule: Granule, access: Access) -> Hdf5File:
     GranuleError
         It cannot be reached, is no HDF5 file, or is longer or shorter than its superblock says.
     """
-    return open_file(granule, open_source(granule, access))
+    from maggjob.hdf5 import Hdf5File  # 0.05 s for h5coro, which a worker with indexes never needs
 
-
-def open_source(granule: Granule, access: Access) -> Source:
-    """The bytes of a granule, after checking that they are all there; for the errors see `open_granule`."""
     source = Source(granule.url, access, granule.size)
     expected = end_of_file(source.head[:64], granule.id)
     if expected != source.size:
         raise TruncatedError(
             f"{granule.id}: {source.size} bytes, its superblock says {expected}; fetch the granule again"
         )
-    return source
+    return OpenGranule(granule.id, source, Hdf5File(source.read, granule.id))
 
 
-def open_file(granule: Granule, source: Source) -> Hdf5File:
-    """The structure of a granule whose bytes are open."""
-    from maggjob.hdf5 import Hdf5File  # 0.05 s for h5coro, which a worker with an index never needs
-
-    return Hdf5File(source.read, granule.id)
-
-
-def read_beams(file: Hdf5File, recipe: Recipe, pool: Executor) -> list[Beam]:
-    """Coordinates of every beam that the granule has.
+def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Beam]:
+    """Coordinates of every beam that the granule has: one round of merged ranges.
 
     Raises
     ------
     GranuleError
         A beam lacks one of its coordinates, or the granule lacks every beam.
     """
+    file = granule.file
     present = [group for group in recipe.groups if _has_beam(file, recipe, group)]
     if not present:
         raise MissingDatasetError(
-            f"{file.name}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
+            f"{granule.id}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
         )
     paths = [recipe.path(template, group) for group in present for template in (recipe.latitude, recipe.longitude)]
     infos = list(pool.map(lambda path: _required(file, path), paths))
-    values = list(pool.map(lambda info: file.rows(info.path, 0, info.rows), infos))
-    beams = []
-    for i, group in enumerate(present):
-        latitude, longitude = values[2 * i : 2 * i + 2]
-        if len(latitude) != len(longitude):
-            raise CorruptError(f"{file.name}: {group}: {len(latitude)} latitudes and {len(longitude)} longitudes")
-        beams.append(Beam(group, latitude, longitude))
+    tables = list(pool.map(lambda info: dataset_of(granule, info), infos))
+    wanted = merge(t.range_of(n) for t in tables if isinstance(t, ChunkTable) for n in t.numbers(0, t.rows))
+    buffers = read_ranges(granule.source, wanted, pool)
+
+    def values(info: DatasetInfo, table: Dataset) -> np.ndarray:
+        if isinstance(table, Slow):
+            return file.rows(info.path, 0, info.rows)
+        try:
+            return table.values(0, table.rows, [buffers.cut(*table.range_of(n)) for n in table.numbers(0, table.rows)])
+        except CorruptError as problem:
+            raise CorruptError(f"{granule.id}: {info.path}: {problem}") from problem
+
+    read = list(pool.map(values, infos, tables))
+    beams = [Beam(group, *read[2 * i : 2 * i + 2]) for i, group in enumerate(present)]
+    for beam in beams:
+        if len(beam.latitude) != len(beam.longitude):
+            counts = f"{len(beam.latitude)} latitudes and {len(beam.longitude)} longitudes"
+            raise CorruptError(f"{granule.id}: {beam.group}: {counts}")
     return beams
 
 
@@ -121,10 +121,39 @@ def _required(file: Hdf5File, path: str) -> DatasetInfo:
     return info
 
 
-def visit(
-    granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True
-) -> Visit:
-    """Read what one granule has in one cell.
+def dataset_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
+    """Chunk table of a dataset; `Slow` when it cannot be relied upon, or the dataset has none."""
+    try:
+        table = granule.file.chunk_table(info.path)
+    except (CorruptError, UnsupportedError) as problem:
+        return Slow(str(problem))
+    if len(table.sizes) and int((table.offsets + table.sizes).max()) > granule.source.size:
+        return Slow(f"a chunk lies beyond the end at {granule.source.size}")
+    return table
+
+
+def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam) -> dict[str, Dataset]:
+    """The datasets that a cell needs of a beam and its times, by path; one that the beam lacks is not there."""
+    found: dict[str, Dataset] = {}
+    for path in [*needed_paths(recipe, beam.group), recipe.path(recipe.time, beam.group)]:
+        try:
+            info = granule.file.info(path)
+        except (CorruptError, UnsupportedError) as problem:
+            found[path] = Slow(str(problem))
+            continue
+        if info is not None:
+            same = info.rows == len(beam.latitude)
+            found[path] = dataset_of(granule, info) if same else Slow(f"{path}: {info.rows} rows")
+    return found
+
+
+def read_ranges(source: Source, ranges: Sequence[tuple[int, int]], pool: Executor) -> Buffers:
+    """Read ranges of a granule side by side."""
+    return Buffers(ranges, list(pool.map(lambda one: source.view(one[0], one[1] - one[0]), ranges)))
+
+
+def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True) -> Visit:
+    """Read what one granule has in one cell, without an index.
 
     Parameters
     ----------
@@ -143,63 +172,49 @@ def visit(
     GranuleError
         Anything was not read; nothing of the granule is used then.
     """
-    file = open_granule(granule, access)
-    beams = read_beams(file, recipe, pool)
+    opened = open_granule(granule, access)
+    beams = read_beams(opened, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
+    met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
+    shares = list(pool.map(lambda one: _share(opened, recipe, *one), met))
+    buffers = read_ranges(opened.source, ranges_needed(shares, recipe, timed=timed), pool)
+    slow = slow_read(opened, pool)
     return make_visit(
         granule.id,
         recipe,
         present=[beam.group for beam in beams],
         rows=sum(len(beam.latitude) for beam in beams),
         invalid=sum(int(np.count_nonzero(child == INVALID)) for child in children),
-        beams=[
-            _read_rows(file, recipe, beam, child, pool)
-            for beam, child in zip(beams, children, strict=True)
-            if (child >= 0).any()
-        ],
+        beams=[beam_rows(granule.id, recipe, share, buffers, slow) for share in shares],
         timed=timed,
     )
 
 
-def _read_rows(file: Hdf5File, recipe: Recipe, beam: Beam, child: np.ndarray, pool: Executor) -> BeamRows:
-    """The segments of one beam in the cell: of each dataset the rows from the first to the last are read."""
+def _share(granule: OpenGranule, recipe: Recipe, beam: Beam, child: np.ndarray) -> Share:
     inside = np.flatnonzero(child >= 0)
-    part = BeamPart(beam.group, len(beam.latitude), inside)
-    columns, attributes = read_columns(file, part, needed_paths(recipe, beam.group), pool)
-    return BeamRows(beam.group, child[inside], columns, attributes, lambda: read_time(file, part, recipe, pool))
+    datasets = datasets_of(granule, recipe, beam)
+    return Share(beam.group, len(beam.latitude), inside, child[inside], datasets)
 
 
-def read_columns(
-    file: Hdf5File, part: BeamPart, paths: Sequence[str], pool: Executor
-) -> tuple[dict[str, Column], dict[str, dict[str, str]]]:
-    """Rows of some datasets of one beam, through h5coro.
+def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
+    """A reader of datasets that ranges do not serve: from the first to the last row of a share, through h5coro.
 
-    Returns
-    -------
-    columns : dict of path to Column, shape (n,)
-    attributes : dict of path to dict
-        ``units`` and ``long_name``.
-
-    Raises
-    ------
-    GranuleError
-        A dataset is missing, has another number of rows than the beam, or cannot be read.
+    It raises a GranuleError when a dataset is missing, has another number of rows than the beam, or
+    cannot be read.
     """
-    infos = [_required(file, path) for path in paths]
-    for info in infos:
-        if info.rows != part.rows:
-            raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {part.rows}")
-    start, stop = part.span
-    read = pool.map(lambda info: Column(file.rows(info.path, start, stop)[part.inside - start], info.fill), infos)
-    return dict(zip(paths, read, strict=True)), {path: i.described for path, i in zip(paths, infos, strict=True)}
+    file = granule.file
 
+    def read(share: Share, paths: Sequence[str]) -> Columns:
+        infos = [_required(file, path) for path in paths]
+        for info in infos:
+            if info.rows != share.rows:
+                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {share.rows}")
+        start, stop = share.span
+        values = pool.map(lambda info: file.rows(info.path, start, stop)[share.inside - start], infos)
+        columns = {info.path: Column(v, info.fill) for info, v in zip(infos, values, strict=True)}
+        return columns, {info.path: info.described for info in infos}
 
-def read_time(file: Hdf5File, part: BeamPart, recipe: Recipe, pool: Executor) -> Column | None:
-    """Times of rows of one beam, through h5coro; None when it has none."""
-    path = recipe.path(recipe.time, part.group)
-    if file.info(path) is None:
-        return None
-    return read_columns(file, part, [path], pool)[0][path]
+    return read
 
 
 def granule_cells(
@@ -217,9 +232,8 @@ def granule_cells(
     GranuleError
         The granule cannot be read.
     """
-    file = open_granule(granule, access)
     cells = [np.empty(0, np.int64)]
-    for beam in read_beams(file, recipe, pool):
+    for beam in read_beams(open_granule(granule, access), recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)
         cells.append(np.unique(locate(beam.latitude[valid], beam.longitude[valid])))
     return np.unique(np.concatenate(cells))

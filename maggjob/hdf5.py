@@ -43,6 +43,7 @@ PIPELINES = ((), (DEFLATE,), (SHUFFLE, DEFLATE))
 UNDEFINED = 2**64 - 1
 CHUNK_RECORD = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("zero", "<u8"), ("address", "<u8")])
 """An entry of a chunk table for one dimension (III.A.1): its key, and where the chunk is."""
+NODE = 24 + 64 * CHUNK_RECORD.itemsize  # bytes of a node of 64 chunks, HDF5's default
 
 ReadRange = Callable[[int, int], bytes]
 """``read(position, size)``; shorter than ``size`` only at the end of the file."""
@@ -283,26 +284,34 @@ class Hdf5File:
             records = np.empty(0, CHUNK_RECORD) if meta.address == UNDEFINED else self._leaf(meta.address)
             whole = chunk * info.dtype.itemsize
             if not np.array_equal(records["row"], np.arange(-(-info.rows // chunk), dtype=np.uint64) * chunk):
-                raise CorruptError(f"{info.rows} rows in chunks of {chunk}, and {len(records)} chunks: a hole, or others")
+                raise CorruptError(
+                    f"{info.rows} rows in chunks of {chunk}, and {len(records)} chunks: a hole, or others"
+                )
             if records["mask"].any() or records["zero"].any():
                 raise UnsupportedError("a chunk skips filters of its own")
             if not deflated and (records["size"] != whole).any():
                 raise CorruptError(f"a chunk has other than {whole} bytes")
         offsets = records["address"].astype(np.int64) + int(self._h5.baseAddress)
         sizes = records["size"].astype(np.int64)
-        return ChunkTable(
-            info.rows, info.dtype, chunk, deflated, shuffled, offsets, sizes, info.fill, info.described
-        )
+        return ChunkTable(info.rows, info.dtype, chunk, deflated, shuffled, offsets, sizes, info.fill, info.described)
 
     def _leaf(self, address: int) -> np.ndarray:
         """Entries of a version 1 B-tree of one node (III.A.1), shape (chunks,), `CHUNK_RECORD`."""
-        signature, kind, level, count = struct.unpack("<4sBBH", bytes(self._h5.ioRequest(address, 8)))
+        node = self._node(address, NODE)
+        signature, kind, level, count = struct.unpack_from("<4sBBH", node)
         if signature != b"TREE" or kind != 1:
             raise CorruptError(f"no chunk table at address {address}")
         if level:
             raise UnsupportedError(f"a chunk table of {level + 1} levels")
-        content = bytes(self._h5.ioRequest(address + 24, count * CHUNK_RECORD.itemsize))
-        return np.frombuffer(content, CHUNK_RECORD, count)
+        size = 24 + count * CHUNK_RECORD.itemsize
+        if size > len(node):
+            node = self._node(address, size)
+        return np.frombuffer(node, CHUNK_RECORD, count, 24)
+
+    def _node(self, address: int, size: int) -> bytes:
+        """Part of a node: from what was read, else as little as can be, as nodes lie far from each other."""
+        known = (address + self._h5.baseAddress) & self._h5.cacheLineMask in self._h5.cache
+        return bytes(self._h5.ioRequest(address, size, caching=known))
 
     def rows(self, path: str, start: int, stop: int) -> np.ndarray:
         """Elements ``start`` to ``stop`` of a dataset, in its own type.
