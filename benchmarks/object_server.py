@@ -34,9 +34,7 @@ async def answer(
             first, last = (int(match[1]), min(int(match[2]), size - 1)) if match else (0, size - 1)
             status = f"206 Partial Content\r\nContent-Range: bytes {first}-{last}/{size}" if match else "200 OK"
             etag = f'"{path.stat().st_mtime_ns:x}-{size:x}"'
-            writer.write(
-                f"HTTP/1.1 {status}\r\nContent-Length: {last - first + 1}\r\nETag: {etag}\r\n\r\n".encode()
-            )
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {last - first + 1}\r\nETag: {etag}\r\n\r\n".encode())
             with path.open("rb") as file:
                 file.seek(first)
                 left = last - first + 1

@@ -207,7 +207,8 @@ def write_tasks(folder: Path, root: str, paths: Sequence[Path], cell: int) -> di
                 for path in needed_paths(recipe, share.group):
                     table = share.datasets[path]
                     stored = [
-                        table.inline.get(n) or bytes(buffers.cut(*table.range_of(n))) for n in table.numbers(*share.span)
+                        table.inline.get(n) or bytes(buffers.cut(*table.range_of(n)))
+                        for n in table.numbers(*share.span)
                     ]
                     tables.append((replace(table, inline={}), stored))
                 chunks.append((share.inside, share.span[0], share.child, tables))
@@ -237,7 +238,9 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
                 found[way] |= got if key == "wall" else {"slow": got["wall"]}
     visits, millions = len(paths), found["c"]["observations"] / 1e6
     print(f"one cell, {visits} granules, {found['c']['observations']:,} observations")
-    print(f"{'':20}{'CPU s':>8}{'wall s':>8}{'30 ms':>8}{'GETs':>8}{'MB':>9}{'peak MB':>9}  a visit: ms  GETs   MB  1e6 obs: CPU s")
+    print(
+        f"{'':20}{'CPU s':>8}{'wall s':>8}{'30 ms':>8}{'GETs':>8}{'MB':>9}{'peak MB':>9}  a visit: ms  GETs   MB  1e6 obs: CPU s"
+    )
     for way, title in WAYS.items():
         row = {"slow": float("nan"), "requests": 0, "bytes": 0} | found[way]
         print(

@@ -4,19 +4,17 @@ All integers are little-endian::
 
     bytes 0-7    b"maggjidx"
     bytes 8-9    version, uint16: 1
-    bytes 10-13  CRC-32 of everything after, uint32
-    bytes 14-21  bytes that the stream holds, uint64
-    bytes 22-    a zlib stream (RFC 1950) of
-        length of the header, uint32
-        the header, JSON: granule, size, etag, digest, and beams: group, number of runs, datasets by
-            path; a dataset is {"slow": reason}, or a chunk table's rows, dtype, chunk, deflated,
-            shuffled, number of chunks, fill, attributes, and inline: pairs of chunk number and size
-        for each beam two arrays: differences of the ids of its runs, lengths of its runs; and for each of
-            its chunk tables two: from the end of the chunk before to the chunk, sizes; and its inline
-            chunks. Each array is int64, its bytes shuffled (all first bytes of the numbers, then all
-            second ones, ...)
+    bytes 10-17  bytes that the stream holds, uint64
+    bytes 18-    a zlib stream (RFC 1950, with its Adler-32) of
+        length of the header, uint32, and the header, JSON: granule, size, etag, digest, and beams: group,
+            number of runs, datasets by path; a dataset is {"slow": reason}, or a chunk table's rows, dtype,
+            chunk, deflated, shuffled, number of chunks, fill, attributes, inline: [number, size] of each
+        number of numbers, uint32, and the numbers, int64, their bytes shuffled (all first bytes, then all
+            second ones, ...): for each beam differences of the ids of its runs, lengths of its runs; for
+            each of its chunk tables offsets, sizes
+        the inline chunks, in the order of the header
 
-12 KB for a native granule of 490,000 segments, of which half are the lengths; 40 KB more where quality
+14 KB for a native granule of 490,000 segments, of which half are the lengths; 40 KB more where quality
 flags are noise. The same index gives the same bytes with the same zlib.
 """
 
@@ -24,7 +22,6 @@ import hashlib
 import json
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +33,7 @@ from maggjob.model import Granule, Recipe
 from maggjob.shares import Dataset, Slow
 
 MAGIC, VERSION = b"maggjidx", 1
-HEAD = struct.Struct("<8sHIQ")
+HEAD = struct.Struct("<8sHQ")
 LARGEST = 1 << 28  # bytes: what claims to hold more is damaged
 INT64 = np.dtype("<i8")
 
@@ -69,37 +66,36 @@ def index_key(granule: Granule, digest: str) -> str:
 
 def encode(index: GranuleIndex) -> bytes:
     """The bytes of an index."""
-    beams, body = [], []
+    beams, numbers, inline = [], [np.empty(0, INT64)], []
     for beam in index.beams:
-        body += [_shuffled(np.diff(beam.ids, prepend=0)), _shuffled(beam.lengths)]
-        datasets: dict[str, Any] = {}
-        for path, dataset in beam.datasets.items():
-            if isinstance(dataset, Slow):
-                datasets[path] = {"slow": dataset.reason}
-                continue
-            ends = np.append(0, (dataset.offsets + dataset.sizes)[:-1])[: len(dataset.offsets)]
-            body += [_shuffled(dataset.offsets - ends), _shuffled(dataset.sizes), *dataset.inline.values()]
-            datasets[path] = {
-                "rows": dataset.rows,
-                "dtype": dataset.dtype.str,
-                "chunk": dataset.chunk,
-                "deflated": dataset.deflated,
-                "shuffled": dataset.shuffled,
-                "chunks": len(dataset.offsets),
-                "fill": dataset.fill,
-                "attributes": dict(dataset.attributes),
-                "inline": [[number, len(content)] for number, content in dataset.inline.items()],
-            }
+        numbers += [np.diff(beam.ids, prepend=0), beam.lengths]
+        for dataset in beam.datasets.values():
+            if isinstance(dataset, ChunkTable):
+                numbers += [dataset.offsets, dataset.sizes]
+                inline += list(dataset.inline.values())
+        datasets = {path: _header(dataset) for path, dataset in beam.datasets.items()}
         beams.append({"group": beam.group, "runs": len(beam.ids), "datasets": datasets})
     header = {"granule": index.granule, "size": index.size, "etag": index.etag, "digest": index.digest, "beams": beams}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    content = b"".join([struct.pack("<I", len(text)), text, *body])
-    packed = struct.pack("<Q", len(content)) + zlib.compress(content, 6)
-    return MAGIC + struct.pack("<HI", VERSION, zlib.crc32(packed)) + packed
+    text, joined = json.dumps(header, separators=(",", ":")).encode(), np.concatenate(numbers).astype(INT64)
+    content = [struct.pack("<I", len(text)), text, struct.pack("<I", len(joined)), shuffle(joined), *inline]
+    stream = b"".join(content)
+    return HEAD.pack(MAGIC, VERSION, len(stream)) + zlib.compress(stream, 6)
 
 
-def _shuffled(numbers: np.ndarray) -> bytes:
-    return shuffle(np.ascontiguousarray(numbers, INT64))
+def _header(dataset: Dataset) -> dict[str, Any]:
+    if isinstance(dataset, Slow):
+        return {"slow": dataset.reason}
+    return {
+        "rows": dataset.rows,
+        "dtype": dataset.dtype.str,
+        "chunk": dataset.chunk,
+        "deflated": dataset.deflated,
+        "shuffled": dataset.shuffled,
+        "chunks": len(dataset.offsets),
+        "fill": dataset.fill,
+        "attributes": dict(dataset.attributes),
+        "inline": [[number, len(content)] for number, content in dataset.inline.items()],
+    }
 
 
 def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
@@ -121,15 +117,14 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
     name = f"index of {granule}"
     if len(content) < HEAD.size or content[:8] != MAGIC:
         raise IndexFileError(f"{name}: {len(content)} bytes that are no index; delete it")
-    _, version, checksum, size = HEAD.unpack_from(content)
+    _, version, size = HEAD.unpack_from(content)
     if version != VERSION:
         raise IndexFileError(f"{name}: version {version}, expected {VERSION}; make it anew")
-    if zlib.crc32(memoryview(content)[14:]) != checksum or size > LARGEST:
-        raise IndexFileError(f"{name}: damaged or cut short ({len(content)} bytes are here); make it anew")
     try:
-        index = _parse(inflate(memoryview(content)[HEAD.size :], size))
-    except (CorruptError, ValueError, KeyError, TypeError, struct.error, IndexError) as problem:
-        raise IndexFileError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it anew") from problem
+        index = _parse(inflate(memoryview(content)[HEAD.size :], min(size, LARGEST)))
+    except (CorruptError, ValueError, KeyError, TypeError, struct.error) as problem:
+        what = f"{name}: damaged or cut short, {len(content)} bytes are here"
+        raise IndexFileError(f"{what} ({type(problem).__name__}: {problem}); make it anew") from problem
     if index.granule != granule or index.digest != digest:
         raise IndexFileError(
             f"{name}: it is of {index.granule} for {index.digest[:12]}, wanted for {digest[:12]}; make it anew"
@@ -137,57 +132,52 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
     return index
 
 
-@dataclass
-class _Reader:
-    """Takes one thing after the other from the unpacked stream."""
+def _parse(stream: bytes | bytearray) -> GranuleIndex:
+    content, position = memoryview(stream), 0
 
-    content: memoryview
-    """The stream."""
-    position: int = 0
-    """Where it is."""
+    def take(size: int) -> memoryview:
+        nonlocal position
+        position += size
+        if position > len(content):
+            raise ValueError(f"it ends {position - len(content)} bytes too early")
+        return content[position - size : position]
 
-    def take(self, size: int) -> memoryview:
-        """The next bytes."""
-        piece = self.content[self.position : self.position + size]
-        if len(piece) != size:
-            raise ValueError(f"{size} bytes wanted, {len(piece)} are left")
-        self.position += size
-        return piece
+    header = json.loads(bytes(take(*struct.unpack("<I", take(4)))))
+    (count,) = struct.unpack("<I", take(4))
+    numbers = unshuffle(take(count * INT64.itemsize), INT64)
+    used = 0
 
-    def numbers(self, count: int) -> np.ndarray:
-        """The next array, int64."""
-        return unshuffle(self.take(count * INT64.itemsize), INT64)
+    def array(size: int) -> np.ndarray:
+        nonlocal used
+        used += size
+        if used > len(numbers):
+            raise ValueError(f"{len(numbers)} numbers, more are needed")
+        return numbers[used - size : used]
 
+    def dataset(plain: dict[str, Any], rows: int) -> Dataset:
+        if "slow" in plain:
+            return Slow(plain["slow"])
+        chunk, chunks = plain["chunk"], plain["chunks"]
+        if plain["rows"] != rows or chunks != -(-rows // chunk):
+            raise ValueError(f"{plain['rows']} rows in {chunks} chunks of {chunk}: the beam has {rows}")
+        return ChunkTable(
+            rows,
+            np.dtype(plain["dtype"]),
+            chunk,
+            plain["deflated"],
+            plain["shuffled"],
+            offsets=array(chunks),
+            sizes=array(chunks),
+            fill=plain["fill"],
+            attributes=plain["attributes"],
+            inline={number: bytes(take(size)) for number, size in plain["inline"]},
+        )
 
-def _parse(content: bytes | bytearray) -> GranuleIndex:
-    reader = _Reader(memoryview(content))
-    (length,) = struct.unpack("<I", reader.take(4))
-    header = json.loads(bytes(reader.take(length)))
     beams = []
     for beam in header["beams"]:
-        ids, lengths = np.cumsum(reader.numbers(beam["runs"])), reader.numbers(beam["runs"])
-        datasets = {path: _dataset(reader, plain, int(lengths.sum())) for path, plain in beam["datasets"].items()}
+        ids, lengths = np.cumsum(array(beam["runs"])), array(beam["runs"])
+        datasets = {path: dataset(plain, int(lengths.sum())) for path, plain in beam["datasets"].items()}
         beams.append(BeamIndex(beam["group"], ids, lengths, datasets))
-    if reader.position != len(content):
-        raise ValueError(f"{len(content) - reader.position} bytes too many")
+    if used != len(numbers) or position != len(content):
+        raise ValueError(f"{len(numbers) - used} numbers and {len(content) - position} bytes too many")
     return GranuleIndex(header["granule"], header["size"], header["etag"], header["digest"], tuple(beams))
-
-
-def _dataset(reader: _Reader, plain: dict[str, Any], rows: int) -> Dataset:
-    if "slow" in plain:
-        return Slow(plain["slow"])
-    gaps, sizes = reader.numbers(plain["chunks"]), reader.numbers(plain["chunks"])
-    if plain["rows"] != rows or plain["chunks"] != -(-rows // plain["chunk"]):
-        raise ValueError(f"{plain['rows']} rows in {plain['chunks']} chunks of {plain['chunk']}: the beam has {rows}")
-    return ChunkTable(
-        rows,
-        np.dtype(plain["dtype"]),
-        plain["chunk"],
-        plain["deflated"],
-        plain["shuffled"],
-        offsets=np.cumsum(gaps + np.append(0, sizes[:-1])[: len(sizes)]),
-        sizes=sizes,
-        fill=plain["fill"],
-        attributes=plain["attributes"],
-        inline={number: bytes(reader.take(size)) for number, size in plain["inline"]},
-    )

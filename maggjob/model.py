@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class Recipe:
         """Path of a dataset in one beam."""
         return template.replace("{group}", group).strip("/")
 
-    @property
+    @cached_property
     def used_columns(self) -> frozenset[str]:
         """Columns that any statistic uses."""
         return frozenset().union(*(s.columns for s in self.statistics))

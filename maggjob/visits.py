@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def make_visit(
         Times cannot be read, or the name gives no column that a statistic uses.
     """
     states = dict.fromkeys(recipe.groups, ABSENT) | dict.fromkeys(present, READ)
-    pieces = [_screen(granule, recipe, beam, timed) for beam in beams]
+    named = [_named(granule, recipe, beam) for beam in beams]
+    pieces = [_screen(recipe, list(some), timed) for _, some in groupby(named, key=_kind)]
     segments = add_counts(piece.segments for piece in pieces)
     times = [piece.time for piece in pieces if piece.time is not None]
     report = GranuleReport(
@@ -117,43 +119,85 @@ def make_visit(
         child=np.concatenate([piece.child for piece in pieces]),
         columns={name: np.concatenate([p.columns[name] for p in pieces]) for name in sorted(recipe.used_columns)},
         time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
-        attributes=pieces[0].attributes,
+        attributes=named[0].attributes,
         timed=timed,
     )
 
 
 @dataclass(frozen=True)
+class _Named:
+    """The rows of a beam, its columns by the names of the recipe instead of paths."""
+
+    child: np.ndarray
+    columns: Mapping[str, Column]
+    conditions: Mapping[str, Column]
+    extra: Mapping[str, np.ndarray]
+    time: Callable[[], Column | None]
+    attributes: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class _Piece:
-    """What is kept of one beam; fields as in `Visit`."""
+    """What is kept of some beams; fields as in `Visit`."""
 
     segments: Mapping[str, int]
     child: np.ndarray
     columns: Mapping[str, np.ndarray]
     time: tuple[float, float] | None
-    attributes: Mapping[str, Mapping[str, str]]
 
 
-def _screen(granule: str, recipe: Recipe, beam: BeamRows, timed: bool) -> _Piece:
-    """Screen the rows of one beam, and cut them to those kept."""
+def _named(granule: str, recipe: Recipe, beam: BeamRows) -> _Named:
     path = {name: recipe.path(template, beam.group) for name, template in recipe.columns}
-    columns = {name: beam.columns[p] for name, p in path.items()}
-    conditions = {f.state: beam.columns[recipe.path(f.dataset, beam.group)] for f in recipe.filters}
-    extra = built_in_columns(granule, recipe, beam)
-    kept, counts = screen(recipe, conditions, columns, extra, len(beam.child))
-    named = {name: column.values for name, column in columns.items()} | extra
-    time = beam.time() if timed and counts[KEPT] else None
-    return _Piece(
-        counts,
-        child=beam.child[kept].astype(child_type(recipe.grid.children), copy=False),
-        columns={name: named[name][kept] for name in recipe.used_columns},
-        time=None if time is None else _span(time, kept),
-        attributes={name: beam.attributes[p] for name, p in path.items()},
+    return _Named(
+        beam.child.astype(child_type(recipe.grid.children), copy=False),
+        {name: beam.columns[p] for name, p in path.items()},
+        {f.state: beam.columns[recipe.path(f.dataset, beam.group)] for f in recipe.filters},
+        built_in_columns(granule, recipe, beam),
+        beam.time,
+        {name: beam.attributes[p] for name, p in path.items()},
     )
 
 
-def _span(time: Column, kept: np.ndarray) -> tuple[float, float] | None:
-    good = time.values[kept & ~time.is_fill]
-    return (float(good.min()), float(good.max())) if len(good) else None
+def _kind(beam: _Named) -> tuple[object, ...]:
+    """Types and fill values: beams that have them in common, as all of real granules do, are screened as one."""
+    every = (*beam.columns.values(), *beam.conditions.values())
+    return tuple((column.values.dtype, column.fill) for column in every)
+
+
+def _screen(recipe: Recipe, beams: Sequence[_Named], timed: bool) -> _Piece:
+    """Screen the rows of beams of one kind, and cut them to those kept."""
+
+    def joined(columns: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+        return {
+            name: Column(np.concatenate([one[name].values for one in columns]), first.fill)
+            for name, first in columns[0].items()
+        }
+
+    columns = joined([beam.columns for beam in beams])
+    conditions = joined([beam.conditions for beam in beams])
+    extra = {name: np.concatenate([beam.extra[name] for beam in beams]) for name in beams[0].extra}
+    child = np.concatenate([beam.child for beam in beams])
+    kept, counts = screen(recipe, conditions, columns, extra, len(child))
+    named = {name: column.values for name, column in columns.items()} | extra
+    return _Piece(
+        counts,
+        child=child[kept],
+        columns={name: named[name][kept] for name in recipe.used_columns},
+        time=_span(beams, kept) if timed else None,
+    )
+
+
+def _span(beams: Sequence[_Named], kept: np.ndarray) -> tuple[float, float] | None:
+    """First and last time of what is kept; the times of a beam of which nothing is kept are not read."""
+    good, start = [], 0
+    for beam in beams:
+        own = kept[start : start + len(beam.child)]
+        start += len(beam.child)
+        time = beam.time() if own.any() else None
+        if time is not None:
+            good.append(time.values[own & ~time.is_fill])
+    times = np.concatenate(good) if good else np.empty(0)
+    return (float(times.min()), float(times.max())) if len(times) else None
 
 
 def built_in_columns(granule: str, recipe: Recipe, beam: BeamRows) -> dict[str, np.ndarray]:

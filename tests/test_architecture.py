@@ -12,16 +12,15 @@ import maggjob
 PACKAGE = Path(maggjob.__file__).parent
 # Each module may import those before it, and nothing else of maggjob. docs/architecture.md draws the floors.
 ORDER = (
-    (
-        "__init__ errors "  # the ground
-        "cells expression statistics model segments config config_file orbit surface "  # 0: pure
-        "hdf5_messages chunks hdf5 credentials storage source visits shares granule index index_file reading "  # 1: granules
-        "parts catalog planning attributes output "  # 1: files and network
-        "resources job runner "  # 2: what runs in a worker, and what sends it there
-        "simulated_file simulator view pipeline report progress demo "  # 3: the whole job, and what shows it
-        "cli __main__"  # 4: the command line
-    ).split()
-)
+    "__init__ errors "  # the ground
+    "cells expression statistics model segments config config_file orbit surface "  # 0: pure
+    "hdf5_messages chunks hdf5 credentials storage source "  # 1: files and network
+    "visits shares granule index index_file reading "  # 1: granules
+    "parts catalog planning attributes output "  # 1: results and plans
+    "resources job runner "  # 2: what runs in a worker, and what sends it there
+    "simulated_file simulator view pipeline report progress demo "  # 3: the whole job, and what shows it
+    "cli __main__"  # 4: the command line
+).split()
 
 
 def imported(tree: ast.AST) -> set[str]:
