@@ -123,7 +123,7 @@ def unshuffle(raw: bytes | bytearray | memoryview, dtype: np.dtype) -> np.ndarra
 
 def shuffle(values: np.ndarray) -> bytes:
     """Apply HDF5's shuffle filter: what `unshuffle` undoes."""
-    return np.ascontiguousarray(values.view(np.uint8).reshape(len(values), -1).T).tobytes()
+    return np.ascontiguousarray(values.view(np.uint8).reshape(len(values), values.itemsize).T).tobytes()
 
 
 def merge(ranges: Iterable[tuple[int, int]], gap: int = GAP) -> list[tuple[int, int]]:

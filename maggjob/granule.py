@@ -132,10 +132,11 @@ def dataset_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
     return table
 
 
-def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam) -> dict[str, Dataset]:
-    """The datasets that a cell needs of a beam and its times, by path; one that the beam lacks is not there."""
+def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam, *, timed: bool) -> dict[str, Dataset]:
+    """The datasets that a cell needs of a beam, by path, and its times; one that the beam lacks is not there."""
     found: dict[str, Dataset] = {}
-    for path in [*needed_paths(recipe, beam.group), recipe.path(recipe.time, beam.group)]:
+    times = [recipe.path(recipe.time, beam.group)] if timed else []
+    for path in [*needed_paths(recipe, beam.group), *times]:
         try:
             info = granule.file.info(path)
         except (CorruptError, UnsupportedError) as problem:
@@ -176,7 +177,7 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     beams = read_beams(opened, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
     met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
-    shares = list(pool.map(lambda one: _share(opened, recipe, *one), met))
+    shares = list(pool.map(lambda one: _share(opened, recipe, *one, timed=timed), met))
     buffers = read_ranges(opened.source, ranges_needed(shares, recipe, timed=timed), pool)
     slow = slow_read(opened, pool)
     return make_visit(
@@ -190,9 +191,9 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     )
 
 
-def _share(granule: OpenGranule, recipe: Recipe, beam: Beam, child: np.ndarray) -> Share:
+def _share(granule: OpenGranule, recipe: Recipe, beam: Beam, child: np.ndarray, *, timed: bool) -> Share:
     inside = np.flatnonzero(child >= 0)
-    datasets = datasets_of(granule, recipe, beam)
+    datasets = datasets_of(granule, recipe, beam, timed=timed)
     return Share(beam.group, len(beam.latitude), inside, child[inside], datasets)
 
 

@@ -142,7 +142,7 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
     grid, beams = recipe.grid, []
     for beam in read_beams(granule, recipe, pool):
         ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
-        beams.append(BeamIndex(beam.group, ids, lengths, datasets_of(granule, recipe, beam)))
+        beams.append(BeamIndex(beam.group, ids, lengths, datasets_of(granule, recipe, beam, timed=True)))
     whole = GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(beams))
     return _with_inline(whole, granule, pool)
 
