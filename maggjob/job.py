@@ -38,13 +38,14 @@ from maggjob.model import (
     Tally,
 )
 from maggjob.parts import ledger_of, pack
-from maggjob.reading import CellReader
+from maggjob.reading import IN_FLIGHT, CellReader
 from maggjob.segments import add_counts
-from maggjob.statistics import compute, fill_children
+from maggjob.statistics import SLAB_ROWS, compute, fill_children
 from maggjob.storage import Access, Place, split_url
-from maggjob.visits import Visit
+from maggjob.visits import Visit, child_type
 
 GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
+BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
 INDEXED_AT_ONCE = 2  # each holds 6 MB and its coordinates; more would only wait for the processor
 READS_AT_ONCE = 64  # connections: the 600 reads of a cell with indexes wait ten times for the archive
 EXAMPLES = 5
@@ -148,6 +149,29 @@ def _map_cell(task: CellTask) -> CellReport:
     content = pack(ledger_of(task, report, attributes), present, values)
     Place(task.parts, task.region, create=True).put(f"{task.id}.npz", content)
     return replace(report, part=task.part, part_bytes=len(content))
+
+
+def predicted_memory(observations: int, recipe: Recipe) -> int:
+    """Peak memory that `map_cell` needs with indexes, in bytes, on the safe side.
+
+    ::
+
+        BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and what they unpack to
+        + observations * 2 * (child + 4 * columns)            what is kept of each granule, and all of it joined
+        + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   grouped, in float64, with what is in passing
+
+    Parameters
+    ----------
+    observations : int
+        Segments kept; at most those that indexes say lie in the cell.
+    recipe : Recipe
+        Columns that are float32, as ATL06's are, take 4 bytes.
+    """
+    columns = len(recipe.used_columns)
+    expressions = len({e.text for s in recipe.statistics for e in s.row_expressions} - recipe.used_columns)
+    joined = observations * 2 * (child_type(recipe.grid.children).itemsize + 4 * columns)
+    grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)
+    return BASE_MEMORY + 2 * IN_FLIGHT + joined + grouped
 
 
 def _gather(
