@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ def by_maggjob(name: str) -> dict[str, Any]:
     """(b) and (c): what a worker does, with writing its part."""
     from maggjob.job import map_cell
 
+    cpu = time.process_time()
     report = map_cell(pickle.loads(Path(name).read_bytes())["task"])
     if report.state != "complete":
         raise SystemExit(f"{report.state}: {report.message}")
@@ -96,6 +97,7 @@ def by_maggjob(name: str) -> dict[str, Any]:
         "index_bytes": report.index_bytes,
         "indexes": used,
         "observations": report.observations,
+        "work": time.process_time() - cpu,
     }
 
 
@@ -126,8 +128,14 @@ def contender(way: str, name: str) -> None:
     start = time.monotonic()
     found = {"a": naive, "b": by_maggjob, "c": by_maggjob, "d": floor}[way](name)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    own = {"cpu": used.ru_utime + used.ru_stime, "wall": time.monotonic() - start, "peak": used.ru_maxrss / 1024}
+    own = {"cpu": used.ru_utime + used.ru_stime, "wall": time.monotonic() - start, "peak": peak_memory() / 1e6}
     print(json.dumps(own | found))
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process, in bytes; getrusage tells that of the one it was forked from, too."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def measure(way: str, name: Path) -> dict[str, Any]:
@@ -160,12 +168,12 @@ def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
 
 
 def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """As many granules as wanted: links to those that were made, under the names of other cycles."""
+    """As many granules as wanted: links to those that were made, under the names of other years and cycles."""
     found = []
     for number in range(count):
-        path = paths[number % len(paths)]
-        cycle = 22 + number // len(paths)
-        found.append(folder / f"{path.name[:25]}{cycle:02d}{path.name[27:]}")
+        path, more = paths[number % len(paths)], number // len(paths)
+        year, cycle = int(path.name[6:10]) + more, 22 + 4 * more
+        found.append(folder / f"{path.name[:6]}{year}{path.name[10:25]}{cycle:02d}{path.name[27:]}")
         if not found[-1].exists():
             found[-1].symlink_to(path)
     return found
@@ -237,33 +245,139 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
                 got = measure(way, tasks[way])
                 found[way] |= got if key == "wall" else {"slow": got["wall"]}
     visits, millions = len(paths), found["c"]["observations"] / 1e6
-    print(f"one cell, {visits} granules, {found['c']['observations']:,} observations")
-    print(
-        f"{'':20}{'CPU s':>8}{'wall s':>8}{'30 ms':>8}{'GETs':>8}{'MB':>9}{'peak MB':>9}  a visit: ms  GETs   MB  1e6 obs: CPU s"
-    )
+    print(f"one cell, {visits} granules, {found['c']['observations']:,} observations; right: a visit, and CPU s of 1e6")
+    titles = ("CPU s", "wall s", "at 30 ms", "GETs", "MB", "peak MB", "ms CPU", "GETs", "MB", "CPU s")
+    print(" " * 22 + "".join(f"{title:>9}" for title in titles))
     for way, title in WAYS.items():
         row = {"slow": float("nan"), "requests": 0, "bytes": 0} | found[way]
-        print(
-            f"({way}) {title:16}{row['cpu']:8.2f}{row['wall']:8.2f}{row['slow']:8.2f}{row['requests']:8,}"
-            f"{row['bytes'] / 1e6:9.1f}{row['peak']:9.0f}  {row['cpu'] / visits * 1e3:11.1f}{row['requests'] / visits:6.1f}"
-            f"{row['bytes'] / visits / 1e6:5.2f}{row['cpu'] / millions:16.2f}"
-        )
-    a, c = found["a"], found["c"]
-    print(
-        f"(a) / (c): CPU {a['cpu'] / c['cpu']:.0f}, wall {a['wall'] / c['wall']:.0f}, wall at 30 ms "
-        f"{a['slow'] / c['slow']:.0f}, GETs {a['requests'] / c['requests']:.0f}, bytes {a['bytes'] / c['bytes']:.0f}; "
-        f"(b) / (c): CPU {found['b']['cpu'] / c['cpu']:.1f}; indexes: {c['indexes']} GETs, {c['index_bytes'] / 1e6:.1f} MB"
-    )
+        whole = (row["cpu"], row["wall"], row["slow"], row["requests"], row["bytes"] / 1e6, row["peak"])
+        one = (row["cpu"] / visits * 1e3, row["requests"] / visits, row["bytes"] / visits / 1e6, row["cpu"] / millions)
+        print(f"({way}) {title:18}" + "".join(f"{number:9.2f}" for number in (*whole, *one)))
+    a, b, c, d = (found[way] for way in WAYS)
+    keys = {"CPU": "cpu", "wall": "wall", "wall at 30 ms": "slow", "bytes": "bytes"}
+    print("(a) / (c): " + ", ".join(f"{name} {a[key] / c[key]:.0f}" for name, key in keys.items()))
+    print(f"(b) / (c): CPU {b['cpu'] / c['cpu']:.1f}; (c) without imports / (d): CPU {c['work'] / d['cpu']:.1f}")
+    print(f"(c) read {c['indexes']} indexes, {c['index_bytes'] / 1e6:.1f} MB, besides")
     return found
+
+
+def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
+    """How a visit by index grows with the granules of a cell, and the memory that `predicted_memory` says."""
+    from benchmarks.object_server import server
+    from maggjob.config_file import load_config
+    from maggjob.job import predicted_memory
+
+    recipe = load_config("atl06.yaml").recipe()
+    print(f"{'granules':>9}{'observations':>14}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'predicted':>11}")
+    for count in GROWTH:
+        run = folder / f"growth-{count}"
+        run.mkdir()
+        with server(folder, LATENCY, BANDWIDTH) as root:
+            got = measure("c", write_tasks(run, root, links(paths, folder, count), cell)["c"])
+        predicted = predicted_memory(got["observations"], recipe) / 1e6
+        print(
+            f"{count:9}{got['observations']:14,}{got['cpu']:8.2f}{got['wall']:8.2f}{got['peak']:9.0f}{predicted:11.0f}"
+        )
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What AWS asks in us-west-2, in dollars, as of November 2025."""
+
+    gb_second: float = 0.0000133334
+    """Lambda on ARM, a GB-second; INIT is billed as well."""
+    invocation: float = 0.20e-6
+    """Lambda, a call."""
+    put: float = 5e-6
+    """S3 standard, a PUT or LIST."""
+    get: float = 0.4e-6
+    """S3 standard, a GET; those of granules are their owner's."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """An Antarctic cycle, as of cycle 22 of ATL06 version 007."""
+
+    granules: int = 4153
+    """That touch Antarctica."""
+    cells: int = 1344
+    """Of order 6, grounded."""
+    visits: int = 77_400
+    """Pairs of granule and cell: 57.6 a cell."""
+    observations: float = 1.37e9
+    """Of good quality."""
+    memory: float = 1.769
+    """GB of a worker: one processor."""
+    workers: int = 500
+    """At once, each of which starts once."""
+    start: float = 1.5
+    """Seconds of INIT: the image is there, the interpreter starts, modules are imported."""
+    objects: int = 4
+    """Objects of Lithops a call: its data, its state, its result, its log."""
+
+
+def cost(cell: dict[str, Any], index: dict[str, Any], prices: Prices, cycle: Cycle) -> None:
+    """Print what a cycle would cost, each term on a line.
+
+    The measured cell is scaled by observations; it is billed by its wall time at 30 ms a request, imports
+    included, as is the making of indexes, sixteen granules a call.
+    """
+    calls, index_calls = cycle.cells, -(-cycle.granules // 16)
+    map_seconds = cell["slow"] / cell["observations"] * cycle.observations
+    index_seconds = index["wall"] * cycle.granules
+    of_map = map_seconds * cycle.memory * prices.gb_second
+    of_index = index_seconds * cycle.memory * prices.gb_second
+    of_init = cycle.workers * cycle.start * cycle.memory * prices.gb_second
+    of_calls = (calls + index_calls) * prices.invocation
+    of_puts = ((calls + index_calls) * cycle.objects + calls + cycle.granules) * prices.put
+    of_gets = (cycle.visits + 2 * calls + (calls + index_calls) * cycle.objects) * prices.get
+    gb = f"GB x ${prices.gb_second * 1e6:.2f}/1e6"
+    print("projected cost of an Antarctic cycle, prices of November 2025")
+    print(f"  cells     {map_seconds:8.0f} s x {cycle.memory} {gb} = ${of_map:.3f}")
+    print(f"  indexes   {index_seconds:8.0f} s x {cycle.memory} {gb} = ${of_index:.3f}, once for all runs")
+    print(f"  INIT      {cycle.workers} x {cycle.start} s x {cycle.memory} {gb} = ${of_init:.3f}")
+    print(f"  calls     {calls + index_calls} = ${of_calls:.4f}")
+    print(
+        f"  PUTs      {of_puts / prices.put:,.0f} = ${of_puts:.3f}; GETs of our own {of_gets / prices.get:,.0f} = ${of_gets:.3f}"
+    )
+    print(
+        f"  compute without INIT ${of_map + of_index:.3f}, all ${of_map + of_index + of_init + of_calls + of_puts + of_gets:.3f}"
+    )
+
+
+def indexing(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
+    """CPU, wall at 30 ms and bytes of making indexes, a granule; without the imports."""
+    from benchmarks.object_server import server
+    from maggjob.config_file import load_config
+    from maggjob.job import index_granules
+    from maggjob.model import Granule, IndexTask
+
+    recipe = load_config("atl06.yaml").recipe()
+    with server(folder, LATENCY, BANDWIDTH) as root:
+        granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths[:16])
+        index_granules(IndexTask("warm", recipe, granules[:1], str(folder / "warm")))
+        start, cpu = time.monotonic(), time.process_time()
+        report = index_granules(IndexTask("all", recipe, granules, str(folder / "measured")))
+        took = {"wall": time.monotonic() - start, "cpu": time.process_time() - cpu, "bytes": report.bytes_read}
+    each = {key: value / len(granules) for key, value in took.items()}
+    rows, size = (sum(getattr(g, key) for g in report.granules) / len(granules) for key in ("rows", "index_bytes"))
+    print(
+        f"an index: {each['cpu'] * 1e3:.0f} ms CPU, {each['wall'] * 1e3:.0f} ms at 30 ms a request, "
+        f"{each['bytes'] / 1e6:.1f} MB read, {size / 1e3:.0f} KB, of a granule of {rows:,.0f} segments"
+    )
+    return each
 
 
 def main() -> None:
     """Print all figures."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 48
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 58
     folder = Path(tempfile.mkdtemp(prefix="maggjob-bench-"))
     try:
         paths, cell = make_granules(folder, count)
-        compare(folder, paths, cell)
+        found = compare(folder, links(paths, folder, count), cell)
+        made = indexing(folder, paths)
+        growth(folder, paths, cell)
+        cost(found["c"], made, Prices(), Cycle())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -46,7 +46,7 @@ from maggjob.visits import Visit, child_type
 
 GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
 BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
-INDEXED_AT_ONCE = 2  # each holds 6 MB and its coordinates; more would only wait for the processor
+INDEXED_AT_ONCE = 8  # hides some fifteen waits for the archive in a row; each holds 15 MB
 READS_AT_ONCE = 64  # connections: the 600 reads of a cell with indexes wait ten times for the archive
 EXAMPLES = 5
 
