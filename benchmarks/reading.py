@@ -163,7 +163,7 @@ def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
     crossing = passes(Scene(regions=(10, 11, 12), area=around, most=count))
     paths: list[Path] = []
     for one in crossing:
-        paths += simulate(folder, Scene(rgts=(one.rgt,), regions=(one.region,), absent=0.0))
+        paths += simulate(folder, Scene(rgts=(one.rgt,), regions=(one.region,), absent=0.0, everything=True))
     return paths, cell
 
 
@@ -179,8 +179,8 @@ def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
     return found
 
 
-def write_tasks(folder: Path, root: str, paths: Sequence[Path], cell: int) -> dict[str, Path]:
-    """Index the granules at a server, and write the task of each way."""
+def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell: int) -> dict[str, Path]:
+    """Index the granules at a fast server, and write the task of each way, which reads from another."""
     from concurrent.futures import ThreadPoolExecutor
 
     from maggjob.cells import format_cell
@@ -196,7 +196,8 @@ def write_tasks(folder: Path, root: str, paths: Sequence[Path], cell: int) -> di
     recipe = load_config("atl06.yaml").recipe()
     granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths)
     indexes = folder / "indexes"
-    report = index_granules(IndexTask("all", recipe, granules, str(indexes)))
+    near = tuple(replace(granule, url=f"{fast}/{p.name}") for granule, p in zip(granules, paths, strict=True))
+    report = index_granules(IndexTask("all", recipe, near, str(indexes)))
     failed = [g.message for g in report.granules if g.state == "failed"]
     if report.message or failed:
         raise SystemExit(report.message or failed[0])
@@ -204,7 +205,7 @@ def write_tasks(folder: Path, root: str, paths: Sequence[Path], cell: int) -> di
     plain = CellTask(f"cycle22/{name}", name, "cycle22", recipe, granules, parts=str(folder / "parts"))
     chunks, access, digest = [], Access(), recipe_digest(recipe)
     with ThreadPoolExecutor(8) as pool:
-        for granule in granules:
+        for granule in near:
             index = decode((indexes / index_key(granule, digest)).read_bytes(), granule.id, digest)
             shares = index.shares(cell, recipe.grid)
             buffers = read_ranges(
@@ -239,8 +240,8 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
     for key, latency in (("wall", 0.0), ("slow", LATENCY)):
         run = folder / f"run-{key}"
         run.mkdir()
-        with server(folder, latency, BANDWIDTH) as root:
-            tasks = write_tasks(run, root, paths, cell)
+        with server(folder) as fast, server(folder, latency, BANDWIDTH) as root:
+            tasks = write_tasks(run, root, fast, paths, cell)
             for way in WAYS if key == "wall" else "abc":
                 got = measure(way, tasks[way])
                 found[way] |= got if key == "wall" else {"slow": got["wall"]}
@@ -272,8 +273,8 @@ def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
     for count in GROWTH:
         run = folder / f"growth-{count}"
         run.mkdir()
-        with server(folder, LATENCY, BANDWIDTH) as root:
-            got = measure("c", write_tasks(run, root, links(paths, folder, count), cell)["c"])
+        with server(folder) as fast, server(folder, LATENCY, BANDWIDTH) as root:
+            got = measure("c", write_tasks(run, root, fast, links(paths, folder, count), cell)["c"])
         predicted = predicted_memory(got["observations"], recipe) / 1e6
         print(
             f"{count:9}{got['observations']:14,}{got['cpu']:8.2f}{got['wall']:8.2f}{got['peak']:9.0f}{predicted:11.0f}"
@@ -337,12 +338,10 @@ def cost(cell: dict[str, Any], index: dict[str, Any], prices: Prices, cycle: Cyc
     print(f"  indexes   {index_seconds:8.0f} s x {cycle.memory} {gb} = ${of_index:.3f}, once for all runs")
     print(f"  INIT      {cycle.workers} x {cycle.start} s x {cycle.memory} {gb} = ${of_init:.3f}")
     print(f"  calls     {calls + index_calls} = ${of_calls:.4f}")
-    print(
-        f"  PUTs      {of_puts / prices.put:,.0f} = ${of_puts:.3f}; GETs of our own {of_gets / prices.get:,.0f} = ${of_gets:.3f}"
-    )
-    print(
-        f"  compute without INIT ${of_map + of_index:.3f}, all ${of_map + of_index + of_init + of_calls + of_puts + of_gets:.3f}"
-    )
+    print(f"  PUTs      {of_puts / prices.put:,.0f} = ${of_puts:.3f}")
+    print(f"  GETs      {of_gets / prices.get:,.0f} of our own = ${of_gets:.3f}")
+    compute = of_map + of_index
+    print(f"  compute without INIT ${compute:.3f}, all ${compute + of_init + of_calls + of_puts + of_gets:.3f}")
 
 
 def indexing(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
