@@ -8,7 +8,7 @@ from typing import Any
 from maggjob.cells import Grid, ellipsoid
 from maggjob.config import Config
 from maggjob.model import EPOCH, GranuleName, Tally
-from maggjob.parts import Part
+from maggjob.parts import PartFile
 from maggjob.statistics import FUNCTIONS, Statistic
 
 CONVENTION = {
@@ -64,7 +64,7 @@ def _squared(units: str) -> str:
     return f"{units}2" if units.isalpha() else f"({units})2"
 
 
-def group_attributes(config: Config, run: str, parts: Sequence[Part], tally: Tally) -> dict[str, Any]:
+def group_attributes(config: Config, run: str, parts: Sequence[PartFile], tally: Tally) -> dict[str, Any]:
     """Attributes of the group; nothing in them differs between two runs of the same data.
 
     Parameters
@@ -72,7 +72,7 @@ def group_attributes(config: Config, run: str, parts: Sequence[Part], tally: Tal
     config : Config
     run : str
         Digest of the run.
-    parts : sequence of Part
+    parts : sequence of PartFile
     tally : Tally
     """
     grid, morton = config.grid, config.aggregation.coordinates.morton
@@ -106,9 +106,15 @@ def group_attributes(config: Config, run: str, parts: Sequence[Part], tally: Tal
     }
 
 
-def _origin(parts: Sequence[Part]) -> dict[str, Any]:
+def _origin(parts: Sequence[PartFile]) -> dict[str, Any]:
     """Which granules the result stands on, and their time."""
-    used = {g["id"] for part in parts for g in part.ledger["granules"] if g["state"] == "used"}
+    used: set[str] = set()
+    times = []
+    for part in parts:  # one after the other: the ledgers of all together take much memory
+        ledger = part.ledger
+        used |= {granule["id"] for granule in ledger["granules"] if granule["state"] == "used"}
+        if ledger["time"] is not None:
+            times.append(ledger["time"])
     names = [name for name in map(GranuleName.parse, sorted(used)) if name is not None]
     products = sorted({(name.product, name.version) for name in names})
     attributes: dict[str, Any] = {
@@ -120,7 +126,6 @@ def _origin(parts: Sequence[Part]) -> dict[str, Any]:
         "source_doi": [f"10.5067/ATLAS/{product}.{version}" for product, version in products],
         "references": [REFERENCES.get(product, product) for product in sorted({p for p, _ in products})],
     }
-    times = [part.ledger["time"] for part in parts if part.ledger["time"] is not None]
     if times:
         attributes["time_coverage_start"] = _iso(min(first for first, _ in times))
         attributes["time_coverage_end"] = _iso(max(last for _, last in times))

@@ -68,6 +68,18 @@ class LedgerError(MaggjobError):
     reason = "ledger"
 
 
+class IndexFileError(MaggjobError):
+    """The index of a granule cannot be used: damaged, of another version, or of something else."""
+
+    reason = "index"
+
+
+class StaleIndexError(IndexFileError):
+    """A granule is not the one any more that its index was made of."""
+
+    reason = "stale"
+
+
 class StoppedError(MaggjobError):
     """The run was stopped before its end (exit code 3)."""
 

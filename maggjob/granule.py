@@ -1,29 +1,32 @@
-"""One ATL06 granule: which of its segments lie in a cell, and what is known of them.
+"""One ATL06 granule without an index: its structure and coordinates, and what it gives to a cell.
 
-The coordinates of all beams are read in one go; of every other dataset only the rows from the
-first to the last segment in the cell. A granule is used whole or fails whole: when one beam cannot
-be read, none of the others is used.
+h5coro walks the structure; the chunks of the rows that are wanted are then read in merged ranges,
+and datasets that are stored in an unusual way by h5coro itself. A granule is used whole or fails
+whole: when one beam cannot be read, none of the others is used.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maggjob.cells import INVALID, child_index, valid_coordinates
+from maggjob.chunks import ChunkTable, merge
 from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
-from maggjob.hdf5 import DatasetInfo, Hdf5File
 from maggjob.hdf5_messages import end_of_file
-from maggjob.model import BUILT_IN_COLUMNS, KEPT, Granule, GranuleName, GranuleReport, Recipe
-from maggjob.segments import Column, add_counts, screen
-from maggjob.storage import Access, Source
+from maggjob.model import Granule, Recipe
+from maggjob.segments import Column
+from maggjob.shares import Buffers, Columns, Dataset, Share, Slow, SlowRead, beam_rows, ranges_needed
+from maggjob.source import Source
+from maggjob.storage import Access
+from maggjob.visits import Visit, make_visit, needed_paths
 
-T = TypeVar("T")
-R = TypeVar("R")
-Map = Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]
-READ, ABSENT = "read", "absent"
+if TYPE_CHECKING:
+    from maggjob.hdf5 import DatasetInfo, Hdf5File
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,18 @@ class Beam:
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What one granule gives to one cell."""
+class OpenGranule:
+    """A granule that can be read."""
 
-    report: GranuleReport
-    """Its line in the ledger."""
-    segments: Mapping[str, int] = field(default_factory=dict)
-    """Its segments in the cell by state."""
-    child: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """Child of each segment kept, shape (kept,)."""
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What the statistics use, shape (kept,) each, in the granule's own types."""
-    time: tuple[float, float] | None = None
-    """First and last time of the segments kept, seconds since 2018-01-01."""
-    attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """``units`` and ``long_name`` of each variable."""
+    id: str
+    """Its name, for messages."""
+    source: Source
+    """Its bytes."""
+    file: Hdf5File
+    """Its structure."""
 
 
-def open_granule(granule: Granule, access: Access) -> Hdf5File:
+def open_granule(granule: Granule, access: Access) -> OpenGranule:
     """Open a granule, after checking that it is all there.
 
     Raises
@@ -64,37 +61,51 @@ def open_granule(granule: Granule, access: Access) -> Hdf5File:
     GranuleError
         It cannot be reached, is no HDF5 file, or is longer or shorter than its superblock says.
     """
+    from maggjob.hdf5 import Hdf5File  # 0.05 s for h5coro, which a worker with indexes never needs
+
     source = Source(granule.url, access, granule.size)
     expected = end_of_file(source.head[:64], granule.id)
     if expected != source.size:
         raise TruncatedError(
             f"{granule.id}: {source.size} bytes, its superblock says {expected}; fetch the granule again"
         )
-    return Hdf5File(source.read, granule.id)
+    return OpenGranule(granule.id, source, Hdf5File(source.read, granule.id))
 
 
-def read_beams(file: Hdf5File, recipe: Recipe, pool: Executor) -> list[Beam]:
-    """Coordinates of every beam that the granule has.
+def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Beam]:
+    """Coordinates of every beam that the granule has: one round of merged ranges.
 
     Raises
     ------
     GranuleError
         A beam lacks one of its coordinates, or the granule lacks every beam.
     """
+    file = granule.file
     present = [group for group in recipe.groups if _has_beam(file, recipe, group)]
     if not present:
         raise MissingDatasetError(
-            f"{file.name}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
+            f"{granule.id}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
         )
     paths = [recipe.path(template, group) for group in present for template in (recipe.latitude, recipe.longitude)]
     infos = list(pool.map(lambda path: _required(file, path), paths))
-    values = list(pool.map(lambda info: file.rows(info.path, 0, info.rows), infos))
-    beams = []
-    for i, group in enumerate(present):
-        latitude, longitude = values[2 * i : 2 * i + 2]
-        if len(latitude) != len(longitude):
-            raise CorruptError(f"{file.name}: {group}: {len(latitude)} latitudes and {len(longitude)} longitudes")
-        beams.append(Beam(group, latitude, longitude))
+    tables = list(pool.map(lambda info: dataset_of(granule, info), infos))
+    wanted = merge(t.range_of(n) for t in tables if isinstance(t, ChunkTable) for n in t.numbers(0, t.rows))
+    buffers = read_ranges(granule.source, wanted, pool)
+
+    def values(info: DatasetInfo, table: Dataset) -> np.ndarray:
+        if isinstance(table, Slow):
+            return file.rows(info.path, 0, info.rows)
+        try:
+            return table.values(0, table.rows, [buffers.cut(*table.range_of(n)) for n in table.numbers(0, table.rows)])
+        except CorruptError as problem:
+            raise CorruptError(f"{granule.id}: {info.path}: {problem}") from problem
+
+    read = list(pool.map(values, infos, tables))
+    beams = [Beam(group, *read[2 * i : 2 * i + 2]) for i, group in enumerate(present)]
+    for beam in beams:
+        if len(beam.latitude) != len(beam.longitude):
+            counts = f"{len(beam.latitude)} latitudes and {len(beam.longitude)} longitudes"
+            raise CorruptError(f"{granule.id}: {beam.group}: {counts}")
     return beams
 
 
@@ -110,8 +121,40 @@ def _required(file: Hdf5File, path: str) -> DatasetInfo:
     return info
 
 
-def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor) -> Visit:
-    """Read what one granule has in one cell.
+def dataset_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
+    """Chunk table of a dataset; `Slow` when it cannot be relied upon, or the dataset has none."""
+    try:
+        table = granule.file.chunk_table(info.path)
+    except (CorruptError, UnsupportedError) as problem:
+        return Slow(str(problem))
+    if len(table.sizes) and int((table.offsets + table.sizes).max()) > granule.source.size:
+        return Slow(f"a chunk lies beyond the end at {granule.source.size}")
+    return table
+
+
+def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam, *, timed: bool) -> dict[str, Dataset]:
+    """The datasets that a cell needs of a beam, by path, and its times; one that the beam lacks is not there."""
+    found: dict[str, Dataset] = {}
+    times = [recipe.path(recipe.time, beam.group)] if timed else []
+    for path in [*needed_paths(recipe, beam.group), *times]:
+        try:
+            info = granule.file.info(path)
+        except (CorruptError, UnsupportedError) as problem:
+            found[path] = Slow(str(problem))
+            continue
+        if info is not None:
+            same = info.rows == len(beam.latitude)
+            found[path] = dataset_of(granule, info) if same else Slow(f"{path}: {info.rows} rows")
+    return found
+
+
+def read_ranges(source: Source, ranges: Sequence[tuple[int, int]], pool: Executor) -> Buffers:
+    """Read ranges of a granule side by side."""
+    return Buffers(ranges, list(pool.map(lambda one: source.view(one[0], one[1] - one[0]), ranges)))
+
+
+def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True) -> Visit:
+    """Read what one granule has in one cell, without an index.
 
     Parameters
     ----------
@@ -122,113 +165,57 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     access : Access
     pool : Executor
         Reads run in it side by side.
+    timed : bool
+        Whether the times of what is kept are read, too.
 
     Raises
     ------
     GranuleError
         Anything was not read; nothing of the granule is used then.
     """
-    file = open_granule(granule, access)
-    beams = read_beams(file, recipe, pool)
+    opened = open_granule(granule, access)
+    beams = read_beams(opened, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
-    states = dict.fromkeys(recipe.groups, ABSENT) | {beam.group: READ for beam in beams}
-    pieces = [
-        _read_rows(file, recipe, beam, child, pool)
-        for beam, child in zip(beams, children, strict=True)
-        if (child >= 0).any()
-    ]
-    segments = add_counts(piece.segments for piece in pieces)
-    names = recipe.used_columns
-    times = [piece.time for piece in pieces if piece.time is not None]
-    report = GranuleReport(
+    met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
+    shares = list(pool.map(lambda one: _share(opened, recipe, *one, timed=timed), met))
+    buffers = read_ranges(opened.source, ranges_needed(shares, recipe, timed=timed), pool)
+    slow = slow_read(opened, pool)
+    return make_visit(
         granule.id,
-        "used" if pieces else "no_overlap",
-        beams=states,
+        recipe,
+        present=[beam.group for beam in beams],
         rows=sum(len(beam.latitude) for beam in beams),
-        invalid_coordinate=sum(int(np.count_nonzero(child == INVALID)) for child in children),
-        in_cell=sum(segments.values()),
-        kept=segments.get(KEPT, 0),
-    )
-    if not pieces:
-        return Visit(report)
-    return Visit(
-        report,
-        segments,
-        child=np.concatenate([piece.child for piece in pieces]),
-        columns={name: np.concatenate([piece.columns[name] for piece in pieces]) for name in sorted(names)},
-        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
-        attributes=pieces[0].attributes,
+        invalid=sum(int(np.count_nonzero(child == INVALID)) for child in children),
+        beams=[beam_rows(granule.id, recipe, share, buffers, slow) for share in shares],
+        timed=timed,
     )
 
 
-def _read_rows(file: Hdf5File, recipe: Recipe, beam: Beam, child: np.ndarray, pool: Executor) -> Visit:
-    """The segments of one beam in the cell: read from the first to the last, screened, cut to those kept."""
+def _share(granule: OpenGranule, recipe: Recipe, beam: Beam, child: np.ndarray, *, timed: bool) -> Share:
     inside = np.flatnonzero(child >= 0)
-    start, stop = int(inside[0]), int(inside[-1]) + 1
-    inside -= start
-    path = {name: recipe.path(template, beam.group) for name, template in recipe.columns}
-    condition = {f.state: recipe.path(f.dataset, beam.group) for f in recipe.filters}
-    time_path = recipe.path(recipe.time, beam.group)
-    infos = {p: _required(file, p) for p in (*path.values(), *condition.values())}  # each dataset once
-    time_info = file.info(time_path)
-    if time_info is not None:
-        infos[time_path] = time_info
-    for info in infos.values():
-        if info.rows != len(beam.latitude):
-            raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {len(beam.latitude)}")
-
-    read = pool.map(lambda info: Column(file.rows(info.path, start, stop)[inside], info.fill), infos.values())
-    values = dict(zip(infos, read, strict=True))
-    columns = {name: values[p] for name, p in path.items()}
-    extra = built_in_columns(file.name, recipe, beam, inside + start)
-    kept, counts = screen(recipe, {s: values[p] for s, p in condition.items()}, columns, extra, len(inside))
-    named = {name: column.values for name, column in columns.items()} | extra
-    attributes = {name: _described(infos[p]) for name, p in path.items()}
-    return Visit(
-        GranuleReport(file.name, "used"),
-        counts,
-        child=child[inside + start][kept],
-        columns={name: named[name][kept] for name in recipe.used_columns},
-        time=_span(values[time_path], kept) if time_path in values else None,
-        attributes=attributes,
-    )
+    datasets = datasets_of(granule, recipe, beam, timed=timed)
+    return Share(beam.group, len(beam.latitude), inside, child[inside], datasets)
 
 
-def _described(info: DatasetInfo) -> dict[str, str]:
-    """What a dataset says of itself, for the attributes of the result."""
-    return {key: value for key in ("units", "long_name") if isinstance(value := info.attributes.get(key), str)}
+def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
+    """A reader of datasets that ranges do not serve: from the first to the last row of a share, through h5coro.
 
-
-def _span(time: Column, kept: np.ndarray) -> tuple[float, float] | None:
-    good = time.values[kept & ~time.is_fill]
-    return (float(good.min()), float(good.max())) if len(good) else None
-
-
-def built_in_columns(name: str, recipe: Recipe, beam: Beam, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns that come from a granule's name, its beams and its coordinates, as far as they are used.
-
-    ``beam`` is 1 for the first of the configuration's groups.
-
-    Raises
-    ------
-    UnsupportedError
-        A column of the name is used and the name is none of ICESat-2's.
+    It raises a GranuleError when a dataset is missing, has another number of rows than the beam, or
+    cannot be read.
     """
-    needed = recipe.used_columns.intersection(BUILT_IN_COLUMNS)
-    columns: dict[str, np.ndarray] = {}
-    for column in needed:
-        if column == "latitude":
-            columns[column] = beam.latitude[rows]
-        elif column == "longitude":
-            columns[column] = beam.longitude[rows]
-        elif column == "beam":
-            columns[column] = np.full(len(rows), recipe.groups.index(beam.group) + 1, np.int64)
-        else:
-            parsed = GranuleName.parse(name)
-            if parsed is None:
-                raise UnsupportedError(f"{name}: its name gives no {column}, which a statistic uses")
-            columns[column] = np.full(len(rows), getattr(parsed, column), np.int64)
-    return columns
+    file = granule.file
+
+    def read(share: Share, paths: Sequence[str]) -> Columns:
+        infos = [_required(file, path) for path in paths]
+        for info in infos:
+            if info.rows != share.rows:
+                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {share.rows}")
+        start, stop = share.span
+        values = pool.map(lambda info: file.rows(info.path, start, stop)[share.inside - start], infos)
+        columns = {info.path: Column(v, info.fill) for info, v in zip(infos, values, strict=True)}
+        return columns, {info.path: info.described for info in infos}
+
+    return read
 
 
 def granule_cells(
@@ -253,9 +240,8 @@ def granule_cells(
     GranuleError
         The granule cannot be read.
     """
-    file = open_granule(granule, access)
     cells = [np.empty(0, np.int64)]
-    for beam in read_beams(file, recipe, pool):
+    for beam in read_beams(open_granule(granule, access), recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)
         cells.append(locate(beam.latitude[valid], beam.longitude[valid]))
     found, rows = np.unique(np.concatenate(cells), return_counts=True)

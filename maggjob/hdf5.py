@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from deflate import DeflateError, zlib_decompress
 from h5coro.h5coro import H5Coro
 from h5coro.h5dataset import H5Dataset
 
+from maggjob.chunks import ChunkTable, inflate
 from maggjob.errors import CorruptError, GranuleError, UnsupportedError
 from maggjob.hdf5_messages import (
     DEFLATE,
@@ -41,6 +41,9 @@ logging.getLogger("h5coro.logger").setLevel(logging.CRITICAL)  # what it logs, w
 CACHE_LINE = 1 << 16  # bytes a read; 64 KiB instead of h5coro's 4 MiB reads a sixth of a granule
 PIPELINES = ((), (DEFLATE,), (SHUFFLE, DEFLATE))
 UNDEFINED = 2**64 - 1
+CHUNK_RECORD = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("zero", "<u8"), ("address", "<u8")])
+"""An entry of a chunk table for one dimension (III.A.1): its key, and where the chunk is."""
+NODE = 24 + 64 * CHUNK_RECORD.itemsize  # bytes of a node of 64 chunks, HDF5's default
 
 ReadRange = Callable[[int, int], bytes]
 """``read(position, size)``; shorter than ``size`` only at the end of the file."""
@@ -67,6 +70,11 @@ class DatasetInfo:
             return None
         scalar: float | int = value.ravel()[0].item()
         return scalar
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What the dataset says of itself, for the attributes of the result: ``units`` and ``long_name``."""
+        return {key: value for key in ("units", "long_name") if isinstance(value := self.attributes.get(key), str)}
 
 
 class _Driver:
@@ -179,14 +187,7 @@ class _Dataset(H5Dataset):  # type: ignore[misc]  # h5coro has no types
         return inside
 
     def inflateChunk(self, input: bytes) -> bytes:  # noqa: A002, N802
-        try:
-            chunk = zlib_decompress(input, self.dataChunkBufferSize)
-        except DeflateError as problem:
-            wanted = self.dataChunkBufferSize
-            raise CorruptError(f"a chunk of {len(input)} bytes does not inflate to {wanted}: {problem}") from problem
-        if len(chunk) != self.dataChunkBufferSize:
-            raise CorruptError(f"a chunk inflates to {len(chunk)} bytes, expected {self.dataChunkBufferSize}")
-        return bytes(chunk)
+        return bytes(inflate(input, self.dataChunkBufferSize))
 
 
 class Hdf5File:
@@ -256,6 +257,61 @@ class Hdf5File:
         (last,) = struct.unpack("<Q", bytes(self._h5.ioRequest(meta.address + 24 + entries * 32 + 8, 8)))
         if head[:4] != b"TREE" or last + meta.chunkDimensions[0] < rows:
             raise CorruptError(f"{rows} rows, its chunks end at {last}")
+
+    def chunk_table(self, path: str) -> ChunkTable:
+        """Where the chunks of a dataset are, for those who read them by themselves.
+
+        Raises
+        ------
+        UnsupportedError
+            It can be read by `rows` only: it has no chunks, or more than one node of a table names,
+            or some that skip filters.
+        CorruptError
+            There is no such dataset, or its chunks are not all there.
+        """
+        path = path.strip("/")
+        info = self.info(path)
+        if info is None:
+            raise CorruptError(f"{self.name}: {path}: no such dataset")
+        with self._named(path):
+            meta = self._h5.metadataTable[path]
+            if meta.layout != H5Dataset.CHUNKED_LAYOUT:
+                raise UnsupportedError("it is not stored in chunks")
+            if meta.elementSize != meta.typeSize:
+                raise CorruptError(f"chunks of elements of {meta.elementSize} bytes, the type has {meta.typeSize}")
+            (chunk,) = meta.chunkDimensions
+            deflated, shuffled = bool(meta.filter[meta.DEFLATE_FILTER]), bool(meta.filter[meta.SHUFFLE_FILTER])
+            records = np.empty(0, CHUNK_RECORD) if meta.address == UNDEFINED else self._leaf(meta.address)
+            whole = chunk * info.dtype.itemsize
+            if not np.array_equal(records["row"], np.arange(-(-info.rows // chunk), dtype=np.uint64) * chunk):
+                raise CorruptError(
+                    f"{info.rows} rows in chunks of {chunk}, and {len(records)} chunks: a hole, or others"
+                )
+            if records["mask"].any() or records["zero"].any():
+                raise UnsupportedError("a chunk skips filters of its own")
+            if not deflated and (records["size"] != whole).any():
+                raise CorruptError(f"a chunk has other than {whole} bytes")
+        offsets = records["address"].astype(np.int64) + int(self._h5.baseAddress)
+        sizes = records["size"].astype(np.int64)
+        return ChunkTable(info.rows, info.dtype, chunk, deflated, shuffled, offsets, sizes, info.fill, info.described)
+
+    def _leaf(self, address: int) -> np.ndarray:
+        """Entries of a version 1 B-tree of one node (III.A.1), shape (chunks,), `CHUNK_RECORD`."""
+        node = self._node(address, NODE)
+        signature, kind, level, count = struct.unpack_from("<4sBBH", node)
+        if signature != b"TREE" or kind != 1:
+            raise CorruptError(f"no chunk table at address {address}")
+        if level:
+            raise UnsupportedError(f"a chunk table of {level + 1} levels")
+        size = 24 + count * CHUNK_RECORD.itemsize
+        if size > len(node):
+            node = self._node(address, size)
+        return np.frombuffer(node, CHUNK_RECORD, count, 24)
+
+    def _node(self, address: int, size: int) -> bytes:
+        """Part of a node: from what was read, else as little as can be, as nodes lie far from each other."""
+        known = (address + self._h5.baseAddress) & self._h5.cacheLineMask in self._h5.cache
+        return bytes(self._h5.ioRequest(address, size, caching=known))
 
     def rows(self, path: str, start: int, stop: int) -> np.ndarray:
         """Elements ``start`` to ``stop`` of a dataset, in its own type.

@@ -1,4 +1,4 @@
-"""What runs in a worker: `map_cell` and `reduce_tally`, importable by name and picklable.
+"""What runs in a worker: `index_granules`, `map_cell` and `reduce_tally`, importable by name and picklable.
 
 Nothing here knows who calls it: Lithops, a notebook, or a test by hand.
 """
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from maggjob.cells import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, parse_cell
-from maggjob.errors import MaggjobError, StoreError
-from maggjob.granule import Visit, visit
+from maggjob.errors import IndexFileError, MaggjobError, StoreError
+from maggjob.granule import OpenGranule, open_granule
+from maggjob.index import GranuleIndex, make_index
+from maggjob.index_file import decode, encode, index_key, recipe_digest
 from maggjob.model import (
     CELL_STATES,
     GRANULE_STATES,
@@ -29,16 +31,23 @@ from maggjob.model import (
     Granule,
     GranuleList,
     GranuleReport,
+    IndexedGranule,
+    IndexReport,
+    IndexTask,
     Recipe,
     Tally,
 )
 from maggjob.parts import ledger_of, pack
+from maggjob.reading import IN_FLIGHT, CellReader
 from maggjob.segments import add_counts
-from maggjob.statistics import compute, fill_children
+from maggjob.statistics import SLAB_ROWS, compute, fill_children
 from maggjob.storage import Access, Place, split_url
+from maggjob.visits import Visit, child_type
 
-GRANULES_AT_ONCE = 8  # hides the wait for the archive; each holds its coordinates and what it read
-READS_AT_ONCE = 32
+GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
+BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
+INDEXED_AT_ONCE = 8  # hides some fifteen waits for the archive in a row; each holds 15 MB
+READS_AT_ONCE = 64  # connections: the 600 reads of a cell with indexes wait ten times for the archive
 EXAMPLES = 5
 
 
@@ -114,10 +123,20 @@ def _map_cell(task: CellTask) -> CellReport:
     nested = parse_cell(task.cell, grid.parent_order)
     access = Access(task.credentials, task.region)
     granules = load_granules(task)
-    with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as visits:
-        done = list(visits.map(lambda g: _visit(g, recipe, nested, access, reads), granules))
-    report, child, columns, attributes = _gather(task, done)
-    report = replace(report, bytes_read=access.bytes_read, requests=access.requests)
+    indexes = None if task.indexes is None else Place(task.indexes, task.region)
+    with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as apart:
+        reader = CellReader(recipe, nested, access, indexes, _described, reads, apart)
+        found = reader.visit_all(granules)
+    report, child, columns, attributes = _gather(task, found.visits)
+    report = replace(
+        report,
+        bytes_read=access.bytes_read,
+        requests=access.requests,
+        indexes=found.indexes,
+        index_bytes=found.index_bytes,
+        index_problems=tuple(found.problems),
+    )
+    found.visits.clear()  # their columns are in ``columns`` now
     if report.state == "failed":
         return report
     present, values = compute(recipe.statistics, columns, child, grid.children)
@@ -132,13 +151,27 @@ def _map_cell(task: CellTask) -> CellReport:
     return replace(report, part=task.part, part_bytes=len(content))
 
 
-def _visit(granule: Granule, recipe: Recipe, nested: int, access: Access, reads: ThreadPoolExecutor) -> Visit:
-    """One granule's visit; what fails is written down in its report, not raised."""
-    try:
-        return visit(granule, recipe, nested, access, reads)
-    except BaseException as problem:  # noqa: BLE001  # as in map_cell
-        reason, message = _described(problem)
-    return Visit(GranuleReport(granule.id, "failed", reason=reason, message=message))
+def predicted_memory(observations: int, recipe: Recipe) -> int:
+    """Peak memory that `map_cell` needs with indexes, in bytes, on the safe side.
+
+    ::
+
+        BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and what they unpack to
+        + observations * 2 * (child + 4 * columns)            what is kept of each granule, and all of it joined
+        + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   grouped, in float64, with what is in passing
+
+    Parameters
+    ----------
+    observations : int
+        Segments kept; at most those that indexes say lie in the cell.
+    recipe : Recipe
+        Columns that are float32, as ATL06's are, take 4 bytes.
+    """
+    columns = len(recipe.used_columns)
+    expressions = len({e.text for s in recipe.statistics for e in s.row_expressions} - recipe.used_columns)
+    joined = observations * 2 * (child_type(recipe.grid.children).itemsize + 4 * columns)
+    grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)
+    return BASE_MEMORY + 2 * IN_FLIGHT + joined + grouped
 
 
 def _gather(
@@ -171,7 +204,81 @@ def _gather(
     return report, child, columns, attributes
 
 
-def load_granules(task: CellTask) -> tuple[Granule, ...]:
+def index_granules(batch: IndexTask) -> IndexReport:
+    """Make the indexes of some granules, and write them down; good ones that are there are kept.
+
+    Parameters
+    ----------
+    batch : IndexTask
+        Any number of granules, each of which takes some 60 ms and 6 MB.
+
+    Returns
+    -------
+    IndexReport
+        Always, whatever happened: a granule that cannot be indexed is in it with its reason.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> from maggjob.job import index_granules
+    >>> from maggjob.model import IndexTask
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> task = maggjob.tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"))[0]
+    >>> report = index_granules(IndexTask("all", task.recipe, task.granules, "indexes"))
+    >>> {granule.state for granule in report.granules}
+    {'made'}
+    """
+    started = time.monotonic()
+    access = Access(batch.credentials, batch.region)
+    try:
+        place = Place(batch.indexes, batch.region, create=True)
+        granules = load_granules(batch)
+        with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(INDEXED_AT_ONCE) as apart:
+            done = tuple(apart.map(lambda granule: _index(granule, batch.recipe, place, access, reads), granules))
+        report = IndexReport(batch.id, done)
+    except BaseException as problem:  # noqa: BLE001  # as in map_cell
+        reason, message = _described(problem)
+        report = IndexReport(batch.id, (), reason, message)
+    return replace(
+        report,
+        seconds=time.monotonic() - started,
+        bytes_read=access.bytes_read,
+        requests=access.requests,
+        peak_memory=peak_memory(),
+    )
+
+
+def _index(granule: Granule, recipe: Recipe, place: Place, access: Access, reads: ThreadPoolExecutor) -> IndexedGranule:
+    """Index one granule, unless that was done; what fails is written down in its report."""
+    digest = recipe_digest(recipe)
+    key = index_key(granule, digest)
+    try:
+        opened = open_granule(granule, access)
+        content = place.find(key)
+        index = None if content is None else _good(content, opened, digest)
+        state = "there"
+        if index is None:
+            index, state = make_index(opened, recipe, digest, reads), "made"
+            content = encode(index)
+            place.put(key, content)
+        rows = index.cells(recipe.grid)
+        return IndexedGranule(granule.id, state, index.rows, index.invalid, rows, len(content or b""))
+    except BaseException as problem:  # noqa: BLE001  # as in map_cell
+        reason, message = _described(problem)
+    return IndexedGranule(granule.id, "failed", reason=reason, message=message)
+
+
+def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | None:
+    """The index in some bytes; None when it must be made anew: damaged, or the granule has changed."""
+    try:
+        index = decode(content, granule.id, digest)
+        index.check(granule.source.size, granule.source.etag)
+    except IndexFileError:
+        return None
+    return index
+
+
+def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     """The granules of a task, fetched from where they are written down if need be.
 
     Raises

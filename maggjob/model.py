@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 """Zero of delta_time (the ATLAS epoch); GPS and UTC run alike since: no leap second came after."""
 GRANULE_STATES = ("used", "no_overlap", "failed")
 CELL_STATES = ("complete", "empty", "partial", "failed")
+INDEX_USES = ("used", "missing", "stale", "refused", "unread")
+"""Of an index in a cell. missing: there is none; stale: its granule has changed; refused: damaged, or of
+something else; unread: the granule could not be read by it. All but the first are read without."""
+INDEX_STATES = ("made", "there", "failed")
 KEPT, FILL, BAD_WEIGHT, NOT_FINITE = "kept", "fill", "bad_weight", "not_finite"
 OUTSIDE, INVALID_COORDINATE, UNREAD = "outside", "invalid_coordinate", "unread"
 BUILT_IN_COLUMNS = ("latitude", "longitude", "rgt", "cycle", "beam")
@@ -120,7 +125,7 @@ class Recipe:
         """Path of a dataset in one beam."""
         return template.replace("{group}", group).strip("/")
 
-    @property
+    @cached_property
     def used_columns(self) -> frozenset[str]:
         """Columns that any statistic uses."""
         return frozenset().union(*(s.columns for s in self.statistics))
@@ -148,6 +153,8 @@ class CellTask:
     """Where the credentials of the archive are; without them the worker's own environment."""
     region: str | None = None
     """Region of the buckets that it reads and writes; without one that of the environment."""
+    indexes: str | None = None
+    """Folder or prefix that holds indexes of granules; one that it does not hold is read without."""
 
     @property
     def part(self) -> str | None:
@@ -217,6 +224,12 @@ class CellReport:
     """Reads that this took."""
     peak_memory: int = 0
     """Largest memory of the worker's process so far, in bytes; 0 where the system does not tell."""
+    indexes: Mapping[str, int] = field(default_factory=dict)
+    """Granules by what became of their index: each of `INDEX_USES`; empty when none was asked for."""
+    index_bytes: int = 0
+    """Bytes of indexes that were read; each index is one request more."""
+    index_problems: tuple[str, ...] = ()
+    """Why indexes were not used, for people: the first few. Their granules were read without."""
     arrays: Mapping[str, np.ndarray] | None = None
     """Statistics of all children, with their ids, when the task has nowhere to write them."""
 
@@ -230,6 +243,68 @@ class CellReport:
         plain = asdict(replace(self, arrays=None))
         del plain["arrays"]
         return plain | {"observations": self.observations}
+
+
+@dataclass(frozen=True)
+class IndexTask:
+    """Everything that `maggjob.job.index_granules` needs for some granules."""
+
+    id: str
+    """Unique in a run."""
+    recipe: Recipe
+    """For what the indexes are to be used."""
+    granules: tuple[Granule, ...] | GranuleList
+    """What to index, or where that is written down."""
+    indexes: str
+    """Folder or prefix to write the indexes to."""
+    credentials: str | None = None
+    """As in `CellTask`."""
+    region: str | None = None
+    """As in `CellTask`."""
+
+
+@dataclass(frozen=True)
+class IndexedGranule:
+    """What became of one granule that was to be indexed."""
+
+    id: str
+    """The granule."""
+    state: str
+    """One of `INDEX_STATES`: there, if a good index was there already."""
+    rows: int = 0
+    """Segments in the granule."""
+    invalid: int = 0
+    """Segments whose coordinates cannot be binned."""
+    cells: Mapping[int, int] = field(default_factory=dict)
+    """Segments in each cell of the parent order that has any, by nested id."""
+    index_bytes: int = 0
+    """Size of the index."""
+    reason: str | None = None
+    """Why it failed: the ``reason`` of an error."""
+    message: str | None = None
+    """What went wrong, for people."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """The answer of `maggjob.job.index_granules`."""
+
+    id: str
+    """The task."""
+    granules: tuple[IndexedGranule, ...]
+    """What became of each granule, in the order of the task; none when the call itself failed."""
+    reason: str | None = None
+    """Why the call itself failed."""
+    message: str | None = None
+    """What went wrong, for people."""
+    seconds: float = 0.0
+    """Time that the worker took, by a monotonic clock."""
+    bytes_read: int = 0
+    """Bytes read from granules."""
+    requests: int = 0
+    """Reads that this took."""
+    peak_memory: int = 0
+    """Largest memory of the worker's process so far, in bytes; 0 where the system does not tell."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """The result: parts assembled into one sharded Zarr that xarray and xdggs open without us.
 
-Rows are the planned cells sorted by nested id, each with all its children. Chunks carry crc32c
-checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written
-last: until then there is nothing to open.
+Rows are the planned cells sorted by nested id, each with all its children. Parts are read a shard at a
+time, so that memory does not grow with the number of cells. Chunks carry crc32c checksums, so that a
+flipped bit is an error and no wrong height. The group's metadata is written last: until then there is
+nothing to open.
 """
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,13 @@ from maggjob.cells import Grid, nested_children, nested_to_decimal, nested_to_wo
 from maggjob.config import Config
 from maggjob.errors import LedgerError, MaggjobError, StoreError
 from maggjob.model import CellTask, Tally
-from maggjob.parts import Part, check, unpack
+from maggjob.parts import PartFile
 from maggjob.planning import run_folder
 from maggjob.statistics import Statistic
 from maggjob.storage import Place, is_remote, join_url, local_path
 
 CHUNK_ROWS = 4096  # at least: smaller chunks cost more in the shard's index than they save
-SHARD_ROWS = 1 << 23  # one shard up to 2,048 cells of 4,096 children; a shard is held in memory
+SHARD_ROWS = 1 << 22  # one shard up to 1,024 cells of 4,096 children: nine variables take 150 MB, which are held
 READERS = 16
 
 
@@ -38,7 +39,7 @@ class Layout:
     """The grid."""
     nested: np.ndarray
     """Planned cells, nested ids, ascending, int64."""
-    parts: tuple[Part | None, ...]
+    parts: tuple[PartFile | None, ...]
     """The part of each cell; None where the cell failed."""
 
     @property
@@ -60,14 +61,27 @@ class Layout:
         """Nested ids of the children of some cells, uint64."""
         return nested_children(self.nested[cells], self.grid).ravel()
 
-    def values(self, statistic: Statistic, cells: slice) -> np.ndarray:
-        """A statistic of all children of some cells, in its own dtype."""
+    def shards(self) -> Iterator[slice]:
+        """The cells of each shard."""
+        step = self.shard // self.grid.children
+        for start in range(0, len(self.nested), step):
+            yield slice(start, min(start + step, len(self.nested)))
+
+    def values(self, statistics: Sequence[Statistic], cells: slice) -> dict[str, np.ndarray]:
+        """The statistics of all children of some cells, by name, each in its own dtype; their parts are read now."""
         some = self.parts[cells]
-        block = np.full((len(some), self.grid.children), statistic.fill_value, statistic.dtype)
-        for row, part in zip(block, some, strict=True):
-            if part is not None:
-                row[part.child] = part.values[statistic.name]
-        return block.ravel()
+        blocks = {s.name: np.full((len(some), self.grid.children), s.fill_value, s.dtype) for s in statistics}
+
+        def place(row: int) -> None:
+            file = some[row]
+            if file is not None:
+                part = file.load()
+                for name, block in blocks.items():
+                    block[row, part.child] = part.values[name]
+
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(place, range(len(some))))
+        return {name: block.ravel() for name, block in blocks.items()}
 
 
 @dataclass(frozen=True)
@@ -80,8 +94,8 @@ class Assembled:
     """Group of the Zarr that holds it: the child order."""
 
 
-def read_parts(tasks: Sequence[CellTask], written: Mapping[str, bool]) -> dict[str, Part]:
-    """Read and check the parts of a run.
+def read_parts(tasks: Sequence[CellTask], written: Mapping[str, bool]) -> dict[str, PartFile]:
+    """Read and check the parts of a run; what they hold is read again when it is written.
 
     Parameters
     ----------
@@ -98,20 +112,14 @@ def read_parts(tasks: Sequence[CellTask], written: Mapping[str, bool]) -> dict[s
     if not todo:
         return {}
     place = Place(str(todo[0].parts), todo[0].region)
-
-    def read(task: CellTask) -> Part:
-        part = unpack(place.get(f"{task.id}.npz"), str(task.part))
-        check(part, task, task.recipe)
-        return part
-
     with ThreadPoolExecutor(READERS) as pool:
-        return dict(zip((task.id for task in todo), pool.map(read, todo), strict=True))
+        return {file.task.id: file for file in pool.map(lambda task: PartFile.find(task, place), todo)}
 
 
 def assemble(
     config: Config,
     tasks: Sequence[CellTask],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, PartFile],
     tally: Tally,
     store: str,
     *,
@@ -125,7 +133,7 @@ def assemble(
     config : Config
     tasks : sequence of CellTask
         All planned cells; those without a part become fill.
-    parts : mapping of task id to Part
+    parts : mapping of task id to PartFile
         From `read_parts`.
     tally : Tally
         What the workers reported; it must agree with the parts and with the data.
@@ -185,37 +193,22 @@ def _write(config: Config, layout: Layout, run: str, tally: Tally, place: Place,
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
-    grid, coordinates, group = config.grid, config.aggregation.coordinates, str(config.grid.child_order)
+    group, statistics = str(config.grid.child_order), config.recipe().statistics
     own = [part for part in layout.parts if part is not None]
-    source: Mapping[str, Any] = next((p.ledger["attributes"] for p in own if p.ledger["attributes"]), {})
-
-    def write(
-        name: str, dtype: str, fill: float, attributes: Mapping[str, Any], fetch: Callable[[slice], np.ndarray]
-    ) -> int:
-        folder = Place(join_url(place.url, group, name), region, create=True)
-        return _write_array(folder, layout, dtype, fill, attributes, fetch)
-
-    write("cell_ids", "uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(grid), layout.ids)
-    if coordinates.morton is not None:
-        dtype = coordinates.morton.dtype
-        form, spelled = {"int64": (nested_to_decimal, "signed decimal id"), "uint64": (nested_to_word, "packed word")}[
-            dtype
-        ]
-        attributes = {"long_name": f"mortie cell id ({spelled})"}
-        fill = coordinates.morton.fill_value
-        write("morton", dtype, fill, attributes, lambda cells: form(layout.ids(cells), grid.child_order))
-    for statistic in config.recipe().statistics:
-        attributes = variable_attributes(statistic, source) | dict(config.aggregation.variables[statistic.name].attrs)
-        total = write(
-            statistic.name,
-            statistic.dtype,
-            statistic.fill_value,
-            attributes,
-            lambda cells, statistic=statistic: layout.values(statistic, cells),  # type: ignore[misc]
-        )
-        if statistic.function in ("count", "len") and statistic.fill_value == 0 and total != tally.observations:
+    arrays = {
+        name: _create(Place(join_url(place.url, group, name), region, create=True), layout, *of)
+        for name, of in _variables(config, own).items()
+    }
+    counts = {s.name: 0 for s in statistics if s.function in ("count", "len") and s.fill_value == 0}
+    for cells in layout.shards():
+        for name, values in _shard(config, layout, cells):
+            counted = _write_shard(arrays[name], layout, cells, values, count=name in counts)
+            if name in counts:
+                counts[name] += counted
+    for name, total in counts.items():
+        if total != tally.observations:
             raise LedgerError(
-                f"{statistic.name} sums to {total} in {place.url}, workers reported {tally.observations}; run again"
+                f"{name} sums to {total} in {place.url}, workers reported {tally.observations}; run again"
             )
     store = ObjectStore(place.store)
     zarr.create_group(store, path=group, attributes=group_attributes(config, run, own, tally))
@@ -226,26 +219,40 @@ def _write(config: Config, layout: Layout, run: str, tally: Tally, place: Place,
     return Assembled(layout.rows, group)
 
 
-def _write_array(
-    folder: Place,
-    layout: Layout,
-    dtype: str,
-    fill: float,
-    attributes: Mapping[str, Any],
-    fetch: Callable[[slice], np.ndarray],
-) -> int:
-    """Write one array a shard at a time.
+def _variables(config: Config, parts: Sequence[PartFile]) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
+    """Name, dtype, fill value and attributes of each array, in the order in which they are written."""
+    grid, coordinates = config.grid, config.aggregation.coordinates
+    found: dict[str, tuple[str, float, Mapping[str, Any]]] = {
+        "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(grid))
+    }
+    if coordinates.morton is not None:
+        spelled = {"int64": "signed decimal id", "uint64": "packed word"}[coordinates.morton.dtype]
+        attributes = {"long_name": f"mortie cell id ({spelled})"}
+        found["morton"] = (coordinates.morton.dtype, coordinates.morton.fill_value, attributes)
+    source: Mapping[str, Any] = next((own for part in parts if (own := part.ledger["attributes"])), {})
+    for statistic in config.recipe().statistics:
+        own = variable_attributes(statistic, source) | dict(config.aggregation.variables[statistic.name].attrs)
+        found[statistic.name] = (statistic.dtype, statistic.fill_value, own)
+    return found
 
-    Returns
-    -------
-    int
-        For whole numbers, the sum of what is read back; else 0.
-    """
+
+def _shard(config: Config, layout: Layout, cells: slice) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and values of each array in one shard."""
+    ids, morton = layout.ids(cells), config.aggregation.coordinates.morton
+    yield "cell_ids", ids
+    if morton is not None:
+        form = nested_to_decimal if morton.dtype == "int64" else nested_to_word
+        yield "morton", form(ids, config.grid.child_order)
+    yield from layout.values(config.recipe().statistics, cells).items()
+
+
+def _create(folder: Place, layout: Layout, dtype: str, fill: float, attributes: Mapping[str, Any]) -> Any:
+    """Make one array, without values."""
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import ObjectStore
 
-    array = zarr.create_array(
+    return zarr.create_array(
         ObjectStore(folder.store),  # of its own: in the group's, zarr would write the group's metadata now
         shape=(layout.rows,),
         chunks=(layout.chunk,),
@@ -257,12 +264,11 @@ def _write_array(
         attributes=dict(attributes),
         config={"write_empty_chunks": True},  # a chunk that is missing is then a chunk that was lost
     )
-    total, children = 0, layout.grid.children
-    step = layout.shard // children
-    for start in range(0, len(layout.nested), step):
-        cells = slice(start, min(start + step, len(layout.nested)))
-        rows = slice(cells.start * children, cells.stop * children)
-        array[rows] = fetch(cells)
-        if np.dtype(dtype).kind in "iu":
-            total += int(np.asarray(array[rows]).sum(dtype=np.int64))
-    return total
+
+
+def _write_shard(array: Any, layout: Layout, cells: slice, values: np.ndarray, *, count: bool) -> int:
+    """Write one shard of one array; with ``count``, the sum of what is read back."""
+    children = layout.grid.children
+    rows = slice(cells.start * children, cells.stop * children)
+    array[rows] = values
+    return int(np.asarray(array[rows]).sum(dtype=np.int64)) if count else 0

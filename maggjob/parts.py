@@ -17,6 +17,7 @@ import numpy as np
 
 from maggjob.errors import StoreError
 from maggjob.model import CellReport, CellTask, Recipe
+from maggjob.storage import Place
 
 FORMAT = 1
 LEDGER = "ledger.json"
@@ -34,6 +35,60 @@ class Part:
     """Children that have segments, shape (n,)."""
     values: Mapping[str, np.ndarray]
     """Each statistic, shape (n,)."""
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A part where it lies: what it holds is read when it is wanted, as the parts of a run may not fit in memory."""
+
+    task: CellTask
+    """Whose part it is."""
+    place: Place
+    """Where it is."""
+    text: bytes
+    """Its ledger, JSON."""
+
+    @classmethod
+    def find(cls, task: CellTask, place: Place) -> "PartFile":
+        """Read and check the part of a task, and remember its ledger; for the errors see `load`."""
+        part = load(task, place)
+        return cls(task, place, _json(part.ledger))
+
+    @property
+    def ledger(self) -> dict[str, Any]:
+        """What became of every segment and granule of the cell."""
+        content: dict[str, Any] = json.loads(self.text)
+        return content
+
+    def load(self) -> Part:
+        """The whole part.
+
+        Raises
+        ------
+        StoreError
+            It is missing, damaged, or not what it was when it was found.
+        """
+        part = load(self.task, self.place)
+        if _json(part.ledger) != self.text:
+            raise StoreError(f"part {self.task.part} has changed since it was first read; is another run writing?")
+        return part
+
+
+def load(task: CellTask, place: Place) -> Part:
+    """Read and check the part of a task.
+
+    Raises
+    ------
+    StoreError
+        It is missing, damaged, or belongs to something else.
+    """
+    part = unpack(place.get(f"{task.id}.npz"), str(task.part))
+    check(part, task, task.recipe)
+    return part
+
+
+def _json(ledger: Mapping[str, Any]) -> bytes:
+    return json.dumps(ledger, sort_keys=True, separators=(",", ":")).encode()
 
 
 def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -57,8 +112,7 @@ def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.n
     """The bytes of a part."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        text = json.dumps(ledger, sort_keys=True, separators=(",", ":"))
-        archive.writestr(zipfile.ZipInfo(LEDGER, ZIP_TIME), text)
+        archive.writestr(zipfile.ZipInfo(LEDGER, ZIP_TIME), _json(ledger))
         for name, array in {"child": child.astype(np.uint32), **values}.items():
             member = io.BytesIO()
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

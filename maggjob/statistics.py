@@ -7,11 +7,14 @@ numpy on each group to the last bit, and sums are numpy's pairwise ones.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from maggjob.errors import StatisticError
 from maggjob.expression import ROW, Expression, evaluate, even_powers, parse, row_arguments
+
+SLAB_ROWS = 1 << 21  # segments that are worked on at once: each takes some 80 bytes meanwhile
 
 
 @dataclass(frozen=True)
@@ -259,10 +262,38 @@ def compute(
     StatisticError
         A result does not fit in its dtype, or is infinite. (NaN is a result: a variance of one segment with ddof 1.)
     """
+    counts = np.bincount(child, minlength=children)
+    pieces = [_compute(statistics, columns, child, children, *some) for some in slabs(counts)]
+    present = np.flatnonzero(counts)
+    if not pieces:
+        return present, {s.name: np.empty(0, s.dtype) for s in statistics}
+    return present, {s.name: np.concatenate([piece[s.name] for piece in pieces]) for s in statistics}
+
+
+def slabs(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of children, first and one after the last, of about `SLAB_ROWS` segments each.
+
+    Children are independent of each other, so a result does not depend on it.
+    """
+    number = np.cumsum(counts) // SLAB_ROWS
+    edges = [0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), len(counts)]
+    return [(start, stop) for start, stop in pairwise(edges) if counts[start:stop].any()]
+
+
+def _compute(
+    statistics: Sequence[Statistic],
+    columns: Mapping[str, np.ndarray],
+    child: np.ndarray,
+    children: int,
+    start: int,
+    stop: int,
+) -> dict[str, np.ndarray]:
+    """All statistics of a range of children that have segments."""
+    if len(child) > SLAB_ROWS:
+        some = np.flatnonzero((child >= start) & (child < stop))
+        child, columns = child[some], {name: values[some] for name, values in columns.items()}
     groups = Groups(child, children, columns)
-    if len(child) == 0:
-        return groups.present, {s.name: np.empty(0, s.dtype) for s in statistics}
-    return groups.present, {s.name: _cast(_one(groups, s), s) for s in statistics}
+    return {s.name: _cast(_one(groups, s), s) for s in statistics}
 
 
 def _one(groups: Groups, statistic: Statistic) -> np.ndarray:

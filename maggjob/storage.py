@@ -1,7 +1,7 @@
 """Bytes in files, S3 buckets and https servers, through obstore; its failures as our errors.
 
-Two sides that never mix: `Source` reads granules, with the archive's credentials; `Place` reads
-and writes our own output, with the environment's.
+Two sides that never mix: granules are read with the archive's credentials (`Access`, and
+`maggjob.source`); `Place` reads and writes our own output, with the environment's.
 """
 
 import os
@@ -22,16 +22,10 @@ from obstore.store import HTTPStore, LocalStore, S3Store
 from maggjob.credentials import Book, data_centre, environment_token, trusted_host
 from maggjob.errors import (
     AccessError,
-    GranuleError,
     InputError,
-    MissingGranuleError,
-    NetworkError,
     StoreError,
-    ThrottledError,
-    TruncatedError,
 )
 
-HEAD = 1 << 16  # bytes of the first read: the superblock, and usually the root group
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_REGION = "us-west-2"  # where NASA's Earthdata Cloud is
 CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
@@ -178,63 +172,6 @@ class Access:
         return credentials
 
 
-class Source:
-    """One granule's bytes.
-
-    Parameters
-    ----------
-    url : str
-        Path or URL.
-    access : Access
-    size : int, optional
-        What the object's size must be, in bytes.
-
-    Raises
-    ------
-    GranuleError
-        From the constructor, which reads the first bytes, and from `read`.
-    """
-
-    def __init__(self, url: str, access: Access, size: int | None = None) -> None:
-        self.url = without_query(url)
-        self.access = access
-        self._address = split_url(url)
-        self._store: object = None
-        self.head, self.size = self._range(0, HEAD)
-        if size is not None and size != self.size:
-            raise TruncatedError(f"{self.url}: {self.size} bytes, the catalog says {size}; fetch or list it again")
-
-    def read(self, position: int, size: int) -> bytes:
-        """``size`` bytes from ``position``; fewer only where the object ends."""
-        end = min(position + size, self.size)
-        if position < 0 or position >= self.size:
-            raise TruncatedError(f"{self.url}: bytes at {position} wanted, it ends at {self.size}")
-        if end <= len(self.head):
-            return self.head[position:end]
-        content, _ = self._range(position, end)
-        if len(content) != end - position:
-            raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
-        return content
-
-    def _range(self, start: int, end: int) -> tuple[bytes, int]:
-        """Bytes of a range, and the object's size from its Content-Range: a HEAD is never sent."""
-        try:
-            return self._request(start, end)
-        except AccessError:  # expired, perhaps: once more with the credentials as they are now
-            return self._request(start, end, stale=self._store)
-
-    def _request(self, start: int, end: int, stale: object = None) -> tuple[bytes, int]:
-        self.access.count(requests=1)
-        try:
-            store = self._store = self.access.store(self._address.root, stale)
-            answer = obstore.get(store, self._address.key, options={"range": (start, end)})
-            content = bytes(answer.bytes())
-        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
-            raise granule_error(problem, self.url) from None
-        self.access.count(bytes_read=len(content))
-        return content, int(answer.meta["size"])
-
-
 def without_query(url: str) -> str:
     """A URL without its query, which may be a signature; a path as it is."""
     return url.split("?", maxsplit=1)[0] if is_remote(url) else url
@@ -245,25 +182,6 @@ def plain_message(problem: BaseException) -> str:
     return re.sub(
         r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", (str(problem).splitlines() or [type(problem).__name__])[0]
     )
-
-
-def granule_error(problem: Exception, url: str) -> GranuleError:
-    """Our error for whatever obstore raised."""
-    if isinstance(problem, GranuleError):
-        return problem
-    text, kind = str(problem), type(problem).__name__
-    message = f"{without_query(url)}: {plain_message(problem)}"
-    if isinstance(problem, FileNotFoundError):
-        return MissingGranuleError(f"{message}; list the granules again")
-    text = re.sub(r"(https?|s3|file)://[^\s\"')]+", "", text)  # a name with 416 in it is no status
-    denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or isinstance(problem, PermissionError)
-    if denied or re.search(r"ExpiredToken|InvalidAccessKeyId|AccessDenied|40[13] |AccessError", text):
-        return AccessError(f"{message}; check the Earthdata login, and that s3:// is read in us-west-2")
-    if re.search(r"\b(429|503)\b|SlowDown|TooManyRequests", text):
-        return ThrottledError(f"{message}; try again later, or with fewer workers")
-    if re.search(r"InvalidRange|range was invalid|\b416\b", text):
-        return TruncatedError(f"{message}; the object is shorter than expected")
-    return NetworkError(f"{message}; try again")
 
 
 class Place:
@@ -316,6 +234,14 @@ class Place:
         """Read a whole object."""
         with self._doing("read", key):
             return bytes(obstore.get(self.store, key).bytes())
+
+    def find(self, key: str) -> bytes | None:
+        """Read a whole object; None when it is not there."""
+        with self._doing("read", key):
+            try:
+                return bytes(obstore.get(self.store, key).bytes())
+            except FileNotFoundError:
+                return None
 
     def get_range(self, key: str, start: int, size: int) -> bytes:
         """Read a part of an object."""

@@ -14,8 +14,10 @@ PACKAGE = Path(maggjob.__file__).parent
 ORDER = (
     "__init__ errors "  # the ground
     "cells expression statistics model segments cost footprints config config_file orbit surface "  # 0: pure
-    "hdf5_messages hdf5 credentials storage granule parts catalog area coverage local_files catalog_file "
-    "records cmr search planning tasking attributes output "  # 1: files and network
+    "hdf5_messages chunks hdf5 credentials storage source "  # 1: files and network
+    "visits shares granule index index_file reading "  # 1: granules
+    "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
+    "attributes output "  # 1: results
     "resources job runner "  # 2: what runs in a worker, and what sends it there
     "simulated_file simulator view plan_map pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli __main__"  # 4: the command line

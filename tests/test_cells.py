@@ -18,6 +18,7 @@ from maggjob.cells import (
     child_index,
     ellipsoid,
     format_cell,
+    latitude_band,
     locate,
     nested_children,
     nested_to_decimal,
@@ -343,3 +344,21 @@ def test_geodetic_spherical_is_a_sphere() -> None:
     spoken = ellipsoid("geodetic-spherical")
     assert spoken["name"] == "sphere"
     assert spoken["radius"] > 0
+
+
+@many
+@given(
+    strategies.points(),
+    st.integers(0, 9),
+    strategies.conventions,
+)
+def test_a_cell_lies_in_its_band(where: tuple[np.ndarray, np.ndarray], order: int, latitude: Any) -> None:
+    ids = nested(*where, order, latitude)
+    for cell, lat in zip(ids.tolist(), where[0], strict=True):
+        south, north = latitude_band(cell, Grid(order, order, latitude))
+        assert south <= lat <= north
+
+
+def test_the_band_of_a_small_cell_is_narrow() -> None:
+    south, north = latitude_band(45763, Grid(6, 12))
+    assert north - south < 3.0

@@ -32,7 +32,8 @@ from maggjob.credentials import (
 from maggjob.errors import AccessError
 from maggjob.model import Granule
 from maggjob.pipeline import private_object
-from maggjob.storage import Access, Source
+from maggjob.source import Source
+from maggjob.storage import Access
 from tests.servers import (
     Answer,
     Request,

@@ -21,10 +21,11 @@ from maggjob.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from maggjob.granule import Visit, granule_cells, open_granule, read_beams, visit
+from maggjob.granule import granule_cells, open_granule, read_beams, visit
 from maggjob.model import Granule, Recipe, RowFilter
 from maggjob.statistics import Statistic
 from maggjob.storage import Access
+from maggjob.visits import Visit
 from tests.granules import BEAMS, FILL, NAME, SEGMENTS, beam, cells_of, write_granule
 from tests.oracle import nested, segments_of
 

@@ -300,15 +300,15 @@ def test_a_failure_on_the_way_leaves_what_there_was(
     if overwrite:
         do(config(), granules[:1], store)
     before = contents(store)
-    write, written = output._write_array, []
+    write, written = output._write_shard, []
 
-    def write_some(*arguments: Any) -> int:
+    def write_some(*arguments: Any, **options: Any) -> int:
         if len(written) == at:
             raise OSError("no room left on the device")
         written.append(arguments)
-        return write(*arguments)
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(output, "_write_array", write_some)
+    monkeypatch.setattr(output, "_write_shard", write_some)
     with pytest.raises(StoreError, match="no room left"):
         do(config(), granules, store, overwrite=overwrite)
     assert len(written) == at

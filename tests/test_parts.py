@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from maggjob.cells import Grid
 from maggjob.errors import StoreError
 from maggjob.model import CellReport, CellTask, GranuleReport, Recipe
-from maggjob.parts import Part, check, ledger_of, pack, unpack
+from maggjob.parts import Part, PartFile, check, ledger_of, pack, unpack
 from maggjob.statistics import Statistic
+from maggjob.storage import Place
 
 STATISTICS = (Statistic("count", function="len", dtype="int32", fill_value=0), Statistic("h_max", "max", source="h_li"))
 RECIPE = Recipe(
@@ -143,3 +145,17 @@ def test_a_part_that_does_not_fit_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(StoreError, match=says) as caught:
         check(unpack(content, "p"), TASK, RECIPE)
     assert caught.value.reason == "store"
+
+
+def test_a_part_that_changes_between_two_reads_is_refused(tmp_path: Path) -> None:
+    task, place = replace(TASK, parts=str(tmp_path)), Place(str(tmp_path))
+    place.put(f"{task.id}.npz", part(task))
+    found = PartFile.find(task, place)
+    assert found.ledger == unpack(part(task), "p").ledger
+    assert same(found.load(), unpack(part(task), "p"))
+    place.put(f"{task.id}.npz", part(task, replace(REPORT, time=(1.0, 3.0))))
+    with pytest.raises(StoreError, match="has changed"):
+        found.load()
+    place.delete([f"{task.id}.npz"])
+    with pytest.raises(StoreError, match="cannot read"):
+        found.load()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maggjob.config_file import load_config
 from maggjob.errors import ConfigError, StatisticError
-from maggjob.statistics import FUNCTIONS, Statistic, bad_weights, compute, fill_children, not_finite
+from maggjob.statistics import FUNCTIONS, SLAB_ROWS, Statistic, bad_weights, compute, fill_children, not_finite, slabs
 from tests import strategies
 from tests.strategies import Rows, few, many
 
@@ -377,3 +377,33 @@ def test_a_statistic_knows_its_columns() -> None:
     assert of("average", source="h - dem_h", weights=INVERSE_VARIANCE).columns == {"h", "dem_h", "s"}
     assert H_SIGMA.columns == {"s"}
     assert of("len", source=None).columns == frozenset()
+
+
+@many
+@given(strategies.rows(), st.integers(1, 20))
+def test_slabs_change_nothing(rows: Rows, size: int) -> None:
+    statistics = [
+        Statistic("count", "len", dtype="int32", fill_value=0),
+        Statistic("q25", "quantile", source="h", q=0.25),
+        Statistic("mean", "average", source="h", weights="1.0 / s**2", dtype="float64"),
+        Statistic("sigma", expression="1.0 / np.sqrt(np.sum(1.0 / s**2))", dtype="float64"),
+    ]
+    arguments = (statistics, rows.columns, rows.child, rows.children)
+    present, whole = compute(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maggjob.statistics.SLAB_ROWS", size)
+        again, parts = compute(*arguments)
+    assert again.tolist() == present.tolist()
+    for name, values in whole.items():
+        assert parts[name].dtype == values.dtype
+        assert parts[name].tobytes() == values.tobytes()
+
+
+def test_slabs_are_about_as_large_as_they_may_be() -> None:
+    counts = np.random.default_rng(3).poisson(2000, 4096)
+    found = slabs(counts)
+    assert [start for start, _ in found[1:]] == [stop for _, stop in found[:-1]]
+    assert (found[0][0], found[-1][1]) == (0, 4096)
+    assert max(counts[start:stop].sum() for start, stop in found) <= SLAB_ROWS + counts.max()
+    assert len(found) == -(-counts.sum() // SLAB_ROWS)
+    assert slabs(np.zeros(16, np.int64)) == []

@@ -21,11 +21,10 @@ from maggjob.errors import (
     ThrottledError,
     TruncatedError,
 )
+from maggjob.source import HEAD, Source
 from maggjob.storage import (
-    HEAD,
     Access,
     Place,
-    Source,
     exists,
     is_remote,
     join_url,

@@ -1,0 +1,82 @@
+"""Reduce: parts of many cells to one Zarr. CPU, wall and peak memory, for 10 to 49,152 cells.
+
+python -m benchmarks.reduce [CELLS ...]
+
+Each number of cells runs in a process of its own. All 4,096 children of each cell have values, which is
+the most there can be; the whole sphere is 49,152 cells at order 6 and is made of one part under many names.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+CELLS = (10, 100, 1344)
+DIFFERENT = 64  # parts that are made; further cells are links to them with a ledger of their own
+
+
+def make_parts(folder: Path, count: int) -> None:
+    """Write the parts of some cells as workers do, with random values."""
+    from maggjob.cells import format_cell
+    from maggjob.config_file import load_config
+    from maggjob.model import CellReport, CellTask, GranuleReport
+    from maggjob.parts import ledger_of, pack
+    from maggjob.storage import Place
+
+    recipe, rng = load_config("atl06.yaml").recipe(), np.random.default_rng(0)
+    place, child = Place(str(folder / "parts"), create=True), np.arange(4096)
+    counts = np.full(4096, 7, "i4")
+    values = [
+        {s.name: counts if s.function == "len" else rng.normal(0, 300, 4096).astype("f4") for s in recipe.statistics}
+        for _ in range(DIFFERENT)
+    ]
+    for number in range(count):
+        cell = format_cell(number * 49152 // count, 6)
+        task = CellTask(f"all/{cell}", cell, "all", recipe, (), "run", str(folder / "parts"))
+        granules = (GranuleReport("ATL06_20240212133044_08582211_006_01", "used", in_cell=7 * 4096, kept=7 * 4096),)
+        report = CellReport(task.id, cell, "all", "complete", {"kept": 7 * 4096}, granules)
+        place.put(f"{task.id}.npz", pack(ledger_of(task, report, {}), child, values[number % DIFFERENT]))
+
+
+def reduce(folder: Path, count: int) -> None:
+    """Read the parts and write the Zarr, and print what it took."""
+    from maggjob.cells import format_cell
+    from maggjob.config_file import load_config
+    from maggjob.model import CellTask, Tally
+    from maggjob.output import assemble, read_parts
+
+    config = load_config("atl06.yaml")
+    recipe = config.recipe()
+    names = [format_cell(number * 49152 // count, 6) for number in range(count)]
+    tasks = [CellTask(f"all/{c}", c, "all", recipe, (), "run", str(folder / "parts")) for c in names]
+    start, cpu = time.monotonic(), time.process_time()
+    parts = read_parts(tasks, dict.fromkeys((task.id for task in tasks), True))
+    tally = Tally(7 * 4096 * count, {"planned": count}, {}, {}, {})
+    assemble(config, tasks, parts, tally, str(folder / "map.zarr"))
+    took = {"wall": time.monotonic() - start, "cpu": time.process_time() - cpu}
+    print(json.dumps(took | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def main() -> None:
+    """Print all figures."""
+    for count in [int(word) for word in sys.argv[1:]] or CELLS:
+        with tempfile.TemporaryDirectory(prefix="maggjob-bench-") as name:
+            for what in ("make_parts", "reduce"):
+                code = f"import benchmarks.reduce as b; b.{what}(b.Path({name!r}), {count})"
+                done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+            took = json.loads(done.stdout)
+            shards = sum(len(files) for at, _, files in os.walk(Path(name) / "map.zarr" / "12" / "h_mean" / "c"))
+        print(
+            f"{count:6,} cells x 4,096 children x 9 variables: {took['wall']:.1f} s, {took['cpu']:.1f} CPU-s, "
+            f"{took['peak']:.0f} MB peak, {shards} shards a variable"
+        )
+
+
+if __name__ == "__main__":
+    main()
