@@ -35,6 +35,7 @@ lint: $(READY)  ## check style and types
 bench: $(READY)  ## measure: figures, not tests
 	$(BIN)/python -m benchmarks.statistics_and_cell
 	$(BIN)/python -m benchmarks.simulation
+	$(BIN)/python -m benchmarks.catalog
 
 lock: $(READY)  ## write the locked versions anew, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
