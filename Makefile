@@ -37,6 +37,7 @@ bench: $(READY)  ## measure: figures, not tests
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.reduce
+	$(BIN)/python -m benchmarks.catalog
 
 lock: $(READY)  ## write the locked versions anew, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

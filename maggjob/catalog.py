@@ -126,6 +126,8 @@ class Catalog:
             The file cannot be written.
         """
         path = Path(path)
+        if not path.name or path.is_dir():
+            raise CatalogError(f"cannot write catalog {path}: it is a folder; give a file with --out")
         temporary = path.with_name(f".{path.name}.part")
         try:
             temporary.write_text(json.dumps(self.to_dict(), separators=(",", ":")), encoding="utf-8")

@@ -95,7 +95,9 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
             f"{name}: format {metadata.get('format')!r} version {metadata.get('version')!r}, this maggjob reads "
             f"{FORMAT!r} version {VERSION}; make it anew"
         )
-    order, latitude = metadata["parent_order"], metadata["latitude"]
+    order, latitude, provenance = metadata["parent_order"], metadata["latitude"], metadata["provenance"]
+    if not isinstance(provenance, Mapping):
+        raise CatalogError(f"{name}: its provenance is {provenance!r}, not a mapping; make it anew")
     if latitude not in LATITUDES:
         raise CatalogError(f"{name}: latitude {latitude!r}, known are {', '.join(LATITUDES)}")
     entries = _entries(content["granules"], name)
@@ -117,7 +119,7 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
         {c: tuple(sorted(cells[c])) for c in sorted(cells)},
         order,
         latitude,
-        metadata["provenance"],
+        provenance,
         footprints=Footprints.unpack(content["footprints"]) if "footprints" in content else None,
     )
     if "digest" in metadata and metadata["digest"] != catalog.digest:

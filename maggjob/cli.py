@@ -192,6 +192,9 @@ def catalog(
     from maggjob.report import catalog_text
 
     if info is not None:
+        given = [name for name, value in (asked | {"from_files": places, "from_records": records}).items() if value]
+        if given:
+            raise InputError(f"--info shows a catalog and makes none; leave --{given[0].replace('_', '-')} out")
         from maggjob.catalog_file import read_catalog
 
         click.echo(catalog_text(read_catalog(info)))

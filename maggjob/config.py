@@ -348,7 +348,12 @@ class Search(_Model):
     @field_validator("cycles", mode="before")
     @classmethod
     def _range(cls, cycles: object) -> object:
-        return tuple(cycles.split("-")) if isinstance(cycles, str) and cycles.count("-") == 1 else cycles
+        if not isinstance(cycles, str):
+            return cycles
+        parts = cycles.split("-")
+        if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+            raise ValueError(f"{cycles!r} is no range of cycles; write 21-22")
+        return tuple(parts)
 
     @model_validator(mode="after")
     def _when(self) -> Self:

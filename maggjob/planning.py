@@ -21,6 +21,7 @@ from maggjob.search import Answer, from_pages
 from maggjob.search import find_catalog as search_catalog
 
 DEFAULT_CATALOG = "catalog.json"
+WHEN = {"cycle", "cycles", "start", "end"}
 
 CatalogLike = str | Path | Mapping[str, Any] | Catalog
 
@@ -221,9 +222,9 @@ def find_catalog(
     Parameters
     ----------
     config : str, Path, mapping or Config
-        Its grid is used; and its ``search``, when nothing else says what to look for.
+        Its grid is used; and its ``search``, as far as nothing else is said.
     records : sequence of str or Path, optional
-        Pages that CMR once gave, in UMM-JSON, instead of asking.
+        Pages that CMR once gave, in UMM-JSON, instead of asking; of the version that they hold.
     max_age_days : float
         How old a kept answer to the same question may be.
     watch : callable, optional
@@ -243,8 +244,13 @@ def find_catalog(
     >>> catalog.write("cycle22.json")  # doctest: +SKIP
     """
     loaded = load_config(config)
-    asked = make_search(search) if search or loaded.search is None else loaded.search
+    known = {} if loaded.search is None else loaded.search.model_dump(exclude_unset=True)
+    if WHEN & search.keys():
+        known = {name: value for name, value in known.items() if name not in WHEN}
     answer: Answer | None = None if records is None else from_pages(records)
+    if answer is not None and len(held := {record.name.version for record in answer.records}) == 1:
+        known = {"version": held.pop()} | known
+    asked = make_search(known | search)
     return search_catalog(asked, loaded.grid, max_age_days=max_age_days, watch=watch, answer=answer)
 
 

@@ -129,7 +129,7 @@ def catalog_text(catalog: Catalog) -> str:
     sizes = [granule.size for granule in granules if granule.size is not None]
     drivers = sorted({driver for granule in granules for driver in granule.urls})
     times = sorted(time for granule in granules for time in (granule.start, granule.end) if time is not None)
-    counts = [len(positions) for positions in catalog.cells.values()]
+    counts = [len(positions) for positions in catalog.cells.values()] or [0]
     lines = [
         f"granules      {len(granules):,}, {window_label(granule.id for granule in granules)}, by {', '.join(drivers)}",
         f"cells         {len(catalog.cells):,} of order {catalog.order}, {catalog.latitude}",
@@ -139,9 +139,9 @@ def catalog_text(catalog: Catalog) -> str:
     ]
     lines += [f"times         {times[0]} to {times[-1]}"] if times else []
     lines += [f"area          {made['area']}"] if "area" in made else []
-    lines += [f"searched      {made['searched']}, {made['listed']:,} listed"] if "searched" in made else []
+    lines += [f"searched      {made['searched']}, {made['listed']:,} listed"] if made.get("from") == "cmr" else []
     for key in ("query", "search", "versions"):
-        if key in made:
+        if isinstance(made.get(key), Mapping):  # an older catalog may have a text there
             lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in made[key].items()))
     lines += [f"files         {', '.join(made['from_files'])}"] if "from_files" in made else []
     return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])

@@ -243,13 +243,11 @@ def to_catalog(answer: Answer, search: Search, area: Area, grid: Grid) -> Catalo
     records.sort(key=lambda record: record.id)
     if not records:
         cycles = search.cycle_range
-        when = (
-            "of these days"
-            if cycles is None
-            else f"of cycle {cycles[0]}" + f" to {cycles[1]}" * (cycles[0] < cycles[1])
-        )
+        when = "" if search.start is None else f" of {search.start} to {search.end}"
+        if cycles is not None:
+            when = f" of cycle {cycles[0]}" + f" to {cycles[1]}" * (cycles[0] < cycles[1])
         raise CatalogError(
-            f"CMR lists {len(answer.records):,} granules, none of {search.short_name} version {search.version} {when}; "
+            f"CMR lists {len(answer.records):,} granules, none of {search.short_name} version {search.version}{when}; "
             "check version, provider, cycle and area"
         )
     outlines = [_outline(record) for record in records]
