@@ -78,6 +78,8 @@ def _what(command: Command) -> Command:
 @click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
 @click.option("--max-workers", type=int, metavar="N", help="Local processes [default: what cores and memory allow].")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is complete.")
+@click.option("--index/--no-index", default=None, help="Make and use indexes of granules [default: when it pays].")
+@click.option("--indexes", metavar="PATH", help="Where they are kept [default: the user's cache, or the bucket].")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: the environment's, else us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops' own configuration [default: ./lithops_config.yaml].")
@@ -107,7 +109,7 @@ def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
     _tell(result.to_dict(), allow_partial)
 
 
-_HOW = ("backend", "max_workers", "overwrite", "region", "lithops_config", "deadline")
+_HOW = ("backend", "max_workers", "overwrite", "index", "indexes", "region", "lithops_config", "deadline")
 
 
 def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:

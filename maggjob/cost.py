@@ -43,6 +43,36 @@ class Work:
     """Granules of a cell that are read at once."""
 
 
+WITHOUT_INDEX = Work()
+WITH_INDEX = Work(
+    cell_s=0.01,
+    visit_s=0.004,
+    scan_s=0.0,
+    keep_s=3.0e-7,
+    visit_bytes=40e3,
+    scan_bytes=0.0,
+    keep_bytes=9.0,
+    line=60e3,
+    side_by_side=64,
+)
+
+
+@dataclass(frozen=True)
+class IndexWork:
+    """Measured coefficients of making an index."""
+
+    granule_s: float = 0.03
+    """Seconds a granule: its structure, and what is written."""
+    row_s: float = 1.5e-7
+    """Seconds a segment."""
+    granule_bytes: float = 0.5e6
+    """Bytes a granule: its structure."""
+    row_bytes: float = 11.0
+    """Bytes a segment: its coordinates, compressed."""
+    line: float = 0.5e6
+    """Bytes a request."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """Prices of AWS in us-west-2, US dollars, and how Lambda is set up."""
@@ -114,6 +144,10 @@ class Estimate:
     """Seconds of all workers."""
     longest: tuple[tuple[str, float], ...]
     """Cells that take longest, and their seconds."""
+    index_time_s: float = 0.0
+    """Seconds of all workers, out of these, for making indexes."""
+    indexes: int = 0
+    """Granules that indexes are made of."""
 
     def wall_s(self, workers: int, start_s: float = 0.0) -> float:
         """Seconds from start to end with so many workers: no less than the longest cell."""
@@ -141,7 +175,12 @@ def requests(load: Load, work: Work) -> float:
     return bytes_read(load, work) / work.line
 
 
-def estimate(loads: Sequence[Load], driver: str, work: Work | None = None, most: int = 5) -> Estimate:
+def work_of(indexed: bool) -> Work:
+    """Coefficients of the work on cells."""
+    return WITH_INDEX if indexed else WITHOUT_INDEX
+
+
+def estimate(loads: Sequence[Load], driver: str, indexed: Sequence[float] | None = None, most: int = 5) -> Estimate:
     """What cells are expected to take.
 
     Parameters
@@ -149,17 +188,25 @@ def estimate(loads: Sequence[Load], driver: str, work: Work | None = None, most:
     loads : sequence of Load
     driver : {"s3", "https", "file"}
         How granules are reached: its latency counts.
+    indexed : sequence of float, optional
+        Segments of each granule that an index is made of; None for a run without indexes.
     most : int
         Number of the longest cells to name.
     """
-    work = work or Work()
+    work, making = work_of(indexed is not None), IndexWork()
+    rows = indexed or ()
+    index_bytes = making.granule_bytes * len(rows) + making.row_bytes * sum(rows)
+    index_time = making.granule_s * len(rows) + making.row_s * sum(rows)
+    index_time += index_bytes / making.line * LATENCY[driver] / work.side_by_side
     times = sorted(((load.cell, seconds(load, work, LATENCY[driver])) for load in loads), key=lambda t: -t[1])
     return Estimate(
         observations=KEPT_SHARE * sum(load.rows for load in loads),
-        bytes_read=sum(bytes_read(load, work) for load in loads),
-        requests=sum(requests(load, work) for load in loads),
-        worker_time_s=sum(time for _, time in times),
+        bytes_read=sum(bytes_read(load, work) for load in loads) + index_bytes,
+        requests=sum(requests(load, work) for load in loads) + index_bytes / making.line,
+        worker_time_s=sum(time for _, time in times) + index_time,
         longest=tuple(times[:most]),
+        index_time_s=index_time,
+        indexes=len(rows),
     )
 
 

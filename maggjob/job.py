@@ -26,6 +26,7 @@ from maggjob.model import (
     KEPT,
     OUTSIDE,
     UNREAD,
+    CellBatch,
     CellReport,
     CellTask,
     Granule,
@@ -42,7 +43,7 @@ from maggjob.reading import IN_FLIGHT, CellReader
 from maggjob.segments import add_counts
 from maggjob.statistics import SLAB_ROWS, compute, fill_children
 from maggjob.storage import Access, Place, split_url
-from maggjob.visits import Visit, child_type
+from maggjob.visits import ABSENT, READ, Visit, child_type
 
 GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
 BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
@@ -87,6 +88,21 @@ def map_cell(cell: CellTask) -> CellReport:
     except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
         report = _failed(cell, *_described(problem))
     return replace(report, seconds=time.monotonic() - started, peak_memory=peak_memory())
+
+
+def map_cells(batch: CellBatch) -> tuple[CellReport, ...]:
+    """Work on several cells, one after the other: small ones, of which each would be a call of little work.
+
+    Parameters
+    ----------
+    batch : CellBatch
+
+    Returns
+    -------
+    tuple of CellReport
+        In the order of the tasks; see `map_cell`.
+    """
+    return tuple(map_cell(task) for task in batch.tasks)
 
 
 def _described(problem: BaseException) -> tuple[str, str]:
@@ -262,7 +278,9 @@ def _index(granule: Granule, recipe: Recipe, place: Place, access: Access, reads
             content = encode(index)
             place.put(key, content)
         rows = index.cells(recipe.grid)
-        return IndexedGranule(granule.id, state, index.rows, index.invalid, rows, len(content or b""))
+        present = {beam.group for beam in index.beams}
+        beams = {group: READ if group in present else ABSENT for group in recipe.groups}
+        return IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
     except BaseException as problem:  # noqa: BLE001  # as in map_cell
         reason, message = _described(problem)
     return IndexedGranule(granule.id, "failed", reason=reason, message=message)

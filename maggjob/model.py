@@ -246,6 +246,14 @@ class CellReport:
 
 
 @dataclass(frozen=True)
+class CellBatch:
+    """Several cells for one call of `maggjob.job.map_cells`."""
+
+    tasks: tuple[CellTask, ...]
+    """They are worked on one after the other."""
+
+
+@dataclass(frozen=True)
 class IndexTask:
     """Everything that `maggjob.job.index_granules` needs for some granules."""
 
@@ -275,6 +283,8 @@ class IndexedGranule:
     """Segments in the granule."""
     invalid: int = 0
     """Segments whose coordinates cannot be binned."""
+    beams: Mapping[str, str] = field(default_factory=dict)
+    """Each beam: read, or absent."""
     cells: Mapping[int, int] = field(default_factory=dict)
     """Segments in each cell of the parent order that has any, by nested id."""
     index_bytes: int = 0

@@ -102,10 +102,15 @@ def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mappi
         "state": report.state,
         "observations": report.observations,
         "segments": dict(report.segments),
-        "granules": [granule.ledger() for granule in report.granules],
+        "granules": granules_ledger(report),
         "time": report.time,
         "attributes": {name: dict(values) for name, values in attributes.items()},
     }
+
+
+def granules_ledger(report: CellReport) -> list[dict[str, Any]]:
+    """The granules of a cell but for those that do not lie in it: an index spares their visits."""
+    return [granule.ledger() for granule in report.granules if granule.state != "no_overlap"]
 
 
 def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.ndarray]) -> bytes:

@@ -6,19 +6,23 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from maggjob.batching import batches, spread, watch_cells
 from maggjob.config_file import ConfigLike
+from maggjob.cost import Estimate
 from maggjob.credentials import keep_fresh, login, needs_login, obtain, write_private
 from maggjob.errors import ExistsError, InputError, LedgerError
-from maggjob.job import failed_report, map_cell, reduce_tally
+from maggjob.indexing import ExactPlan, Indexed, collect, exact_plan, index_place, index_tasks
+from maggjob.job import failed_report, index_granules, map_cells, reduce_tally
 from maggjob.model import CellReport, CellTask, Granule, GranuleReport, Tally
 from maggjob.output import assemble, read_parts
+from maggjob.parts import granules_ledger
 from maggjob.planning import CatalogLike, Plan, plan, run_folder
 from maggjob.resources import default_workers
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
@@ -51,6 +55,12 @@ class RunResult:
     """The Zarr."""
     group: str
     """Group of the Zarr that holds the variables."""
+    expected: Estimate | None = None
+    """What it was expected to take."""
+    indexed: Indexed | None = None
+    """What became of the indexes of its granules, if it used any."""
+    calls: int = 0
+    """Calls that the cells were put in."""
     published: bool = True
     """Whether the Zarr was written; an incomplete result does not replace an old one unasked."""
 
@@ -62,7 +72,11 @@ class RunResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, under the names of the system before us, and ours."""
         cells, plan = self.tally.cells, self.plan.to_dict()
+        stages: list[CellReport | Indexed] = [*self.reports, *([self.indexed] if self.indexed else [])]
         worker_time = sum(report.seconds for report in self.reports)
+        index = None if self.indexed is None else asdict(self.indexed) | {"states": self.indexed.states}
+        if index is not None:
+            del index["granules"]
         return {
             "total_cells": cells["planned"],
             "cells_with_data": sum(report.observations > 0 for report in self.reports),
@@ -78,12 +92,14 @@ class RunResult:
             "parts_path": f"{self.plan.run_path}/{PARTS}",
             "started": self.started,
             "workers": self.workers,
-            "worker_time_s": worker_time,
-            "bytes_read": sum(report.bytes_read for report in self.reports),
-            "requests": sum(report.requests for report in self.reports),
-            "peak_memory": max((report.peak_memory for report in self.reports), default=0),
+            "calls": self.calls,
+            "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
+            "bytes_read": sum(stage.bytes_read for stage in stages),
+            "requests": sum(stage.requests for stage in stages),
+            "peak_memory": max((stage.peak_memory for stage in stages), default=0),
             "complete": self.complete,
-            "estimate": plan["estimate"],
+            "index": index,
+            "estimate": None if self.expected is None else self.expected.to_dict(),
             **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
         }
@@ -130,6 +146,8 @@ def run(
     max_workers: int | None = None,
     overwrite: bool = False,
     allow_partial: bool = False,
+    index: bool | None = None,
+    indexes: str | None = None,
     dry_run: bool = False,
     region: str | None = None,
     lithops_config: Mapping[str, Any] | str | Path | None = None,
@@ -150,6 +168,11 @@ def run(
         Replace a store that is there, once the new result is complete.
     allow_partial : bool
         Replace it even by a result with partial or failed cells.
+    index : bool, optional
+        Make and use indexes of the granules; by default when it pays (`Plan.worth_index`).
+    indexes : str, optional
+        Folder or prefix that indexes are kept in; by default one beside a store in a bucket, else in the
+        user's cache.
     dry_run : bool
         Return the plan, and do nothing.
     region : str, optional
@@ -191,6 +214,8 @@ def run(
         max_workers=max_workers,
         overwrite=overwrite,
         allow_partial=allow_partial,
+        index=index,
+        indexes=indexes,
         region=region,
         lithops_config=lithops_config,
         deadline=deadline,
@@ -211,6 +236,8 @@ def execute(
     max_workers: int | None = None,
     overwrite: bool = False,
     allow_partial: bool = False,
+    index: bool | None = None,
+    indexes: str | None = None,
     region: str | None = None,
     lithops_config: Mapping[str, Any] | str | Path | None = None,
     deadline: float = DEADLINE,
@@ -234,12 +261,34 @@ def execute(
     settings = None if name == "serial" else read_lithops_config(name, workers, lithops_config)
     with private_object(made.used_granules) as credentials:  # a login that fails leaves nothing behind
         Place(str(made.run_path), region, create=True).probe()
-        todo = make_tasks(made, credentials, region)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        outcomes = run_tasks(map_cell, todo, backend=name, config=settings, deadline=deadline, watch=watch)
+        place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
+
+        def call(function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None) -> list[Outcome[Any]]:
+            left = max(0.0, deadline - (time.monotonic() - clock))
+            return run_tasks(function, tasks, backend=name, config=settings, deadline=left, watch=watch)
+
+        exact, indexed = ExactPlan(made), None
+        if place is not None:
+            first = index_tasks(made, place, workers, credentials, region)
+            indexed = collect(place, first, call(index_granules, first, None))
+            indexed = replace(indexed, wall_time_s=time.monotonic() - clock)
+            exact = exact_plan(made, indexed)
+        todo = make_tasks(exact.plan, credentials, region, place)
+        calls = batches(todo, exact.plan.seconds(place is not None), workers)
+        outcomes = spread(calls, call(map_cells, calls, watch_cells(calls, watch)))
     reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
-    result = assemble_run(made, todo, reports, region=region, overwrite=overwrite, allow_partial=allow_partial)
-    result = replace(result, backend=name, workers=workers, started=started, wall_time_s=time.monotonic() - clock)
+    result = assemble_run(
+        exact.plan,
+        todo,
+        reports,
+        no_overlap=exact.no_overlap,
+        region=region,
+        overwrite=overwrite,
+        allow_partial=allow_partial,
+    )
+    result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
+    result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result
 
@@ -281,15 +330,22 @@ def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
     return failed_report(done, (), str(outcome.reason), str(outcome.message))
 
 
-def _with_granules(made: Plan, reports: Sequence[CellReport]) -> list[CellReport]:
-    """The reports, those of cells that failed as a whole with all their granules: none of them was used."""
+def _with_granules(
+    made: Plan, reports: Sequence[CellReport], no_overlap: Mapping[int, tuple[GranuleReport, ...]]
+) -> list[CellReport]:
+    """The reports with every granule of the catalog.
+
+    Those of cells that failed as a whole get all their granules: none was used. And the pairs that an index
+    showed to be none are told, as they would be if they had been visited.
+    """
     cells = {made.task_id(cell): cell for cell in made.cells}
 
     def lost(report: CellReport) -> tuple[GranuleReport, ...]:
         granules = made.granules(cells[report.id])
         return tuple(GranuleReport(granule.id, "failed", reason=report.reason) for granule in granules)
 
-    return [replace(r, granules=lost(r)) if r.state == "failed" and not r.granules else r for r in reports]
+    reports = [replace(r, granules=lost(r)) if r.state == "failed" and not r.granules else r for r in reports]
+    return [replace(r, granules=(*r.granules, *no_overlap.get(cells[r.id], ()))) for r in reports]
 
 
 def assemble_run(
@@ -297,6 +353,7 @@ def assemble_run(
     done: Sequence[CellTask],
     reports: Sequence[CellReport],
     *,
+    no_overlap: Mapping[int, tuple[GranuleReport, ...]] | None = None,
     region: str | None = None,
     overwrite: bool = False,
     allow_partial: bool = False,
@@ -316,12 +373,12 @@ def assemble_run(
     planned = sorted(made.task_id(cell) for cell in made.cells)
     if planned != sorted(task.id for task in done) or planned != sorted(report.id for report in reports):
         raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
-    reports = _with_granules(made, reports)
+    reports = _with_granules(made, reports, no_overlap or {})
     tally = reduce_tally(reports)
     parts = read_parts(done, {report.id: report.part is not None for report in reports})
     for report in reports:
         part = parts.get(report.id)
-        said = (report.state, dict(report.segments), [granule.ledger() for granule in report.granules])
+        said = (report.state, dict(report.segments), granules_ledger(report))
         if part is not None and said != (part.ledger["state"], part.ledger["segments"], part.ledger["granules"]):
             raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
     check_target(made.store_path, overwrite, region)

@@ -12,7 +12,7 @@ from maggjob.cells import format_cell, parse_cell
 from maggjob.cmr import Watch
 from maggjob.config import Config, digest_of
 from maggjob.config_file import ConfigLike, load_config, make_search
-from maggjob.cost import ROWS_A_VISIT, Estimate, Load, Prices, estimate, lambda_cost
+from maggjob.cost import LATENCY, ROWS_A_VISIT, Estimate, Load, Prices, estimate, lambda_cost, seconds, work_of
 from maggjob.credentials import data_centre
 from maggjob.errors import CatalogError, InputError
 from maggjob.local_files import from_files
@@ -21,6 +21,7 @@ from maggjob.search import Answer, from_pages
 from maggjob.search import find_catalog as search_catalog
 
 DEFAULT_CATALOG = "catalog.json"
+INDEX_PAYS = 2.0  # cells a granule: its index costs as much as two visits without one
 WHEN = {"cycle", "cycles", "start", "end"}
 
 CatalogLike = str | Path | Mapping[str, Any] | Catalog
@@ -47,10 +48,16 @@ class Plan:
     """Label of the time window."""
     store_path: str | None
     """The Zarr to write."""
+    origin: str | None = None
+    """Digest of the plan that this one was made of, when it gives the same result."""
+    rows: Mapping[int, int] | None = None
+    """Segments in each cell, where indexes say."""
 
     @property
     def digest(self) -> str:
         """Of everything that decides the result: configuration, catalog, cells, window."""
+        if self.origin is not None:
+            return self.origin
         return digest_of([self.config.digest, self.catalog.digest, sorted(self.cells), self.window])
 
     @property
@@ -74,7 +81,8 @@ class Plan:
         usual = ROWS_A_VISIT * 2.0 ** (6 - self.catalog.order)  # as long as a cell is wide
         per_visit = [usual if g.rows is None else g.rows / max(1, g.cells or 1) for g in granules]
         whole = [p * (g.cells or 1) if g.rows is None else g.rows for p, g in zip(per_visit, granules, strict=True)]
-        return Load(format_cell(cell, self.catalog.order), len(granules), float(sum(whole)), float(sum(per_visit)))
+        rows = float(sum(per_visit)) if self.rows is None else float(self.rows[cell])
+        return Load(format_cell(cell, self.catalog.order), len(granules), float(sum(whole)), rows)
 
     @property
     def loads(self) -> list[Load]:
@@ -82,15 +90,39 @@ class Plan:
         return [self.load(cell) for cell in self.cells]
 
     @property
+    def pairs(self) -> int:
+        """Pairs of a granule and a cell to work on."""
+        return sum(len(self.catalog.cells[cell]) for cell in self.cells)
+
+    @property
+    def worth_index(self) -> bool:
+        """Whether indexes spare more than they cost: from `INDEX_PAYS` cells a granule."""
+        return self.pairs >= INDEX_PAYS * len(self.used_granules)
+
+    def seconds(self, indexed: bool) -> list[float]:
+        """Seconds that each cell is expected to take, with or without indexes."""
+        return [seconds(load, work_of(indexed), LATENCY[self.driver]) for load in self.loads]
+
+    def expected(self, indexed: bool) -> Estimate:
+        """What the run is expected to take, with or without indexes."""
+        return estimate(self.loads, self.driver, self._indexed_rows() if indexed else None)
+
+    def _indexed_rows(self) -> list[float]:
+        """Segments of each granule that an index is made of."""
+        usual = ROWS_A_VISIT * 20.0
+        used = sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
+        return [usual if (rows := self.catalog.granules[i].rows) is None else float(rows) for i in used]
+
+    @property
     def estimate(self) -> Estimate:
-        """What the run is expected to take."""
-        return estimate(self.loads, self.driver)
+        """What the run is expected to take, with indexes if they pay."""
+        return self.expected(self.worth_index)
 
     def bill(self, workers: int, prices: Prices | None = None) -> list[dict[str, Any]]:
         """What the run would cost on AWS Lambda, line by line, plain values."""
         used = {i for cell in self.cells for i in self.catalog.cells[cell]}
         free = all(data_centre(self.catalog.granules[i].urls.get("s3", "")) is not None for i in used)
-        made = estimate(self.loads, "s3")
+        made = estimate(self.loads, "s3", self._indexed_rows() if self.worth_index else None)
         lines = lambda_cost(made, len(self.cells), workers, free, prices or Prices())
         return [asdict(line) | {"dollars": line.dollars} for line in lines]
 
@@ -106,6 +138,7 @@ class Plan:
             "total_cells": len(self.cells),
             "total_granules": len(self.used_granules),
             "total_pairs": sum(counts),
+            "index": self.worth_index,
             "granules_per_cell_min": min(counts),
             "granules_per_cell_max": max(counts),
             "granules_per_cell_avg": sum(counts) / len(counts),

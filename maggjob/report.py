@@ -1,12 +1,12 @@
 """What a run would do, or did, as text. A summary is made of ``summary.json``'s content alone."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from maggjob.catalog import Catalog
-from maggjob.cost import KEPT_SHARE, Prices, Work, estimate
-from maggjob.planning import Plan, window_label
+from maggjob.cost import KEPT_SHARE, IndexWork, Prices, work_of
+from maggjob.planning import INDEX_PAYS, Plan, window_label
 from maggjob.resources import default_workers
 
 LAPTOP_MBIT = 50.0  # a second, of a desk's connection
@@ -44,6 +44,7 @@ def summary(result: Mapping[str, Any]) -> str:
     kept = "not replaced, as the new result is not complete (--allow-partial does)"
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
+        *_index_lines(result),
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
         f"work          {result['worker_time_s']:.1f} s in all workers",
         *([_held_against(expected, result)] if expected else []),
@@ -53,6 +54,15 @@ def summary(result: Mapping[str, Any]) -> str:
         f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
     ]
     return "\n".join(lines)
+
+
+def _index_lines(result: Mapping[str, Any]) -> list[str]:
+    """How the granules were indexed, and what came of it."""
+    index = result.get("index")
+    if not index:
+        return []
+    states = ", ".join(f"{count:,} {state}" for state, count in index["states"].items())
+    return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}"]
 
 
 def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -68,8 +78,7 @@ def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str
 def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
     """What ``maggjob plan --json`` prints: the plan, and what it takes here and on Lambda."""
     here, plain = default_workers(), plan.to_dict()
-    over_https = estimate(plan.loads, "https")
-    on_lambda = estimate(plan.loads, "s3")
+    over_https, on_lambda = (replace(plan, driver=driver).estimate for driver in ("https", "s3"))
     bill = plan.bill(workers)
     transfer = over_https.bytes_read * 8 / (LAPTOP_MBIT * 1e6)
     plain["here"] = {"workers": here, "wall_time_s": plan.estimate.wall_s(here)}
@@ -84,7 +93,12 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
         "bill": bill,
         "dollars": sum(line["dollars"] for line in bill),
     }
-    plain["model"] = {"work": asdict(Work()), "prices": asdict(Prices()), "kept_share": KEPT_SHARE}
+    plain["model"] = {
+        "work": asdict(work_of(plan.worth_index)),
+        "index": asdict(IndexWork()),
+        "prices": asdict(Prices()),
+        "kept_share": KEPT_SHARE,
+    }
     return plain
 
 
@@ -102,6 +116,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"a cell        {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
         f"window        {plain['window']}",
         f"output        {plain['store_path']}",
+        _index_plan(plan),
         f"observations  about {made['observations']:,.0f}",
         f"reads         about {made['bytes_read'] / 1e6:,.0f} MB in {made['requests']:,.0f} requests",
         f"work          about {made['worker_time_s']:,.0f} s in all workers; longest {longest}",
@@ -115,6 +130,12 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
     ]
     lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
     return "\n".join(lines)
+
+
+def _index_plan(plan: Plan) -> str:
+    granules = max(1, len(plan.used_granules))
+    share = f"{plan.pairs / granules:.1f} cells a granule; they pay from {INDEX_PAYS:g}"
+    return f"indexes       {'made and used' if plan.worth_index else 'none'}: {share}"
 
 
 def _duration(seconds: float) -> str:

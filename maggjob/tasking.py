@@ -115,7 +115,9 @@ def tasks(
     return make_tasks(made, credentials, region)
 
 
-def make_tasks(made: Plan, credentials: str | None = None, region: str | None = None) -> list[CellTask]:
+def make_tasks(
+    made: Plan, credentials: str | None = None, region: str | None = None, indexes: str | None = None
+) -> list[CellTask]:
     """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
     recipe, digest, run = made.config.recipe(), made.digest, made.run_path
     where = {} if run is None else _write_lists(made, run, region)
@@ -125,11 +127,12 @@ def make_tasks(made: Plan, credentials: str | None = None, region: str | None = 
             format_cell(cell, made.catalog.order),
             made.window,
             recipe,
-            where.get(cell) or made.granules(cell),
+            where[cell] if cell in where else made.granules(cell),
             run=digest,
             parts=None if run is None else join_url(run, PARTS),
             credentials=credentials,
             region=region,
+            indexes=indexes,
         )
         for cell in made.cells
     ]

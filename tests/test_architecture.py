@@ -19,7 +19,8 @@ ORDER = (
     "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
     "attributes output "  # 1: results
     "resources job runner "  # 2: what runs in a worker, and what sends it there
-    "simulated_file simulator view plan_map pipeline report progress demo "  # 3: the whole job, and what shows it
+    "simulated_file simulator view plan_map indexing batching "  # 3: stages
+    "pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli __main__"  # 4: the command line
 ).split()
 
