@@ -283,8 +283,10 @@ def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
 
 @dataclass(frozen=True)
 class Prices:
-    """Dollars that the projection assumes for us-west-2. That of a call was looked up (How AWS Pricing Works); the
-    others were not: hold them against AWS's lists, and date them, before a projection is quoted.
+    """Dollars that the projection assumes for us-west-2.
+
+    The price of a call was looked up (How AWS Pricing Works); the others were not: hold them against AWS's
+    lists, and date them, before a projection is quoted.
     """
 
     gb_second: float = 0.0000133334
