@@ -283,7 +283,11 @@ def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
 
 @dataclass(frozen=True)
 class Prices:
-    """What AWS asks in us-west-2, in dollars, as of November 2025."""
+    """Dollars that the projection assumes for us-west-2.
+
+    The price of a call was looked up (How AWS Pricing Works); the others were not: hold them against AWS's
+    lists, and date them, before a projection is quoted.
+    """
 
     gb_second: float = 0.0000133334
     """Lambda on ARM, a GB-second; INIT is billed as well."""
@@ -297,7 +301,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Cycle:
-    """An Antarctic cycle, as of cycle 22 of ATL06 version 007."""
+    """An Antarctic cycle: numbers of cycle 22 of ATL06 version 007; workers and their start are assumptions."""
 
     granules: int = 4153
     """That touch Antarctica."""
@@ -333,7 +337,7 @@ def cost(cell: dict[str, Any], index: dict[str, Any], prices: Prices, cycle: Cyc
     of_puts = ((calls + index_calls) * cycle.objects + calls + cycle.granules) * prices.put
     of_gets = (cycle.visits + 2 * calls + (calls + index_calls) * cycle.objects) * prices.get
     gb = f"GB x ${prices.gb_second * 1e6:.2f}/1e6"
-    print("projected cost of an Antarctic cycle, prices of November 2025")
+    print("projected cost of an Antarctic cycle, prices and workers as assumed")
     print(f"  cells     {map_seconds:8.0f} s x {cycle.memory} {gb} = ${of_map:.3f}")
     print(f"  indexes   {index_seconds:8.0f} s x {cycle.memory} {gb} = ${of_index:.3f}, once for all runs")
     print(f"  INIT      {cycle.workers} x {cycle.start} s x {cycle.memory} {gb} = ${of_init:.3f}")

@@ -180,7 +180,14 @@ def work_of(indexed: bool) -> Work:
     return WITH_INDEX if indexed else WITHOUT_INDEX
 
 
-def estimate(loads: Sequence[Load], driver: str, indexed: Sequence[float] | None = None, most: int = 5) -> Estimate:
+def estimate(
+    loads: Sequence[Load],
+    driver: str,
+    work: Work | None = None,
+    *,
+    indexed: Sequence[float] | None = None,
+    most: int = 5,
+) -> Estimate:
     """What cells are expected to take.
 
     Parameters
@@ -188,12 +195,14 @@ def estimate(loads: Sequence[Load], driver: str, indexed: Sequence[float] | None
     loads : sequence of Load
     driver : {"s3", "https", "file"}
         How granules are reached: its latency counts.
+    work : Work, optional
+        Coefficients; by default those measured, with or without indexes.
     indexed : sequence of float, optional
         Segments of each granule that an index is made of; None for a run without indexes.
     most : int
         Number of the longest cells to name.
     """
-    work, making = work_of(indexed is not None), IndexWork()
+    work, making = work or work_of(indexed is not None), IndexWork()
     rows = indexed or ()
     index_bytes = making.granule_bytes * len(rows) + making.row_bytes * sum(rows)
     index_time = making.granule_s * len(rows) + making.row_s * sum(rows)

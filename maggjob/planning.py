@@ -70,10 +70,14 @@ class Plan:
         return tuple(self.catalog.granules[i].granule(self.driver) for i in self.catalog.cells[cell])
 
     @property
+    def positions(self) -> list[int]:
+        """Positions in the catalog of all granules of all cells to work on, ascending."""
+        return sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
+
+    @property
     def used_granules(self) -> tuple[Granule, ...]:
         """All granules of all cells to work on, each once."""
-        positions = sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
-        return tuple(self.catalog.granules[i].granule(self.driver) for i in positions)
+        return tuple(self.catalog.granules[i].granule(self.driver) for i in self.positions)
 
     def load(self, cell: int) -> Load:
         """The work that a cell is expected to be."""
@@ -97,7 +101,7 @@ class Plan:
     @property
     def worth_index(self) -> bool:
         """Whether indexes spare more than they cost: from `INDEX_PAYS` cells a granule."""
-        return self.pairs >= INDEX_PAYS * len(self.used_granules)
+        return self.pairs >= INDEX_PAYS * len(self.positions)
 
     def seconds(self, indexed: bool) -> list[float]:
         """Seconds that each cell is expected to take, with or without indexes."""
@@ -105,13 +109,12 @@ class Plan:
 
     def expected(self, indexed: bool) -> Estimate:
         """What the run is expected to take, with or without indexes."""
-        return estimate(self.loads, self.driver, self._indexed_rows() if indexed else None)
+        return estimate(self.loads, self.driver, indexed=self._indexed_rows() if indexed else None)
 
     def _indexed_rows(self) -> list[float]:
         """Segments of each granule that an index is made of."""
         usual = ROWS_A_VISIT * 20.0
-        used = sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
-        return [usual if (rows := self.catalog.granules[i].rows) is None else float(rows) for i in used]
+        return [usual if (rows := self.catalog.granules[i].rows) is None else float(rows) for i in self.positions]
 
     @property
     def estimate(self) -> Estimate:
@@ -120,9 +123,9 @@ class Plan:
 
     def bill(self, workers: int, prices: Prices | None = None) -> list[dict[str, Any]]:
         """What the run would cost on AWS Lambda, line by line, plain values."""
-        used = {i for cell in self.cells for i in self.catalog.cells[cell]}
-        free = all(data_centre(self.catalog.granules[i].urls.get("s3", "")) is not None for i in used)
-        made = estimate(self.loads, "s3", self._indexed_rows() if self.worth_index else None)
+        urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
+        free = all(data_centre(url) is not None for url in urls)
+        made = estimate(self.loads, "s3", indexed=self._indexed_rows() if self.worth_index else None)
         lines = lambda_cost(made, len(self.cells), workers, free, prices or Prices())
         return [asdict(line) | {"dollars": line.dollars} for line in lines]
 

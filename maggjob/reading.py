@@ -68,7 +68,7 @@ class CellReader:
         """Visit granules, with the times of the first and the last of which anything is kept.
 
         Granules do not overlap in time, so the first and the last hold the first and last time of the
-        cell; times of all would double what is read. Those two are known when all are visited, and
+        cell; times of all would add three fifths to what is read. Those two are known when all are visited, and
         then visited again, unless they are the first and the last of all.
         """
         done = self.visit(granules, timed=ends(granules))

@@ -133,7 +133,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
 
 
 def _index_plan(plan: Plan) -> str:
-    granules = max(1, len(plan.used_granules))
+    granules = max(1, len(plan.positions))
     share = f"{plan.pairs / granules:.1f} cells a granule; they pay from {INDEX_PAYS:g}"
     return f"indexes       {'made and used' if plan.worth_index else 'none'}: {share}"
 

@@ -114,7 +114,7 @@ def test_the_size_of_a_real_cycle() -> None:
 @pytest.mark.parametrize("driver", LATENCY)
 def test_nothing_takes_nothing(driver: str) -> None:
     made = estimate([], driver)
-    assert astuple(made) == (0.0, 0, 0, 0, ())
+    assert astuple(made) == (0.0, 0, 0, 0, (), 0, 0)
     assert made.wall_s(1) == 0.0
 
 

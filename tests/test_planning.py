@@ -53,7 +53,11 @@ def test_the_load_of_a_cell_by_hand() -> None:
     assert plan.load(3) == Load(format_cell(3, 6), 3, 1200.0 + 4 * usual, 300.0 + 2 * usual)
     assert plan.cells == (3, 2, 1)
     assert plan.loads == [plan.load(3), plan.load(2), plan.load(1)]
-    assert plan.estimate == estimate(plan.loads, "s3")
+    assert plan.worth_index  # two cells a granule
+    assert plan.estimate == plan.expected(indexed=True)
+    assert plan.expected(indexed=False) == estimate(plan.loads, "s3")
+    made = estimate(plan.loads, "s3", indexed=[1200.0, 20 * usual, 20 * usual])
+    assert plan.expected(indexed=True) == made
 
 
 @pytest.mark.parametrize(("order", "share"), [(5, 2.0), (6, 1.0), (7, 0.5), (9, 0.125)])
@@ -66,7 +70,7 @@ def test_fewer_cells_are_less_work() -> None:
     catalog = Catalog(ENTRIES, {1: (0,), 2: (0, 1), 3: (0, 1, 2)}, 6, "authalic")
     whole, two = planned(catalog), planned(catalog, max_cells=2)
     assert two.loads == whole.loads[:2]
-    assert two.estimate.worker_time_s < whole.estimate.worker_time_s
+    assert two.expected(False).worker_time_s < whole.expected(False).worker_time_s
     assert len(planned(catalog, morton_cell=format_cell(1, 6)).loads) == 1
 
 
@@ -126,7 +130,7 @@ def test_a_plan_as_json_adds_up() -> None:
     assert plain["run_digest"] == plan.digest
     assert plain["estimate"] == plan.estimate.to_dict()
     assert plain["here"]["wall_time_s"] == plan.estimate.wall_s(plain["here"]["workers"])
-    https = estimate(plan.loads, "https")
+    https = replace(plan, driver="https").estimate
     laptop = plain["laptop"]
     assert laptop["megabytes"] == https.bytes_read / 1e6
     assert laptop["minutes"] * 60 >= https.bytes_read * 8 / (laptop["megabits_a_second"] * 1e6) * (1 - 1e-9)
@@ -135,7 +139,7 @@ def test_a_plan_as_json_adds_up() -> None:
     assert cloud["workers"] == 500
     assert cloud["bill"] == plan.bill(500)
     assert cloud["dollars"] == pytest.approx(sum(line["quantity"] * line["price"] for line in cloud["bill"]))
-    assert cloud["wall_time_s"] > estimate(plan.loads, "s3").wall_s(500)
+    assert cloud["wall_time_s"] > plan.estimate.wall_s(500)
     assert plain["model"]["kept_share"] == KEPT_SHARE
     assert plain["model"]["prices"]["date"] == Prices().date
 
