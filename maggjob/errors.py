@@ -68,6 +68,12 @@ class LedgerError(MaggjobError):
     reason = "ledger"
 
 
+class BackendError(MaggjobError):
+    """The backend does not take calls: nothing ran."""
+
+    reason = "backend"
+
+
 class StoppedError(MaggjobError):
     """The run was stopped before its end (exit code 3)."""
 
