@@ -43,6 +43,13 @@ lock: $(READY)  ## write the locked versions anew, for every minor version of Py
 	    --python-version $$minor --extra aws --extra view --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
 	done
+	for minor in 3.12 3.13; do for readers in '' -readers; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --generate-hashes --only-binary :all: --python-platform aarch64-manylinux_2_28 --python-version $$minor \
+	    --excludes runtime/excludes.in -c requirements/test-$$minor.txt \
+	    runtime/requirements.in $$(test -z "$$readers" || echo runtime/readers.in) \
+	    -o runtime/worker$$readers-$$minor.txt || exit 1; \
+	done; done
 
 clean:  ## remove what the targets made
 	rm -rf .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

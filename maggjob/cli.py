@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from maggjob import __version__
+from maggjob.cli_runtime import runtime_commands
 from maggjob.errors import InputError, MaggjobError, StoppedError
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
@@ -70,6 +71,9 @@ def _what(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+cli.add_command(runtime_commands)
 
 
 @cli.command()
