@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from maggjob import __version__
-from maggjob.cli_runtime import runtime_commands
+from maggjob.cli_runtime import doctor_command, runtime_commands
 from maggjob.errors import InputError, MaggjobError, StoppedError
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
@@ -73,7 +73,8 @@ def _what(command: Command) -> Command:
     return command
 
 
-cli.add_command(runtime_commands)
+for _command in (doctor_command, runtime_commands):
+    cli.add_command(_command)
 
 
 @cli.command()

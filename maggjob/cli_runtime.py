@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,16 +44,32 @@ def _common(command: Command) -> Command:
     return command
 
 
+def aws_session(config: Mapping[str, Any]) -> Any:
+    """An AWS session in the region of a Lithops configuration.
+
+    Raises
+    ------
+    InputError
+        boto3 is not installed, or there is no such profile.
+    """
+    try:
+        import boto3
+        from botocore.exceptions import ProfileNotFound
+    except ImportError:
+        raise InputError("boto3 is not installed; type pip install 'maggjob[aws]'") from None
+    section = {**config.get("aws", {}), **config["aws_lambda"]}
+    try:
+        return boto3.Session(region_name=section.get("region") or section.get("region_name"))
+    except ProfileNotFound as problem:
+        raise InputError(f"{problem}; set AWS_PROFILE to one of ~/.aws/config") from None
+
+
 def _session(file: str, dry_run: bool) -> tuple[dict[str, Any], Any, dict[str, str]]:
     """Lithops' configuration, an AWS session, and who we are there."""
     config = lithops_config("aws_lambda", given=file)
-    section = {**config.get("aws", {}), **config["aws_lambda"]}
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError:
-        raise InputError("boto3 is not installed; type pip install 'maggjob[aws]'") from None
-    session = boto3.Session(region_name=section.get("region") or section.get("region_name"))
+    section, session = config["aws_lambda"], aws_session(config)
+    from botocore.exceptions import BotoCoreError, ClientError
+
     if {"user_id", "account_id"} <= section.keys():
         return config, session, {}
     try:
@@ -133,3 +149,29 @@ def delete(runtime: str, file: str, dry_run: bool) -> None:
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
     carry_out(delete_steps(image, Path(file), session.client("ecr")), click.echo, dry_run)
+
+
+@click.command("doctor")
+@click.option("--store", metavar="s3://BUCKET/PATH", help="Where a result is to go: its bucket is checked, too.")
+@click.option(
+    "--lithops-config",
+    "file",
+    default=CONFIG_FILE,
+    show_default=True,
+    metavar="FILE",
+    help="Lithops' own configuration.",
+)
+def doctor_command(store: str | None, file: str) -> None:
+    """Check what a run on AWS Lambda needs; exit with 1 when something must be mended.
+
+    \b
+    maggjob doctor --store s3://my-maps/map.zarr
+    """  # noqa: D301
+    from maggjob.doctor import examine
+
+    config = lithops_config("aws_lambda", given=file)
+    checks = examine(config, aws_session(config), store)
+    for check in checks:
+        click.echo(str(check))
+    if any(check.state == "bad" for check in checks):
+        sys.exit(1)

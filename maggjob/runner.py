@@ -22,7 +22,16 @@ from maggjob.errors import BackendError, InputError, MaggjobError, StoppedError
 from maggjob.invocation import Invocations
 from maggjob.resources import default_workers
 
-__all__ = ["DEADLINE", "Outcome", "Patience", "Watcher", "lithops_config", "resolve_backend", "run_tasks"]
+__all__ = [
+    "DEADLINE",
+    "Outcome",
+    "Patience",
+    "Watcher",
+    "lithops_config",
+    "packaged_config",
+    "resolve_backend",
+    "run_tasks",
+]
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -35,6 +44,7 @@ BACKENDS = {
     "serial": "serial",
 }
 CONFIG_FILE = "lithops_config.yaml"
+TO_FILL_IN = "CHANGE-ME"
 DEADLINE = 6 * 3600.0
 # What Lithops and AWS say when a run cannot start, and what to do about it; `maggjob doctor` looks closer
 HINTS = {
@@ -122,8 +132,18 @@ def lithops_config(
         local.setdefault("runtime", sys.executable)
         local["worker_processes"] = workers or default_workers()
     elif backend not in config:
-        raise InputError(f"Lithops configuration {source or '(none)'} has no section {backend!r}; add one")
+        raise InputError(
+            f"Lithops configuration {source or '(none)'} has no section {backend!r}; add one as in {packaged_config()}"
+        )
+    elif backend == "aws_lambda" and general.get("storage", "localhost") == "localhost":
+        general["storage"] = "aws_s3"
     return config
+
+
+def packaged_config() -> Path:
+    """The commented configuration that comes with maggjob."""
+    here = Path(__file__).parent
+    return here / CONFIG_FILE if (here / CONFIG_FILE).is_file() else here.parent / CONFIG_FILE  # wheel, or checkout
 
 
 def run_tasks(
@@ -210,6 +230,9 @@ def _lithops(
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
+    if config.get("lithops", {}).get("backend") == "aws_lambda" and TO_FILL_IN in str(config):
+        raise InputError(f"the Lithops configuration still says {TO_FILL_IN}: write there what the AWS account has")
+    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # of 4 MiB: each call is sent its own task only
     logger = logging.getLogger("lithops")  # given a log_level, Lithops closes the caller's own handlers
     level = logger.level
     wanted = os.environ.get("MAGGJOB_LITHOPS_LOG")

@@ -15,7 +15,7 @@ ORDER = (
     "__init__ errors "  # the ground
     "cells expression statistics model segments config config_file orbit surface "  # 0: pure
     "hdf5_messages hdf5 credentials storage granule parts catalog planning attributes output "  # 1: files, network
-    "resources job call invocation collecting runner lambda_handler runtime "  # 2: in a worker, and what sends it there
+    "resources job call invocation collecting runner lambda_handler runtime doctor "  # 2: workers, what sends them
     "simulated_file simulator view pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli_runtime cli __main__"  # 4: the command line
 ).split()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import lithops
@@ -88,6 +89,7 @@ def world(cache: Path, **options: Any) -> Iterator[World]:
     patch = pytest.MonkeyPatch()
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     with s3_server() as endpoint:
+        urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # moto remembers other servers' content
         inside = {**keys, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": str(ROOT)}
         with LambdaService(Image(environment=inside), region=REGION, **options) as service:
             variables = {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_LAMBDA": service.url}
