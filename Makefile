@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test test-wheels lint bench lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,6 +27,9 @@ demo: $(READY)  ## see it work: simulated granules, the whole job, a map
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
+	$(BIN)/python -m pytest -m network tests/aws/test_image.py
+
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,6 +38,8 @@ lint: $(READY)  ## check style and types
 bench: $(READY)  ## measure: figures, not tests
 	$(BIN)/python -m benchmarks.statistics_and_cell
 	$(BIN)/python -m benchmarks.simulation
+	$(BIN)/python -m benchmarks.lambda_handler
+	$(BIN)/python -m benchmarks.fanout
 
 lock: $(READY)  ## write the locked versions anew, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -7,11 +7,11 @@ at once; what ends first counts.
 
 import time
 import traceback
+from bisect import insort
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from maggjob.call import Activation, Call, Outcome, Watcher
@@ -98,7 +98,7 @@ class Collection:
         self._gone: float | None = None  # since when the local process that runs the calls has been gone
         self._still: float | None = None  # since when there has been room and nothing started
         self._started = self._most_running = 0
-        self._seconds: list[float] = []  # that ended calls ran
+        self._seconds: list[float] = []  # that ended calls ran, sorted
 
     def collect(self) -> list[Outcome[Any]]:
         """Submit all, and wait until none is pending or the deadline has come."""
@@ -221,8 +221,8 @@ class Collection:
                 message = f"accepted, and not started for {still:.0f} s although there was room; run again"
                 for index in waiting:
                     self._close(index, self._with_call(Outcome(reason="never_started", message=message), index))
-        if 2 * len(self._seconds) >= len(self.tasks):
-            slow = max(self.patience.slow, 10 * median(self._seconds))
+        if self._seconds and 2 * len(self._seconds) >= len(self.tasks):
+            slow = max(self.patience.slow, 10 * self._seconds[len(self._seconds) // 2])
             for index, pending in list(self.pending.items()):
                 if any(t.running is not None and now - t.running > slow for t in pending.tries):
                     self._again(index, pending)
@@ -233,7 +233,7 @@ class Collection:
         pending = self.pending.pop(index, None)
         if pending is not None:
             if outcome.value is not None and outcome.call.billed is not None:
-                self._seconds.append(outcome.call.billed)
+                insort(self._seconds, outcome.call.billed)
             with suppress(AttributeError):  # an executor without a monitor
                 self.executor.job_monitor.remove([t.future for t in pending.tries])
             if self.invocations is not None and outcome.reason == "never_started":

@@ -20,6 +20,8 @@ def aws(aws_world: World, clean_environment: None, monkeypatch: pytest.MonkeyPat
     for name, value in aws_world.variables.items():
         monkeypatch.setenv(name, value)
     aws_world.service.faults.clear()
+    aws_world.service.settle()
+    aws_world.empty()
     aws_world.service.runs.clear()
     aws_world.service.requests.clear()
     yield aws_world

@@ -90,6 +90,8 @@ class LambdaService:
         self._all: list[Sandbox] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._events: list[threading.Thread] = []
+        self._age = 0  # events of an earlier age are not tried again
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="lambda-", ignore_cleanup_errors=True)
@@ -163,13 +165,29 @@ class LambdaService:
         if not isinstance(fault, Lose):
             delay = fault.seconds if isinstance(fault, Delay) else 0.0
             for _ in range(2 if isinstance(fault, Duplicate) else 1):
-                threading.Thread(target=self._event, args=(function, request, body, delay), daemon=True).start()
+                thread = threading.Thread(
+                    target=self._event, args=(function, request, body, delay, self._age), daemon=True
+                )
+                self._events.append(thread)
+                thread.start()
         return request
 
-    def _event(self, function: dict[str, Any], request: str, body: bytes, delay: float) -> None:
+    def settle(self, patience: float = 3.0) -> None:
+        """Forget events that have not ended: retries are off, and what still runs after a while is killed."""
+        self._age += 1
+        end = time.monotonic() + patience
+        for thread in self._events:
+            thread.join(max(0.0, end - time.monotonic()))
+        if any(thread.is_alive() for thread in self._events):
+            self.end_sandboxes()
+            for thread in self._events:
+                thread.join(10)
+        self._events.clear()
+
+    def _event(self, function: dict[str, Any], request: str, body: bytes, delay: float, age: int) -> None:
         retries = function.get("retries", 2)
         for attempt, pause in enumerate((delay, *self.retry_delays[:retries]), 1):
-            if self._closing.wait(pause):
+            if self._closing.wait(pause) or (age != self._age):
                 return
             if self._attempt(function, request, body, attempt).status == "ok":
                 return

@@ -56,6 +56,12 @@ class World:
         found = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="lithops.jobs/")
         return [item["Key"] for item in found.get("Contents", [])]
 
+    def empty(self) -> None:
+        """Delete what events left that ended after their run: at AWS it expires."""
+        for bucket in boto3.resource("s3").buckets.all():
+            if bucket.name == BUCKET:
+                bucket.objects.filter(Prefix="lithops.jobs/").delete()
+
 
 def to_service(url: str) -> type[URLLib3Session]:
     """Lithops invokes at https://lambda.REGION.amazonaws.com, whatever the environment says: send that here."""
