@@ -1,8 +1,7 @@
 """Entry point of the Lambda image: imports what a worker needs, then hands over to Lithops.
 
 Lithops forks a child for each call and makes two S3 clients a call. What is imported here, once a sandbox and while
-Lambda lends a whole core for its start, no child imports again; and one client serves all calls of a sandbox: 0.2 s
-less a call.
+Lambda lends a whole core for its start, no child imports again; and one client serves all calls of a sandbox.
 """
 
 import json
