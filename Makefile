@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test test-wheels lint bench lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,6 +27,9 @@ demo: $(READY)  ## see it work: simulated granules, the whole job, a map
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
+	$(BIN)/python -m pytest -m network tests/aws/test_image.py
+
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,6 +41,8 @@ bench: $(READY)  ## measure: figures, not tests
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.reduce
 	$(BIN)/python -m benchmarks.catalog
+	$(BIN)/python -m benchmarks.lambda_handler
+	$(BIN)/python -m benchmarks.fanout
 
 lock: $(READY)  ## write the locked versions anew, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -46,6 +51,13 @@ lock: $(READY)  ## write the locked versions anew, for every minor version of Py
 	    --python-version $$minor --extra aws --extra view --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
 	done
+	for minor in 3.12 3.13; do for readers in '' -readers; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --generate-hashes --only-binary :all: --python-platform aarch64-manylinux_2_28 --python-version $$minor \
+	    --excludes runtime/excludes.in -c requirements/test-$$minor.txt \
+	    runtime/requirements.in $$(test -z "$$readers" || echo runtime/readers.in) \
+	    -o runtime/worker$$readers-$$minor.txt || exit 1; \
+	done; done
 
 clean:  ## remove what the targets made
 	rm -rf .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from maggjob import __version__
+from maggjob.cli_runtime import doctor_command, runtime_commands
 from maggjob.errors import InputError, MaggjobError, StoppedError
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
@@ -71,6 +72,10 @@ def _what(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+for _command in (doctor_command, runtime_commands):
+    cli.add_command(_command)
 
 
 @cli.command()

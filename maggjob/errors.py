@@ -80,6 +80,12 @@ class StaleIndexError(IndexFileError):
     reason = "stale"
 
 
+class BackendError(MaggjobError):
+    """The backend does not take calls: nothing ran."""
+
+    reason = "backend"
+
+
 class StoppedError(MaggjobError):
     """The run was stopped before its end (exit code 3)."""
 

@@ -9,15 +9,29 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
-from maggjob.errors import InputError, StoppedError
+from maggjob.call import Outcome, Watcher
+from maggjob.collecting import Collection, Patience, late
+from maggjob.errors import BackendError, InputError, MaggjobError, StoppedError
+from maggjob.invocation import Invocations
 from maggjob.resources import default_workers
+
+__all__ = [
+    "DEADLINE",
+    "Outcome",
+    "Patience",
+    "Watcher",
+    "lithops_config",
+    "packaged_config",
+    "resolve_backend",
+    "run_tasks",
+]
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -30,25 +44,21 @@ BACKENDS = {
     "serial": "serial",
 }
 CONFIG_FILE = "lithops_config.yaml"
+TO_FILL_IN = "CHANGE-ME"
 DEADLINE = 6 * 3600.0
-GRACE = 10.0  # seconds from the end of the local process to the last answers being seen
-POLL = 0.1  # seconds between two looks at the pending calls
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Value]):
-    """What became of one task."""
-
-    value: Value | None = None
-    """What the function returned; None when it did not."""
-    reason: str | None = None
-    """Why it did not: ``worker`` (it raised or died) or ``deadline``."""
-    message: str | None = None
-    """What is known about that."""
-
-
-Watcher = Callable[[int, Outcome[Any]], None]
-"""``watch(index, outcome)``, called in the caller's thread as each task ends."""
+# What Lithops and AWS say when a run cannot start, and what to do about it; `maggjob doctor` looks closer
+HINTS = {
+    "Unable to locate credentials": "log in to AWS first (aws configure, aws sso login, or AWS_PROFILE)",
+    "ExpiredToken": "the AWS credentials have expired; renew them",
+    "InvalidClientTokenId": "AWS does not know these credentials; check AWS_PROFILE and AWS_ACCESS_KEY_ID",
+    "HeadBucket operation: Forbidden": "the bucket is somebody else's, or we may not use it; name another in aws_s3",
+    "cannot be assumed by Lambda": "check execution_role in aws_lambda",
+    "is not deployed to ECR": "there is no image of this name; type 'maggjob runtime build'",
+    "pop from empty list": "there is no image with this tag; type 'maggjob runtime build'",
+    "version mismatch": "the image has another Lithops; type 'maggjob runtime build' and 'maggjob runtime deploy'",
+    "not compatible with the local Python": "build the image for this Python (maggjob runtime build), or change Python",
+    "InvalidEntrypoint": "the image was built for another architecture; type 'maggjob runtime build'",
+}
 
 
 def resolve_backend(name: str) -> str:
@@ -122,8 +132,18 @@ def lithops_config(
         local.setdefault("runtime", sys.executable)
         local["worker_processes"] = workers or default_workers()
     elif backend not in config:
-        raise InputError(f"Lithops configuration {source or '(none)'} has no section {backend!r}; add one")
+        raise InputError(
+            f"Lithops configuration {source or '(none)'} has no section {backend!r}; add one as in {packaged_config()}"
+        )
+    elif backend == "aws_lambda" and general.get("storage", "localhost") == "localhost":
+        general["storage"] = "aws_s3"
     return config
+
+
+def packaged_config() -> Path:
+    """The commented configuration that comes with maggjob."""
+    here = Path(__file__).parent
+    return here / CONFIG_FILE if (here / CONFIG_FILE).is_file() else here.parent / CONFIG_FILE  # wheel, or checkout
 
 
 def run_tasks(
@@ -134,6 +154,7 @@ def run_tasks(
     config: Mapping[str, Any] | None = None,
     deadline: float = DEADLINE,
     watch: Watcher | None = None,
+    patience: Patience | None = None,
 ) -> list[Outcome[Value]]:
     """Call a function on every task.
 
@@ -151,6 +172,8 @@ def run_tasks(
         Seconds after which what has not ended is given up.
     watch : callable, optional
         Called as each task ends.
+    patience : Patience, optional
+        On a serverless backend: how long to wait for what, and how often to try.
 
     Returns
     -------
@@ -159,6 +182,8 @@ def run_tasks(
 
     Raises
     ------
+    BackendError
+        The backend takes no calls at all.
     StoppedError
         Interrupted from the keyboard.
     """
@@ -169,15 +194,9 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(function, tasks, dict(config or {}), end, note)
+        return _lithops(function, tasks, dict(config or {}), end, note, patience)
     except KeyboardInterrupt:
         raise StoppedError(f"stopped from the keyboard, before all of the {len(tasks)} tasks had ended") from None
-
-
-def _late(deadline_end: float) -> Outcome[Any] | None:
-    if time.monotonic() < deadline_end:
-        return None
-    return Outcome(reason="deadline", message="did not end before the deadline; run again, or raise --deadline")
 
 
 def _serial(
@@ -185,9 +204,11 @@ def _serial(
 ) -> list[Outcome[Value]]:
     """The readable specification of every other backend."""
     outcomes: list[Outcome[Value]] = []
+    outcome: Outcome[Value]
     for index, task in enumerate(tasks):
-        outcome = _late(end)
-        if outcome is None:
+        if time.monotonic() >= end:
+            outcome = late()
+        else:
             try:
                 outcome = Outcome(value=function(task))
             except KeyboardInterrupt:
@@ -200,65 +221,54 @@ def _serial(
 
 
 def _lithops(
-    function: Callable[[Task], Value], tasks: Sequence[Task], config: dict[str, Any], end: float, note: Watcher
+    function: Callable[[Task], Value],
+    tasks: Sequence[Task],
+    config: dict[str, Any],
+    end: float,
+    note: Watcher,
+    patience: Patience | None,
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
+    if config.get("lithops", {}).get("backend") == "aws_lambda" and TO_FILL_IN in str(config):
+        raise InputError(f"the Lithops configuration still says {TO_FILL_IN}: write there what the AWS account has")
+    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # of 4 MiB: each call is sent its own task only
     logger = logging.getLogger("lithops")  # given a log_level, Lithops closes the caller's own handlers
     level = logger.level
-    logger.setLevel(os.environ.get("MAGGJOB_LITHOPS_LOG", "ERROR"))
+    wanted = os.environ.get("MAGGJOB_LITHOPS_LOG")
+    logger.setLevel(wanted or "CRITICAL")  # what fails at the start is told once, by our error
     try:
-        with lithops.FunctionExecutor(config=config, log_level=None) as executor:
-            futures = executor.map(function, list(tasks), include_modules=None)
+        with _starting():
+            made = lithops.FunctionExecutor(config=config, log_level=None)
+        logger.setLevel(wanted or "ERROR")
+        with made as executor:
+            backend = getattr(executor.compute_handler, "backend", None)
+            threads = getattr(executor.invoker, "invoke_pool_threads", 1)
+            invocations = None if backend is None else Invocations(backend, threads, (patience or Patience()).put_off)
+            collection = Collection(executor, function, tasks, end, note, invocations, patience)
             try:
-                return _watch(executor, futures, end, note)
+                with _starting():
+                    collection.submit_first()
+                return collection.collect()
             finally:
+                if invocations is not None:
+                    invocations.close(executor.invoker.executor)
                 _clean(executor)
     finally:
         logger.setLevel(level)
 
 
-def _watch(executor: Any, futures: Sequence[Any], end: float, note: Watcher) -> list[Outcome[Any]]:
-    """Collect outcomes until none is pending or the deadline has come."""
-    from lithops.wait import ALWAYS
-
-    outcomes: list[Outcome[Any] | None] = [None] * len(futures)
-    pending = dict(enumerate(futures))
-    gone: float | None = None  # since when the local process that runs the calls has been gone
-    while pending:
-        # ALWAYS looks once and returns: other ways of waiting have no end of their own, or need SIGALRM
-        executor.wait(
-            list(pending.values()),
-            throw_except=False,
-            return_when=ALWAYS,
-            download_results=True,
-            show_progressbar=False,
-            clean_jobs=False,
-        )
-        late = _late(end)
-        ended = {index: _outcome(future) for index, future in pending.items() if future.done}
-        if getattr(executor.compute_handler, "job_manager", executor) is None:  # Lithops tells it nowhere else
-            gone = gone if gone is not None else time.monotonic()
-            if late is None and time.monotonic() - gone > GRACE:
-                late = Outcome(reason="worker", message="the local process ended before this call did; run again")
-        if late is not None:
-            ended |= dict.fromkeys(pending.keys() - ended.keys(), late)
-        for index, outcome in sorted(ended.items()):
-            outcomes[index] = outcome
-            del pending[index]
-            note(index, outcome)
-        if pending and not ended:
-            time.sleep(POLL)
-    return [outcome for outcome in outcomes if outcome is not None]
-
-
-def _outcome(future: Any) -> Outcome[Any]:
-    """Of a future that is done: success, error, or unknown."""
-    if future.error or future._state != future.State.Done:  # noqa: SLF001  # Lithops tells it nowhere else
-        problem = future._exception  # noqa: SLF001
-        text = "".join(traceback.format_exception(*problem)) if isinstance(problem, tuple) else str(problem)
-        return Outcome(reason="worker", message=text.strip() or "the worker ended without an answer")
-    return Outcome(value=future.result(throw_except=False))
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Make whatever Lithops raises before any call runs an error that says what to do."""
+    try:
+        yield
+    except MaggjobError:
+        raise
+    except Exception as problem:
+        said = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        hint = next((hint for text, hint in HINTS.items() if text in said), "'maggjob doctor' may tell more")
+        raise BackendError(f"Lithops could not start: {said}; {hint}") from problem
 
 
 def _clean(executor: Any) -> None:

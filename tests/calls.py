@@ -79,3 +79,12 @@ def interrupts(task: int) -> int:
     if task == 1:
         raise KeyboardInterrupt
     return task
+
+
+def large(task: int) -> bytes:
+    return bytes([task]) * 40_000
+
+
+def naps(task: int) -> int:
+    time.sleep(0.3)
+    return task

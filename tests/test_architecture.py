@@ -18,10 +18,10 @@ ORDER = (
     "visits shares granule index index_file reading "  # 1: granules
     "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
     "attributes output "  # 1: results
-    "resources job runner "  # 2: what runs in a worker, and what sends it there
+    "resources job call invocation collecting runner lambda_handler runtime doctor "  # 2: workers, what sends them
     "simulated_file simulator view plan_map indexing batching "  # 3: stages
     "pipeline report progress demo "  # 3: the whole job, and what shows it
-    "cli __main__"  # 4: the command line
+    "cli_runtime cli __main__"  # 4: the command line
 ).split()
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from maggjob.errors import InputError, StoppedError
-from maggjob.runner import Outcome, lithops_config, resolve_backend, run_tasks
+from maggjob.runner import Outcome, lithops_config, packaged_config, resolve_backend, run_tasks
 from tests import calls
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -236,3 +236,15 @@ def test_a_bad_file_is_refused(tmp_path: Path, content: str | None, said: str) -
 def test_aws_lambda_needs_its_section() -> None:
     with pytest.raises(InputError, match="no section 'aws_lambda'"):
         lithops_config("aws_lambda", 1)
+
+
+def test_the_packaged_configuration_serves_both_backends_once_it_is_filled_in() -> None:
+    file = packaged_config()
+    assert lithops_config("localhost", 2, file)["lithops"]["storage"] == "localhost"
+    config = lithops_config("aws_lambda", 2, file)
+    assert (config["lithops"]["backend"], config["lithops"]["storage"]) == ("aws_lambda", "aws_s3")
+    section = config["aws_lambda"]
+    assert (section["architecture"], section["max_workers"], section["runtime_timeout"]) == ("arm64", 1700, 900)
+    assert config["aws"] == {"region": "us-west-2"}
+    with pytest.raises(InputError, match="still says CHANGE-ME"):
+        run_tasks(calls.square, [1], backend="aws_lambda", config=config)

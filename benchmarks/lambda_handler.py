@@ -1,0 +1,61 @@
+"""What a call on Lambda costs beside its work: cold import, and a warm call, with our handler and with Lithops' own.
+
+python -m benchmarks.lambda_handler
+
+In the emulator of tests/aws: real awslambdaric processes, S3 of moto in this process, so a request takes 2 to 4 ms.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from maggjob.runner import run_tasks
+from tests import calls
+from tests.aws.sandbox import Image
+from tests.aws.world import ROOT, World, world
+
+PLAIN = "lithops.serverless.backends.aws_lambda.entry_point.lambda_handler"
+CALLS, IMPORTS = 30, 7
+
+
+def import_seconds() -> float:
+    """Median seconds from the start of an interpreter to our handler being imported."""
+    code = "import maggjob.lambda_handler as h; print(h.process_age())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True).stdout)
+        for _ in range(IMPORTS)
+    ]
+    return statistics.median(times)
+
+
+def warm_seconds(aws: World, handler: str, memory: int) -> tuple[float, int]:
+    """Median seconds of a warm call that does nothing, and the bytes of its event."""
+    aws.service.image = replace(aws.service.image, handler=handler)
+    aws.service.runs.clear()
+    config = aws.fresh_config(runtime_memory=memory)
+    run_tasks(calls.square, list(range(CALLS)), backend="aws_lambda", config=config, deadline=300)
+    warm = [run for run in aws.service.runs if run.calls and not run.cold]
+    return statistics.median(run.seconds for run in warm), max(run.size for run in warm)
+
+
+def main() -> None:
+    """Print all figures."""
+    print(f"cold import of the handler: {import_seconds():.2f} s (limit 1.5 s), median of {IMPORTS}")
+    with tempfile.TemporaryDirectory() as cache, world(Path(cache), concurrency=1) as aws:
+        taken: dict[str, list[float]] = {Image.handler: [], PLAIN: []}
+        for memory, handler in enumerate((Image.handler, PLAIN, PLAIN, Image.handler), 700):  # neither is always first
+            seconds, size = warm_seconds(aws, handler, memory)
+            taken[handler].append(seconds)
+    ours, plain = (statistics.mean(taken[handler]) for handler in (Image.handler, PLAIN))
+    print(f"warm call, our handler: {ours:.3f} s (limit 0.3 s); event of {size} bytes (limit 2,000)")
+    print(f"warm call, Lithops' handler: {plain:.3f} s; ratio {plain / ours:.1f}")
+    print(f"rounds in turn: ours {taken[Image.handler]}, Lithops' {taken[PLAIN]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A server before moto: passes requests on, and answers by itself what moto does not know or is to refuse."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import parse_qs
+
+from tests.aws.sandbox import Handler, serve
+
+SIMULATED = (
+    '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>'
+    "<IsTruncated>false</IsTruncated><EvaluationResults><member><EvalActionName>{0}</EvalActionName>"
+    "<EvalDecision>{1}</EvalDecision></member></EvaluationResults></SimulatePrincipalPolicyResult>"
+    "<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SimulatePrincipalPolicyResponse>"
+)
+
+
+@dataclass
+class Front:
+    """What the server answers by itself."""
+
+    url: str = ""
+    """Where it listens."""
+    image: dict[str, Any] = field(default_factory=dict)
+    """Configuration of every image, as docker writes it."""
+    denied: set[str] = field(default_factory=set)
+    """Actions that IAM's simulation denies."""
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Status for every request to a bucket."""
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """Method and path of what came."""
+
+    def answer(self, request: Handler, body: bytes) -> bool:
+        """Answer a request; False when moto is to do it."""
+        target = request.headers.get("X-Amz-Target", "")
+        if target.endswith("GetDownloadUrlForLayer"):
+            digest = json.loads(body)["layerDigest"]
+            request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
+        elif request.path.startswith("/blob/"):
+            request.reply(200, self.image)
+        elif b"Action=SimulatePrincipalPolicy" in body:
+            (action,) = parse_qs(body.decode())["ActionNames.member.1"]
+            decision = "implicitDeny" if action in self.denied else "allowed"
+            request.reply(200, SIMULATED.format(action, decision).encode(), {"Content-Type": "text/xml"})
+        elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
+            request.reply(self.statuses[bucket])
+        else:
+            return False
+        return True
+
+
+@contextmanager
+def front(endpoint: str) -> Iterator[Front]:
+    """Start the server before an endpoint of moto's."""
+    made = Front()
+
+    class Passing(Handler):
+        def pass_on(self) -> None:
+            body = self.body()
+            made.requests.append((self.command, self.path))
+            if made.answer(self, body):
+                return
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+            connection = HTTPConnection(endpoint.removeprefix("http://"))
+            connection.request(self.command, self.path, body or None, headers)
+            reply = connection.getresponse()
+            self.hand_back(reply.status, reply.headers, reply.read())
+            connection.close()
+
+        def hand_back(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+            drop = {"connection", "content-length", "transfer-encoding", "date", "server"}
+            self.reply(status, content, {k: v for k, v in headers.items() if k.lower() not in drop})
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = pass_on  # noqa: N815
+
+    server = serve(Passing)
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,199 @@
+"""Building and deploying the image: a docker that records its calls, and the real Lithops against the stand-ins."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
+import pytest
+import yaml
+
+from maggjob.errors import InputError
+from maggjob.runtime import Image, build_steps, image_of, unique_runtime, write_context
+from tests.aws.world import ROOT, World
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+Maggjob = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def maggjob(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maggjob:
+    """Runs the command line with the recording docker first on the path."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    docker = programs / "docker"
+    docker.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n")
+    docker.write_text(docker.read_text() + "from tests.aws.fake_docker import main\nmain()\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("FAKE_DOCKER_LOG", str(tmp_path / "docker.jsonl"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HOME", str(tmp_path))  # Lithops keeps a cache there
+    (tmp_path / "lithops_config.yaml").write_text(yaml.safe_dump(aws.config))
+
+    def run(*words: str, path: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        path = path if path is not None else f"{programs}:{os.environ['PATH']}"
+        code = f"import maggjob.runtime as r; r.PYTHONS = (*r.PYTHONS, {HERE!r}); import maggjob.cli as c; c.main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **variables, "PATH": path},
+            timeout=60,
+        )
+
+    return run
+
+
+def docker_calls(folder: Path) -> list[dict[str, Any]]:
+    log = folder / "docker.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_build_deploy_run_delete(aws: World, maggjob: Maggjob, tmp_path: Path) -> None:
+    built = maggjob("runtime", "build", "--digest", "sha256:" + "0" * 64)
+    assert built.returncode == 0, built.stderr
+    runtime = built.stdout.split()[-1]
+    version, build = docker_calls(tmp_path)
+    assert version["arguments"] == ["buildx", "version"]
+    arguments = build["arguments"]
+    assert arguments[:6] == ["buildx", "build", "--platform", "linux/arm64", "--provenance=false", "--sbom=false"]
+    given = {arguments[i + 1] for i, word in enumerate(arguments) if word == "--build-arg"}
+    assert {f"BASE=python:{HERE}-slim", f"DIGEST=sha256:{'0' * 64}", f"PYTHON={HERE}", "LITHOPS=3.8.0"} <= given
+    assert {"maggjob/lambda_handler.py", "maggjob/job.py", "runtime/Dockerfile", "runtime/worker-3.12.txt"} <= set(
+        build["files"]
+    )
+    assert not [name for name in build["files"] if "__pycache__" in name or "tests" in name]
+
+    deployed = maggjob("runtime", "deploy", runtime)
+    assert deployed.returncode == 0, deployed.stderr
+    login, push = docker_calls(tmp_path)[2:]
+    backend = lithops_lambda.AWSLambdaBackend(
+        {"user_agent": "", "region": "us-west-2", "execution_role": "", **aws.config["aws_lambda"]}, None
+    )
+    registry = f"{backend.account_id}.dkr.ecr.us-west-2.amazonaws.com"
+    assert login["arguments"] == ["login", "--username", "AWS", "--password-stdin", registry]
+    assert len(login["stdin"]) > 10
+    assert login["stdin"] not in deployed.stdout + deployed.stderr
+    name, tag = runtime.split(":")
+    assert push["arguments"] == ["push", f"{registry}/{backend._format_repo_name(name)}:{tag}"]
+    assert push["arguments"][1] in build["arguments"]
+    function = aws.service.functions[backend._format_function_name(runtime, 2048)]
+    assert function["Architectures"] == ["arm64"]
+    assert function["Tags"]["runtime_name"] == runtime
+    assert f"runtime: {runtime}" in deployed.stdout
+
+    shown = maggjob("runtime", "status")
+    assert shown.returncode == 0, shown.stderr
+    assert runtime in shown.stdout
+
+    deleted = maggjob("runtime", "delete", runtime)
+    assert deleted.returncode == 0, deleted.stderr
+    assert function["FunctionName"] not in aws.service.functions
+    images = boto3.client("ecr").list_images(repositoryName=backend._format_repo_name(name))["imageIds"]
+    assert tag not in [image.get("imageTag") for image in images]
+
+
+@pytest.mark.parametrize("words", [("build",), ("deploy", "maggjob:x"), ("status",), ("delete", "maggjob:x")], ids=str)
+def test_a_dry_run_shows_commands_and_does_nothing(
+    aws: World, maggjob: Maggjob, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    before = dict(aws.service.functions)
+    done = maggjob("runtime", *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    expected = {"build": "docker buildx build", "deploy": "docker push", "status": "runtime list", "delete": "aws ecr"}
+    assert expected[words[0]] in done.stdout
+    assert docker_calls(tmp_path) == []
+    assert aws.service.functions == before
+
+
+def test_a_dry_run_needs_no_account(maggjob: Maggjob) -> None:
+    nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    done = maggjob("runtime", "build", "--dry-run", **nobody)
+    assert done.returncode == 0, done.stderr
+    assert "ACCOUNT.dkr.ecr.us-west-2.amazonaws.com/lithops_v380_user/maggjob:" in done.stdout
+    done = maggjob("runtime", "build", **nobody)
+    assert done.returncode == 1
+    assert "log in to AWS first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "said"),
+    [
+        ("no-buildx", ("build",), "install docker's buildx plugin"),
+        ("no-engine", ("build",), "start the Docker engine"),
+        ("no-emulation", ("build",), "install emulation of ARM64"),
+        ("login-refused", ("deploy", "maggjob:x"), "ECR refused the login"),
+        ("push-refused", ("deploy", "maggjob:x"), "the repository is not there"),
+    ],
+)
+def test_what_docker_refuses_is_named(
+    aws: World, maggjob: Maggjob, tmp_path: Path, fault: str, words: tuple[str, ...], said: str
+) -> None:
+    before = dict(aws.service.functions)
+    done = maggjob("runtime", *words, FAKE_DOCKER=fault)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert docker_calls(tmp_path)  # it was asked, and nothing after it was
+    assert aws.service.functions == before
+
+
+def test_no_docker_is_named(maggjob: Maggjob, tmp_path: Path) -> None:
+    done = maggjob("runtime", "build", path=str(tmp_path))
+    assert done.returncode == 1
+    assert "docker is not installed" in done.stderr
+
+
+def test_an_image_that_was_not_pushed_is_named(maggjob: Maggjob) -> None:
+    done = maggjob("runtime", "delete", "maggjob:never")
+    assert done.returncode == 0, done.stderr  # nothing to delete is no error
+
+
+@pytest.mark.parametrize("config", [{"aws": {"region": "us-west-2"}}, {"aws_lambda": {"runtime": "a:1"}}], ids=str)
+def test_an_image_needs_region_and_name(config: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"Lithops configuration: no '(region|runtime)'"):
+        image_of(config, {"Account": "1", "UserId": "u"})
+
+
+@pytest.mark.parametrize("user", ["AIDAEXAMPLE", "AROAEXAMPLE:session", "maggjob", "x"])
+@pytest.mark.parametrize("namespace", [None, "team"])
+def test_names_are_those_that_lithops_looks_for(user: str, namespace: str | None) -> None:
+    config = {
+        "aws": {"region": "us-west-2"},
+        "aws_lambda": {"account_id": "123456789012", "user_id": user, "namespace": namespace, "runtime": "Maggjob:1"},
+    }
+    section = {"user_agent": "", "region": "us-west-2", "execution_role": "", **config["aws_lambda"]}
+    backend = lithops_lambda.AWSLambdaBackend(section, None)
+    image = image_of(config, {})
+    assert image.repository == backend._format_repo_name("Maggjob:1")
+    assert (image.tag, image.account) == ("1", "123456789012")
+
+
+def test_a_tag_is_one_that_ecr_and_lithops_take() -> None:
+    import re
+
+    name = unique_runtime("3.12")
+    assert re.fullmatch(r"[a-z]+:[A-Za-z0-9_.-]{1,128}", name)
+    assert unique_runtime("3.12", 0) != unique_runtime("3.12", 1)
+
+
+def test_there_are_images_for_locked_pythons_only(tmp_path: Path) -> None:
+    image = Image("1", "us-west-2", "user", "maggjob:1")
+    with pytest.raises(InputError, match=r"Python 3.9: there are images for 3.12 and 3.13"):
+        build_steps(image, tmp_path, "3.9")
+    (_, build) = build_steps(image, tmp_path, "3.13", readers=True, base="mine:1")
+    assert {"REQUIREMENTS=worker-readers", "BASE=mine:1", "PYTHON=3.13"} <= set(build.command)
+
+
+def test_the_context_is_a_package_that_can_be_imported(tmp_path: Path) -> None:
+    write_context(tmp_path / "context")
+    code = "import maggjob.lambda_handler as h; print(h.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "context"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.startswith(str(tmp_path))

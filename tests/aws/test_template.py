@@ -1,0 +1,116 @@
+"""The CloudFormation stack: without findings of cfn-lint, created in moto, and no wider than it must be."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint.decode import cfn_yaml
+
+from maggjob.runner import lithops_config
+from maggjob.runtime import image_of
+from tests.aws.wheels import RUNTIME
+from tests.aws.world import ROOT, World
+
+TEMPLATE = RUNTIME / "template.yaml"
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
+
+
+def statements(template: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every statement that allows something, with the resource it belongs to."""
+    for name, resource in template["Resources"].items():
+        properties = resource["Properties"]
+        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        documents += [properties[key] for key in ("PolicyDocument", "RepositoryPolicyText") if key in properties]
+        for document in documents:
+            for statement in document["Statement"]:
+                if statement["Effect"] == "Allow":
+                    yield name, statement
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    code = "import sys; from cfnlint.runner import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--regions", "us-west-2", "--template", str(TEMPLATE)]
+    done = subprocess.run([*command, "--include-checks", "W", "I"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse")  # which moto makes nothing of
+def test_the_stack_is_created(aws: World) -> None:
+    cloud = boto3.client("cloudformation")
+    given = {"LithopsBucketName": "mine-lithops", "OutputBucketName": "mine-maps", "RepositoryName": "lithops_v1/it"}
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
+    capabilities = ["CAPABILITY_IAM"]
+    cloud.create_stack(
+        StackName="maggjob", TemplateBody=TEMPLATE.read_text(), Parameters=parameters, Capabilities=capabilities
+    )
+    (stack,) = cloud.describe_stacks(StackName="maggjob")["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    assert outputs["StorageBucket"] == "mine-lithops"
+    assert outputs["OutputBucket"] == "mine-maps"
+    s3 = boto3.client("s3")
+    for bucket in ("mine-lithops", "mine-maps"):
+        rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+        assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    role = outputs["ExecutionRole"].rsplit("/", 1)[1]
+    iam = boto3.client("iam")
+    document = iam.get_role_policy(RoleName=role, PolicyName="worker")["PolicyDocument"]
+    for resource in ("arn:aws:s3:::mine-lithops/lithops.jobs/*", "arn:aws:s3:::mine-maps/*"):
+        assert resource in str(document)
+    trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert [s["Principal"] for s in trust] == [{"Service": "lambda.amazonaws.com"}]
+    (repository,) = boto3.client("ecr").describe_repositories(repositoryNames=["lithops_v1/it"])["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+
+
+def test_buckets_are_private_encrypted_and_emptied(template: dict[str, Any]) -> None:
+    """What moto does not carry over from a template."""
+    buckets = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::S3::Bucket"]
+    assert len(buckets) == 2
+    for bucket in buckets:
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {"true"} or all(
+            bucket["PublicAccessBlockConfiguration"].values()
+        )
+        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        rules = bucket["LifecycleConfiguration"]["Rules"]
+        assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+    policies = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::S3::BucketPolicy"]
+    for policy in policies:
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert len(policies) == 2
+    expiring = {r["Prefix"] for b in buckets for r in b["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in r}
+    assert expiring == {"lithops.jobs/", "maggjob.private/"}
+
+
+def test_no_statement_is_wider_than_named(template: dict[str, Any]) -> None:
+    found = list(statements(template))
+    assert len(found) == 14
+    for name, statement in found:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not [action for action in actions if "*" in action], (name, statement)
+        if statement.get("Resource") == "*":  # these three know no resources
+            assert set(actions) == {"lambda:ListFunctions", "lambda:GetAccountSettings", "ecr:GetAuthorizationToken"}
+    worker = {action for name, s in found if name == "WorkerRole" for action in s["Action"] if len(action) > 1}
+    assert not [action for action in worker if action.startswith(("iam:", "lambda:", "ecr:", "sts:"))]
+
+
+def test_the_readme_gives_a_reason_for_every_statement(template: dict[str, Any]) -> None:
+    text = (RUNTIME / "README.md").read_text()
+    missing = [statement["Sid"] for _, statement in statements(template) if f"`{statement['Sid']}`" not in text]
+    assert missing == []
+
+
+def test_the_repository_is_the_one_that_lithops_looks_for(template: dict[str, Any]) -> None:
+    config = lithops_config("aws_lambda", given=ROOT / "lithops_config.yaml")
+    image = image_of(config, {"Account": "1", "UserId": "somebody"})
+    assert image.repository == template["Parameters"]["RepositoryName"]["Default"]

@@ -1,0 +1,132 @@
+"""AWS for a test: moto's S3, STS, ECR, IAM and CloudFormation, and our own Lambda service, all on 127.0.0.1."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import lithops
+import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
+import lithops.storage.storage as lithops_storage
+import pytest
+from botocore.httpsession import URLLib3Session
+
+from tests.aws.lambda_service import ACCOUNT, LambdaService
+from tests.aws.sandbox import Image
+from tests.servers import s3_server
+
+ROOT = Path(__file__).resolve().parents[2]
+REGION = "us-west-2"
+BUCKET = "lithops-test"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/maggjob-worker"
+MANIFEST = (
+    '{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",'
+    '"config":{"digest":"sha256:%064d","size":1,"mediaType":"application/vnd.docker.container.image.v1+json"},'
+    '"layers":[]}'
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a test has of AWS."""
+
+    endpoint: str
+    """Of S3, STS, ECR, IAM and the rest."""
+    service: LambdaService
+    """Of Lambda."""
+    config: dict[str, Any]
+    """Lithops' configuration for it."""
+    variables: dict[str, str]
+    """Environment that points a process here."""
+
+    def fresh_config(self, **section: Any) -> dict[str, Any]:
+        """Copy of the configuration, with changes to its section aws_lambda."""
+        copy = {key: dict(value) for key, value in self.config.items()}
+        copy["aws_lambda"] |= section
+        return copy
+
+    @property
+    def job_objects(self) -> list[str]:
+        """Keys of what Lithops' jobs left in its bucket."""
+        found = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="lithops.jobs/")
+        return [item["Key"] for item in found.get("Contents", [])]
+
+    def empty(self) -> None:
+        """Delete what events left that ended after their run: at AWS it expires."""
+        for bucket in boto3.resource("s3").buckets.all():
+            if bucket.name == BUCKET:
+                bucket.objects.filter(Prefix="lithops.jobs/").delete()
+
+
+def to_service(url: str) -> type[URLLib3Session]:
+    """Lithops invokes at https://lambda.REGION.amazonaws.com, whatever the environment says: send that here."""
+
+    class Redirected(URLLib3Session):
+        def send(self, request: Any) -> Any:
+            request.url = re.sub(r"^https://lambda\.[\w-]+\.amazonaws\.com", url, request.url)
+            return super().send(request)
+
+    return Redirected
+
+
+def lithops_repository(name: str = "maggjob") -> str:
+    """Repository in which Lithops looks for an image."""
+    user = boto3.client("sts").get_caller_identity()["UserId"].split(":")[0][-4:].lower()
+    return f"lithops_v{lithops.__version__.replace('.', '')}_{user}/{name}"
+
+
+@contextmanager
+def world(cache: Path, **options: Any) -> Iterator[World]:
+    """Start it all, point this process at it, and stop it all.
+
+    Parameters
+    ----------
+    cache : Path
+        In place of Lithops' ~/.lithops/cache.
+    **options
+        For `LambdaService`.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    patch = pytest.MonkeyPatch()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    with s3_server() as endpoint:
+        urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # moto remembers other servers' content
+        inside = {**keys, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": str(ROOT)}
+        with LambdaService(Image(environment=inside), region=REGION, **options) as service:
+            variables = {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_LAMBDA": service.url}
+            for name, value in {**variables, "AWS_DEFAULT_REGION": REGION}.items():
+                patch.setenv(name, value)
+            patch.setattr(lithops_storage, "CACHE_DIR", str(cache))
+            patch.setattr(lithops_storage, "RUNTIME_META_CACHE", {})
+            patch.setattr(lithops_lambda, "URLLib3Session", to_service(service.url))
+            ecr, repository = boto3.client("ecr"), lithops_repository()
+            ecr.create_repository(repositoryName=repository)
+            ecr.put_image(repositoryName=repository, imageTag="01", imageManifest=MANIFEST % 1)
+            config = {
+                "lithops": {
+                    "backend": "aws_lambda",
+                    "storage": "aws_s3",
+                    "data_cleaner": False,
+                    "monitoring_interval": 0.2,
+                },
+                "aws": {"region": REGION},
+                "aws_s3": {"storage_bucket": BUCKET},
+                "aws_lambda": {
+                    "execution_role": ROLE,
+                    "runtime": "maggjob:01",
+                    "runtime_memory": 2048,
+                    "runtime_timeout": 15,
+                    "max_workers": 1700,
+                    "architecture": "arm64",
+                    "user_tags": {},
+                },
+            }
+            try:
+                yield World(endpoint, service, config, {**variables, "AWS_DEFAULT_REGION": REGION})
+            finally:
+                patch.undo()
