@@ -173,7 +173,11 @@ def _box(numbers: Sequence[float], name: str) -> Area:
         )
     if east < west:
         east += 360.0
-    return _area([[np.array([(west, south), (east, south), (east, north), (west, north), (west, south)])]], name)
+    if east == west:
+        raise InputError(f"area {name}: west and east are the same meridian; write -180 and 180 for all of them")
+    across = np.linspace(west, east, 3)  # no edge is then over 180 degrees
+    lower, upper = (np.column_stack([across, np.full(3, latitude)]) for latitude in (south, north))
+    return _area([[np.concatenate([lower, upper[::-1], lower[:1]])]], name)
 
 
 def _from_file(path: Path) -> Area:
@@ -197,6 +201,7 @@ def _from_ogr(path: Path) -> Area:
     except Exception as problem:
         raise InputError(f"area {path}: cannot be read ({problem})") from problem
     geometries = shapely.force_2d(shapely.from_wkb(shapes))
+    geometries = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
     if meta["crs"] is None:
         raise InputError(f"area {path}: it has no coordinate reference system; give one, or GeoJSON")
     own = CRS.from_user_input(meta["crs"])
@@ -204,13 +209,24 @@ def _from_ogr(path: Path) -> Area:
     if not own.is_geographic:  # its edges are straight in its own plane
         spacing = 5e3 / own.axis_info[0].unit_conversion_factor
         geometries = shapely.segmentize(geometries, spacing)
-    turned = shapely.transform(geometries, lambda p: np.column_stack(to_degrees.transform(p[:, 0], p[:, 1])))
-    features = [{"type": "Feature", "geometry": json.loads(text)} for text in shapely.to_geojson(turned) if text]
-    return _from_geojson({"type": "FeatureCollection", "features": features}, str(path))
+    polygons = []
+    for text in shapely.to_geojson(geometries):
+        for polygon in _polygons(json.loads(text), str(path)):
+            turned = []
+            for ring in polygon:
+                points = np.array(ring)
+                longitude, latitude = to_degrees.transform(points[:, 0], points[:, 1])
+                if not own.is_geographic:  # its points are near each other: what jumps crosses the antimeridian
+                    longitude = np.unwrap(longitude, period=360.0)
+                    longitude[-1] = longitude[0] + 360.0 * round((longitude[-1] - longitude[0]) / 360.0)
+                latitude[-1] = latitude[0]
+                turned.append(np.column_stack([longitude, latitude]).tolist())
+            polygons.append(turned)
+    return _from_geojson({"type": "MultiPolygon", "coordinates": polygons}, str(path))
 
 
 def _from_geojson(content: Any, name: str) -> Area:
-    polygons = [[_ring(ring, name) for ring in polygon] for polygon in _polygons(content, name)]
+    polygons = [[_ring(ring, name) for ring in polygon] for polygon in _polygons(content, name) if polygon]
     if not polygons:
         raise InputError(f"area {name}: there is no polygon in it")
     return _area(polygons, name)
@@ -231,13 +247,15 @@ def _polygons(content: Any, name: str) -> Iterator[Any]:
                 for geometry in content["geometries"]:
                     yield from _polygons(geometry, name)
             case "MultiPolygon":
-                yield from content["coordinates"]
+                yield from (list(polygon) for polygon in content["coordinates"])
             case "Polygon":
-                yield content["coordinates"]
+                yield list(content["coordinates"])
             case _:
                 raise InputError(f"area {name}: {kind!r} is no polygon; give GeoJSON with Polygon or MultiPolygon")
     except (KeyError, TypeError) as problem:
-        raise InputError(f"area {name}: a {kind} without a proper {problem}; check the GeoJSON") from problem
+        raise InputError(
+            f"area {name}: a {kind} that is not as it should be ({problem}); check the GeoJSON"
+        ) from problem
 
 
 def _ring(points: Any, name: str) -> Ring:
@@ -249,12 +267,14 @@ def _ring(points: Any, name: str) -> Ring:
         ) from problem
     if not (ring.ndim == 2 and np.isfinite(ring).all()):
         raise InputError(f"area {name}: a ring without finite coordinates; check the GeoJSON")
-    if not np.array_equal(ring[0], ring[-1]):
+    apart = abs(ring[0, 0] - ring[-1, 0])
+    if ring[0, 1] != ring[-1, 1] or (apart != 0 and abs(apart - 360.0) > 1e-9):
         ring = np.concatenate([ring, ring[:1]])
     if len(np.unique(ring, axis=0)) < 3:
         raise InputError(f"area {name}: a ring of {len(np.unique(ring, axis=0))} points; give three at least")
-    worst = ring[np.argmax(np.abs(ring[:, 1]))]
-    if abs(worst[1]) > 90 or np.abs(ring[:, 0]).max() > 720:
+    wrong = (np.abs(ring[:, 1]) > 90) | (np.abs(ring[:, 0]) > 720)
+    if wrong.any():
+        worst = ring[np.argmax(wrong)]
         raise InputError(
             f"area {name}: a point at longitude {worst[0]}, latitude {worst[1]}; longitude comes first, in degrees"
         )
@@ -292,13 +312,15 @@ def _unwrap(ring: Ring, name: str) -> tuple[Ring, bool]:
                 "to go the long way round add points so that no edge is over 180 degrees"
             )
         steps = np.where(jumps, short, steps)
-    longitude = ring[0, 0] + np.concatenate([[0.0], np.cumsum(steps)])
+    longitude = ring[0, 0] + np.concatenate([[0.0], np.cumsum(steps)]) if jumps.any() else ring[:, 0]
     return np.column_stack([longitude, ring[:, 1]]), abs(float(longitude[-1] - longitude[0])) > 180
 
 
 def _project(ring: Ring, name: str) -> dict[int, BaseGeometry]:
     """What lies inside a ring, by hemisphere."""
     flat, round_pole = _unwrap(ring, name)
+    if not round_pole and abs(flat[-1, 0] - flat[-2, 0]) == 360 and not shapely.Polygon(flat).is_valid:
+        flat, round_pole = flat[:-1], True  # it was closed already, where it began
     if round_pole:
         if flat[:, 1].min() < 0 < flat[:, 1].max():
             raise InputError(f"area {name}: a ring round a pole that crosses the equator; cut it there")
@@ -320,7 +342,7 @@ def _project(ring: Ring, name: str) -> dict[int, BaseGeometry]:
 def _to_polygon(piece: shapely.Polygon, crs: int, width: float, name: str) -> BaseGeometry:
     """A piece of the longitude and latitude plane in a polar one, without the seam of a full turn."""
     inside = shapely.Polygon(_to_plane(shapely.get_coordinates(piece.exterior), crs))
-    if width > 360:
+    if width > 360.000001:
         _check(inside, name)
     return shapely.make_valid(inside, method="structure", keep_collapsed=False)
 
@@ -334,5 +356,6 @@ def _check(polygon: shapely.Polygon, name: str) -> None:
 def _to_plane(ring: Ring, crs: int) -> np.ndarray:
     """A ring in a polar plane, with points `STEP` apart; metres."""
     dense = shapely.get_coordinates(shapely.segmentize(shapely.LineString(ring), STEP))
-    x, y = transformer(crs).transform(dense[:, 0], dense[:, 1])
+    # PROJ takes no longitude beyond some 570 degrees.
+    x, y = transformer(crs).transform(np.fmod(dense[:, 0], 360.0), dense[:, 1])
     return np.column_stack([x, y])

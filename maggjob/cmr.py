@@ -107,7 +107,7 @@ def pages(query: Query, form: str, watch: Watch | None = None) -> Iterator[list[
 def _get(session: requests.Session, url: str, after: str | None) -> requests.Response:
     headers = {} if after is None else {"CMR-Search-After": after}
     try:
-        answer = session.get(url, headers=headers, timeout=TIMEOUT)
+        answer = session.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as problem:
         raise CatalogError(
             f"CMR at {urlsplit(url).netloc} cannot be reached ({type(problem).__name__}: {problem}); try again later"

@@ -90,25 +90,30 @@ def from_umm(item: Any) -> Record:
             tuple((float(p["Longitude"]), float(p["Latitude"])) for p in polygon["Boundary"]["Points"])
             for polygon in geometry.get("GPolygons", ())
         ]
+        start, end = (
+            None if day is None else str(day) for day in (time.get("BeginningDateTime"), time.get("EndingDateTime"))
+        )
+        size, about = _size(files)
+        urls = _urls(concept, related)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise CatalogError(
             f"a record of CMR that is no granule's ({type(problem).__name__}: {problem}): {str(item)[:200]}"
         ) from problem
-    urls = _urls(concept, related)
     name = granule_id(next(iter(urls.values())))
-    own = [file for file in files if file.get("Name", "").endswith(".h5") or len(files) == 1]
+    return Record(concept, name, urls, size, about, start, end, tuple(polygons))
+
+
+def _size(files: Any) -> tuple[int | None, float | None]:
+    """Size of a granule in bytes, exactly and roughly."""
+    own = [file for file in files if str(file.get("Name", "")).endswith(".h5") or len(files) == 1]
     exact = [file["SizeInBytes"] for file in own if type(file.get("SizeInBytes")) is int and file["SizeInBytes"] > 0]
-    rough = [file["Size"] * UNITS[file["SizeUnit"]] for file in own if file.get("SizeUnit") in UNITS and "Size" in file]
-    return Record(
-        concept,
-        name,
-        urls,
-        size=exact[0] if len(exact) == 1 else None,
-        about=float(exact[0]) if exact else float(rough[0]) if rough else None,
-        start=time.get("BeginningDateTime"),
-        end=time.get("EndingDateTime"),
-        rings=tuple(polygons),
-    )
+    rough = [
+        float(file["Size"]) * UNITS[file["SizeUnit"]]
+        for file in own
+        if "Size" in file and file.get("SizeUnit") in UNITS
+    ]
+    rough = [size for size in rough if 0 < size < 1e15]
+    return exact[0] if len(exact) == 1 else None, float(exact[0]) if exact else rough[0] if rough else None
 
 
 def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:

@@ -7,7 +7,9 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
@@ -145,8 +147,11 @@ def _recall(path: Path) -> Answer | None:
     """A kept answer; None when there is none that can be read."""
     try:
         plain = json.loads(gzip.decompress(path.read_bytes()))
-        return Answer(tuple(Record.from_dict(record) for record in plain["records"]), plain["searched"], plain["query"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError):  # none, or damaged: it is asked for again
+        records = tuple(Record.from_dict(record) for record in plain["records"])
+        if datetime.fromisoformat(plain["searched"]).tzinfo is None:
+            raise ValueError(plain["searched"])
+        return Answer(records, plain["searched"], plain["query"])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):  # none, or damaged: it is asked for again
         return None
 
 
@@ -158,7 +163,8 @@ def _keep(answer: Answer, path: Path) -> None:
         temporary.write_bytes(gzip.compress(json.dumps(plain, separators=(",", ":")).encode(), 4))
         temporary.replace(path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(f"cannot keep CMR's answer in {path.parent}: {problem}; set MAGGJOB_CACHE") from problem
 
 
