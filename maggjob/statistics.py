@@ -289,7 +289,7 @@ def _compute(
     stop: int,
 ) -> dict[str, np.ndarray]:
     """All statistics of a range of children that have segments."""
-    if len(child) > SLAB_ROWS:
+    if (start, stop) != (0, children):
         some = np.flatnonzero((child >= start) & (child < stop))
         child, columns = child[some], {name: values[some] for name, values in columns.items()}
     groups = Groups(child, children, columns)
