@@ -1,6 +1,7 @@
 """Which cells an area and a granule's footprint touch: exactly, with the curved edges that cells have."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,12 @@ def describe_area(area: Area) -> dict[str, Any]:
 
 def _cells(part: BaseGeometry, crs: int, order: int, latitude: Latitude) -> np.ndarray:
     level = min(order, FIRST_ORDER)
-    inside, edge = np.empty(0, np.int64), np.arange(12 << 2 * level)
+    inside = np.empty(0, np.int64)
     if part.is_empty:
         return inside
     shapely.prepare(part)
+    edge, shapes = _first(level, crs, latitude)
     while True:
-        edge, shapes = _drawn(edge, level, crs, latitude)
         if level == order:
             return np.concatenate([inside, edge[shapely.intersects(part, shapes)]])
         slack = 0.02 * EARTH / 2**level  # a child's outline may lie metres outside of its parent's
@@ -113,6 +114,13 @@ def _cells(part: BaseGeometry, crs: int, order: int, latitude: Latitude) -> np.n
         inside = _children(np.concatenate([inside, edge[within]]))
         edge = _children(edge[near & ~within])
         level += 1
+        edge, shapes = _drawn(edge, level, crs, latitude)
+
+
+@lru_cache(maxsize=8)
+def _first(order: int, crs: int, latitude: Latitude) -> tuple[np.ndarray, np.ndarray]:
+    """All cells of a hemisphere: of a small area they take most of the time."""
+    return _drawn(np.arange(12 << 2 * order), order, crs, latitude)
 
 
 def _children(cells: np.ndarray) -> np.ndarray:

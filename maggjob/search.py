@@ -148,8 +148,7 @@ def _recall(path: Path) -> Answer | None:
     try:
         plain = json.loads(gzip.decompress(path.read_bytes()))
         records = tuple(Record.from_dict(record) for record in plain["records"])
-        if datetime.fromisoformat(plain["searched"]).tzinfo is None:
-            raise ValueError(plain["searched"])
+        _ = datetime.now(UTC) - datetime.fromisoformat(plain["searched"])  # which must be a time, with its zone
         return Answer(records, plain["searched"], plain["query"])
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):  # none, or damaged: it is asked for again
         return None
