@@ -1,4 +1,4 @@
-"""The coefficients of ``maggjob.cost.Work``, fitted to cells that are run here, and how far estimates are off.
+"""The coefficients of ``maggjob.cost``, fitted to cells that are run here, and how far estimates are off.
 
     python -m benchmarks.estimate
 
@@ -7,75 +7,117 @@ Half of the cells are fitted, the other half is estimated with what came out, an
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import maggjob
-from maggjob.cost import Load, Work, bytes_read, seconds
+from maggjob.cost import WITH_INDEX, WITHOUT_INDEX, IndexWork, Load, Work, bytes_read, seconds
+from maggjob.indexing import index_tasks
+from maggjob.job import index_granules
 from maggjob.planning import Plan
 from maggjob.tasking import make_tasks
 
-SCENES = (  # area (west, south, east, north), every how many segments, granules
-    ((-106.0, -76.0, -101.0, -74.5), 1, 16),
-    ((-106.0, -76.0, -101.0, -74.5), 5, 40),
-    ((-125.0, -78.0, -95.0, -73.0), 50, 60),
+SCENES: tuple[dict[str, Any], ...] = (  # whole granules, granules of an area, thin ones
+    {"rgts": (850, 858, 900, 911, 1000), "regions": (11,)},
+    {"area": (-106.0, -76.0, -101.0, -74.5), "most": 16},
+    {"area": (-106.0, -76.0, -101.0, -74.5), "every": 5, "most": 40},
+    {"area": (-125.0, -78.0, -95.0, -73.0), "every": 50, "most": 40},
 )
+Row = tuple[Load, float, int, int]
+"""Load, CPU seconds, bytes and requests of a cell."""
 
 
-def measure(plan: Plan) -> list[tuple[Load, float, int, int]]:
-    """Load, CPU seconds, bytes and requests of each cell of a plan."""
+def measure(plan: Plan, indexes: str | None) -> list[Row]:
+    """What each cell of a plan takes, with or without indexes."""
     found = []
-    for task, cell in zip(make_tasks(plan), plan.cells, strict=True):
+    for task, cell in zip(make_tasks(plan, indexes=indexes), plan.cells, strict=True):
         start = time.process_time()
         report = maggjob.map_cell(task)
         found.append((plan.load(cell), time.process_time() - start, report.bytes_read, report.requests))
     return found
 
 
-def fit(loads: list[Load], values: list[float], *names: str) -> np.ndarray:
-    """Least squares of what cells took, each weighted by its inverse, on the named fields."""
-    table = np.array([[1.0 if name == "one" else getattr(load, name) for name in names] for load in loads])
-    weight = 1 / np.array(values)[:, None]
-    return np.linalg.lstsq(table * weight, np.ones(len(values)), rcond=None)[0]
+def measure_index(plan: Plan, indexes: str) -> list[tuple[int, float, int, int]]:
+    """Segments, CPU seconds, bytes and requests of the index of each granule."""
+    found = []
+    for task in index_tasks(plan, indexes, workers=10**6):
+        start = time.process_time()
+        report = index_granules(task)
+        (granule,) = report.granules
+        found.append((granule.rows, time.process_time() - start, report.bytes_read, report.requests))
+    return found
 
 
-def main() -> None:
-    """Measure, fit, compare."""
-    rows: list[tuple[Load, float, int, int]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, (area, every, most) in enumerate(SCENES):
-            where = Path(folder) / str(number)
-            maggjob.simulate(where, area=area, every=every, most=most)
-            plan = maggjob.plan("atl06.yaml", catalog=maggjob.make_catalog(where))
-            measure(maggjob.plan("atl06.yaml", catalog=plan.catalog, max_cells=1))  # imports and caches
-            rows += measure(plan)
-    half, other = rows[::2], rows[1::2]
-    loads = [load for load, *_ in half]
-    cell_s, visit_s, scan_s, keep_s = fit(loads, [cpu for _, cpu, *_ in half], "one", "visits", "granule_rows", "rows")
-    visit_b, scan_b, keep_b = fit(loads, [float(b) for *_, b, _ in half], "visits", "granule_rows", "rows")
-    line = sum(b for *_, b, _ in half) / sum(n for *_, n in half)
-    fitted = replace(
-        Work(),
+def fit(table: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
+    """Least squares of what was measured, weighted by its root; what would come out negative is left out."""
+    columns, weight = np.array(table, np.float64), 1 / np.sqrt(np.array(values))[:, None]
+    kept = list(range(columns.shape[1]))
+    while True:
+        found = np.linalg.lstsq(columns[:, kept] * weight, np.sqrt(values), rcond=None)[0]
+        if (found >= 0).all():
+            return [float(found[kept.index(i)]) if i in kept else 0.0 for i in range(columns.shape[1])]
+        kept.pop(int(np.argmin(found * columns[:, kept].mean(axis=0))))
+
+
+def fit_work(rows: Sequence[Row], known: Work) -> Work:
+    """Coefficients of cells."""
+    terms = [(1.0, load.visits, load.granule_rows, load.rows) for load, *_ in rows]
+    cell_s, visit_s, scan_s, keep_s = fit(terms, [cpu for _, cpu, *_ in rows])
+    read = [(load.visits, min(load.granule_rows, known.rows_most * load.visits)) for load, *_ in rows]
+    visit_b, scan_b = fit(read, [float(b) for *_, b, _ in rows])
+    return replace(
+        known,
         cell_s=cell_s,
         visit_s=visit_s,
         scan_s=scan_s,
         keep_s=keep_s,
         visit_bytes=visit_b,
         scan_bytes=scan_b,
-        keep_bytes=keep_b,
-        line=line,
+        line=sum(b for *_, b, _ in rows) / sum(n for *_, n in rows),
     )
-    print(f"{len(rows)} cells, {sum(load.visits for load, *_ in rows)} visits")
+
+
+def compare(title: str, rows: Sequence[Row], known: Work) -> None:
+    """Print what is in the code, what is fitted now, and what both say of cells that were not fitted."""
+    fitted, other = fit_work(rows[::2], known), rows[1::2]
+    print(f"\n{title}: {len(rows)} cells, {sum(load.visits for load, *_ in rows)} visits")
     print(f"{'':<14}{'in the code':>14}{'fitted now':>14}")
-    for name in ("cell_s", "visit_s", "scan_s", "keep_s", "visit_bytes", "scan_bytes", "keep_bytes", "line"):
-        print(f"{name:<14}{getattr(Work(), name):>14.3g}{getattr(fitted, name):>14.3g}")
-    print("estimate / measured over the other half:")
-    for name, work in (("in the code", Work()), ("fitted now", fitted)):
+    for name in ("cell_s", "visit_s", "scan_s", "keep_s", "visit_bytes", "scan_bytes", "line"):
+        print(f"{name:<14}{getattr(known, name):>14.3g}{getattr(fitted, name):>14.3g}")
+    print("estimate / measured over the half that was not fitted:")
+    for name, work in (("in the code", known), ("fitted now", fitted)):
         cpu = sum(seconds(load, work, 0.0) for load, *_ in other) / sum(cpu for _, cpu, *_ in other)
         read = sum(bytes_read(load, work) for load, *_ in other) / sum(b for *_, b, _ in other)
         print(f"{name:<14}{cpu:>9.2f} CPU-s{read:>9.2f} bytes")
+
+
+def main() -> None:
+    """Measure, fit, compare."""
+    without: list[Row] = []
+    with_index: list[Row] = []
+    made: list[tuple[int, float, int, int]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, scene in enumerate(SCENES):
+            where, indexes = Path(folder) / str(number), f"{folder}/indexes-{number}"
+            maggjob.simulate(where, **scene)
+            plan = maggjob.plan("atl06.yaml", catalog=maggjob.make_catalog(where))
+            measure(maggjob.plan("atl06.yaml", catalog=plan.catalog, max_cells=1), None)  # imports and caches
+            without += measure(plan, None)
+            made += measure_index(plan, indexes)
+            with_index += measure(plan, indexes)
+    compare("without indexes", without, WITHOUT_INDEX)
+    compare("with indexes", with_index, WITH_INDEX)
+    granule_s, row_s = fit([(1.0, rows) for rows, *_ in made], [cpu for _, cpu, *_ in made])
+    granule_b, row_b = fit([(1.0, rows) for rows, *_ in made], [float(b) for *_, b, _ in made])
+    line = sum(b for *_, b, _ in made) / sum(n for *_, n in made)
+    now, known = IndexWork(granule_s, row_s, granule_b, row_b, line), IndexWork()
+    print(f"\nmaking {len(made)} indexes\n{'':<14}{'in the code':>14}{'fitted now':>14}")
+    for name in ("granule_s", "row_s", "granule_bytes", "row_bytes", "line"):
+        print(f"{name:<14}{getattr(known, name):>14.3g}{getattr(now, name):>14.3g}")
 
 
 if __name__ == "__main__":

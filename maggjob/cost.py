@@ -8,6 +8,7 @@ against others. What is not known before the run, the segments of each granule i
 the granule's segments spread evenly over the cells that it touches.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,21 +24,21 @@ LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds to the first byte
 class Work:
     """Measured coefficients of the work."""
 
-    cell_s: float = 0.005
+    cell_s: float = 0.002
     """Seconds a cell: start, statistics of its children, the part."""
-    visit_s: float = 0.019
+    visit_s: float = 0.0166
     """Seconds a granule of a cell: its structure."""
-    scan_s: float = 2.0e-7
+    scan_s: float = 5.7e-8
     """Seconds a segment of a granule: coordinates are read and binned."""
-    keep_s: float = 3.8e-7
+    keep_s: float = 7.0e-7
     """Seconds a segment in the cell: read, screened, sorted, reduced."""
-    visit_bytes: float = 0.36e6
+    visit_bytes: float = 0.7e6
     """Bytes a granule of a cell: its structure, in lines of 64 KiB."""
-    scan_bytes: float = 33.0
+    scan_bytes: float = 11.2
     """Bytes a segment of a granule."""
-    keep_bytes: float = 0.0
-    """Bytes a segment in the cell."""
-    line: float = 65536.0
+    rows_most: float = math.inf
+    """Segments of a granule that count at most: those of the chunks that a cell reads."""
+    line: float = 56e3
     """Bytes a request."""
     side_by_side: int = 8
     """Granules of a cell that are read at once."""
@@ -45,14 +46,14 @@ class Work:
 
 WITHOUT_INDEX = Work()
 WITH_INDEX = Work(
-    cell_s=0.01,
-    visit_s=0.004,
-    scan_s=0.0,
-    keep_s=3.0e-7,
-    visit_bytes=40e3,
-    scan_bytes=0.0,
-    keep_bytes=9.0,
-    line=60e3,
+    cell_s=0.001,
+    visit_s=0.0021,
+    scan_s=5.0e-9,
+    keep_s=1.6e-7,
+    visit_bytes=60e3,
+    scan_bytes=7.4,
+    rows_most=60_000.0,
+    line=35e3,
     side_by_side=64,
 )
 
@@ -61,15 +62,15 @@ WITH_INDEX = Work(
 class IndexWork:
     """Measured coefficients of making an index."""
 
-    granule_s: float = 0.03
+    granule_s: float = 0.018
     """Seconds a granule: its structure, and what is written."""
-    row_s: float = 1.5e-7
+    row_s: float = 1.25e-7
     """Seconds a segment."""
-    granule_bytes: float = 0.5e6
+    granule_bytes: float = 0.53e6
     """Bytes a granule: its structure."""
-    row_bytes: float = 11.0
+    row_bytes: float = 9.7
     """Bytes a segment: its coordinates, compressed."""
-    line: float = 0.5e6
+    line: float = 60e3
     """Bytes a request."""
 
 
@@ -167,7 +168,8 @@ def seconds(load: Load, work: Work, latency: float) -> float:
 
 def bytes_read(load: Load, work: Work) -> float:
     """Bytes that a cell reads from the archive."""
-    return work.visit_bytes * load.visits + work.scan_bytes * load.granule_rows + work.keep_bytes * load.rows
+    rows = min(load.granule_rows, work.rows_most * load.visits)
+    return work.visit_bytes * load.visits + work.scan_bytes * rows
 
 
 def requests(load: Load, work: Work) -> float:

@@ -29,7 +29,7 @@ WORK = Work(
     keep_s=0.1,
     visit_bytes=1000.0,
     scan_bytes=10.0,
-    keep_bytes=5.0,
+    rows_most=80.0,
     line=100.0,
     side_by_side=4,
 )
@@ -54,13 +54,13 @@ workers = st.integers(1, 5000)
 
 
 def test_a_cell_by_hand() -> None:
-    assert bytes_read(ONE, WORK) == 3 * 1000 + 300 * 10 + 20 * 5 == 6100
-    assert requests(ONE, WORK) == 61
+    assert bytes_read(ONE, WORK) == 3 * 1000 + 3 * 80 * 10 == 5400
+    assert requests(ONE, WORK) == 54
     assert seconds(ONE, WORK, 0.0) == pytest.approx(2.0 + 3 * 0.5 + 300 * 0.01 + 20 * 0.1)
-    assert seconds(ONE, WORK, 0.3) == pytest.approx(8.5 + 61 * 0.3 / 3)  # three granules: no more side by side
+    assert seconds(ONE, WORK, 0.3) == pytest.approx(8.5 + 54 * 0.3 / 3)  # three granules: no more side by side
     many_visits = replace(ONE, visits=10)
-    assert requests(many_visits, WORK) == 131
-    assert seconds(many_visits, WORK, 0.3) == pytest.approx(2.0 + 10 * 0.5 + 3.0 + 2.0 + 131 * 0.3 / 4)
+    assert requests(many_visits, WORK) == 130  # all 300 segments count: 80 each at most
+    assert seconds(many_visits, WORK, 0.3) == pytest.approx(2.0 + 10 * 0.5 + 3.0 + 2.0 + 130 * 0.3 / 4)
 
 
 def test_a_run_by_hand() -> None:
@@ -68,11 +68,11 @@ def test_a_run_by_hand() -> None:
     made = estimate([ONE, other], "s3", WORK)
     latency = LATENCY["s3"]
     both = [
-        2.0 + 0.5 + 1.0 + 8.0 + 24 * latency,  # 1000 + 1000 + 400 bytes: 24 requests, one after the other
-        8.5 + 61 * latency / 3,
+        2.0 + 0.5 + 1.0 + 8.0 + 18 * latency,  # 1000 + 800 bytes: 18 requests, one after the other
+        8.5 + 54 * latency / 3,
     ]
     assert made.observations == pytest.approx(KEPT_SHARE * 100.0)
-    assert (made.bytes_read, made.requests) == (8500.0, 85.0)
+    assert (made.bytes_read, made.requests) == (7200.0, 72.0)
     assert made.worker_time_s == pytest.approx(sum(both))
     assert [cell for cell, _ in made.longest] == ["-5", "-6"]
     assert [time for _, time in made.longest] == pytest.approx(both)
