@@ -83,7 +83,7 @@ def record(rgt: int, region: int, cycle: int = 22) -> dict[str, Any]:
                 "DayNightFlag": "Unspecified",
                 "Identifiers": [{"Identifier": f"{stem}.h5", "IdentifierType": "ProducerGranuleId"}],
                 "ProductionDateTime": "2025-09-08T05:36:40.000Z",
-                "ArchiveAndDistributionInformation": [{"Name": f"{stem}.h5", "SizeInBytes": 20_000_000 + 1000 * rgt}],
+                "ArchiveAndDistributionInformation": [{"Name": f"{stem}.h5", "SizeInBytes": 119_000_000 + 1000 * rgt}],
             },
             "MetadataSpecification": {
                 "URL": "https://cdn.earthdata.nasa.gov/umm/granule/v1.6.6",
@@ -185,9 +185,9 @@ def plan(folder: Path) -> None:
     from maggjob.report import plan_text
 
     clock = _clock()
-    made = make_plan("atl06.yaml", catalog=folder / "grounded.json")
+    made = make_plan("atl06.yaml", catalog=folder / "catalog.json", store="antarctica.zarr")
     text = plan_text(made)
-    print(f"plan of it, as text: {_used(*clock)}; {len(text.splitlines())} lines")
+    print(f"plan of the catalog of recorded granules: {_used(*clock)}\n\n{text}")
 
 
 def write_grounded(folder: Path) -> None:
