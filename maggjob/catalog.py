@@ -33,7 +33,7 @@ class Entry:
     rows: int | None = None
     """Segments that it holds, or is expected to hold by its size."""
     cells: int | None = None
-    """Cells that it touches, those outside of the area included."""
+    """Cells that its segments lie in, or are expected to, those outside of the area included."""
     start: str | None = None
     """When it begins, UTC, ISO 8601."""
     end: str | None = None

@@ -259,7 +259,12 @@ def to_catalog(answer: Answer, search: Search, area: Area, grid: Grid) -> Catalo
     modelled = [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track]
     footprints = Footprints.of([rings for rings, _ in outlines])
     everywhere = footprint_pairs(footprints, grid.parent_order, grid.latitude, search.swath_buffer_km)
-    touched = np.bincount(everywhere.granule, minlength=len(records))
+    ice = [area_cells(name, grid.parent_order, grid.latitude) for name in ("antarctica", "greenland")]
+    every, on_ice = (
+        np.bincount(some.granule, minlength=len(records))
+        for some in (everywhere, everywhere.among(np.concatenate(ice)))
+    )
+    touched = np.where(on_ice > 0, on_ice, every)  # over the sea between, a granule has no segments
     pairs = everywhere.among(area_cells(area, grid.parent_order, grid.latitude))
     used = np.unique(pairs.granule)
     if len(used) == 0:
