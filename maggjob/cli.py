@@ -106,6 +106,7 @@ def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
 
     how = {name: options.pop(name) for name in _HOW}
     made = plan_run(**options, watch=_paging)
+    _tell_notes(made.catalog)
     if dry_run:
         click.echo(plan_text(made))
         return
@@ -144,10 +145,17 @@ def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> No
     from maggjob.report import plan_dict, plan_text
 
     made = plan_run(**options, watch=_paging)
+    _tell_notes(made.catalog)
     click.echo(json.dumps(plan_dict(made, workers), indent=1) if as_json else plan_text(made, workers))
     if picture is not None:
         draw_plan(made, picture)
         click.echo(f"map       {picture}", err=as_json)
+
+
+def _tell_notes(catalog: Any) -> None:
+    """What a user should know of how a catalog was made."""
+    for note in catalog.notes():
+        click.echo(f"note: {note}", err=True)
 
 
 def _paging(came: int, total: int) -> None:
@@ -221,8 +229,7 @@ def catalog(
         made = find_catalog(config, records=records or None, max_age_days=max_age, watch=_paging, **search)
     made.write(out)
     click.echo(f"{out}: {len(made.granules):,} granules in {len(made.cells):,} cells, {made.pairs:,} pairs")
-    for note in made.notes():
-        click.echo(f"note: {note}", err=True)
+    _tell_notes(made)
 
 
 @cli.command()
