@@ -153,34 +153,64 @@ def child_index(latitude: np.ndarray, longitude: np.ndarray, cell: int, grid: Gr
     """
     valid = valid_coordinates(latitude, longitude)
     child = np.where(valid, OUTSIDE, INVALID)
-    south, north = latitude_band(cell, grid)
-    with np.errstate(invalid="ignore"):
-        near = np.flatnonzero(valid & (latitude >= south) & (latitude <= north))
+    near = surrounds(cell, grid).among(latitude, longitude, valid)
     ids = locate(latitude[near], longitude[near], grid.child_order, grid.latitude)
     child[near] = np.where(ids >> grid.shift == cell, ids & (grid.children - 1), OUTSIDE)
     return child
 
 
-def latitude_band(cell: int, grid: Grid) -> tuple[float, float]:
-    """Latitudes, in degrees, between which a cell surely lies: south and north.
+@dataclass(frozen=True)
+class Surrounds:
+    """A box that surely holds a cell, degrees."""
 
-    A cheap sieve before `locate`. No point of a cell is farther from its centre than ``1.2 / nside``
-    radians (healpy's ``max_pixrad`` is below ``1.07 / nside``), and authalic and geodetic latitudes differ by
-    less than 0.13 degrees.
+    south: float
+    """Southernmost latitude."""
+    north: float
+    """Northernmost latitude."""
+    longitude: float
+    """Of the cell's centre."""
+    reach: float
+    """Longitudes to each side of it; 180 round a pole."""
+
+    def among(self, latitude: np.ndarray, longitude: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Positions of the valid points in the box, ascending."""
+        with np.errstate(invalid="ignore"):
+            near = np.flatnonzero(valid & (latitude >= self.south) & (latitude <= self.north))
+        if self.reach >= 180.0 or len(near) == 0:
+            return near
+        aside = (longitude[near] - self.longitude + 180.0) % 360.0 - 180.0
+        return near[np.abs(aside) <= self.reach]
+
+
+def surrounds(cell: int, grid: Grid) -> Surrounds:
+    """A box that surely holds a cell: a cheap sieve before `locate`.
+
+    The centre is that of Gorski et al. (2005), equations 2 to 9. No point of a cell is farther from it
+    than ``1.2 / nside`` radians (healpy's ``max_pixrad`` is below ``1.07 / nside``), and authalic and geodetic
+    latitudes differ by less than 0.13 degrees.
     """
     nside, offset = 1 << grid.parent_order, cell & ((1 << 2 * grid.parent_order) - 1)
     x = sum((offset >> 2 * i & 1) << i for i in range(grid.parent_order))
     y = sum((offset >> 2 * i + 1 & 1) << i for i in range(grid.parent_order))
-    base_row = cell >> 2 * grid.parent_order + 2  # 0: north, 1: equator, 2: south
-    ring = (base_row + 2) * nside - x - y - 1  # Gorski et al. 2005, equations 2 to 9
+    base = cell >> 2 * grid.parent_order
+    ring = (base // 4 + 2) * nside - x - y - 1  # base // 4 is 0 in the north, 1 at the equator, 2 in the south
+    size, shift = nside, (ring - nside) & 1
     if ring < nside:
-        sine = 1 - ring**2 / (3 * nside**2)
+        size, shift, sine = ring, 0, 1 - ring**2 / (3 * nside**2)
     elif ring > 3 * nside:
-        sine = (4 * nside - ring) ** 2 / (3 * nside**2) - 1
+        size = 4 * nside - ring
+        shift, sine = 0, size**2 / (3 * nside**2) - 1
     else:
         sine = 2 * (2 * nside - ring) / (3 * nside)
-    centre, reach = float(np.degrees(np.arcsin(sine))), float(np.degrees(1.2 / nside)) + 0.2
-    return centre - reach, centre + reach
+    column = 2 * (base % 4) + (base // 4 != 1)  # where the base cell's centre lies, in eighths of a turn
+    longitude = 45.0 / size * (column * size + x - y + 1 + shift - (shift + 1))
+    centre, radius = float(np.degrees(np.arcsin(sine))), float(np.degrees(1.2 / nside)) + 0.2
+    highest = abs(centre) + radius
+    reach = 180.0
+    if highest < 90.0:
+        ratio = np.sin(np.radians(radius)) / np.cos(np.radians(highest))
+        reach = 180.0 if ratio >= 1 else float(np.degrees(np.arcsin(ratio)))
+    return Surrounds(centre - radius, centre + radius, longitude, reach)
 
 
 def nested_children(cells: np.ndarray, grid: Grid) -> np.ndarray:

@@ -58,5 +58,10 @@ def demo(
     say(f"catalog       {len(catalog.cells)} cells, {catalog.pairs} pairs, in {here / 'catalog.json'}")
     store = str(here / "atl06.zarr")
     with progress(len(catalog.cells)) as watch:
-        result = execute(plan(config, catalog=catalog, store=store), max_workers=WORKERS, watch=watch)
+        result = execute(
+            plan(config, catalog=catalog, store=store),
+            indexes=str(here / "indexes"),
+            max_workers=WORKERS,
+            watch=watch,
+        )
     return result, view.draw_map(store, here / "map.png")

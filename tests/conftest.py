@@ -51,4 +51,5 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's credentials, endpoints or working directory."""
     for name in UNSET.split():
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache-of-maggjob"))
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import healpy
 import mortie
 import numpy as np
 import pytest
@@ -18,12 +19,12 @@ from maggjob.cells import (
     child_index,
     ellipsoid,
     format_cell,
-    latitude_band,
     locate,
     nested_children,
     nested_to_decimal,
     nested_to_word,
     parse_cell,
+    surrounds,
     valid_coordinates,
 )
 from maggjob.errors import CellError
@@ -352,13 +353,28 @@ def test_geodetic_spherical_is_a_sphere() -> None:
     st.integers(0, 9),
     strategies.conventions,
 )
-def test_a_cell_lies_in_its_band(where: tuple[np.ndarray, np.ndarray], order: int, latitude: Any) -> None:
+def test_a_cell_lies_in_its_box(where: tuple[np.ndarray, np.ndarray], order: int, latitude: Any) -> None:
     ids = nested(*where, order, latitude)
-    for cell, lat in zip(ids.tolist(), where[0], strict=True):
-        south, north = latitude_band(cell, Grid(order, order, latitude))
-        assert south <= lat <= north
+    everything = np.ones(1, bool)
+    for cell, lat, lon in zip(ids.tolist(), *where, strict=True):
+        box = surrounds(cell, Grid(order, order, latitude))
+        assert box.south <= lat <= box.north
+        for turn in (-360.0, 0.0, 360.0):
+            assert box.among(np.array([lat]), np.array([lon + turn]), everything).tolist() == [0]
 
 
-def test_the_band_of_a_small_cell_is_narrow() -> None:
-    south, north = latitude_band(45763, Grid(6, 12))
-    assert north - south < 3.0
+@pytest.mark.parametrize("order", [0, 1, 4, 6])
+def test_the_centre_of_a_box_is_that_of_its_cell(order: int) -> None:
+    """In healpy, cell by cell."""
+    cells = np.arange(12 << 2 * order)[:: max(1, 4**order // 64)]
+    longitude, latitude = healpy.pix2ang(1 << order, cells, nest=True, lonlat=True)
+    for cell, lon, lat in zip(cells.tolist(), longitude, latitude, strict=True):
+        box = surrounds(cell, Grid(order, order, "geodetic-spherical"))
+        assert (box.south + box.north) / 2 == pytest.approx(lat, abs=1e-9)
+        assert (box.longitude - lon + 180) % 360 - 180 == pytest.approx(0, abs=1e-9)
+
+
+def test_the_box_of_a_small_cell_is_narrow() -> None:
+    box = surrounds(45763, Grid(6, 12))
+    assert box.north - box.south < 3.0
+    assert box.reach < 180.0
