@@ -40,6 +40,11 @@ class Indexed:
         found = [granule.state for granule in self.granules.values()]
         return {state: found.count(state) for state in sorted(set(found))}
 
+    @property
+    def problems(self) -> list[str]:
+        """Why granules have no index, for people: the first few."""
+        return [f"{g.id}: {g.message}" for g in self.granules.values() if g.state == "failed"][:5]
+
 
 @dataclass(frozen=True)
 class ExactPlan:
@@ -56,7 +61,8 @@ class ExactPlan:
 def index_place(made: Plan) -> str:
     """Where indexes are kept when nothing else is said: beside a store in a bucket, else in the user's cache."""
     if made.store_path is not None and is_remote(made.store_path):
-        return join_url(made.store_path.rstrip("/").rsplit("/", 1)[0], FOLDER)
+        above, _, name = made.store_path.rstrip("/").rpartition("/")
+        return join_url(f"s3://{name}" if above == "s3:/" else above, FOLDER)  # a bucket has nothing beside it
     return str(cache_folder() / "index")
 
 

@@ -200,7 +200,7 @@ def _gather(
     used = [v for v in visits if len(v.child)]
     state = "complete" if used else "empty"
     if failed:
-        state = "failed" if len(failed) == len(reports) else "partial"
+        state = "partial" if any(r.state == "used" for r in reports) else "failed"
     times = [v.time for v in used if v.time is not None]
     report = CellReport(
         task.id,
@@ -287,13 +287,13 @@ def _index(granule: Granule, recipe: Recipe, place: Place, access: Access, reads
 
 
 def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | None:
-    """The index in some bytes; None when it must be made anew: damaged, or the granule has changed."""
+    """The index in some bytes; None when it must be made anew: damaged, or the granule has changed, or may have."""
     try:
         index = decode(content, granule.id, digest)
         index.check(granule.source.size, granule.source.etag)
     except IndexFileError:
         return None
-    return index
+    return None if None in (index.etag, granule.source.etag) else index  # size alone does not tell a change
 
 
 def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
@@ -307,6 +307,8 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     if not isinstance(task.granules, GranuleList):
         return task.granules
     where = task.granules
+    if where.size == 0:  # all pairs of the cell were false; stores refuse to read nothing
+        return ()
     address = split_url(where.url)
     content = Place(address.root, task.region).get_range(address.key, where.start, where.size)
     try:

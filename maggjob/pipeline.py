@@ -74,8 +74,9 @@ class RunResult:
         cells, plan = self.tally.cells, self.plan.to_dict()
         stages: list[CellReport | Indexed] = [*self.reports, *([self.indexed] if self.indexed else [])]
         worker_time = sum(report.seconds for report in self.reports)
-        index = None if self.indexed is None else asdict(self.indexed) | {"states": self.indexed.states}
-        if index is not None:
+        index = None if self.indexed is None else asdict(self.indexed)
+        if index is not None and self.indexed is not None:
+            index |= {"states": self.indexed.states, "problems": self.indexed.problems}
             del index["granules"]
         return {
             "total_cells": cells["planned"],
@@ -270,10 +271,12 @@ def execute(
 
         exact, indexed = ExactPlan(made), None
         if place is not None:
-            first = index_tasks(made, place, workers, credentials, region)
+            first, began = index_tasks(made, place, workers, credentials, region), time.monotonic()
             indexed = collect(place, first, call(index_granules, first, None))
-            indexed = replace(indexed, wall_time_s=time.monotonic() - clock)
+            indexed = replace(indexed, wall_time_s=time.monotonic() - began)
             exact = exact_plan(made, indexed)
+            if set(indexed.states) == {"failed"}:  # nobody may have made the place that cells would open
+                place = None
         todo = make_tasks(exact.plan, credentials, region, place)
         calls = batches(todo, exact.plan.seconds(place is not None), workers)
         outcomes = spread(calls, call(map_cells, calls, watch_cells(calls, watch)))
@@ -288,6 +291,8 @@ def execute(
         allow_partial=allow_partial,
     )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
+    told = replace(exact.plan, catalog=made.catalog)  # totals are those of the plan, as the ledger's
+    result = replace(result, plan=told)
     result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result

@@ -22,7 +22,7 @@ from maggjob.storage import Access, Place
 from maggjob.visits import Visit, make_visit
 
 IN_FLIGHT = 48 << 20  # bytes asked for and not yet reduced: what 64 connections bring in about a second
-SIGN_OF_LIFE = (0, 64)  # read when all chunks are inline: whether the granule is still the one of the index
+SIGN_OF_LIFE = (0, 64)  # read when nothing else is: whether the granule is still the one of the index
 PROBLEMS = 5  # told in full
 
 Describe = Callable[[BaseException], tuple[str, str]]
@@ -138,7 +138,7 @@ class CellReader:
         except Exception as problem:  # noqa: BLE001  # whatever it is, the visit without an index decides
             return _Pending(0, lambda problem=problem: problem)  # type: ignore[misc]
         shares = index.shares(self.cell, self.recipe.grid)
-        ranges = ranges_needed(shares, self.recipe, timed=timed) or [SIGN_OF_LIFE] * bool(shares)
+        ranges = ranges_needed(shares, self.recipe, timed=timed) or [SIGN_OF_LIFE]
         answers = [self.reads.submit(source.get, *one) for one in ranges]
 
         def finish() -> Visit:

@@ -62,7 +62,8 @@ def _index_lines(result: Mapping[str, Any]) -> list[str]:
     if not index:
         return []
     states = ", ".join(f"{count:,} {state}" for state, count in index["states"].items())
-    return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}"]
+    why = [f"no index      such as {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
+    return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
 
 
 def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -84,6 +84,7 @@ Answer = Callable[[Request], None]
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a worker reads 64 ranges at once
     answer: Answer
     seen: list[Seen]
 
