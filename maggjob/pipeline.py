@@ -2,12 +2,8 @@
 
 import json
 import os
-import shutil
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +12,14 @@ from typing import Any
 from maggjob.batching import batches, spread, watch_cells
 from maggjob.config_file import ConfigLike
 from maggjob.cost import Estimate
-from maggjob.credentials import keep_fresh, login, needs_login, obtain, write_private
 from maggjob.errors import ExistsError, InputError, LedgerError
 from maggjob.indexing import ExactPlan, Indexed, collect, exact_plan, index_place, index_tasks
 from maggjob.job import failed_report, index_granules, map_cells, reduce_tally
-from maggjob.model import CellReport, CellTask, Granule, GranuleReport, Tally
+from maggjob.model import CellReport, CellTask, GranuleReport, Tally
 from maggjob.output import assemble, read_parts
 from maggjob.parts import granules_ledger
 from maggjob.planning import CatalogLike, Plan, plan, run_folder
+from maggjob.private import private_object
 from maggjob.resources import default_workers
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.runner import lithops_config as read_lithops_config
@@ -103,35 +99,6 @@ class RunResult:
             **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
         }
-
-
-@contextmanager
-def private_object(granules: Sequence[Granule]) -> Iterator[str | None]:
-    """Obtain what the archive asks for, and keep it fresh in a private file while the block runs.
-
-    Yields
-    ------
-    str or None
-        Where it is; None when the granules need no credentials.
-    """
-    urls = [granule.url for granule in granules]
-    auth = login() if any(map(needs_login, urls)) else None
-    if auth is None:
-        yield None
-        return
-    folder = Path(tempfile.mkdtemp(prefix="maggjob-"))
-    path, stop = folder / "credentials.json", threading.Event()
-    try:
-        write_private(path, obtain(urls, auth))
-        keeper = threading.Thread(target=keep_fresh, args=(path, urls, auth, stop), daemon=True)
-        keeper.start()
-        try:
-            yield str(path)
-        finally:
-            stop.set()
-            keeper.join()  # or a renewal under way would write the object again after it is removed
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(
