@@ -13,7 +13,7 @@ from maggjob.batching import batches, spread, watch_cells
 from maggjob.config_file import ConfigLike
 from maggjob.errors import ExistsError, InputError, LedgerError
 from maggjob.indexing import ExactPlan, collect, exact_plan, index_place, index_tasks
-from maggjob.job import failed_report, index_granules, map_cells, reduce_tally
+from maggjob.job import failed_report, reduce_tally
 from maggjob.model import CellReport, CellTask, GranuleReport
 from maggjob.output import assemble, read_parts
 from maggjob.parts import granules_ledger
@@ -24,6 +24,7 @@ from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.storage import Place, exists, is_remote, local_path
 from maggjob.tasking import make_tasks
+from maggjob.written import index_written, map_written, written_batches, written_index_tasks
 
 
 def run(
@@ -163,13 +164,15 @@ def execute(
         exact, indexed, first = ExactPlan(made), None, []
         if place is not None:
             first = index_tasks(made, place, setting.workers, credentials, region)
-            indexed = collect(place, first, call(index_granules, first, None))
+            sent = written_index_tasks(first, str(made.run_path), region)
+            indexed = collect(place, first, call(index_written, sent, None))
             indexed = replace(indexed, wall_time_s=time.monotonic() - clock)
             exact = exact_plan(made, indexed)
         todo = make_tasks(exact.plan, credentials, region, place)
         calls = batches(todo, exact.plan.seconds(place is not None), setting.workers)
         workers = min(setting.workers, max(len(first), len(calls)))
-        outcomes = spread(calls, call(map_cells, calls, watch_cells(calls, watch)))
+        written = written_batches(calls, str(made.run_path), region)
+        outcomes = spread(calls, call(map_written, written, watch_cells(calls, watch)))
     reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
     result = assemble_run(
         exact.plan,

@@ -8,9 +8,9 @@ from maggjob.cost import Estimate
 from maggjob.errors import InputError
 from maggjob.indexing import Indexed
 from maggjob.model import CellReport, Tally
+from maggjob.parts import PARTS
 from maggjob.planning import Plan, run_folder
 from maggjob.storage import Place, exists
-from maggjob.tasking import PARTS
 
 SUMMARY = "summary.json"
 

@@ -82,3 +82,10 @@ def test_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, catalog: Catalog
     assert len(parts) == len(there.plan.cells)
     assert parts == objects(RESULTS, f"{name}-here.zarr.run/parts/")
     assert aws.job_objects == []
+
+
+def test_an_event_is_small(aws: World, catalog: Catalog) -> None:
+    do(aws, catalog, "some/folder/small.zarr", index=True)
+    sizes = [run.size for run in aws.service.runs if run.calls]
+    assert len(sizes) > 2
+    assert max(sizes) < 2000
