@@ -22,6 +22,7 @@ from maggjob.planning import CatalogLike, Plan, plan, run_folder
 from maggjob.private import private_object
 from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
+from maggjob.stages import Stage, stage_of
 from maggjob.storage import Place, exists, is_remote, local_path
 from maggjob.tasking import make_tasks
 from maggjob.written import index_written, map_written, written_batches, written_index_tasks
@@ -157,22 +158,28 @@ def execute(
         started = datetime.now(UTC).isoformat(timespec="seconds")
         place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
 
-        def call(function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None) -> list[Outcome[Any]]:
+        def call(
+            stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None
+        ) -> list[Outcome[Any]]:
             left = max(0.0, deadline - (time.monotonic() - clock))
-            return run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
+            done = run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
+            if name == "aws_lambda":
+                stages.append(stage_of(stage, done, setting.memory_mb))
+            return done
 
+        stages: list[Stage] = []
         exact, indexed, first = ExactPlan(made), None, []
         if place is not None:
             first = index_tasks(made, place, setting.workers, credentials, region)
             sent = written_index_tasks(first, str(made.run_path), region)
-            indexed = collect(place, first, call(index_written, sent, None))
+            indexed = collect(place, first, call("index", index_written, sent, None))
             indexed = replace(indexed, wall_time_s=time.monotonic() - clock)
             exact = exact_plan(made, indexed)
         todo = make_tasks(exact.plan, credentials, region, place)
         calls = batches(todo, exact.plan.seconds(place is not None), setting.workers)
         workers = min(setting.workers, max(len(first), len(calls)))
         written = written_batches(calls, str(made.run_path), region)
-        outcomes = spread(calls, call(map_written, written, watch_cells(calls, watch)))
+        outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch)))
     reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
     result = assemble_run(
         exact.plan,
@@ -184,6 +191,7 @@ def execute(
         allow_partial=allow_partial,
     )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
+    result = replace(result, stages=tuple(stages))
     result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result

@@ -11,6 +11,7 @@ from maggjob.resources import default_workers
 from maggjob.runner import check_filled_in, lithops_config
 from maggjob.storage import is_remote
 
+LAMBDA_MEMORY = 256  # MB; Lithops' own default for runtime_memory
 LAMBDA_WORKERS = 1000  # Lithops' own default for max_workers of aws_lambda, and the usual quota of an account
 
 
@@ -26,6 +27,11 @@ class Setting:
     """Lithops' configuration; None for serial."""
     region: str | None
     """Region of the buckets; None for the environment's."""
+
+    @property
+    def memory_mb(self) -> float:
+        """Memory of a worker on Lambda, MB."""
+        return float(_section(self.config or {}, "aws_lambda").get("runtime_memory") or LAMBDA_MEMORY)
 
     @property
     def private_bucket(self) -> str | None:

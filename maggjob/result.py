@@ -10,6 +10,7 @@ from maggjob.indexing import Indexed
 from maggjob.model import CellReport, Tally
 from maggjob.parts import PARTS
 from maggjob.planning import Plan, run_folder
+from maggjob.stages import Stage
 from maggjob.storage import Place, exists
 
 SUMMARY = "summary.json"
@@ -43,6 +44,8 @@ class RunResult:
     """What became of the indexes of its granules, if it used any."""
     calls: int = 0
     """Calls that the cells were put in."""
+    stages: tuple[Stage, ...] = ()
+    """Its calls on Lambda, and what they cost; none elsewhere."""
     published: bool = True
     """Whether the Zarr was written; an incomplete result does not replace an old one unasked."""
 
@@ -54,7 +57,7 @@ class RunResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, under the names of the system before us, and ours."""
         cells, plan = self.tally.cells, self.plan.to_dict()
-        stages: list[CellReport | Indexed] = [*self.reports, *([self.indexed] if self.indexed else [])]
+        maps: list[CellReport | Indexed] = [*self.reports, *([self.indexed] if self.indexed else [])]
         worker_time = sum(report.seconds for report in self.reports)
         index = None if self.indexed is None else asdict(self.indexed) | {"states": self.indexed.states}
         if index is not None:
@@ -76,12 +79,13 @@ class RunResult:
             "workers": self.workers,
             "calls": self.calls,
             "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
-            "bytes_read": sum(stage.bytes_read for stage in stages),
-            "requests": sum(stage.requests for stage in stages),
-            "peak_memory": max((stage.peak_memory for stage in stages), default=0),
+            "bytes_read": sum(done.bytes_read for done in maps),
+            "requests": sum(done.requests for done in maps),
+            "peak_memory": max((done.peak_memory for done in maps), default=0),
             "complete": self.complete,
             "index": index,
             "estimate": None if self.expected is None else self.expected.to_dict(),
+            **({"stages": [stage.to_dict() for stage in self.stages]} if self.stages else {}),
             **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
         }
