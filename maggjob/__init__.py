@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from maggjob.coverage import area_cells
     from maggjob.job import map_cell, reduce_tally
     from maggjob.model import CellReport, CellTask, Granule, Tally
-    from maggjob.pipeline import RunResult, assemble_run, execute, run
+    from maggjob.pipeline import assemble_run, execute, run
     from maggjob.planning import Plan, find_catalog, make_catalog, plan
+    from maggjob.result import RunResult
     from maggjob.runner import lithops_config
     from maggjob.simulator import simulate
     from maggjob.tasking import task, tasks
@@ -58,7 +59,7 @@ _WHERE = {
     "Granule": "model",
     "Tally": "model",
     "Plan": "planning",
-    "RunResult": "pipeline",
+    "RunResult": "result",
     "assemble_run": "pipeline",
     "plan": "planning",
     "run": "pipeline",

@@ -275,7 +275,7 @@ def report(store: str, as_json: bool) -> None:
     \b
     maggjob report atl06.zarr
     """  # noqa: D301
-    from maggjob.pipeline import read_summary
+    from maggjob.result import read_summary
 
     content = read_summary(store)
     if as_json:
@@ -292,7 +292,7 @@ def clean(store: str) -> None:
     \b
     maggjob clean atl06.zarr
     """  # noqa: D301
-    from maggjob.pipeline import clean as delete_parts
+    from maggjob.result import clean as delete_parts
 
     click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
 

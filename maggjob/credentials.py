@@ -7,11 +7,9 @@ environment: ``EARTHDATA_TOKEN`` for https, the usual AWS variables for s3.
 """
 
 import json
-import logging
 import os
 import stat
 import sys
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +21,6 @@ from maggjob.errors import AccessError
 
 DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
 """Protected buckets that maggjob has credentials for, and the data centre that gives them."""
-LOG = logging.getLogger(__name__)
 MARGIN = timedelta(minutes=10)
 """Credentials that end sooner than this are renewed before they are used."""
 
@@ -190,24 +187,6 @@ def obtain(urls: Iterable[str], auth: Any) -> Book:
     https = any(url.startswith("https://") for url in needy)
     token = auth.token["access_token"] if https and auth.token else None
     return Book({centre: fetch_s3(centre, auth) for centre in centres}, token)
-
-
-def keep_fresh(path: Path, urls: Iterable[str], auth: Any, stop: threading.Event, poll: float = 30.0) -> None:
-    """Renew the private object before what it holds ends, until told to stop; runs in a thread of its own.
-
-    A renewal that fails is logged and tried again at the next look: what is there may last yet, and workers
-    that find it ended say so in the ledger.
-    """
-    urls = list(urls)
-    book = Book.from_json(path.read_bytes())
-    while not stop.wait(poll):
-        if all(credentials.fresh(datetime.now(UTC)) for credentials in book.s3.values()):
-            continue
-        try:
-            book = obtain(urls, auth)
-            write_private(path, book)
-        except (AccessError, OSError) as problem:
-            LOG.warning("credentials were not renewed: %s", problem)
 
 
 def write_private(path: Path, book: Book) -> None:

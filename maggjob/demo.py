@@ -8,8 +8,9 @@ from maggjob import simulator, view
 from maggjob.config_file import load_config
 from maggjob.errors import ExistsError
 from maggjob.local_files import from_files
-from maggjob.pipeline import RunResult, execute
+from maggjob.pipeline import execute
 from maggjob.planning import plan
+from maggjob.result import RunResult
 from maggjob.runner import Watcher
 from maggjob.simulator import Scene, simulate
 

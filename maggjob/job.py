@@ -3,7 +3,6 @@
 Nothing here knows who calls it: Lithops, a notebook, or a test by hand.
 """
 
-import json
 import sys
 import time
 import traceback
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from maggjob.cells import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, parse_cell
-from maggjob.errors import IndexFileError, MaggjobError, StoreError
+from maggjob.errors import IndexFileError, MaggjobError
 from maggjob.granule import OpenGranule, open_granule
 from maggjob.index import GranuleIndex, make_index
 from maggjob.index_file import decode, encode, index_key, recipe_digest
+from maggjob.lists import load_granules
 from maggjob.model import (
     CELL_STATES,
     GRANULE_STATES,
@@ -42,7 +42,7 @@ from maggjob.parts import ledger_of, pack
 from maggjob.reading import IN_FLIGHT, CellReader
 from maggjob.segments import add_counts
 from maggjob.statistics import SLAB_ROWS, compute, fill_children
-from maggjob.storage import Access, Place, split_url
+from maggjob.storage import Access, Place
 from maggjob.visits import ABSENT, READ, Visit, child_type
 
 GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
@@ -294,27 +294,6 @@ def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | N
     except IndexFileError:
         return None
     return None if None in (index.etag, granule.source.etag) else index  # size alone does not tell a change
-
-
-def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
-    """The granules of a task, fetched from where they are written down if need be.
-
-    Raises
-    ------
-    StoreError
-        The list is not there.
-    """
-    if not isinstance(task.granules, GranuleList):
-        return task.granules
-    where = task.granules
-    if where.size == 0:  # all pairs of the cell were false; stores refuse to read nothing
-        return ()
-    address = split_url(where.url)
-    content = Place(address.root, task.region).get_range(address.key, where.start, where.size)
-    try:
-        return tuple(Granule(**json.loads(line)) for line in content.splitlines())
-    except (ValueError, TypeError) as problem:
-        raise StoreError(f"{where.url}: bytes from {where.start} are no list of granules ({problem})") from problem
 
 
 def reduce_tally(reports: Iterable[CellReport]) -> Tally:

@@ -4,6 +4,7 @@ A task goes to a worker by pickle and is kept small: it names its granules, or s
 list is, and never holds a credential.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -129,6 +130,24 @@ class Recipe:
     def used_columns(self) -> frozenset[str]:
         """Columns that any statistic uses."""
         return frozenset().union(*(s.columns for s in self.statistics))
+
+    def to_json(self) -> bytes:
+        """As text, the same for the same recipe; NaN is written as NaN."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Recipe":
+        """What `to_json` wrote; whatever else it is raises ValueError, TypeError, KeyError or AttributeError."""
+        plain = json.loads(content)
+        values = [tuple(f["value"]) if isinstance(f["value"], list) else f["value"] for f in plain["filters"]]
+        lists = {
+            "groups": tuple(plain["groups"]),
+            "columns": tuple((name, path) for name, path in plain["columns"]),
+            "filters": tuple(RowFilter(**f | {"value": v}) for f, v in zip(plain["filters"], values, strict=True)),
+            "statistics": tuple(Statistic(**statistic) for statistic in plain["statistics"]),
+            "grid": Grid(**plain["grid"]),
+        }
+        return cls(**plain | lists)
 
 
 @dataclass(frozen=True)

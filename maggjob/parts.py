@@ -19,6 +19,7 @@ from maggjob.errors import StoreError
 from maggjob.model import CellReport, CellTask, Recipe
 from maggjob.storage import Place
 
+PARTS = "parts"  # folder of them, in that of a run
 FORMAT = 1
 LEDGER = "ledger.json"
 DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, OSError)

@@ -2,137 +2,30 @@
 
 import json
 import os
-import shutil
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from maggjob.batching import batches, spread, watch_cells
 from maggjob.config_file import ConfigLike
-from maggjob.cost import Estimate
-from maggjob.credentials import keep_fresh, login, needs_login, obtain, write_private
 from maggjob.errors import ExistsError, InputError, LedgerError
-from maggjob.indexing import ExactPlan, Indexed, collect, exact_plan, index_place, index_tasks
-from maggjob.job import failed_report, index_granules, map_cells, reduce_tally
-from maggjob.model import CellReport, CellTask, Granule, GranuleReport, Tally
+from maggjob.indexing import ExactPlan, collect, exact_plan, index_place, index_tasks
+from maggjob.job import failed_report, reduce_tally
+from maggjob.model import CellReport, CellTask, GranuleReport
 from maggjob.output import assemble, read_parts
 from maggjob.parts import granules_ledger
+from maggjob.placing import check_reach, place_run
 from maggjob.planning import CatalogLike, Plan, plan, run_folder
-from maggjob.resources import default_workers
+from maggjob.private import private_object
+from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
-from maggjob.runner import lithops_config as read_lithops_config
+from maggjob.stages import Stage, stage_of
 from maggjob.storage import Place, exists, is_remote, local_path
-from maggjob.tasking import PARTS, make_tasks
-
-SUMMARY = "summary.json"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run did."""
-
-    plan: Plan
-    """What it was to do."""
-    tally: Tally
-    """The ledger."""
-    reports: tuple[CellReport, ...]
-    """What became of each cell, in the order of the plan."""
-    backend: str
-    """Where it ran."""
-    workers: int
-    """Workers at once."""
-    started: str
-    """When it started, UTC, ISO 8601."""
-    wall_time_s: float
-    """From the plan to the last byte written."""
-    store_path: str
-    """The Zarr."""
-    group: str
-    """Group of the Zarr that holds the variables."""
-    expected: Estimate | None = None
-    """What it was expected to take."""
-    indexed: Indexed | None = None
-    """What became of the indexes of its granules, if it used any."""
-    calls: int = 0
-    """Calls that the cells were put in."""
-    published: bool = True
-    """Whether the Zarr was written; an incomplete result does not replace an old one unasked."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is partial or failed."""
-        return not self.tally.cells["partial"] and not self.tally.cells["failed"]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, under the names of the system before us, and ours."""
-        cells, plan = self.tally.cells, self.plan.to_dict()
-        stages: list[CellReport | Indexed] = [*self.reports, *([self.indexed] if self.indexed else [])]
-        worker_time = sum(report.seconds for report in self.reports)
-        index = None if self.indexed is None else asdict(self.indexed)
-        if index is not None and self.indexed is not None:
-            index |= {"states": self.indexed.states, "problems": self.indexed.problems}
-            del index["granules"]
-        return {
-            "total_cells": cells["planned"],
-            "cells_with_data": sum(report.observations > 0 for report in self.reports),
-            "cells_error": cells["failed"] + cells["partial"],
-            "total_obs": self.tally.observations,
-            "wall_time_s": self.wall_time_s,
-            "store_path": self.store_path,
-            "backend": self.backend,
-            "results": [report.to_dict() for report in self.reports],
-            "group": self.group,
-            "published": self.published,
-            "run_path": self.plan.run_path,
-            "parts_path": f"{self.plan.run_path}/{PARTS}",
-            "started": self.started,
-            "workers": self.workers,
-            "calls": self.calls,
-            "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
-            "bytes_read": sum(stage.bytes_read for stage in stages),
-            "requests": sum(stage.requests for stage in stages),
-            "peak_memory": max((stage.peak_memory for stage in stages), default=0),
-            "complete": self.complete,
-            "index": index,
-            "estimate": None if self.expected is None else self.expected.to_dict(),
-            **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "window", "run_digest")},
-            **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
-        }
-
-
-@contextmanager
-def private_object(granules: Sequence[Granule]) -> Iterator[str | None]:
-    """Obtain what the archive asks for, and keep it fresh in a private file while the block runs.
-
-    Yields
-    ------
-    str or None
-        Where it is; None when the granules need no credentials.
-    """
-    urls = [granule.url for granule in granules]
-    auth = login() if any(map(needs_login, urls)) else None
-    if auth is None:
-        yield None
-        return
-    folder = Path(tempfile.mkdtemp(prefix="maggjob-"))
-    path, stop = folder / "credentials.json", threading.Event()
-    try:
-        write_private(path, obtain(urls, auth))
-        keeper = threading.Thread(target=keep_fresh, args=(path, urls, auth, stop), daemon=True)
-        keeper.start()
-        try:
-            yield str(path)
-        finally:
-            stop.set()
-            keeper.join()  # or a renewal under way would write the object again after it is removed
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+from maggjob.tasking import make_tasks
+from maggjob.written import index_written, map_written, written_batches, written_index_tasks
 
 
 def run(
@@ -207,7 +100,7 @@ def run(
     """
     made = plan_run(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
     if dry_run:
-        resolve_backend(backend)
+        check_reach(resolve_backend(backend), made, indexes)
         return made
     return execute(
         made,
@@ -253,33 +146,42 @@ def execute(
     """
     clock = time.monotonic()
     name = resolve_backend(backend)
-    if max_workers is not None and max_workers < 1:
-        raise InputError(f"max_workers is {max_workers}; give 1 or more")
     if made.store_path is None:
         raise InputError("no store: make the plan with store=")
+    check_reach(name, made, indexes)
+    setting = place_run(name, len(made.cells), max_workers, lithops_config, region)
+    region = setting.region
     check_target(made.store_path, overwrite, region)
-    workers = 1 if name == "serial" else min(max_workers or default_workers(), len(made.cells))
-    settings = None if name == "serial" else read_lithops_config(name, workers, lithops_config)
-    with private_object(made.used_granules) as credentials:  # a login that fails leaves nothing behind
+    with private_object(made.used_granules, setting.private_bucket, region) as credentials:
+        # a login that fails leaves nothing behind
         Place(str(made.run_path), region, create=True).probe()
         started = datetime.now(UTC).isoformat(timespec="seconds")
         place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
 
-        def call(function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None) -> list[Outcome[Any]]:
+        def call(
+            stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None
+        ) -> list[Outcome[Any]]:
             left = max(0.0, deadline - (time.monotonic() - clock))
-            return run_tasks(function, tasks, backend=name, config=settings, deadline=left, watch=watch)
+            done = run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
+            if name == "aws_lambda":
+                stages.append(stage_of(stage, done, setting.memory_mb))
+            return done
 
-        exact, indexed = ExactPlan(made), None
+        stages: list[Stage] = []
+        exact, indexed, first = ExactPlan(made), None, []
         if place is not None:
-            first, began = index_tasks(made, place, workers, credentials, region), time.monotonic()
-            indexed = collect(place, first, call(index_granules, first, None))
+            first, began = index_tasks(made, place, setting.workers, credentials, region), time.monotonic()
+            sent = written_index_tasks(first, str(made.run_path), region)
+            indexed = collect(place, first, call("index", index_written, sent, None))
             indexed = replace(indexed, wall_time_s=time.monotonic() - began)
             exact = exact_plan(made, indexed)
             if set(indexed.states) == {"failed"}:  # nobody may have made the place that cells would open
                 place = None
         todo = make_tasks(exact.plan, credentials, region, place)
-        calls = batches(todo, exact.plan.seconds(place is not None), workers)
-        outcomes = spread(calls, call(map_cells, calls, watch_cells(calls, watch)))
+        calls = batches(todo, exact.plan.seconds(place is not None), setting.workers)
+        workers = min(setting.workers, max(len(first), len(calls)))
+        written = written_batches(calls, str(made.run_path), region)
+        outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch)))
     reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
     result = assemble_run(
         exact.plan,
@@ -292,7 +194,7 @@ def execute(
     )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
     told = replace(exact.plan, catalog=made.catalog)  # totals are those of the plan, as the ledger's
-    result = replace(result, plan=told)
+    result = replace(result, plan=told, stages=tuple(stages))
     result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result
@@ -393,45 +295,3 @@ def assemble_run(
         return replace(result, published=False)
     assemble(made.config, done, parts, tally, made.store_path, region=region, overwrite=overwrite)
     return result
-
-
-def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
-    """The summary that the run of a store left.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    run_path = run_folder(store)
-    if not (exists(run_path, region) and Place(run_path, region).has(SUMMARY)):
-        raise InputError(f"no summary at {run_path}/{SUMMARY}; give the path of a Zarr that 'maggjob run' wrote")
-    try:
-        content: dict[str, Any] = json.loads(Place(run_path, region).get(SUMMARY))
-    except ValueError as problem:
-        raise InputError(f"{run_path}/{SUMMARY} is damaged ({problem}); run again") from problem
-    return content
-
-
-def clean(store: str, region: str | None = None) -> int:
-    """Delete the parts and lists of a run whose Zarr is complete; the summary stays.
-
-    Returns
-    -------
-    int
-        Number of objects deleted.
-
-    Raises
-    ------
-    InputError
-        There is no finished run: its parts are all there is.
-    """
-    summary = read_summary(store, region)
-    metadata = f"{summary['group']}/zarr.json"
-    there = exists(store, region) and Place(store, region).has(metadata)
-    if not there or json.loads(Place(store, region).get(metadata))["attributes"]["run_digest"] != summary["run_digest"]:
-        raise InputError(f"{store} is not the result of its last run: the parts are all there is of that; run again")
-    place = Place(run_folder(store), region)
-    keys = place.keys()
-    place.delete(key for key in keys if key != SUMMARY)
-    return len(keys) - 1

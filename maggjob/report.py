@@ -45,6 +45,7 @@ def summary(result: Mapping[str, Any]) -> str:
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         *_index_lines(result),
+        *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
         f"work          {result['worker_time_s']:.1f} s in all workers",
         *([_held_against(expected, result)] if expected else []),
@@ -64,6 +65,22 @@ def _index_lines(result: Mapping[str, Any]) -> list[str]:
     states = ", ".join(f"{count:,} {state}" for state, count in index["states"].items())
     why = [f"no index      such as {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
     return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
+
+
+def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
+    """What the calls of a stage on Lambda took and cost."""
+    again = stage["submitted"] - stage["calls"]
+    notes = {"cold starts": stage["cold_starts"], "submitted again": again, "put off": stage["throttled"]}
+    notes |= {"failed": stage["failed"], "of unknown cost": stage["unbilled"]}
+    said = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
+    queue = f"queued {stage['queued_s']:.1f} s, {stage['longest_queued_s']:.1f} s at most"
+    billed = f"billed {stage['billed_s']:,.1f} s, {stage['gb_s']:,.1f} GB-s"
+    lines = [f"{stage['name'] + ' calls':<13} {stage['calls']:,}{f' ({said})' if said else ''}; {queue}; {billed}"]
+    lines += [
+        f"  {line['what']:<12}{line['quantity']:>12,.1f} {line['unit']:<9} ${line['dollars']:.6f}"
+        for line in stage["bill"]
+    ]
+    return [*lines, *(f"  {problem}" for problem in stage["problems"])]
 
 
 def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -230,8 +230,7 @@ def _lithops(
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
-    if config.get("lithops", {}).get("backend") == "aws_lambda" and TO_FILL_IN in str(config):
-        raise InputError(f"the Lithops configuration still says {TO_FILL_IN}: write there what the AWS account has")
+    check_filled_in(config)
     config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # of 4 MiB: each call is sent its own task only
     logger = logging.getLogger("lithops")  # given a log_level, Lithops closes the caller's own handlers
     level = logger.level
@@ -256,6 +255,18 @@ def _lithops(
                 _clean(executor)
     finally:
         logger.setLevel(level)
+
+
+def check_filled_in(config: Mapping[str, Any]) -> None:
+    """See that no placeholder is left in a configuration for Lambda.
+
+    Raises
+    ------
+    InputError
+        There is one.
+    """
+    if config.get("lithops", {}).get("backend") == "aws_lambda" and TO_FILL_IN in str(config):
+        raise InputError(f"the Lithops configuration still says {TO_FILL_IN}: write there what the AWS account has")
 
 
 @contextmanager

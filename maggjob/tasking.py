@@ -1,10 +1,8 @@
 """Tasks of a plan: each names its granules, or says where their list is, and fits in two kilobytes."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import accumulate
 from pathlib import Path
 
 from maggjob.catalog import granule_id
@@ -12,11 +10,11 @@ from maggjob.cells import format_cell, parse_cell
 from maggjob.config import digest_of
 from maggjob.config_file import ConfigLike, load_config
 from maggjob.errors import InputError
+from maggjob.lists import write_lists
 from maggjob.model import CellTask, Granule, GranuleList, Recipe
+from maggjob.parts import PARTS
 from maggjob.planning import CatalogLike, Plan, plan, run_folder, window_label
-from maggjob.storage import Place, join_url
-
-PARTS = "parts"
+from maggjob.storage import join_url
 
 
 def task(
@@ -120,35 +118,20 @@ def make_tasks(
 ) -> list[CellTask]:
     """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
     recipe, digest, run = made.config.recipe(), made.digest, made.run_path
-    where = {} if run is None else _write_lists(made, run, region)
+    lists = [made.granules(cell) for cell in made.cells]
+    where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)
     return [
         CellTask(
             made.task_id(cell),
             format_cell(cell, made.catalog.order),
             made.window,
             recipe,
-            where[cell] if cell in where else made.granules(cell),
+            granules,
             run=digest,
             parts=None if run is None else join_url(run, PARTS),
             credentials=credentials,
             region=region,
             indexes=indexes,
         )
-        for cell in made.cells
+        for cell, granules in zip(made.cells, where, strict=True)
     ]
-
-
-def _write_lists(made: Plan, run: str, region: str | None) -> dict[int, GranuleList]:
-    """Write the granules of all cells as one object, named by its content: no other plan overwrites it."""
-    texts = {
-        cell: "".join(json.dumps(asdict(granule)) + "\n" for granule in made.granules(cell)).encode()
-        for cell in made.cells
-    }
-    content = b"".join(texts.values())
-    key = f"granules-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
-    Place(run, region, create=True).put(key, content)
-    starts = accumulate((len(text) for text in texts.values()), initial=0)
-    url = join_url(run, key)
-    return {
-        cell: GranuleList(url, start, len(text)) for (cell, text), start in zip(texts.items(), starts, strict=False)
-    }

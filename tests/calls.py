@@ -5,6 +5,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
+
+from maggjob.written import WrittenBatch, WrittenIndexTask, index_written, map_written
 
 
 class UnpicklableError(Exception):
@@ -88,3 +91,15 @@ def large(task: int) -> bytes:
 def naps(task: int) -> int:
     time.sleep(0.3)
     return task
+
+
+def naps_and_maps(batch: WrittenBatch) -> Any:
+    """The map of a run, slow enough to be killed in."""
+    time.sleep(1.0)
+    return map_written(batch)
+
+
+def naps_and_indexes(task: WrittenIndexTask) -> Any:
+    """The first map of a run, slow enough to be killed in."""
+    time.sleep(1.0)
+    return index_written(task)

@@ -14,12 +14,12 @@ PACKAGE = Path(maggjob.__file__).parent
 ORDER = (
     "__init__ errors "  # the ground
     "cells expression statistics model segments cost footprints config config_file orbit surface "  # 0: pure
-    "hdf5_messages chunks hdf5 credentials storage source "  # 1: files and network
+    "hdf5_messages chunks hdf5 credentials storage source private lists "  # 1: files and network
     "visits shares granule index index_file reading "  # 1: granules
     "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
     "attributes output "  # 1: results
-    "resources job call invocation collecting runner lambda_handler runtime doctor "  # 2: workers, what sends them
-    "simulated_file simulator view plan_map indexing batching "  # 3: stages
+    "resources job written call invocation collecting runner lambda_handler runtime doctor "  # 2: workers
+    "simulated_file simulator view plan_map placing indexing batching stages result "  # 3: stages
     "pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli_runtime cli __main__"  # 4: the command line
 ).split()
@@ -66,7 +66,7 @@ def test_no_assert_guards_input() -> None:
 
 def test_a_worker_imports_little() -> None:
     heavy = "pydantic yaml click healpy pandas zarr astropy shapely matplotlib earthaccess boto3 lithops"
-    code = f"import maggjob.job, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    code = f"import maggjob.written, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -17,7 +17,7 @@ from maggjob.catalog_file import read_catalog
 from maggjob.cli import main
 from maggjob.config_file import builtin_configs
 from maggjob.cost import KEPT_SHARE
-from maggjob.pipeline import read_summary
+from maggjob.result import read_summary
 from maggjob.simulator import cmr_records, simulate
 from tests.granules import beam, cells_of, write_granule
 

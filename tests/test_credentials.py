@@ -3,12 +3,15 @@
 import json
 import os
 import pickle
+import re
 import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +25,17 @@ from maggjob.credentials import (
     S3Credentials,
     data_centre,
     fetch_s3,
-    keep_fresh,
     login,
     needs_login,
     obtain,
     trusted_host,
     write_private,
 )
-from maggjob.errors import AccessError
+from maggjob.errors import AccessError, StoreError
 from maggjob.model import Granule
-from maggjob.pipeline import private_object
+from maggjob.private import keep_fresh, private_object
 from maggjob.source import Source
-from maggjob.storage import Access
+from maggjob.storage import Access, Place, is_remote
 from tests.servers import (
     Answer,
     Request,
@@ -42,6 +44,7 @@ from tests.servers import (
     archive,
     redirect,
     reset,
+    s3_server,
     server,
     status,
     with_token,
@@ -331,8 +334,10 @@ def test_credentials_are_renewed_before_they_end(
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     auth, path, stop = login(), tmp_path / "private.json", threading.Event()
     old = replace(obtain([GRANULE], auth).s3["NSIDC"], expires=datetime.now(UTC) + timedelta(minutes=5))
-    write_private(path, Book({"NSIDC": old}))
-    keeper = threading.Thread(target=keep_fresh, args=(path, [GRANULE], auth, stop, 0.02))
+    book = Book({"NSIDC": old})
+    write_private(path, book)
+    write = partial(write_private, path)
+    keeper = threading.Thread(target=keep_fresh, args=(write, book, [GRANULE], auth, stop, 0.02))
     keeper.start()
     try:
         until = time.monotonic() + 10
@@ -359,8 +364,8 @@ def test_a_renewal_that_fails_leaves_what_there_is(
         stop.set()
         raise AccessError("the data centre is closed")
 
-    monkeypatch.setattr("maggjob.credentials.obtain", refuse)
-    keep_fresh(path, [GRANULE], auth, stop, 0.01)
+    monkeypatch.setattr("maggjob.private.obtain", refuse)
+    keep_fresh(partial(write_private, path), old, [GRANULE], auth, stop, 0.01)
     assert Book.from_json(path.read_bytes()) == old
     assert "the data centre is closed" in caplog.text
 
@@ -494,26 +499,75 @@ def test_no_credentials_travel_with_a_pickle(monkeypatch: pytest.MonkeyPatch) ->
     assert Access().book() == Book(token="b3arer")
 
 
+@pytest.mark.parametrize("bucket", [None, "lithops"], ids=["file", "bucket"])
 def test_a_run_that_breaks_off_leaves_no_credentials(
-    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]
+    bucket: str | None, monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]
 ) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
-    places: list[Path] = []
+    places: list[str] = []
 
-    def slow_renewal(path: Path, urls: list[str], auth: Any, stop: threading.Event) -> None:
+    def slow_renewal(write: Any, book: Book, urls: list[str], auth: Any, stop: threading.Event) -> None:
         """One that is under way when the run ends."""
         stop.wait()
         time.sleep(0.3)
-        write_private(path, obtain(urls, auth))
+        write(obtain(urls, auth))
 
     def broken_off() -> None:
-        with private_object([Granule("a", GRANULE)]) as place:
-            places.append(Path(str(place)))
-            assert places[0].stat().st_mode & 0o777 == 0o600
+        with private_object([Granule("a", GRANULE)], bucket) as place:
+            places.append(str(place))
+            assert Access(place).book().s3.keys() == {"NSIDC"}
+            assert is_remote(places[0]) or Path(places[0]).stat().st_mode & 0o777 == 0o600
             raise ValueError("broken off")
 
-    monkeypatch.setattr("maggjob.pipeline.keep_fresh", slow_renewal)
-    with pytest.raises(ValueError, match="broken off"):
-        broken_off()
-    time.sleep(0.6)
-    assert not places[0].parent.exists()
+    monkeypatch.setattr("maggjob.private.keep_fresh", slow_renewal)
+    with bucket_of_ours(monkeypatch, "lithops"):
+        with pytest.raises(ValueError, match="broken off"):
+            broken_off()
+        time.sleep(0.6)
+        assert Place("s3://lithops").keys() == []
+    assert is_remote(places[0]) or not Path(places[0]).parent.exists()
+
+
+@contextmanager
+def bucket_of_ours(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """An S3 that the environment points at."""
+    with s3_server(name) as endpoint:
+        for variable, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "t", "SECRET_ACCESS_KEY": "t"}.items():
+            monkeypatch.setenv(f"AWS_{variable}", value)
+        yield
+
+
+def test_a_private_object_in_a_bucket_is_renewed_and_deleted(
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
+    monkeypatch.setattr("maggjob.private.POLL", 0.02)
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    whole = nasa[0].answer
+    nasa[0].answer = {**whole, "expiration": soon.isoformat()}  # type: ignore[dict-item]
+    with bucket_of_ours(monkeypatch, "lithops"), caplog.at_level("DEBUG"):
+        with private_object([Granule("a", GRANULE)], "lithops") as place:
+            (key,) = Place("s3://lithops").keys()
+            assert place == f"s3://lithops/{key}"
+            assert re.fullmatch(r"maggjob\.private/[0-9a-f]{32}\.json", key)
+            nasa[0].answer = whole
+            until = time.monotonic() + 10
+            while not Access(place).book().s3["NSIDC"].fresh(datetime.now(UTC)):
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        assert Place("s3://lithops").keys() == []
+        with pytest.raises(AccessError, match=r"no credentials at s3://lithops/maggjob\.private"):
+            Access(place).book()
+    assert not any(secret in caplog.text for secret in SECRETS)
+
+
+def test_a_bucket_that_cannot_be_written_ends_the_run_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]
+) -> None:
+    monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
+    with (
+        bucket_of_ours(monkeypatch, "lithops"),
+        pytest.raises(StoreError, match=r"cannot write s3://another/maggjob\.private/"),
+        private_object([Granule("a", GRANULE)], "another"),
+    ):
+        pytest.fail("the block ran")

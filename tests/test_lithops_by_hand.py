@@ -12,7 +12,7 @@ import pytest
 import maggjob
 from maggjob.catalog import Catalog
 from maggjob.local_files import from_files
-from maggjob.pipeline import RunResult
+from maggjob.result import RunResult
 from tests.granules import beam, write_granule
 from tests.oracle import differences, reference
 

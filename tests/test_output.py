@@ -24,8 +24,8 @@ from maggjob.errors import LedgerError, StoreError
 from maggjob.local_files import from_files
 from maggjob.model import CellReport, CellTask
 from maggjob.parts import pack, unpack
-from maggjob.pipeline import RunResult
 from maggjob.planning import Plan
+from maggjob.result import RunResult
 from maggjob.runner import lithops_config
 from tests.granules import SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference

@@ -18,8 +18,9 @@ from maggjob.cells import format_cell
 from maggjob.config_file import builtin_configs
 from maggjob.errors import AccessError, CatalogError, ConfigError, ExistsError, InputError, MaggjobError, StoreError
 from maggjob.local_files import from_files
-from maggjob.pipeline import RunResult, default_store, report_of
+from maggjob.pipeline import default_store, report_of
 from maggjob.report import plan_text, summary
+from maggjob.result import RunResult
 from maggjob.runner import Outcome
 from tests.granules import beam, cells_of, write_granule
 
@@ -190,7 +191,7 @@ def test_digests_are_of_what_decides_the_result(catalog: Catalog) -> None:
         ({"store": "granules"}, InputError, "granules is"),
         ({"store": "gs://bucket/map.zarr"}, InputError, "gs://"),
         ({"store": "file/map.zarr"}, StoreError, "file/map.zarr"),
-        ({"backend": "lambda"}, InputError, "no section 'aws_lambda'"),
+        ({"backend": "lambda"}, InputError, r"store map\.zarr: workers on Lambda cannot reach"),
         ({"backend": "local", "lithops_config": "nowhere.yaml"}, InputError, r"nowhere\.yaml"),
         ({"store": None, "config": config()}, InputError, "no store"),
     ],

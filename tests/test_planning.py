@@ -14,8 +14,9 @@ from maggjob.catalog import Catalog, Entry
 from maggjob.cells import format_cell
 from maggjob.cost import KEPT_SHARE, ROWS_A_VISIT, Load, Prices, estimate
 from maggjob.errors import CatalogError, InputError
-from maggjob.pipeline import RunResult, execute, read_summary
+from maggjob.pipeline import execute
 from maggjob.report import catalog_text, plan_dict, plan_text, summary
+from maggjob.result import RunResult, read_summary
 from maggjob.simulator import simulate
 from tests.granules import cells_of
 from tests.oracle import segments_of

@@ -16,7 +16,7 @@ import maggjob
 from maggjob.catalog_file import read_catalog
 from maggjob.cli import main
 from maggjob.config_file import builtin_configs
-from maggjob.pipeline import read_summary
+from maggjob.result import read_summary
 from maggjob.simulator import cmr_record, simulate
 from tests.oracle import differences, reference
 from tests.servers import Request, Server, archive, server, status

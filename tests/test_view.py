@@ -11,9 +11,10 @@ import maggjob
 from maggjob.errors import ExistsError, InputError, StoreError
 from maggjob.local_files import from_files
 from maggjob.model import CellReport
-from maggjob.pipeline import RunResult, clean, execute, read_summary
+from maggjob.pipeline import execute
 from maggjob.progress import Progress
 from maggjob.report import summary
+from maggjob.result import RunResult, clean, read_summary
 from maggjob.runner import Outcome
 from maggjob.simulator import simulate
 from maggjob.view import draw_map, open_result

@@ -1,6 +1,7 @@
 """What can go wrong in the Lambda service: faults that the next invocations or runs meet, one each, in order."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -79,16 +80,22 @@ class Faults:
     """Met by the next runs."""
     every_invoke: AtInvoke | None = None
     """Met by all asynchronous invocations that nothing of ``at_invoke`` is left for."""
+    of_calls: dict[tuple[str, str], InSandbox] = field(default_factory=dict)
+    """Met by all runs of a call: by Lithops' ids of its job and of the call."""
     every_run: InSandbox | None = None
     """Met by all runs that nothing of ``in_sandbox`` is left for."""
 
     def next_at_invoke(self) -> AtInvoke | None:
         return self.at_invoke.popleft() if self.at_invoke else self.every_invoke
 
-    def next_in_sandbox(self) -> InSandbox | None:
+    def next_in_sandbox(self, job: str, calls: Sequence[str]) -> InSandbox | None:
+        for call in calls:
+            if (job, call) in self.of_calls:
+                return self.of_calls[job, call]
         return self.in_sandbox.popleft() if self.in_sandbox else self.every_run
 
     def clear(self) -> None:
         self.at_invoke.clear()
         self.in_sandbox.clear()
+        self.of_calls.clear()
         self.every_invoke = self.every_run = None

@@ -199,13 +199,16 @@ class LambdaService:
                 return Ended("exit", b"{}")
             sandbox, cold = self._sandbox(function)
             begun = time.monotonic()
-            ended = sandbox.run(request, body, self.faults.next_in_sandbox(), self.enforce_memory)
+            event = json.loads(body)
+            calls = tuple(event.get("call_ids") or ())
+            fault = self.faults.next_in_sandbox(event.get("job_id", ""), calls)
+            ended = sandbox.run(request, body, fault, self.enforce_memory)
             init = (sandbox.init_seconds or 0.0) if cold else 0.0
             self.runs.append(
                 Run(
                     request,
                     attempt,
-                    tuple(json.loads(body).get("call_ids") or ()),
+                    calls,
                     ended.status,
                     cold,
                     sandbox.number,

@@ -1,0 +1,247 @@
+"""Whole runs on Lambda, from a bucket to a bucket: the same bytes as here, and faults that end in the ledger."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+import maggjob
+from maggjob.catalog import Catalog
+from maggjob.cost import Prices
+from maggjob.report import summary
+from maggjob.result import RunResult, read_summary
+from maggjob.runner import Patience, run_tasks
+from tests import calls
+from tests.aws import faults
+from tests.aws.faults import Crash, Disconnect, Duplicate, Hang, Lose, OutOfMemory
+from tests.aws.world import World
+
+ARCHIVE, RESULTS = "archive", "results"
+AREA = (-105.0, -76.0, -100.0, -75.0)
+
+
+def make_buckets(*names: str) -> None:
+    for name in names:
+        boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+
+
+def simulated(bucket: str) -> Catalog:
+    """Catalog of a few simulated granules, moved to a bucket."""
+    paths = maggjob.simulate("granules", area=AREA, every=20, most=4)
+    here = maggjob.make_catalog("granules")
+    for path in paths:
+        boto3.client("s3").upload_file(str(path), bucket, Path(path).name)
+    moved = [replace(e, urls={"s3": f"s3://{bucket}/{Path(e.urls['file']).name}"}) for e in here.granules]
+    return replace(here, granules=tuple(moved))
+
+
+@pytest.fixture(scope="module")
+def _buckets(aws_world: World) -> None:
+    make_buckets(ARCHIVE, RESULTS)
+
+
+@pytest.fixture
+def catalog(aws: World, _buckets: None) -> Catalog:
+    return simulated(ARCHIVE)
+
+
+def objects(bucket: str, prefix: str = "") -> dict[str, bytes]:
+    found = boto3.resource("s3").Bucket(bucket).objects.filter(Prefix=prefix)
+    return {item.key.removeprefix(prefix): item.get()["Body"].read() for item in found}
+
+
+def do(aws: World, catalog: Catalog, store: str, backend: str = "aws_lambda", **options: Any) -> RunResult:
+    given = {"lithops_config": aws.fresh_config()} if backend == "aws_lambda" else {"region": "us-west-2"}
+    result = maggjob.run(
+        "atl06.yaml", catalog=catalog, store=f"s3://{RESULTS}/{store}", backend=backend, **{**given, **options}
+    )
+    assert isinstance(result, RunResult)
+    return result
+
+
+def balanced(result: RunResult) -> bool:
+    """Whether every cell, granule and segment of the plan is in the tally, once."""
+    tally = result.tally
+    states = [tally.cells[state] for state in ("complete", "empty", "partial", "failed")]
+    return (
+        tally.cells["planned"] == len(result.plan.cells) == sum(states)
+        and sum(tally.granules.values()) == len(result.plan.used_granules)
+        and tally.segments["rows"] == sum(n for state, n in tally.segments.items() if state != "rows")
+    )
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["indexed", "plain"])
+def test_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, catalog: Catalog, index: bool) -> None:
+    name = f"{index}"
+    there = do(aws, catalog, f"{name}-lambda.zarr", index=index)
+    here = do(aws, catalog, f"{name}-here.zarr", "localhost", index=index, max_workers=2)
+    assert there.complete
+    assert balanced(there)
+    assert there.tally == here.tally
+    assert there.tally.observations > 1000
+    zarr = objects(RESULTS, f"{name}-lambda.zarr/")
+    assert len(zarr) > 5
+    assert zarr == objects(RESULTS, f"{name}-here.zarr/")
+    parts = objects(RESULTS, f"{name}-lambda.zarr.run/parts/")
+    assert len(parts) == len(there.plan.cells)
+    assert parts == objects(RESULTS, f"{name}-here.zarr.run/parts/")
+    assert aws.job_objects == []
+
+
+def test_an_event_is_small(aws: World, catalog: Catalog) -> None:
+    do(aws, catalog, "some/folder/small.zarr", index=True)
+    sizes = [run.size for run in aws.service.runs if run.calls]
+    assert len(sizes) > 2
+    assert max(sizes) < 2000
+
+
+# ---- faults: every cell is accounted for
+
+
+@pytest.fixture
+def whole(aws: World, catalog: Catalog) -> dict[str, bytes]:
+    """The Zarr as it must be."""
+    if not objects(RESULTS, "whole.zarr/"):
+        do(aws, catalog, "whole.zarr", "serial", index=False)
+    return objects(RESULTS, "whole.zarr/")
+
+
+def quick(monkeypatch: pytest.MonkeyPatch, **patience: Any) -> None:
+    """Waits that a test can wait for."""
+    monkeypatch.setattr("maggjob.collecting.Patience", lambda: Patience(**patience))
+    monkeypatch.setattr("random.randint", lambda low, high: 0)  # Lithops' pause of up to 5 s before it invokes again
+
+
+@pytest.mark.parametrize(
+    ("at_invoke", "in_sandbox"),
+    [
+        ([faults.THROTTLED, faults.UNAVAILABLE, None, Disconnect(), faults.BROKEN], []),
+        ([None, Lose()], []),
+        ([Duplicate(), Duplicate()], []),
+        ([], [Crash(0.02), None, OutOfMemory(0.02)]),
+    ],
+    ids=["throttled", "lost", "twice", "dead"],
+)
+def test_what_is_made_good_is_as_if_it_had_not_been(
+    aws: World,
+    catalog: Catalog,
+    whole: dict[str, bytes],
+    at_invoke: list[Any],
+    in_sandbox: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    quick(monkeypatch, start=2, never=20)
+    run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())  # the function is there
+    aws.service.faults.at_invoke.extend(at_invoke)
+    aws.service.faults.in_sandbox.extend(in_sandbox)
+    name = f"good-{request.node.callspec.id}.zarr"
+    result = do(aws, catalog, name, index=False)
+    assert not aws.service.faults.at_invoke
+    assert not aws.service.faults.in_sandbox
+    assert result.complete
+    assert balanced(result)
+    assert objects(RESULTS, f"{name}/") == whole
+    (stage,) = result.stages
+    assert stage.throttled == sum(isinstance(f, (faults.Refuse, Disconnect)) for f in at_invoke)
+    assert stage.submitted - stage.calls == sum(isinstance(f, Lose) for f in at_invoke)
+    assert stage.failed == 0
+
+
+@pytest.mark.parametrize("fault", [Crash(0.4), OutOfMemory(0.4), Hang(0.4)], ids=["crash", "memory", "timeout"])
+def test_a_call_that_dies_is_a_failed_cell(
+    aws: World, catalog: Catalog, fault: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    quick(monkeypatch, attempts=1)
+    monkeypatch.setattr("maggjob.pipeline.map_written", calls.naps_and_maps)  # there is time to die in
+    config = aws.fresh_config()
+    config["lithops"]["execution_timeout"] = 5
+    run_tasks(calls.square, [1], backend="aws_lambda", config=config)
+    aws.service.runs.clear()
+    aws.service.faults.of_calls["M000", "00000"] = fault
+    name = f"died-{request.node.callspec.id}.zarr"
+    result = do(aws, catalog, name, index=False, lithops_config=config, overwrite=True)
+    lost, *others = result.reports
+    assert (lost.state, lost.reason, lost.observations) == ("failed", "died", 0)
+    assert all(report.state == "complete" for report in others)
+    assert balanced(result)
+    granules = {granule.id for granule in result.plan.granules(result.plan.cells[0])}
+    assert {(g.id, g.state, g.reason) for g in lost.granules} == {(name, "failed", "died") for name in granules}
+    assert result.tally.granules["failed"] == len(granules)
+    assert result.tally.errors["died"]["count"] == 1
+    assert len(objects(RESULTS, f"{name}.run/parts/")) == len(others)
+    (stage,) = result.stages
+    assert (stage.calls, stage.failed, stage.unbilled) == (len(result.plan.cells), 1, 1)
+    streams = {run.log_stream for run in aws.service.runs if run.status != "ok"}
+    if not isinstance(fault, Hang):  # which goes on when the run has given up
+        assert any(f"log stream {stream}" in stage.problems[0] for stream in streams)
+    assert "log stream" in stage.problems[0]
+    assert stage.problems[0] in summary(result.to_dict())
+    assert aws.job_objects == []
+
+
+def test_a_call_that_never_starts_is_a_failed_cell(
+    aws: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, start=1, never=2)
+    run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())
+    cells = len(catalog.cells)
+    aws.service.faults.at_invoke.extend([Lose(), *[None] * (cells - 1), Lose()])
+    result = do(aws, catalog, "never.zarr", index=False)
+    assert result.tally.cells["failed"] == 1
+    assert result.tally.cells["complete"] == cells - 1
+    assert result.tally.errors["never_started"]["count"] == 1
+    assert balanced(result)
+
+
+def test_an_index_call_that_dies_costs_no_cell(
+    aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, attempts=1)
+    monkeypatch.setattr("maggjob.pipeline.index_written", calls.naps_and_indexes)
+    config = aws.fresh_config()
+    config["lithops"]["execution_timeout"] = 5
+    run_tasks(calls.square, [1], backend="aws_lambda", config=config)
+    aws.service.faults.of_calls["M000", "00000"] = Crash(0.4)
+    place = f"s3://{RESULTS}/indexes-of-its-own"
+    result = do(aws, catalog, "unindexed.zarr", index=True, indexes=place, lithops_config=config)
+    assert result.indexed is not None
+    assert result.indexed.states["failed"] > 0
+    assert result.complete
+    assert balanced(result)
+    assert objects(RESULTS, "unindexed.zarr/") == whole
+    index, cells = result.stages
+    assert (index.name, index.failed, cells.name, cells.failed) == ("index", 1, "map", 0)
+
+
+# ---- what it took
+
+
+def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Catalog) -> None:
+    aws.service.end_sandboxes()
+    result = do(aws, catalog, "summary.zarr", index=True)
+    stages = {stage.name: stage for stage in result.stages}
+    runs = [run for run in aws.service.runs if run.calls]
+    assert list(stages) == ["index", "map"]
+    assert sum(stage.calls for stage in stages.values()) == len(runs)
+    assert sum(stage.cold_starts for stage in stages.values()) == sum(run.cold for run in runs) > 0
+    billed = sum(run.seconds + run.init for run in runs)
+    assert billed - 0.3 * len(runs) < sum(stage.billed_s for stage in stages.values()) < billed + 0.1
+    for stage in stages.values():
+        assert stage.gb_s == pytest.approx(2 * stage.billed_s)  # 2,048 MB
+        compute, init, requests = stage.bill
+        assert compute.quantity + init.quantity == pytest.approx(stage.gb_s)
+        assert (init.quantity > 0) == (stage.cold_starts > 0)
+        assert requests.dollars == pytest.approx(stage.calls * 0.20e-6)
+        assert compute.dollars == pytest.approx(compute.quantity * Prices().gb_second)
+        assert 0 <= stage.queued_s <= stage.longest_queued_s
+    kept = read_summary(result.store_path)
+    assert [stage["name"] for stage in kept["stages"]] == ["index", "map"]
+    text = summary(kept)
+    for word in ("index calls", "map calls", "cold starts", "billed", "GB-s", "compute", "INIT", "requests"):
+        assert word in text
+    here = do(aws, catalog, "summary-here.zarr", "serial", index=True)
+    assert "stages" not in here.to_dict()
+    assert "calls  " not in summary(here.to_dict())
