@@ -34,6 +34,7 @@ from maggjob.runner import Outcome
 from maggjob.simulator import cmr_records
 from maggjob.storage import Place
 from maggjob.tasking import make_tasks
+from maggjob.written import WrittenBatch, WrittenIndexTask, index_written, map_written
 from tests.granules import BEAMS, SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference
 from tests.servers import Request, s3_server, server
@@ -628,7 +629,7 @@ def test_a_cell_of_one_damaged_granule_and_false_pairs_has_one_state(world: Worl
     assert {g.id: g.state for g in report.granules} == {copies[one].stem: "failed", copies[other].stem: "no_overlap"}
 
 
-def raises(batch: IndexTask) -> IndexReport:
+def raises(batch: WrittenIndexTask) -> IndexReport:
     """A call that comes to nothing: nobody has made the place of the indexes."""
     raise RuntimeError(batch.id)
 
@@ -638,7 +639,7 @@ def test_without_any_answer_of_the_first_map_the_second_is_complete(
 ) -> None:
     catalog = world.wide["authalic"]
     plain = do(catalog, "plain.zarr", index=False)
-    monkeypatch.setattr("maggjob.pipeline.index_granules", raises)
+    monkeypatch.setattr("maggjob.pipeline.index_written", raises)
     result = do(catalog, "map.zarr", index=True)
     assert result.indexed is not None
     assert result.indexed.states == {"failed": len(world.paths)}
@@ -648,18 +649,18 @@ def test_without_any_answer_of_the_first_map_the_second_is_complete(
     assert files("map.zarr") == files("plain.zarr")
 
 
-def index_or_die(batch: IndexTask) -> IndexReport:
+def index_or_die(batch: WrittenIndexTask) -> IndexReport:
     """A worker that dies with the second call."""
     if batch.id.endswith("/1"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return index_granules(batch)
+    return index_written(batch)
 
 
-def map_or_die(batch: CellBatch) -> tuple[CellReport, ...]:
+def map_or_die(batch: WrittenBatch) -> tuple[CellReport, ...]:
     """A worker that dies with the call that holds the cell which the environment names."""
-    if any(task.cell == os.environ["DIES"] for task in batch.tasks):
+    if any(cell == os.environ["DIES"] for cell, *_ in batch.cells):
         os.kill(os.getpid(), signal.SIGKILL)
-    return map_cells(batch)
+    return map_written(batch)
 
 
 def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -667,8 +668,8 @@ def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     catalog = world.wide["authalic"]
     plain = {r.cell: r for r in do(catalog, "plain.zarr", index=False).reports}
     monkeypatch.setenv("DIES", format_cell(max(catalog.cells), 6))
-    monkeypatch.setattr("maggjob.pipeline.index_granules", index_or_die)
-    monkeypatch.setattr("maggjob.pipeline.map_cells", map_or_die)
+    monkeypatch.setattr("maggjob.pipeline.index_written", index_or_die)
+    monkeypatch.setattr("maggjob.pipeline.map_written", map_or_die)
     seen: dict[int, Outcome[CellReport]] = {}
     result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)
     assert result.indexed is not None
