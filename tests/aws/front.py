@@ -17,6 +17,8 @@ SIMULATED = (
     "<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SimulatePrincipalPolicyResponse>"
 )
 
+EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
 
 @dataclass
 class Front:
@@ -30,6 +32,10 @@ class Front:
     """Actions that IAM's simulation denies."""
     statuses: dict[str, int] = field(default_factory=dict)
     """Status for every request to a bucket."""
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    """Access keys that a bucket is open to; to all, where it is not named."""
+    used: list[str] = field(default_factory=list)
+    """Access keys that came to these buckets and were let in."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of what came."""
 
@@ -47,6 +53,13 @@ class Front:
             request.reply(200, SIMULATED.format(action, decision).encode(), {"Content-Type": "text/xml"})
         elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
             request.reply(self.statuses[bucket])
+        elif bucket in self.keys:
+            key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
+            if key not in self.keys[bucket]:
+                request.reply(403, EXPIRED, {"Content-Type": "application/xml"})
+                return True
+            self.used.append(key)
+            return False
         else:
             return False
         return True

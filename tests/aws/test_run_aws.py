@@ -1,6 +1,8 @@
 """Whole runs on Lambda, from a bucket to a bucket: the same bytes as here, and faults that end in the ledger."""
 
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,16 @@ import pytest
 import maggjob
 from maggjob.catalog import Catalog
 from maggjob.cost import Prices
+from maggjob.credentials import Book, S3Credentials
+from maggjob.errors import AccessError
 from maggjob.report import summary
 from maggjob.result import RunResult, read_summary
 from maggjob.runner import Patience, run_tasks
 from tests import calls
 from tests.aws import faults
 from tests.aws.faults import Crash, Disconnect, Duplicate, Hang, Lose, OutOfMemory
-from tests.aws.world import World
+from tests.aws.front import front
+from tests.aws.world import BUCKET, World
 
 ARCHIVE, RESULTS = "archive", "results"
 AREA = (-105.0, -76.0, -100.0, -75.0)
@@ -245,3 +250,68 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
     here = do(aws, catalog, "summary-here.zarr", "serial", index=True)
     assert "stages" not in here.to_dict()
     assert "calls  " not in summary(here.to_dict())
+
+
+# ---- credentials
+
+PROTECTED = "nsidc-cumulus-prod-protected"
+
+
+@pytest.mark.usefixtures("_buckets")
+@pytest.mark.parametrize("renewed", [True, False], ids=["renewed", "ended"])
+def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
+    aws: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, renewed: bool
+) -> None:
+    if PROTECTED not in {bucket.name for bucket in boto3.resource("s3").buckets.all()}:
+        make_buckets(PROTECTED)
+    run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())  # Lithops' bucket is there
+    catalog, image = simulated(PROTECTED), aws.service.image
+    bodies: list[bytes] = []
+    accept = aws.service.accept
+    monkeypatch.setattr(aws.service, "accept", lambda f, body, fault: bodies.append(body) or accept(f, body, fault))
+    monkeypatch.setattr("maggjob.pipeline.map_written", calls.naps_and_maps)  # long after the renewal
+    monkeypatch.setattr("maggjob.private.POLL", 0.05)
+    monkeypatch.setattr("maggjob.private.login", object)
+    with front(aws.endpoint) as door:
+        door.keys[PROTECTED] = {"ASIA1"}
+        issued: list[str] = []
+
+        def obtain(urls: list[str], auth: object) -> Book:
+            """The first ends soon; the second comes when the first has been used, which then counts for nothing."""
+            issued.append(f"ASIA{len(issued) + 1}")
+            lasts = timedelta(minutes=5 if len(issued) == 1 else 60)
+            if len(issued) > 1:
+                until = time.monotonic() + 30
+                while not door.used and time.monotonic() < until:
+                    time.sleep(0.05)
+                door.keys[PROTECTED] = {issued[-1]}
+            if len(issued) > 1 and not renewed:
+                issued.pop()
+                raise AccessError("the data centre is closed")
+            return Book({"NSIDC": S3Credentials(issued[-1], "s3cret", "s3ssion", datetime.now(UTC) + lasts)})
+
+        monkeypatch.setattr("maggjob.private.obtain", obtain)
+        aws.service.image = replace(image, environment={**(image.environment or {}), "AWS_ENDPOINT_URL": door.url})
+        aws.service.end_sandboxes()
+        try:
+            with caplog.at_level("DEBUG", "maggjob"):
+                place = f"s3://{RESULTS}/indexes-{renewed}"
+                result = do(aws, catalog, f"protected-{renewed}.zarr", index=True, indexes=place)
+        finally:
+            aws.service.image = image
+            aws.service.end_sandboxes()
+    assert balanced(result)
+    cells = len(result.plan.cells)
+    if renewed:
+        assert result.complete
+        assert set(door.used) == set(issued) == {"ASIA1", "ASIA2"}
+    else:
+        assert result.tally.cells["failed"] == cells
+        assert result.tally.errors.keys() == {"auth"}
+        assert "the data centre is closed" in caplog.text
+    assert objects(BUCKET, "maggjob.private/") == {}
+    shown = [*bodies, *objects(RESULTS).values(), caplog.text.encode(), summary(result.to_dict()).encode()]
+    shown += [aws.service.log(run.log_stream).encode() for run in aws.service.runs]
+    assert len(bodies) >= cells
+    for secret in (b"s3cret", b"s3ssion", b"ASIA"):
+        assert not any(secret in text for text in shown)
