@@ -11,6 +11,7 @@ import pytest
 
 import maggjob
 from maggjob.catalog import Catalog
+from maggjob.cli import INCOMPLETE, _tell
 from maggjob.cost import Prices
 from maggjob.credentials import Book, S3Credentials
 from maggjob.errors import AccessError
@@ -199,6 +200,9 @@ def test_a_call_that_never_starts_is_a_failed_cell(
     assert result.tally.cells["complete"] == cells - 1
     assert result.tally.errors["never_started"]["count"] == 1
     assert balanced(result)
+    with pytest.raises(SystemExit) as end:
+        _tell(result.to_dict())
+    assert end.value.code == INCOMPLETE
 
 
 def test_an_index_call_that_dies_costs_no_cell(
