@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.cost import Prices
+
 CELL_AT = (-80.5, -100.0)
 LATENCY, BANDWIDTH = 0.03, 90e6
 GROWTH = (1, 4, 16, 64, 396)
@@ -282,24 +284,6 @@ def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
 
 
 @dataclass(frozen=True)
-class Prices:
-    """Dollars that the projection assumes for us-west-2.
-
-    The price of a call was looked up (How AWS Pricing Works); the others were not: hold them against AWS's
-    lists, and date them, before a projection is quoted.
-    """
-
-    gb_second: float = 0.0000133334
-    """Lambda on ARM, a GB-second; INIT is billed as well."""
-    invocation: float = 0.20e-6
-    """Lambda, a call."""
-    put: float = 5e-6
-    """S3 standard, a PUT or LIST."""
-    get: float = 0.4e-6
-    """S3 standard, a GET; those of granules are their owner's."""
-
-
-@dataclass(frozen=True)
 class Cycle:
     """An Antarctic cycle: numbers of cycle 22 of ATL06 version 007; workers and their start are assumptions."""
 
@@ -333,7 +317,7 @@ def cost(cell: dict[str, Any], index: dict[str, Any], prices: Prices, cycle: Cyc
     of_map = map_seconds * cycle.memory * prices.gb_second
     of_index = index_seconds * cycle.memory * prices.gb_second
     of_init = cycle.workers * cycle.start * cycle.memory * prices.gb_second
-    of_calls = (calls + index_calls) * prices.invocation
+    of_calls = (calls + index_calls) * prices.call
     of_puts = ((calls + index_calls) * cycle.objects + calls + cycle.granules) * prices.put
     of_gets = (cycle.visits + 2 * calls + (calls + index_calls) * cycle.objects) * prices.get
     gb = f"GB x ${prices.gb_second * 1e6:.2f}/1e6"

@@ -101,13 +101,16 @@ def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
     """  # noqa: D301
     from maggjob.pipeline import execute, plan_run
+    from maggjob.placing import check_reach
     from maggjob.progress import Progress
     from maggjob.report import plan_text
+    from maggjob.runner import resolve_backend
 
     how = {name: options.pop(name) for name in _HOW}
     made = plan_run(**options, watch=_paging)
     _tell_notes(made.catalog)
     if dry_run:
+        check_reach(resolve_backend(how["backend"]), made, how["indexes"])
         click.echo(plan_text(made))
         return
     with Progress(len(made.cells)) as progress:

@@ -5,7 +5,7 @@
 
 The coefficients come from ``python -m benchmarks.estimate``, which fits them to runs and holds the estimate
 against others. What is not known before the run, the segments of each granule in each cell, is taken as
-the granule's segments spread evenly over the cells that it touches.
+the granule's segments spread evenly over the cells that they are expected in.
 """
 
 import math
@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 KEPT_SHARE = 0.9  # of the segments pass quality and fill: 0.85 to 0.96 over the ice sheets
-ROWS_A_VISIT = (
-    20_000  # segments of a granule in a cell of order 6 where nothing is known: cycle 22 of v007 over Antarctica
-)
+# Where nothing is known of a granule, it is one of cycle 22 of v007 over Antarctica:
+ROWS_A_VISIT = 20_000  # its segments in a cell of order 6
+CELLS_A_GRANULE = 20  # cells of order 6 that they lie in
+GRANULES_A_CALL = (4, 16)  # indexed by one call: fewer cost more in calls, of more too much is lost with one
+CALLS_A_WORKER = 4  # so that workers end together
 LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds to the first byte
 
 
@@ -78,8 +80,8 @@ class IndexWork:
 class Prices:
     """Prices of AWS in us-west-2, US dollars, and how Lambda is set up."""
 
-    date: str = "2026-01"
-    """When they were looked up."""
+    date: str = "2026-05"
+    """Month of the public notes that Lambda's were taken from. S3's were not looked up: hold them against AWS's."""
     gb_second: float = 0.0000133334
     """Lambda on ARM64, a GB-second; the start of a container is charged alike."""
     call: float = 0.20e-6
@@ -93,9 +95,9 @@ class Prices:
     init_s: float = 1.5
     """Seconds that a new worker takes to start, charged."""
     puts_a_call: int = 3
-    """Objects that a call writes: its part, Lithops' status and result."""
-    gets_a_call: int = 5
-    """Objects that are read for a call: function, task, list of granules; its status and part by the client."""
+    """Objects that the call of a cell writes: its part, Lithops' status and result. That for indexes has no part."""
+    gets_a_call: int = 6
+    """Objects that are read for a call: function, task, recipe, list of granules; its status and part by the client."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class Estimate:
     """Seconds of all workers, out of these, for making indexes."""
     indexes: int = 0
     """Granules that indexes are made of."""
+    visits: int = 0
+    """Pairs of a granule and a cell; each reads an index, if there are any."""
 
     def wall_s(self, workers: int, start_s: float = 0.0) -> float:
         """Seconds from start to end with so many workers: no less than the longest cell."""
@@ -218,7 +222,14 @@ def estimate(
         longest=tuple(times[:most]),
         index_time_s=index_time,
         indexes=len(rows),
+        visits=sum(load.visits for load in loads),
     )
+
+
+def granules_a_call(granules: int, workers: int) -> int:
+    """Granules that one call indexes."""
+    least, most = GRANULES_A_CALL
+    return min(most, max(least, granules // (CALLS_A_WORKER * workers)))
 
 
 def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool, prices: Prices) -> list[CostLine]:
@@ -227,18 +238,20 @@ def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool,
     Parameters
     ----------
     cells : int
-        Calls.
+        Each is a call; there are calls for indexes, too.
     workers : int
-        Workers at once; there are no more than calls.
+        Workers at once; there are no more than calls of a stage.
     archive_is_free : bool
         Whether somebody else pays for requests to the granules' bucket, as NASA does.
     """
-    started = min(workers, cells)
+    of_indexes = math.ceil(made.indexes / granules_a_call(made.indexes, workers))
+    calls, started = cells + of_indexes, min(workers, max(cells, of_indexes))
+    index_reads = made.visits if made.indexes else 0
     return [
         CostLine("compute", made.worker_time_s * prices.memory_gb, "GB-s", prices.gb_second),
         CostLine("starts", started * prices.init_s * prices.memory_gb, "GB-s", prices.gb_second),
-        CostLine("calls", cells, "calls", prices.call),
-        CostLine("S3 GET", cells * prices.gets_a_call, "requests", prices.get),
-        CostLine("S3 PUT", cells * prices.puts_a_call, "requests", prices.put),
+        CostLine("calls", calls, "calls", prices.call),
+        CostLine("S3 GET", calls * prices.gets_a_call + index_reads, "requests", prices.get),
+        CostLine("S3 PUT", calls * prices.puts_a_call - of_indexes + made.indexes, "requests", prices.put),
         CostLine("archive GET", made.requests, "requests", 0.0 if archive_is_free else prices.get),
     ]

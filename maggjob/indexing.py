@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from maggjob.cost import granules_a_call
 from maggjob.errors import LedgerError
 from maggjob.model import GranuleReport, IndexedGranule, IndexReport, IndexTask
 from maggjob.planning import Plan
@@ -10,8 +11,6 @@ from maggjob.runner import Outcome
 from maggjob.search import cache_folder
 from maggjob.storage import is_remote, join_url
 
-PER_CALL = 16  # granules a call at most: each takes 60 ms, and a call that fails loses no more
-CALLS_A_WORKER = 4  # so that workers end together
 FOLDER = "maggjob-index"
 
 
@@ -33,6 +32,8 @@ class Indexed:
     """To the archive."""
     peak_memory: int = 0
     """Of the worker that took most, bytes."""
+    added: int = 0
+    """Pairs of a granule and a cell that the catalog lacked: footprints were too narrow."""
 
     @property
     def states(self) -> dict[str, int]:
@@ -52,6 +53,8 @@ class ExactPlan:
 
     plan: Plan
     """Cells with the granules that have segments in them, those with most segments first."""
+    listed: Plan
+    """The plan that was made, with the pairs that its catalog lacked: what the ledger accounts for."""
     no_overlap: Mapping[int, tuple[GranuleReport, ...]] = field(default_factory=dict)
     """Pairs of the catalog that are none, by cell: the ledger keeps them."""
     added: int = 0
@@ -71,7 +74,7 @@ def index_tasks(
 ) -> list[IndexTask]:
     """Tasks that see to the index of every granule of a plan, several granules a call."""
     granules = made.used_granules
-    size = max(1, min(PER_CALL, len(granules) // (CALLS_A_WORKER * workers)))
+    size = granules_a_call(len(granules), workers)
     recipe = made.config.recipe()
     return [
         IndexTask(f"{made.window}/index/{i}", recipe, granules[i : i + size], place, credentials, region)
@@ -132,11 +135,11 @@ def exact_plan(made: Plan, indexed: Indexed) -> ExactPlan:
         **made.catalog.cells,
         **{cell: tuple(sorted({*made.catalog.cells[cell], *inside[cell]})) for cell in pairs},
     }
-    origin = made.digest if not added else replace(made, catalog=replace(made.catalog, cells=whole)).digest
+    whole_plan = made if not added else replace(made, catalog=replace(made.catalog, cells=whole))
     cells = tuple(sorted(made.cells, key=lambda cell: (-rows[cell], cell)))
     catalog = replace(made.catalog, cells={**made.catalog.cells, **pairs})
-    exact = replace(made, catalog=catalog, cells=cells, origin=origin, rows=rows)
-    return ExactPlan(exact, {cell: lost for cell, lost in no_overlap.items() if lost}, added)
+    exact = replace(made, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=rows)
+    return ExactPlan(exact, whole_plan, {cell: lost for cell, lost in no_overlap.items() if lost}, added)
 
 
 def _no_overlap(granule: IndexedGranule) -> GranuleReport:

@@ -1,9 +1,9 @@
 """The result: parts assembled into one sharded Zarr that xarray and xdggs open without us.
 
 Rows are the planned cells sorted by nested id, each with all its children. Parts are read a shard at a
-time, so that memory does not grow with the number of cells. Chunks carry crc32c checksums, so that a
-flipped bit is an error and no wrong height. The group's metadata is written last: until then there is
-nothing to open.
+time, so that only their ledgers, some 8 KB a cell, grow with the number of cells. Chunks carry crc32c
+checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written last:
+until then there is nothing to open.
 """
 
 import shutil

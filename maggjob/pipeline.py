@@ -168,13 +168,14 @@ def execute(
             return done
 
         stages: list[Stage] = []
-        exact, indexed, first = ExactPlan(made), None, []
+        exact, indexed, first = ExactPlan(made, made), None, []
         if place is not None:
             first, began = index_tasks(made, place, setting.workers, credentials, region), time.monotonic()
             sent = written_index_tasks(first, str(made.run_path), region)
             indexed = collect(place, first, call("index", index_written, sent, None))
             indexed = replace(indexed, wall_time_s=time.monotonic() - began)
             exact = exact_plan(made, indexed)
+            indexed = replace(indexed, added=exact.added)
             if set(indexed.states) == {"failed"}:  # nobody may have made the place that cells would open
                 place = None
         todo = make_tasks(exact.plan, credentials, region, place)
@@ -193,7 +194,7 @@ def execute(
         allow_partial=allow_partial,
     )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
-    told = replace(exact.plan, catalog=made.catalog)  # totals are those of the plan, as the ledger's
+    told = replace(exact.plan, catalog=exact.listed.catalog)  # totals are those of the ledger
     result = replace(result, plan=told, stages=tuple(stages))
     result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
@@ -284,10 +285,11 @@ def assemble_run(
     tally = reduce_tally(reports)
     parts = read_parts(done, {report.id: report.part is not None for report in reports})
     for report in reports:
-        part = parts.get(report.id)
-        said = (report.state, dict(report.segments), granules_ledger(report))
-        if part is not None and said != (part.ledger["state"], part.ledger["segments"], part.ledger["granules"]):
-            raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
+        if report.id in parts:
+            ledger = parts[report.id].ledger
+            said = (report.state, dict(report.segments), granules_ledger(report))
+            if said != (ledger["state"], ledger["segments"], ledger["granules"]):
+                raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
     check_target(made.store_path, overwrite, region)
     group = str(made.config.grid.child_order)
     result = RunResult(made, tally, tuple(reports), "by hand", 0, "", 0.0, made.store_path, group)

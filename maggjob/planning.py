@@ -12,7 +12,18 @@ from maggjob.cells import format_cell, parse_cell
 from maggjob.cmr import Watch
 from maggjob.config import Config, digest_of
 from maggjob.config_file import ConfigLike, load_config, make_search
-from maggjob.cost import LATENCY, ROWS_A_VISIT, Estimate, Load, Prices, estimate, lambda_cost, seconds, work_of
+from maggjob.cost import (
+    CELLS_A_GRANULE,
+    LATENCY,
+    ROWS_A_VISIT,
+    Estimate,
+    Load,
+    Prices,
+    estimate,
+    lambda_cost,
+    seconds,
+    work_of,
+)
 from maggjob.credentials import data_centre
 from maggjob.errors import CatalogError, InputError
 from maggjob.local_files import from_files
@@ -113,7 +124,7 @@ class Plan:
 
     def _indexed_rows(self) -> list[float]:
         """Segments of each granule that an index is made of."""
-        usual = ROWS_A_VISIT * 20.0
+        usual = float(ROWS_A_VISIT * CELLS_A_GRANULE)
         return [usual if (rows := self.catalog.granules[i].rows) is None else float(rows) for i in self.positions]
 
     @property

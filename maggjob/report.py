@@ -64,6 +64,8 @@ def _index_lines(result: Mapping[str, Any]) -> list[str]:
         return []
     states = ", ".join(f"{count:,} {state}" for state, count in index["states"].items())
     why = [f"no index      such as {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
+    if index.get("added"):
+        why.append(f"added         {index['added']:,} pairs of granule and cell that footprints missed")
     return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
 
 

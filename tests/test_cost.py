@@ -17,6 +17,7 @@ from maggjob.cost import (
     Work,
     bytes_read,
     estimate,
+    granules_a_call,
     lambda_cost,
     requests,
     seconds,
@@ -114,7 +115,7 @@ def test_the_size_of_a_real_cycle() -> None:
 @pytest.mark.parametrize("driver", LATENCY)
 def test_nothing_takes_nothing(driver: str) -> None:
     made = estimate([], driver)
-    assert astuple(made) == (0.0, 0, 0, 0, (), 0, 0)
+    assert astuple(made) == (0.0, 0, 0, 0, (), 0, 0, 0)
     assert made.wall_s(1) == 0.0
 
 
@@ -179,3 +180,15 @@ def test_a_bill_is_the_sum_of_its_lines(some: list[Load], cells: int, number: in
     assert lines["archive GET"].quantity == made.requests
     dearer = lambda_cost(made, cells + 1, number + 1, False, prices)
     assert sum(line.dollars for line in dearer) > total - 1e-12
+
+
+def test_a_bill_counts_the_indexes() -> None:
+    """By hand: 100 cells of 10 granules each, 160 granules that are indexed eight a call by 5 workers."""
+    loads, prices = [Load(str(i), 10, 1e6, 1e5) for i in range(100)], Prices()
+    made = estimate(loads, "s3", indexed=[3e5] * 160)
+    lines = {line.what: line.quantity for line in lambda_cost(made, 100, 5, True, prices)}
+    assert granules_a_call(160, 5) == 8
+    assert lines["calls"] == 100 + 20
+    assert lines["S3 PUT"] == 100 * prices.puts_a_call + 20 * (prices.puts_a_call - 1) + 160
+    assert lines["S3 GET"] == 120 * prices.gets_a_call + 1000
+    assert lines["starts"] == 5 * prices.init_s * prices.memory_gb
