@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ def make_parts(folder: Path, count: int) -> None:
     """Write the parts of some cells as workers do, with random values."""
     from maggjob.cells import format_cell
     from maggjob.config_file import load_config
-    from maggjob.model import CellReport, CellTask, GranuleReport
+    from maggjob.model import CellTask
     from maggjob.parts import ledger_of, pack
     from maggjob.storage import Place
 
@@ -39,26 +41,35 @@ def make_parts(folder: Path, count: int) -> None:
     for number in range(count):
         cell = format_cell(number * 49152 // count, 6)
         task = CellTask(f"all/{cell}", cell, "all", recipe, (), "run", str(folder / "parts"))
-        granules = (GranuleReport("ATL06_20240212133044_08582211_006_01", "used", in_cell=7 * 4096, kept=7 * 4096),)
-        report = CellReport(task.id, cell, "all", "complete", {"kept": 7 * 4096}, granules)
-        place.put(f"{task.id}.npz", pack(ledger_of(task, report, {}), child, values[number % DIFFERENT]))
+        content = pack(ledger_of(task, report_of(task), {}), child, values[number % DIFFERENT])
+        place.put(f"{task.id}.npz", content)
+
+
+def report_of(task: Any) -> Any:
+    """What a worker says of a cell: 58 granules, and seven segments in each child."""
+    from maggjob.model import CellReport, GranuleReport
+
+    names = [f"ATL06_20240212133044_{number:04d}2211_006_01" for number in range(58)]
+    first, *others = (GranuleReport(name, "used", rows=2 * 7 * 4096) for name in names)
+    granules = (replace(first, in_cell=7 * 4096, kept=7 * 4096), *others)
+    return CellReport(task.id, task.cell, "all", "complete", {"kept": 7 * 4096}, granules, part=task.part)
 
 
 def reduce(folder: Path, count: int) -> None:
     """Read the parts and write the Zarr, and print what it took."""
     from maggjob.cells import format_cell
     from maggjob.config_file import load_config
-    from maggjob.model import CellTask, Tally
-    from maggjob.output import assemble, read_parts
+    from maggjob.job import reduce_tally
+    from maggjob.model import CellTask
+    from maggjob.output import assemble
 
     config = load_config("atl06.yaml")
     recipe = config.recipe()
     names = [format_cell(number * 49152 // count, 6) for number in range(count)]
     tasks = [CellTask(f"all/{c}", c, "all", recipe, (), "run", str(folder / "parts")) for c in names]
+    reports = [report_of(task) for task in tasks]
     start, cpu = time.monotonic(), time.process_time()
-    parts = read_parts(tasks, dict.fromkeys((task.id for task in tasks), True))
-    tally = Tally(7 * 4096 * count, {"planned": count}, {}, {}, {})
-    assemble(config, tasks, parts, tally, str(folder / "map.zarr"))
+    assemble(config, tasks, reports, reduce_tally(reports), str(folder / "map.zarr"))
     took = {"wall": time.monotonic() - start, "cpu": time.process_time() - cpu}
     print(json.dumps(took | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 

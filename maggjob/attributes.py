@@ -7,8 +7,7 @@ from typing import Any
 
 from maggjob.cells import Grid, ellipsoid
 from maggjob.config import Config
-from maggjob.model import EPOCH, GranuleName, Tally
-from maggjob.parts import PartFile
+from maggjob.model import EPOCH, CellReport, GranuleName, Tally
 from maggjob.statistics import FUNCTIONS, Statistic
 
 CONVENTION = {
@@ -64,7 +63,7 @@ def _squared(units: str) -> str:
     return f"{units}2" if units.isalpha() else f"({units})2"
 
 
-def group_attributes(config: Config, run: str, parts: Sequence[PartFile], tally: Tally) -> dict[str, Any]:
+def group_attributes(config: Config, run: str, reports: Sequence[CellReport], tally: Tally) -> dict[str, Any]:
     """Attributes of the group; nothing in them differs between two runs of the same data.
 
     Parameters
@@ -72,7 +71,8 @@ def group_attributes(config: Config, run: str, parts: Sequence[PartFile], tally:
     config : Config
     run : str
         Digest of the run.
-    parts : sequence of PartFile
+    reports : sequence of CellReport
+        Of all planned cells.
     tally : Tally
     """
     grid, morton = config.grid, config.aggregation.coordinates.morton
@@ -92,7 +92,7 @@ def group_attributes(config: Config, run: str, parts: Sequence[PartFile], tally:
         "coordinates": "cell_ids" if morton is None else "cell_ids morton",
         "latitude_convention": grid.latitude,
         "vertical_datum": "heights above the WGS84 ellipsoid",
-        **_origin(parts),
+        **_origin(reports),
         "tally": {
             "observations": tally.observations,
             "cells": dict(tally.cells),
@@ -106,15 +106,11 @@ def group_attributes(config: Config, run: str, parts: Sequence[PartFile], tally:
     }
 
 
-def _origin(parts: Sequence[PartFile]) -> dict[str, Any]:
+def _origin(reports: Sequence[CellReport]) -> dict[str, Any]:
     """Which granules the result stands on, and their time."""
-    used: set[str] = set()
-    times = []
-    for part in parts:  # one after the other: the ledgers of all together take much memory
-        ledger = part.ledger
-        used |= {granule["id"] for granule in ledger["granules"] if granule["state"] == "used"}
-        if ledger["time"] is not None:
-            times.append(ledger["time"])
+    own = [report for report in reports if report.part is not None]
+    used = {granule.id for report in own for granule in report.granules if granule.state == "used"}
+    times = [report.time for report in own if report.time is not None]
     names = [name for name in map(GranuleName.parse, sorted(used)) if name is not None]
     products = sorted({(name.product, name.version) for name in names})
     attributes: dict[str, Any] = {

@@ -5,6 +5,7 @@ A part is an ``.npz`` (an uncompressed zip, whose members carry CRC-32 checksums
 uint32, ascending; and one array a statistic, a value for each of these children.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -36,43 +37,6 @@ class Part:
     """Children that have segments, shape (n,)."""
     values: Mapping[str, np.ndarray]
     """Each statistic, shape (n,)."""
-
-
-@dataclass(frozen=True)
-class PartFile:
-    """A part where it lies: what it holds is read when it is wanted, as the parts of a run may not fit in memory."""
-
-    task: CellTask
-    """Whose part it is."""
-    place: Place
-    """Where it is."""
-    text: bytes
-    """Its ledger, JSON."""
-
-    @classmethod
-    def find(cls, task: CellTask, place: Place) -> "PartFile":
-        """Read and check the part of a task, and remember its ledger; for the errors see `load`."""
-        part = load(task, place)
-        return cls(task, place, _json(part.ledger))
-
-    @property
-    def ledger(self) -> dict[str, Any]:
-        """What became of every segment and granule of the cell."""
-        content: dict[str, Any] = json.loads(self.text)
-        return content
-
-    def load(self) -> Part:
-        """The whole part.
-
-        Raises
-        ------
-        StoreError
-            It is missing, damaged, or not what it was when it was found.
-        """
-        part = load(self.task, self.place)
-        if _json(part.ledger) != self.text:
-            raise StoreError(f"part {self.task.part} has changed since it was first read; is another run writing?")
-        return part
 
 
 def load(task: CellTask, place: Place) -> Part:
@@ -114,16 +78,27 @@ def granules_ledger(report: CellReport) -> list[dict[str, Any]]:
     return [granule.ledger() for granule in report.granules if granule.state != "no_overlap"]
 
 
-def agree(report: CellReport, ledger: Mapping[str, Any]) -> None:
+def ledger_digest(ledger: Mapping[str, Any]) -> str:
+    """Digest of what a part says became of its segments and granules."""
+    return hashlib.sha256(_json({key: ledger[key] for key in ("state", "segments", "granules")})).hexdigest()
+
+
+def agree(report: CellReport, digest: str) -> None:
     """See that a part is the one that a report tells of.
+
+    Parameters
+    ----------
+    report : CellReport
+    digest : str
+        Of the part's ledger.
 
     Raises
     ------
     LedgerError
-        They differ.
+        It is another.
     """
-    said = (report.state, dict(report.segments), granules_ledger(report))
-    if said != (ledger["state"], ledger["segments"], ledger["granules"]):
+    said = {"state": report.state, "segments": dict(report.segments), "granules": granules_ledger(report)}
+    if ledger_digest(said) != digest:
         raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
 
 

@@ -15,18 +15,20 @@ from maggjob.errors import ExistsError, InputError, LedgerError
 from maggjob.indexing import ExactPlan, collect, exact_plan, index_place, index_tasks
 from maggjob.job import failed_report, reduce_tally
 from maggjob.model import CellReport, CellTask, GranuleReport
-from maggjob.output import assemble, read_parts
-from maggjob.parts import agree
+from maggjob.output import WriteShards, assemble, here
 from maggjob.placing import check_reach, place_run
 from maggjob.planning import CatalogLike, Plan, plan, run_folder
 from maggjob.private import private_object
 from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
+from maggjob.shard import ShardReport, ShardTask, write_shard
 from maggjob.splitting import join, pieces_of, watch_owners
 from maggjob.stages import Stage, stage_of
 from maggjob.storage import Place, exists, is_remote, local_path
 from maggjob.tasking import make_tasks
 from maggjob.written import index_written, map_written, written_batches, written_index_tasks
+
+SHARDS_HERE = 16  # 4,096 cells: fewer are written here before processes have started
 
 
 def run(
@@ -168,6 +170,12 @@ def execute(
                 stages.append(stage_of(stage, done, setting.memory_mb))
             return done
 
+        def shards(some: Sequence[ShardTask]) -> list[ShardReport]:
+            if name == "serial" or (name == "localhost" and len(some) <= SHARDS_HERE):
+                return here(some)
+            outcomes = call("assemble", write_shard, some, None)  # what a call did not do is done here, or told
+            return [write_shard(s) if o.value is None else o.value for s, o in zip(some, outcomes, strict=True)]
+
         stages: list[Stage] = []
         exact, indexed, first = ExactPlan(made, made), None, []
         if place is not None:
@@ -196,6 +204,7 @@ def execute(
         region=region,
         overwrite=overwrite,
         allow_partial=allow_partial,
+        write=shards,
     )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
     result = replace(result, cells_in_quarters=(len(pieces) - len(todo)) // 3)
@@ -270,6 +279,7 @@ def assemble_run(
     region: str | None = None,
     overwrite: bool = False,
     allow_partial: bool = False,
+    write: WriteShards = here,
 ) -> RunResult:
     """Reduce: the tally of the reports, and the Zarr of the parts they name.
 
@@ -286,16 +296,14 @@ def assemble_run(
     planned = sorted(made.task_id(cell) for cell in made.cells)
     if planned != sorted(task.id for task in done) or planned != sorted(report.id for report in reports):
         raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
+    if len({task.run for task in done}) > 1:
+        raise LedgerError("tasks are of several runs; make all of them with one plan")
     reports = _with_granules(made, reports, no_overlap or {})
     tally = reduce_tally(reports)
-    parts = read_parts(done, {report.id: report.part is not None for report in reports})
-    for report in reports:
-        if report.id in parts:
-            agree(report, parts[report.id].ledger)
     check_target(made.store_path, overwrite, region)
     group = str(made.config.grid.child_order)
     result = RunResult(made, tally, tuple(reports), "by hand", 0, "", 0.0, made.store_path, group)
     if exists(made.store_path, region) and not (result.complete or allow_partial):
         return replace(result, published=False)
-    assemble(made.config, done, parts, tally, made.store_path, region=region, overwrite=overwrite)
+    assemble(made.config, done, reports, tally, made.store_path, region=region, write=write)
     return result

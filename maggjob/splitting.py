@@ -12,7 +12,7 @@ import numpy as np
 from maggjob.cells import format_cell, parse_cell
 from maggjob.cost import QUARTER, is_hot
 from maggjob.model import CellReport, CellTask, GranuleReport
-from maggjob.parts import Part, agree, ledger_of, load, pack
+from maggjob.parts import Part, agree, ledger_digest, ledger_of, load, pack
 from maggjob.runner import Outcome, Watcher
 from maggjob.segments import add_counts
 from maggjob.storage import Place
@@ -179,7 +179,7 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
     for number, (quarter, said) in enumerate(done):
         if said.part is not None:
             parts[number] = load(quarter, place)
-            agree(said, parts[number].ledger)
+            agree(said, ledger_digest(parts[number].ledger))
     step = task.recipe.grid.children // 4
     child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])
     names = [statistic.name for statistic in task.recipe.statistics]

@@ -16,7 +16,7 @@ class Stage:
     """The calls of one stage."""
 
     name: str
-    """index or map."""
+    """index, map or assemble."""
     calls: int
     """Calls that there were to make."""
     submitted: int

@@ -16,7 +16,7 @@ import yaml
 import zarr
 
 import maggjob
-from maggjob import Config, output
+from maggjob import Config, output, shard
 from maggjob.catalog import Catalog
 from maggjob.cells import format_cell, nested_to_word, parse_cell
 from maggjob.config_file import builtin_configs
@@ -300,7 +300,7 @@ def test_a_failure_on_the_way_leaves_what_there_was(
     if overwrite:
         do(config(), granules[:1], store)
     before = contents(store)
-    write, written = output._write_shard, []
+    write, written = shard._write, []
 
     def write_some(*arguments: Any, **options: Any) -> int:
         if len(written) == at:
@@ -308,14 +308,14 @@ def test_a_failure_on_the_way_leaves_what_there_was(
         written.append(arguments)
         return write(*arguments, **options)
 
-    monkeypatch.setattr(output, "_write_shard", write_some)
+    monkeypatch.setattr(shard, "_write", write_some)
     with pytest.raises(StoreError, match="no room left"):
         do(config(), granules, store, overwrite=overwrite)
     assert len(written) == at
     assert store.exists() == overwrite
     assert contents(store) == before
     run = tmp_path / "map.zarr.run"
-    named_by_content = ("granules-", "recipe-")  # what tasks hold: no harm, and no result
+    named_by_content = ("granules-", "recipe-", "rows-")  # what tasks hold: no harm, and no result
     left = {path.name for path in run.iterdir() if not path.name.startswith(named_by_content)}
     assert left <= {"parts", "summary.json"}
     assert (run / "summary.json").exists() == overwrite
@@ -483,17 +483,17 @@ def flipped(content: bytes, position: int) -> bytes:
 @pytest.mark.parametrize("variable", ["h_mean", "count", "cell_ids", "morton"])
 def test_a_flipped_bit_is_an_error_and_no_wrong_value(mapped: Mapped, variable: str) -> None:
     store = maggjob.assemble_run(*mapped).store_path
-    shard = Path(store) / "12" / variable / "c" / "0"
-    content = shard.read_bytes()
-    truth = zarr.open_array(shard.parents[1])[:]
+    path = Path(store) / "12" / variable / "c" / "0"
+    content = path.read_bytes()
+    truth = zarr.open_array(path.parents[1])[:]
     index = 16 * len(mapped[1]) + 4
     chunks = len(content) - index
     for position in [*range(0, chunks, chunks // 25), chunks + 1, len(content) - 1]:
-        shard.write_bytes(flipped(content, position))
+        path.write_bytes(flipped(content, position))
         with pytest.raises((ValueError, RuntimeError)):
-            zarr.open_array(shard.parents[1])[:]
-    shard.write_bytes(content)
-    assert np.array_equal(zarr.open_array(shard.parents[1])[:], truth, equal_nan=variable == "h_mean")
+            zarr.open_array(path.parents[1])[:]
+    path.write_bytes(content)
+    assert np.array_equal(zarr.open_array(path.parents[1])[:], truth, equal_nan=variable == "h_mean")
 
 
 def test_failed_cells_are_fill(granules: list[Path], made: RunResult, tmp_path: Path) -> None:

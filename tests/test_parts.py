@@ -2,18 +2,16 @@
 
 import io
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from maggjob.cells import Grid
-from maggjob.errors import StoreError
+from maggjob.errors import LedgerError, StoreError
 from maggjob.model import CellReport, CellTask, GranuleReport, Recipe
-from maggjob.parts import Part, PartFile, check, ledger_of, pack, unpack
+from maggjob.parts import Part, agree, check, ledger_digest, ledger_of, pack, unpack
 from maggjob.statistics import Statistic
-from maggjob.storage import Place
 
 STATISTICS = (Statistic("count", function="len", dtype="int32", fill_value=0), Statistic("h_max", "max", source="h_li"))
 RECIPE = Recipe(
@@ -147,15 +145,11 @@ def test_a_part_that_does_not_fit_is_refused(content: bytes, says: str) -> None:
     assert caught.value.reason == "store"
 
 
-def test_a_part_that_changes_between_two_reads_is_refused(tmp_path: Path) -> None:
-    task, place = replace(TASK, parts=str(tmp_path)), Place(str(tmp_path))
-    place.put(f"{task.id}.npz", part(task))
-    found = PartFile.find(task, place)
-    assert found.ledger == unpack(part(task), "p").ledger
-    assert same(found.load(), unpack(part(task), "p"))
-    place.put(f"{task.id}.npz", part(task, replace(REPORT, time=(1.0, 3.0))))
-    with pytest.raises(StoreError, match="has changed"):
-        found.load()
-    place.delete([f"{task.id}.npz"])
-    with pytest.raises(StoreError, match="cannot read"):
-        found.load()
+def test_a_report_agrees_with_its_own_part_only() -> None:
+    digest = ledger_digest(unpack(part(), "p").ledger)
+    agree(REPORT, digest)
+    assert digest == ledger_digest(unpack(part(report=replace(REPORT, seconds=9.0)), "p").ledger)
+    others = [replace(REPORT, state="partial"), replace(REPORT, granules=()), replace(REPORT, segments={"kept": 4})]
+    for other in others:
+        with pytest.raises(LedgerError, match=REPORT.id):
+            agree(other, digest)
