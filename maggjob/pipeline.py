@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from maggjob.private import private_object
 from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.stages import Stage, stage_of
+from maggjob.status import RunFile
 from maggjob.storage import Place, exists, is_remote, local_path
 from maggjob.tasking import make_tasks
 from maggjob.written import index_written, map_written, written_batches, written_index_tasks
@@ -152,15 +152,17 @@ def execute(
     setting = place_run(name, len(made.cells), max_workers, lithops_config, region)
     region = setting.region
     check_target(made.store_path, overwrite, region)
-    with private_object(made.used_granules, setting.private_bucket, region) as credentials:
+    run_file = RunFile(made, name, setting.workers, region)
+    with private_object(made.used_granules, setting.private_bucket, region) as credentials, run_file:
         # a login that fails leaves nothing behind
         Place(str(made.run_path), region, create=True).probe()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = run_file.note.started
         place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
 
         def call(
             stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None
         ) -> list[Outcome[Any]]:
+            run_file.stage(stage)
             left = max(0.0, deadline - (time.monotonic() - clock))
             done = run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
             if name == "aws_lambda":
@@ -184,15 +186,17 @@ def execute(
         written = written_batches(calls, str(made.run_path), region)
         outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch)))
     reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
-    result = assemble_run(
-        exact.plan,
-        todo,
-        reports,
-        no_overlap=exact.no_overlap,
-        region=region,
-        overwrite=overwrite,
-        allow_partial=allow_partial,
-    )
+    with run_file:
+        run_file.stage("assembly")
+        result = assemble_run(
+            exact.plan,
+            todo,
+            reports,
+            no_overlap=exact.no_overlap,
+            region=region,
+            overwrite=overwrite,
+            allow_partial=allow_partial,
+        )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
     told = replace(exact.plan, catalog=exact.listed.catalog)  # totals are those of the ledger
     result = replace(result, plan=told, stages=tuple(stages))
