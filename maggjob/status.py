@@ -45,9 +45,9 @@ class RunNote:
     granules: int
     """Granules of these, each once."""
     pairs: int
-    """Pairs of a granule and a cell, as planned."""
+    """Pairs of a granule and a cell; until it is done, as planned."""
     run_digest: str
-    """Of everything that decides the result."""
+    """Of everything that decides the result; until it is done, as planned."""
     config_digest: str | None = None
     """Of the configuration; None where only a summary is left."""
     mapped: AwareDatetime | None = None
@@ -131,14 +131,14 @@ def status_of(
     """How far a run is: from its note, when each key in its folder was written, and its summary or an earlier run's."""
     if note is not None and summary is not None and summary["started"] != note.started:
         summary = None
-    run = _note_of(summary) if note is None and summary is not None else note
+    run = note if summary is None else _note_of(summary, note)
     begun = ALWAYS if note is None else note.mapped or (times[RUN] if note.stage == "map" else NEVER)
     below = f"{PARTS}/{run.window}/" if run else f"{PARTS}/"
     parts = [time for key, time in times.items() if key.startswith(below) and key.endswith(".npz") and time >= begun]
     signs = [*parts, times[RUN]] if note is not None else parts
     silent = max(0.0, (now - max(signs)).total_seconds()) if signs else None  # the clocks of two machines differ
     stage = run.stage if run is not None else "unknown" if parts else "not started"
-    stage = "done" if summary is not None else "stopped" if run is not None and run.stopped else stage
+    stage = "stopped" if run is not None and run.stopped else stage
     quiet = stage in ("index", "map", "assembly") and silent is not None and silent > QUIET
     took = (max(parts) - begun).total_seconds() if parts and note is not None else 0.0
     pace = len(parts) / took if took > 0 else None
@@ -149,9 +149,11 @@ def status_of(
     return Status(store, stage, run, len(parts), silent, pace and 60 * pace, left, quiet, result, dollars)
 
 
-def _note_of(summary: Mapping[str, Any]) -> RunNote:
+def _note_of(summary: Mapping[str, Any], note: RunNote | None) -> RunNote:
+    """Of a run that is done: indexes may have added pairs to those that were planned."""
     names = ("backend", "workers", "window", "total_cells", "total_granules", "total_pairs", "run_digest")
-    return RunNote(summary["started"], "done", *(summary[name] for name in names))
+    done = RunNote(summary["started"], "done", *(summary[name] for name in names))
+    return done if note is None else replace(done, config_digest=note.config_digest, mapped=note.mapped)
 
 
 def read_status(store: str, region: str | None = None) -> Status:

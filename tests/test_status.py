@@ -511,10 +511,15 @@ def test_only_parts_of_the_window_since_the_map_began_count() -> None:
 
 
 def test_a_summary_of_another_start_is_of_another_run() -> None:
-    times = {RUN: NOW}
-    summary = {"started": NOTE.started, "complete": True, "stages": [{"dollars": 0.25}, {"dollars": 0.5}]}
-    done = status_of("map.zarr", NOTE, times, summary, NOW)
+    times, note = {RUN: NOW}, replace(NOTE, stage="assembly", config_digest="its own", mapped=NOW)
+    totals = {"total_cells": 100, "total_granules": 60, "total_pairs": 301, "run_digest": "another"}
+    calls = {"stages": [{"dollars": 0.25}, {"dollars": 0.5}]}
+    of_run = {"started": NOTE.started, "backend": "aws_lambda", "workers": 1, "window": "cycle22"}
+    summary = {**of_run, **totals, **calls, "complete": True}
+    done = status_of("map.zarr", note, times, summary, NOW)
     assert (done.stage, done.result, done.dollars) == ("done", summary, 0.75)
+    assert done.run is not None
+    assert (done.run.pairs, done.run.run_digest, done.run.config_digest) == (301, "another", "its own")
     assert "$0.75" in status_text(done)
-    other = status_of("map.zarr", NOTE, times, summary | {"started": "2026-05-01T10:59:59.999+00:00"}, NOW)
-    assert (other.stage, other.result, other.dollars) == ("map", None, None)
+    other = status_of("map.zarr", note, times, summary | {"started": "2026-05-01T10:59:59.999+00:00"}, NOW)
+    assert (other.stage, other.run, other.result, other.dollars) == ("assembly", note, None, None)

@@ -248,6 +248,9 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
         assert 0 <= stage.queued_s <= stage.longest_queued_s
     kept = read_summary(result.store_path)
     assert [stage["name"] for stage in kept["stages"]] == ["index", "map"]
+    status = maggjob.read_status(result.store_path)
+    assert (status.stage, status.parts) == ("done", len(result.reports))
+    assert status.dollars == pytest.approx(sum(line.dollars for stage in result.stages for line in stage.bill))
     text = summary(kept)
     for word in ("index calls", "map calls", "cold starts", "billed", "GB-s", "compute", "INIT", "requests"):
         assert word in text
