@@ -193,7 +193,6 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
     from maggjob.model import CellTask, Granule, IndexTask
     from maggjob.shares import ranges_needed
     from maggjob.storage import Access
-    from maggjob.visits import needed_paths
 
     recipe = load_config("atl06.yaml").recipe()
     granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths)
@@ -215,7 +214,7 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
             )
             for share in shares:
                 tables = []
-                for path in needed_paths(recipe, share.group):
+                for path in recipe.needed_paths[share.group]:
                     table = share.datasets[path]
                     stored = [
                         table.inline.get(n) or bytes(buffers.cut(*table.range_of(n)))

@@ -254,6 +254,11 @@ def format_cell(cell: int, order: int) -> str:
     return f"{'' if base < 6 else '-'}{base % 6 + 1}{digits}"
 
 
+def order_of(text: str) -> int:
+    """Order of a signed decimal id, as `format_cell` gives it."""
+    return len(text.removeprefix("-")) - 1
+
+
 def parse_cell(cell: object, order: int) -> int:
     """Nested id of a cell given in any of its forms.
 

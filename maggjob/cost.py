@@ -17,8 +17,10 @@ KEPT_SHARE = 0.9  # of the segments pass quality and fill: 0.85 to 0.96 over the
 # Where nothing is known of a granule, it is one of cycle 22 of v007 over Antarctica:
 ROWS_A_VISIT = 20_000  # its segments in a cell of order 6
 CELLS_A_GRANULE = 20  # cells of order 6 that they lie in
-GRANULES_A_CALL = (4, 16)  # indexed by one call: fewer cost more in calls, of more too much is lost with one
+GRANULES_A_CALL = (5, 16)  # indexed by one call: fewer cost more in calls, of more too much is lost with one
 CALLS_A_WORKER = 4  # so that workers end together
+SPLIT_FROM = 3.0  # seconds of a cell: less is not worth three calls more
+QUARTER = 0.4  # of the time of a cell: a track crosses two of its quarters, and chunks reach beyond both
 LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds to the first byte
 
 
@@ -157,6 +159,9 @@ class Estimate:
     def wall_s(self, workers: int, start_s: float = 0.0) -> float:
         """Seconds from start to end with so many workers: no less than the longest cell."""
         longest = self.longest[0][1] if self.longest else 0.0
+        cells = self.worker_time_s - self.index_time_s
+        if self.indexes and is_hot(longest, cells, workers):  # then the longest is a quarter, or one left whole
+            longest = max(QUARTER * longest, SPLIT_FROM, cells / workers)
         return start_s + max(self.worker_time_s / workers + longest / 2 * (workers > 1), longest)
 
     def to_dict(self) -> dict[str, Any]:
@@ -224,6 +229,11 @@ def estimate(
         indexes=len(rows),
         visits=sum(load.visits for load in loads),
     )
+
+
+def is_hot(takes: float, total: float, workers: int) -> bool:
+    """Whether a run would wait for one cell: it takes longer than a worker's share of all, and long enough to split."""
+    return takes > max(SPLIT_FROM, total / workers)
 
 
 def granules_a_call(granules: int, workers: int) -> int:

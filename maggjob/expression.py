@@ -173,10 +173,11 @@ def _evaluate(node: ast.expr, rows: Rows) -> tuple[Any, str]:
             raise _fail(ast.unparse(node), "was not checked")
 
 
-def row_arguments(expression: Expression) -> list[Expression]:
+@lru_cache(maxsize=256)
+def row_arguments(expression: Expression) -> tuple[Expression, ...]:
     """What the innermost reductions of an expression are taken of: expressions over rows alone."""
     inner = [call.args[0] for call in _reductions(expression.tree) if not _reductions(call.args[0])]
-    return [_checked(ast.unparse(tree), tree) for tree in inner]  # unparsed, it may be longer than was written
+    return tuple(_checked(ast.unparse(tree), tree) for tree in inner)  # unparsed, it may be longer than was written
 
 
 def _reductions(tree: ast.expr) -> list[ast.Call]:
@@ -184,6 +185,7 @@ def _reductions(tree: ast.expr) -> list[ast.Call]:
     return [call for call in calls if function_name(call.func, "") in REDUCTIONS]
 
 
+@lru_cache(maxsize=256)
 def even_powers(expression: Expression) -> frozenset[str]:
     """Columns that an expression raises to an even power, which hides their sign.
 

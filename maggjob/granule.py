@@ -23,7 +23,7 @@ from maggjob.segments import Column
 from maggjob.shares import Buffers, Columns, Dataset, Share, Slow, SlowRead, beam_rows, ranges_needed
 from maggjob.source import Source
 from maggjob.storage import Access
-from maggjob.visits import Visit, make_visit, needed_paths
+from maggjob.visits import Visit, make_visit
 
 if TYPE_CHECKING:
     from maggjob.hdf5 import DatasetInfo, Hdf5File
@@ -136,7 +136,7 @@ def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam, *, timed: bool
     """The datasets that a cell needs of a beam, by path, and its times; one that the beam lacks is not there."""
     found: dict[str, Dataset] = {}
     times = [recipe.path(recipe.time, beam.group)] if timed else []
-    for path in [*needed_paths(recipe, beam.group), *times]:
+    for path in [*recipe.needed_paths[beam.group], *times]:
         try:
             info = granule.file.info(path)
         except (CorruptError, UnsupportedError) as problem:

@@ -4,8 +4,9 @@ The layouts are those of the *HDF5 File Format Specification*, version 3.0; the 
 named at each function. All integers are little-endian, all addresses 8 bytes wide.
 """
 
+import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,11 +102,11 @@ def number_type(message: bytes) -> np.dtype | None:
     return np.dtype(f"<{'i' if bits & 0x08 else 'u'}{size}")
 
 
-def attribute(message: bytes) -> tuple[str, AttributeValue | None]:
+def attribute(message: bytes, wanted: Collection[str] = ()) -> tuple[str, AttributeValue | None]:
     """Name and value of an attribute message (section IV.A.2.m).
 
     Fixed-length strings and little-endian numbers are decoded; for anything else (references,
-    variable-length strings, compounds) the value is None.
+    variable-length strings, compounds) the value is None, as for names that are not among those wanted, if any are.
     """
     version = message[0]
     if version not in (1, 2, 3):
@@ -120,6 +121,8 @@ def attribute(message: bytes) -> tuple[str, AttributeValue | None]:
         return piece
 
     name = take(name_size).split(b"\0")[0].decode("utf-8", "replace")
+    if wanted and name not in wanted:
+        return name, None
     datatype, dataspace = take(type_size), take(space_size)
     if message[1] & 0x01:  # the datatype is shared: stored elsewhere
         return name, None
@@ -130,7 +133,7 @@ def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> Attribut
     if dataspace[0] == 2 and dataspace[3] == 2:  # a null dataspace: no value
         return None
     rank, first = dataspace[1], 8 if dataspace[0] == 1 else 4
-    count = int(np.prod(struct.unpack_from(f"<{rank}Q", dataspace, first), dtype=np.int64))
+    count = math.prod(struct.unpack_from(f"<{rank}Q", dataspace, first))
     size = struct.unpack_from("<I", datatype, 4)[0]
     if datatype[0] & 0x0F == 3 and count == 1:
         return data[:size].split(b"\0")[0].decode("utf-8", "replace").strip()

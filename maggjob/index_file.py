@@ -176,7 +176,8 @@ def _parse(stream: bytes | bytearray) -> GranuleIndex:
     beams = []
     for beam in header["beams"]:
         ids, lengths = np.cumsum(array(beam["runs"])), array(beam["runs"])
-        datasets = {path: dataset(plain, int(lengths.sum())) for path, plain in beam["datasets"].items()}
+        rows = int(lengths.sum())
+        datasets = {path: dataset(plain, rows) for path, plain in beam["datasets"].items()}
         beams.append(BeamIndex(beam["group"], ids, lengths, datasets))
     if used != len(numbers) or position != len(content):
         raise ValueError(f"{len(numbers) - used} numbers and {len(content) - position} bytes too many")

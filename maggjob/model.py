@@ -131,6 +131,14 @@ class Recipe:
         """Columns that any statistic uses."""
         return frozenset().union(*(s.columns for s in self.statistics))
 
+    @cached_property
+    def needed_paths(self) -> dict[str, list[str]]:
+        """Paths of the datasets of each beam whose rows in a cell are needed, each once; times are apart."""
+        templates = [path for _, path in self.columns] + [condition.dataset for condition in self.filters]
+        coordinates = {"latitude": self.latitude, "longitude": self.longitude}
+        templates += [path for name, path in coordinates.items() if name in self.used_columns]
+        return {group: list(dict.fromkeys(self.path(t, group) for t in templates)) for group in self.groups}
+
     def to_json(self) -> bytes:
         """As text, the same for the same recipe; NaN is written as NaN."""
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -206,7 +214,7 @@ class GranuleReport:
 
     def ledger(self) -> dict[str, Any]:
         """The report without what may differ between two runs of the same data."""
-        return asdict(replace(self, message=None)) | {"beams": dict(self.beams)}
+        return vars(self) | {"message": None, "beams": dict(self.beams)}
 
 
 @dataclass(frozen=True)

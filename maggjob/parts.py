@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.errors import StoreError
+from maggjob.errors import LedgerError, StoreError
 from maggjob.model import CellReport, CellTask, Recipe
 from maggjob.storage import Place
 
@@ -112,6 +112,19 @@ def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mappi
 def granules_ledger(report: CellReport) -> list[dict[str, Any]]:
     """The granules of a cell but for those that do not lie in it: an index spares their visits."""
     return [granule.ledger() for granule in report.granules if granule.state != "no_overlap"]
+
+
+def agree(report: CellReport, ledger: Mapping[str, Any]) -> None:
+    """See that a part is the one that a report tells of.
+
+    Raises
+    ------
+    LedgerError
+        They differ.
+    """
+    said = (report.state, dict(report.segments), granules_ledger(report))
+    if said != (ledger["state"], ledger["segments"], ledger["granules"]):
+        raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
 
 
 def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.ndarray]) -> bytes:

@@ -15,12 +15,13 @@ from maggjob.indexing import ExactPlan, collect, exact_plan, index_place, index_
 from maggjob.job import failed_report, reduce_tally
 from maggjob.model import CellReport, CellTask, GranuleReport
 from maggjob.output import assemble, read_parts
-from maggjob.parts import granules_ledger
+from maggjob.parts import agree
 from maggjob.placing import check_reach, place_run
 from maggjob.planning import CatalogLike, Plan, plan, run_folder
 from maggjob.private import private_object
 from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
+from maggjob.splitting import join, pieces_of, watch_owners
 from maggjob.stages import Stage, stage_of
 from maggjob.status import RunFile
 from maggjob.storage import Place, exists, is_remote, local_path
@@ -181,13 +182,16 @@ def execute(
             if set(indexed.states) == {"failed"}:  # nobody may have made the place that cells would open
                 place = None
         todo = make_tasks(exact.plan, credentials, region, place)
-        calls = batches(todo, exact.plan.seconds(place is not None), setting.workers)
+        seconds = exact.plan.seconds(place is not None)
+        pieces = pieces_of(todo, seconds, setting.workers, split=place is not None)
+        calls = batches([p.task for p in pieces], [p.seconds for p in pieces], setting.workers)
         workers = min(setting.workers, max(len(first), len(calls)))
-        written = written_batches(calls, str(made.run_path), region)
-        outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch)))
-    reports = [report_of(t, outcome) for t, outcome in zip(todo, outcomes, strict=True)]
+        written = written_batches(calls, made.config.recipe(), str(made.run_path), region)
+        outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch_owners(pieces, watch))))
     with run_file:
         run_file.stage("assembly")
+        answers = [report_of(piece.task, outcome) for piece, outcome in zip(pieces, outcomes, strict=True)]
+        reports = join(todo, pieces, answers)
         result = assemble_run(
             exact.plan,
             todo,
@@ -198,6 +202,7 @@ def execute(
             allow_partial=allow_partial,
         )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
+    result = replace(result, cells_in_quarters=(len(pieces) - len(todo)) // 3)
     told = replace(exact.plan, catalog=exact.listed.catalog)  # totals are those of the ledger
     result = replace(result, plan=told, stages=tuple(stages))
     result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
@@ -290,10 +295,7 @@ def assemble_run(
     parts = read_parts(done, {report.id: report.part is not None for report in reports})
     for report in reports:
         if report.id in parts:
-            ledger = parts[report.id].ledger
-            said = (report.state, dict(report.segments), granules_ledger(report))
-            if said != (ledger["state"], ledger["segments"], ledger["granules"]):
-                raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
+            agree(report, parts[report.id].ledger)
     check_target(made.store_path, overwrite, region)
     group = str(made.config.grid.child_order)
     result = RunResult(made, tally, tuple(reports), "by hand", 0, "", 0.0, made.store_path, group)

@@ -1,7 +1,7 @@
 """What a run would do: granules, cells, driver, and what it is expected to take."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from maggjob.config_file import ConfigLike, load_config, make_search
 from maggjob.cost import (
     CELLS_A_GRANULE,
     LATENCY,
+    QUARTER,
     ROWS_A_VISIT,
     Estimate,
     Load,
     Prices,
     estimate,
+    is_hot,
     lambda_cost,
     seconds,
     work_of,
@@ -118,6 +120,11 @@ class Plan:
         """Seconds that each cell is expected to take, with or without indexes."""
         return [seconds(load, work_of(indexed), LATENCY[self.driver]) for load in self.loads]
 
+    def hot(self, workers: int) -> list[float]:
+        """Seconds of each cell that so many workers would take in quarters (`maggjob.splitting`)."""
+        every = self.seconds(indexed=True) if self.worth_index else []
+        return [takes for takes in every if is_hot(takes, sum(every), workers)]
+
     def expected(self, indexed: bool) -> Estimate:
         """What the run is expected to take, with or without indexes."""
         return estimate(self.loads, self.driver, indexed=self._indexed_rows() if indexed else None)
@@ -136,8 +143,11 @@ class Plan:
         """What the run would cost on AWS Lambda, line by line, plain values."""
         urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
         free = all(data_centre(url) is not None for url in urls)
-        made = estimate(self.loads, "s3", indexed=self._indexed_rows() if self.worth_index else None)
-        lines = lambda_cost(made, len(self.cells), workers, free, prices or Prices())
+        made = replace(self, driver="s3").estimate
+        hot = replace(self, driver="s3").hot(workers)
+        more = (4 * QUARTER - 1) * sum(hot)
+        made = replace(made, worker_time_s=made.worker_time_s + more)
+        lines = lambda_cost(made, len(self.cells) + 3 * len(hot), workers, free, prices or Prices())
         return [asdict(line) | {"dollars": line.dollars} for line in lines]
 
     def task_id(self, cell: int) -> str:

@@ -48,7 +48,7 @@ def summary(result: Mapping[str, Any]) -> str:
         *_index_lines(result),
         *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
-        f"work          {result['worker_time_s']:.1f} s in all workers",
+        f"work          {result['worker_time_s']:.1f} s in all workers{_quarters(result)}",
         *([_held_against(expected, result)] if expected else []),
         f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
         f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
@@ -56,6 +56,10 @@ def summary(result: Mapping[str, Any]) -> str:
         f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
     ]
     return "\n".join(lines)
+
+
+def _quarters(result: Mapping[str, Any]) -> str:
+    return f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
 
 
 def status_text(status: Status) -> str:
@@ -154,6 +158,7 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
         "wall_time_s": on_lambda.wall_s(workers, LAMBDA_START),
         "bill": bill,
         "dollars": sum(line["dollars"] for line in bill),
+        "cells_in_quarters": len(replace(plan, driver="s3").hot(workers)),
     }
     plain["model"] = {
         "work": asdict(work_of(plan.worth_index)),
@@ -186,6 +191,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
         f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers ({setting}):",
     ]
+    lines += [f"  in quarters {cloud['cells_in_quarters']:>12,} cells"] if cloud["cells_in_quarters"] else []
     lines += [
         f"  {line['what']:<12}{line['quantity']:>12,.0f} {line['unit']:<9} ${line['dollars']:.4f}"
         for line in cloud["bill"]

@@ -44,6 +44,8 @@ class RunResult:
     """What became of the indexes of its granules, if it used any."""
     calls: int = 0
     """Calls that the cells were put in."""
+    cells_in_quarters: int = 0
+    """Cells that took so long that four calls worked on each."""
     stages: tuple[Stage, ...] = ()
     """Its calls on Lambda, and what they cost; none elsewhere."""
     published: bool = True
@@ -79,6 +81,7 @@ class RunResult:
             "started": self.started,
             "workers": self.workers,
             "calls": self.calls,
+            "cells_in_quarters": self.cells_in_quarters,
             "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
             "bytes_read": sum(done.bytes_read for done in maps),
             "requests": sum(done.requests for done in maps),

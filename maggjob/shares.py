@@ -14,7 +14,7 @@ from maggjob.chunks import ChunkTable, merge
 from maggjob.errors import CorruptError
 from maggjob.model import Recipe
 from maggjob.segments import Column
-from maggjob.visits import BeamRows, needed_paths
+from maggjob.visits import BeamRows
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> li
     chunks = []
     for share in shares:
         times = [recipe.path(recipe.time, share.group)] if timed else []
-        for path in [*needed_paths(recipe, share.group), *times]:
+        for path in [*recipe.needed_paths[share.group], *times]:
             table = share.datasets.get(path)
             if isinstance(table, ChunkTable):
                 chunks += [table.range_of(n) for n in table.numbers(*share.span) if n not in table.inline]
@@ -88,7 +88,7 @@ def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> li
 def has_slow(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> bool:
     """Whether any dataset that a cell needs is not served by ranges."""
     for share in shares:
-        if not all(isinstance(share.datasets.get(p), ChunkTable) for p in needed_paths(recipe, share.group)):
+        if not all(isinstance(share.datasets.get(p), ChunkTable) for p in recipe.needed_paths[share.group]):
             return True
         if timed and isinstance(share.datasets.get(recipe.path(recipe.time, share.group)), Slow):
             return True
@@ -114,7 +114,7 @@ def beam_rows(granule: str, recipe: Recipe, share: Share, buffers: Buffers, slow
     GranuleError
         A chunk is damaged, or a slow dataset cannot be read.
     """
-    paths = needed_paths(recipe, share.group)
+    paths = recipe.needed_paths[share.group]
     tables = {path: table for path in paths if isinstance(table := share.datasets.get(path), ChunkTable)}
     columns = {path: _column(granule, path, table, share, buffers) for path, table in tables.items()}
     attributes: dict[str, Mapping[str, str]] = {path: table.attributes for path, table in tables.items()}

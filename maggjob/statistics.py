@@ -41,10 +41,10 @@ class Statistic:
     """Value of children without segments."""
 
     @property
-    def row_expressions(self) -> list[Expression]:
+    def row_expressions(self) -> tuple[Expression, ...]:
         """Everything that it works out for each segment, weights apart."""
-        inner = row_arguments(parse(self.expression)) if self.expression else []
-        return inner + ([parse(self.source)] if self.source else [])
+        inner = row_arguments(parse(self.expression)) if self.expression else ()
+        return (*inner, parse(self.source)) if self.source else inner
 
     @property
     def columns(self) -> frozenset[str]:

@@ -5,7 +5,8 @@ killed writes nothing: so it is never claimed that a run goes on, only said how 
 are those of the files, by the clock of the store.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
+from maggjob.cells import order_of
 from maggjob.errors import InputError, StoreError
 from maggjob.parts import PARTS
 from maggjob.planning import Plan, run_folder
@@ -48,6 +50,8 @@ class RunNote:
     """Pairs of a granule and a cell; until it is done, as planned."""
     run_digest: str
     """Of everything that decides the result; until it is done, as planned."""
+    order: int | None = None
+    """Order of its cells; None where only a summary is left."""
     config_digest: str | None = None
     """Of the configuration; None where only a summary is left."""
     mapped: AwareDatetime | None = None
@@ -57,22 +61,13 @@ class RunNote:
 
 
 class RunFile:
-    """Writes the note of a run; a context that writes down what is raised in it, too.
-
-    Parameters
-    ----------
-    made : Plan
-        With a store.
-    backend, workers
-        As in `RunNote`.
-    region : str, optional
-        Region of the bucket.
-    """
+    """Writes the note of a run, in the folder of its plan; a context that writes down what is raised in it, too."""
 
     def __init__(self, made: Plan, backend: str, workers: int, region: str | None = None) -> None:
         started = datetime.now(UTC).isoformat(timespec="milliseconds")  # no two runs of a store have the same
-        totals = (made.window, len(made.cells), len(made.positions), made.pairs, made.digest, made.config.digest)
-        self.note = RunNote(started, "not started", backend, workers, *totals)
+        totals = (made.window, len(made.cells), len(made.positions), made.pairs)
+        of = (made.digest, made.catalog.order, made.config.digest)
+        self.note = RunNote(started, "not started", backend, workers, *totals, *of)
         self._where = (str(made.run_path), region)
 
     def stage(self, name: str) -> None:
@@ -108,7 +103,7 @@ class Status:
     run: RunNote | None
     """Which run it is; None where that is not known."""
     parts: int
-    """Parts that are there. Cells that fail leave none."""
+    """Cells whose parts are there, all four of one that is worked on in quarters. Cells that fail leave none."""
     silent_s: float | None
     """Age of the newest part, seconds; less if a stage began or the run was stopped since. None where there is neither.
     By this machine's clock and the store's."""
@@ -134,26 +129,38 @@ def status_of(
     run = note if summary is None else _note_of(summary, note)
     begun = ALWAYS if note is None else note.mapped or (times[RUN] if note.stage == "map" else NEVER)
     below = f"{PARTS}/{run.window}/" if run else f"{PARTS}/"
-    parts = [time for key, time in times.items() if key.startswith(below) and key.endswith(".npz") and time >= begun]
-    signs = [*parts, times[RUN]] if note is not None else parts
+    found = {
+        key: time for key, time in times.items() if key.startswith(below) and key.endswith(".npz") and time >= begun
+    }
+    parts = _cells_of(found, None if run is None else run.order)
+    signs = [*found.values(), *([times[RUN]] if note is not None else [])]
     silent = max(0.0, (now - max(signs)).total_seconds()) if signs else None  # the clocks of two machines differ
     stage = run.stage if run is not None else "unknown" if parts else "not started"
     stage = "stopped" if run is not None and run.stopped else stage
     quiet = stage in ("index", "map", "assembly") and silent is not None and silent > QUIET
-    took = (max(parts) - begun).total_seconds() if parts and note is not None else 0.0
-    pace = len(parts) / took if took > 0 else None
-    sensible = stage == "map" and not quiet and note is not None and len(parts) > note.workers
-    left = max(0, note.cells - len(parts)) / pace if note is not None and pace is not None and sensible else None
+    took = (max(found.values()) - begun).total_seconds() if parts and note is not None else 0.0
+    pace = parts / took if took > 0 else None
+    sensible = stage == "map" and not quiet and note is not None and parts > note.workers
+    left = max(0, note.cells - parts) / pace if note is not None and pace is not None and sensible else None
     result = None if summary is None else {key: value for key, value in summary.items() if key != "results"}
     dollars = sum(calls["dollars"] for calls in result["stages"]) if result and "stages" in result else None
-    return Status(store, stage, run, len(parts), silent, pace and 60 * pace, left, quiet, result, dollars)
+    return Status(store, stage, run, parts, silent, pace and 60 * pace, left, quiet, result, dollars)
+
+
+def _cells_of(keys: Iterable[str], order: int | None) -> int:
+    """Cells that have a part; a quarter is named as its cell, with one figure more."""
+    names = {key.removesuffix(".npz") for key in keys}
+    whole = {name for name in names if order is None or order_of(name.rpartition("/")[2]) == order}
+    quarters = Counter(name[:-1] for name in names - whole)
+    return len(whole | {cell for cell, there in quarters.items() if there == 4})
 
 
 def _note_of(summary: Mapping[str, Any], note: RunNote | None) -> RunNote:
     """Of a run that is done: indexes may have added pairs to those that were planned."""
     names = ("backend", "workers", "window", "total_cells", "total_granules", "total_pairs", "run_digest")
     done = RunNote(summary["started"], "done", *(summary[name] for name in names))
-    return done if note is None else replace(done, config_digest=note.config_digest, mapped=note.mapped)
+    own = {} if note is None else {name: getattr(note, name) for name in ("order", "config_digest", "mapped")}
+    return replace(done, **own)
 
 
 def read_status(store: str, region: str | None = None) -> Status:

@@ -26,7 +26,7 @@ class BeamRows:
     child: np.ndarray
     """Child that each row lies in, shape (n,), integers."""
     columns: Mapping[str, Column]
-    """Values of each dataset by its path, shape (n,): those that `needed_paths` names."""
+    """Values of each dataset by its path, shape (n,): those that ``Recipe.needed_paths`` names."""
     attributes: Mapping[str, Mapping[str, str]]
     """``units`` and ``long_name`` of each dataset, by its path."""
     time: Callable[[], Column | None]
@@ -51,14 +51,6 @@ class Visit:
     """``units`` and ``long_name`` of each variable."""
     timed: bool = True
     """Whether times were asked for."""
-
-
-def needed_paths(recipe: Recipe, group: str) -> list[str]:
-    """Paths of the datasets of a beam whose rows in a cell are needed, each once; times are apart."""
-    templates = [path for _, path in recipe.columns] + [condition.dataset for condition in recipe.filters]
-    coordinates = {"latitude": recipe.latitude, "longitude": recipe.longitude}
-    templates += [path for name, path in coordinates.items() if name in recipe.used_columns]
-    return list(dict.fromkeys(recipe.path(template, group) for template in templates))
 
 
 def child_type(children: int) -> np.dtype:

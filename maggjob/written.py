@@ -7,9 +7,10 @@ the client would send little else.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from maggjob.cells import order_of
 from maggjob.errors import InputError, MaggjobError, StoreError
 from maggjob.job import index_granules, map_cells
 from maggjob.lists import write_lists
@@ -91,8 +92,12 @@ def write_recipe(recipe: Recipe, folder: str, region: str | None = None) -> str:
     return key
 
 
-def written_batches(batches: Sequence[CellBatch], folder: str, region: str | None = None) -> list[WrittenBatch]:
+def written_batches(
+    batches: Sequence[CellBatch], recipe: Recipe, folder: str, region: str | None = None
+) -> list[WrittenBatch]:
     """The batches of one run in few bytes; their lists of granules are written down already.
+
+    Cells may be of another order than the recipe's: their ids say so.
 
     Raises
     ------
@@ -101,8 +106,8 @@ def written_batches(batches: Sequence[CellBatch], folder: str, region: str | Non
     """
     if not batches:
         return []
-    recipe = write_recipe(batches[0].tasks[0].recipe, folder, region)
-    return [_written(batch.tasks, folder, recipe) for batch in batches]
+    key = write_recipe(recipe, folder, region)
+    return [_written(batch.tasks, folder, key) for batch in batches]
 
 
 def _written(tasks: Sequence[CellTask], folder: str, recipe: str) -> WrittenBatch:
@@ -162,7 +167,7 @@ def map_written(batch: WrittenBatch) -> tuple[CellReport, ...]:
             f"{batch.window}/{cell}",
             cell,
             batch.window,
-            recipe,
+            replace(recipe, grid=replace(recipe.grid, parent_order=order_of(cell))),
             GranuleList(join_url(batch.folder, batch.lists), start, size),
             run=batch.run,
             parts=join_url(batch.folder, PARTS),

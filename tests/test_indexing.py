@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,14 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 import maggjob
-from maggjob import Config, Plan
+from maggjob import Plan
 from maggjob.catalog import Catalog, Entry
 from maggjob.cells import format_cell, parse_cell
 from maggjob.cli import main
-from maggjob.config_file import builtin_configs
 from maggjob.cost import GRANULES_A_CALL, granules_a_call
 from maggjob.errors import LedgerError
 from maggjob.indexing import Indexed, collect, exact_plan, index_place, index_tasks
@@ -38,6 +36,7 @@ from maggjob.tasking import make_tasks
 from maggjob.written import WrittenBatch, WrittenIndexTask, index_written, map_written
 from tests.granules import BEAMS, SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference
+from tests.runs import config, do, files, ledger
 from tests.servers import Request, s3_server, server
 from tests.strategies import many
 
@@ -53,12 +52,6 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # workers import functions of this module
     return tmp_path / "cache" / "index"
-
-
-def config(latitude: str = "authalic") -> Config:
-    plain = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
-    plain["output"]["grid"]["latitude"] = latitude
-    return maggjob.load_config(plain)
 
 
 @dataclass(frozen=True)
@@ -128,28 +121,6 @@ def planned(catalog: Catalog, **options: Any) -> Plan:
 def index_all(made: Plan, place: str = "indexes") -> Indexed:
     tasks = index_tasks(made, place, 1)
     return collect(place, tasks, [Outcome(value=index_granules(task)) for task in tasks])
-
-
-def do(catalog: Catalog, store: str, **options: Any) -> RunResult:
-    given_ = {"backend": "serial", "indexes": "indexes"} | options
-    result = maggjob.run(config(catalog.latitude), catalog=catalog, store=store, **given_)
-    assert isinstance(result, RunResult)
-    return result
-
-
-def files(folder: str | Path = ".") -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
-
-
-def ledger(result: RunResult) -> dict[str, Any]:
-    """The tally, and each cell's, but for what people are told and in which order."""
-    plain = asdict(result.tally)
-    plain["errors"] = {reason: error["count"] for reason, error in result.tally.errors.items()}
-    cells = {}
-    for report in result.reports:
-        granules = {g.id: (g.state, g.reason, g.rows, g.invalid_coordinate, g.in_cell, g.kept) for g in report.granules}
-        cells[report.cell] = (report.state, report.reason, dict(report.segments), granules, report.time)
-    return {"tally": plain, "cells": cells}
 
 
 def assert_same(catalog: Catalog, **options: Any) -> tuple[RunResult, RunResult]:

@@ -436,12 +436,12 @@ def test_a_run_on_s3_is_told_as_one_here(catalog: Catalog, told: Told, monkeypat
 
 # ---- numbers in, numbers out
 
-NOTE = RunNote("2026-05-01T11:00:00.000+00:00", "map", "localhost", 2, "cycle22", 100, 60, 300, "digest")
+NOTE = RunNote("2026-05-01T11:00:00.000+00:00", "map", "localhost", 2, "cycle22", 100, 60, 300, "digest", 6)
 
 
 def at(note: RunNote | None, *parts: float, begun: float = -600, **others: datetime) -> Status:
     """Status of a run whose stage began and whose parts came so many seconds from now."""
-    times = {f"parts/cycle22/-{i}.npz": NOW + timedelta(seconds=second) for i, second in enumerate(parts)}
+    times = {f"parts/cycle22/-{1000000 + i}.npz": NOW + timedelta(seconds=second) for i, second in enumerate(parts)}
     stage = {} if note is None else {RUN: NOW + timedelta(seconds=begun)}
     return status_of("map.zarr", note, times | stage | others, None, NOW)
 
@@ -499,15 +499,54 @@ def test_other_stages_leave_no_parts_to_judge_by(stage: str) -> None:
 
 def test_only_parts_of_the_window_since_the_map_began_count() -> None:
     others = {
-        "parts/cycle21/-1.npz": NOW,
-        "parts/cycle22/-9.npz#1": NOW,
+        "parts/cycle21/-1111111.npz": NOW,
+        "parts/cycle22/-1111112.npz#1": NOW,
         "new/12/count/c/0": NOW,
         "granules-ab.jsonl": NOW,
-        "parts/cycle22/-8.npz": NOW - timedelta(seconds=601),
+        "parts/cycle22/-1111113.npz": NOW - timedelta(seconds=601),
     }
     status = at(NOTE, -600, -5, **others)
     assert (status.parts, status.silent_s) == (2, 5)
     assert at(None, -600, -5, **others).parts == 4  # without a note nothing says which are of another run
+
+
+def test_a_cell_in_quarters_counts_when_all_four_are_there() -> None:
+    def there(*names: str, note: RunNote | None = NOTE) -> int:
+        return at(note, **{f"parts/cycle22/{name}.npz": NOW for name in names}).parts
+
+    quarters = [f"-6134114{i}" for i in (1, 2, 3, 4)]
+    assert there(*quarters[:3]) == 0
+    assert there(*quarters) == 1
+    assert there(*quarters, "-6134114") == 1  # joined, and not yet deleted
+    assert there(*quarters[2:], "-6134114", "-6134113") == 2
+    assert there(*quarters[:2], *(name.removeprefix("-") for name in quarters[2:])) == 0
+    assert there(*quarters[:3], note=None) == 3  # nothing says of what
+
+
+def test_a_run_in_quarters_is_told_in_cells(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maggjob.splitting.is_hot", lambda *_: True)
+    seen: list[Status] = []
+    result = do(catalog, index=True, watch=lambda index, outcome: seen.append(read_status("map.zarr")))
+    assert result.cells_in_quarters == 5
+    assert [status.parts for status in seen] == [1, 2, 3, 4, 5]
+    assert {status.stage for status in seen} == {"map"}
+    done = read_status("map.zarr")
+    assert (done.stage, done.parts) == ("done", 5)
+
+
+def test_a_quarter_that_is_lost_before_it_is_joined_is_told(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maggjob.splitting.is_hot", lambda *_: True)
+
+    def lose(index: int, outcome: Any) -> None:
+        if index == 4:
+            min(Path("map.zarr.run/parts").rglob("*.npz")).unlink()
+
+    with pytest.raises(StoreError, match="cannot read"):
+        do(catalog, index=True, watch=lose)
+    status = read_status("map.zarr")
+    assert (status.stage, status.result) == ("stopped", None)
+    assert status.run is not None
+    assert status.run.stage == "assembly"
 
 
 def test_a_summary_of_another_start_is_of_another_run() -> None:

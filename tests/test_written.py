@@ -53,7 +53,7 @@ def test_what_is_sent_comes_to_the_same(plan: Plan) -> None:
     tasks = make_tasks(plan)
     assert len(tasks) > 2
     whole = [CellBatch(tuple(tasks[:2])), CellBatch(tuple(tasks[2:]))]
-    sent = pickle.loads(pickle.dumps(written_batches(whole, RUN)))
+    sent = pickle.loads(pickle.dumps(written_batches(whole, tasks[0].recipe, RUN)))
     for batch, small in zip(whole, sent, strict=True):
         expected = [science(report) for report in map_cells(batch)]
         parts = {path: path.read_bytes() for path in Path(f"{RUN}/parts").rglob("*.npz")}
@@ -77,7 +77,7 @@ def test_indexes_of_what_is_sent_are_the_same(plan: Plan) -> None:
 )
 def test_without_its_recipe_a_call_tells_of_each_of_its_cells(plan: Plan, content: bytes | None) -> None:
     tasks = make_tasks(plan)
-    (sent,) = written_batches([CellBatch(tuple(tasks))], RUN)
+    (sent,) = written_batches([CellBatch(tuple(tasks))], tasks[0].recipe, RUN)
     (first, *_) = written_index_tasks(index_tasks(plan, "indexes", 1), RUN)
     recipe = Path(RUN) / sent.recipe
     if content is None:
@@ -96,11 +96,11 @@ def test_granules_that_are_not_written_down_are_refused(plan: Plan) -> None:
     (task, *_) = make_tasks(replace(plan, store_path=None))
     assert isinstance(task, CellTask)
     with pytest.raises(InputError, match=f"{task.id}: its granules are not written down"):
-        written_batches([CellBatch((task,))], RUN)
+        written_batches([CellBatch((task,))], task.recipe, RUN)
 
 
-def test_nothing_to_send() -> None:
-    assert written_batches([], RUN) == []
+def test_nothing_to_send(plan: Plan) -> None:
+    assert written_batches([], plan.config.recipe(), RUN) == []
     assert written_index_tasks([], RUN) == []
     assert not Path(RUN).exists()
 
@@ -110,6 +110,6 @@ def test_a_call_of_sixteen_cells_is_small(plan: Plan) -> None:
     (task, *_) = make_tasks(plan, "s3://lithops-bucket-in-oregon/maggjob.private/0123456789abcdef.json", "us-west-2")
     sixteen = tuple(replace(task, cell=f"-61341{i}") for i in range(16))
     made = CellBatch(sixteen)
-    (sent,) = written_batches([made], RUN)
+    (sent,) = written_batches([made], task.recipe, RUN)
     frozen = pickle.dumps({"batch": replace(sent, folder=f"{store}.run")})
     assert len(json.dumps(str(frozen))) < 1000  # as Lithops writes it

@@ -1,0 +1,201 @@
+"""Hot cells in four: a cell that all others would wait for is given to four calls, and put together again.
+
+A quarter is a cell of the next order, and its task differs in nothing else. What its four calls report and
+write becomes the report and the part of the cell, the same bytes as one call would have written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from maggjob.cells import format_cell, parse_cell
+from maggjob.cost import QUARTER, is_hot
+from maggjob.model import CellReport, CellTask, GranuleReport
+from maggjob.parts import Part, agree, ledger_of, load, pack
+from maggjob.runner import Outcome, Watcher
+from maggjob.segments import add_counts
+from maggjob.storage import Place
+
+WORST = {"no_overlap": 0, "used": 1, "failed": 2}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one call works on: a cell, or a quarter of one."""
+
+    task: CellTask
+    """Its task."""
+    owner: int
+    """Number of the planned cell that it is, or is a quarter of."""
+    seconds: float
+    """What it is expected to take."""
+
+
+def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, *, split: bool) -> list[Piece]:
+    """Cells, those that are hot in quarters, longest first.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+    seconds : sequence of float
+        What each is expected to take.
+    workers : int
+        Workers at once.
+    split : bool
+        Whether to split at all: without indexes each quarter would read all coordinates again.
+    """
+    total, pieces = sum(seconds), []
+    for owner, (task, takes) in enumerate(zip(tasks, seconds, strict=True)):
+        grid = task.recipe.grid
+        if split and grid.parent_order < grid.child_order and is_hot(takes, total, workers):
+            pieces += [Piece(quarter, owner, QUARTER * takes) for quarter in quarters(task)]
+        else:
+            pieces.append(Piece(task, owner, takes))
+    return sorted(pieces, key=lambda piece: -piece.seconds)
+
+
+def quarters(task: CellTask) -> list[CellTask]:
+    """The four tasks of a cell, in the order of its children."""
+    grid = task.recipe.grid
+    order, first = grid.parent_order + 1, 4 * parse_cell(task.cell, grid.parent_order)
+    recipe = replace(task.recipe, grid=replace(grid, parent_order=order))
+    names = [format_cell(first + number, order) for number in range(4)]
+    return [replace(task, id=f"{task.window}/{name}", cell=name, recipe=recipe) for name in names]
+
+
+def watch_owners(pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
+    """A watcher of pieces that tells one of cells: of one that was split when the last of its quarters has ended."""
+    if watch is None:
+        return None
+    left = _by_owner(pieces)
+    ended: dict[int, dict[int, Outcome[CellReport]]] = {owner: {} for owner in left}
+
+    def tell(number: int, outcome: Outcome[CellReport]) -> None:
+        owner = pieces[number].owner
+        ended[owner][number] = outcome
+        if len(ended[owner]) < len(left[owner]):
+            return
+        every = [ended[owner][n] for n in left[owner]]
+        bad = next((one for one in every if one.value is None), None)
+        reports = [one.value for one in every if one.value is not None]
+        watch(owner, bad or (outcome if len(every) == 1 else Outcome(value=joined_report("", "", reports))))
+
+    return tell
+
+
+def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[CellReport]) -> list[CellReport]:
+    """The report of each cell, and the part of each that was split.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+        The planned cells.
+    pieces : sequence of Piece
+        Of all of them.
+    reports : sequence of CellReport
+        One a piece.
+
+    Raises
+    ------
+    StoreError
+        The part of a quarter is missing or damaged, or the joined one cannot be written.
+    LedgerError
+        A quarter's part is not what its report says.
+    """
+    of = _by_owner(pieces)
+    return [_joined(task, [(pieces[n].task, reports[n]) for n in of[owner]]) for owner, task in enumerate(tasks)]
+
+
+def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
+    """Numbers of the pieces of each cell, quarters in the order of its children."""
+    found: dict[int, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        found.setdefault(piece.owner, []).append(number)
+    return found  # sorting by seconds kept the order of quarters, which take alike
+
+
+def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
+    if len(done) == 1:
+        return done[0][1]
+    report = joined_report(task.id, task.cell, [said for _, said in done])
+    return report if report.state == "failed" else _join_parts(task, report, done)
+
+
+def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellReport:
+    """The report of a cell, but for its part, from those of its quarters.
+
+    A granule that failed in one quarter has failed; what others kept of it stays, and is counted.
+    """
+    names = next((tuple(g.id for g in quarter.granules) for quarter in quarters if quarter.granules), ())
+    known = [(quarter, {g.id: g for g in quarter.granules}) for quarter in quarters]
+    granules = tuple(
+        _worst([own.get(n) or GranuleReport(n, "failed", reason=quarter.reason) for quarter, own in known])
+        for n in names
+    )
+    bad = next((quarter for quarter in quarters if quarter.state in ("partial", "failed")), None)
+    state = "complete" if any(quarter.observations for quarter in quarters) else "empty"
+    if bad is not None:
+        used = any(g.state == "used" for quarter in quarters for g in quarter.granules)
+        state = "partial" if used else "failed"
+    times = [quarter.time for quarter in quarters if quarter.time is not None]
+    return CellReport(
+        name,
+        cell,
+        quarters[0].window,
+        state,
+        add_counts(quarter.segments for quarter in quarters),
+        granules,
+        reason=None if bad is None else bad.reason,
+        message=None if bad is None else bad.message,
+        seconds=sum(quarter.seconds for quarter in quarters),
+        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
+        bytes_read=sum(quarter.bytes_read for quarter in quarters),
+        requests=sum(quarter.requests for quarter in quarters),
+        peak_memory=max(quarter.peak_memory for quarter in quarters),
+        indexes=add_counts(quarter.indexes for quarter in quarters),
+        index_bytes=sum(quarter.index_bytes for quarter in quarters),
+        index_problems=tuple(problem for quarter in quarters for problem in quarter.index_problems),
+    )
+
+
+def _worst(reports: Sequence[GranuleReport]) -> GranuleReport:
+    """What became of one granule in all quarters."""
+    worst = max(reports, key=lambda report: WORST[report.state])
+    read = next((report for report in reports if report.rows), worst)
+    return replace(
+        worst,
+        beams=read.beams,
+        rows=read.rows,
+        invalid_coordinate=read.invalid_coordinate,
+        in_cell=sum(report.in_cell for report in reports),
+        kept=sum(report.kept for report in reports),
+    )
+
+
+def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
+    """Write the part of a cell from those of its quarters, which are then deleted."""
+    place, parts = Place(str(task.parts), task.region), {}
+    for number, (quarter, said) in enumerate(done):
+        if said.part is not None:
+            parts[number] = load(quarter, place)
+            agree(said, parts[number].ledger)
+    step = task.recipe.grid.children // 4
+    child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])
+    names = [statistic.name for statistic in task.recipe.statistics]
+    values = {name: np.concatenate([part.values[name] for part in parts.values()]) for name in names}
+    content = pack(ledger_of(task, report, _attributes(report, list(parts.values()))), child, values)
+    place.put(f"{task.id}.npz", content)
+    place.delete(f"{quarter.id}.npz" for quarter, said in done if said.part is not None)
+    return replace(report, part=task.part, part_bytes=len(content))
+
+
+def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mapping[str, str]]:
+    """Those of the first granule that lies in the cell, as when it is read at once."""
+    order = {granule.id: number for number, granule in enumerate(report.granules)}
+
+    def first(part: Part) -> int:
+        return min((order[g["id"]] for g in part.ledger["granules"] if g["state"] == "used"), default=len(order))
+
+    attributes: Mapping[str, Mapping[str, str]] = min(parts, key=first).ledger["attributes"]
+    return attributes
