@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maggjob.result import RunResult
     from maggjob.runner import lithops_config
     from maggjob.simulator import simulate
+    from maggjob.status import read_status
     from maggjob.tasking import task, tasks
     from maggjob.view import open_result
 
@@ -41,6 +42,7 @@ __all__ = [
     "map_cell",
     "open_result",
     "plan",
+    "read_status",
     "reduce_tally",
     "run",
     "simulate",
@@ -65,6 +67,7 @@ _WHERE = {
     "run": "pipeline",
     "execute": "pipeline",
     "simulate": "simulator",
+    "read_status": "status",
     "open_result": "view",
     "task": "tasking",
     "tasks": "tasking",

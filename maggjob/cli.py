@@ -1,12 +1,14 @@
 """The command line: parse, call, print, exit code.
 
 Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed cells (unless
---allow-partial), 3 stopped.
+--allow-partial), 3 stopped. Those of ``status`` are the run's; 0 as long as it has not ended.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -54,6 +56,7 @@ def cli() -> None:
     maggjob catalog --cycle 22               # which granules there are, from NASA's CMR: catalog.json
     maggjob plan --config atl06.yaml         # how long and how much
     maggjob --config atl06.yaml              # the job: ./atl06.zarr
+    maggjob status atl06.zarr                # how far it is, from another terminal
 
     Any command takes --debug, which shows the traceback of an error.
     """  # noqa: D301  # click wants the backspace character itself
@@ -285,6 +288,27 @@ def report(store: str, as_json: bool) -> None:
         click.echo(json.dumps(content, indent=1))
     else:
         _tell(content, allow_partial=True)
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, else us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(store: str, region: str | None, as_json: bool) -> None:
+    """Say how far the run of a store is, or what came of it.
+
+    \b
+    maggjob status atl06.zarr                # in another terminal, while it goes on or when it has ended
+    """  # noqa: D301
+    from maggjob.report import status_text
+    from maggjob.status import read_status
+
+    found = read_status(store, region)
+    click.echo(json.dumps(asdict(found), indent=1, default=datetime.isoformat) if as_json else status_text(found))
+    if found.result is not None and not as_json:
+        _tell(dict(found.result))
+    if found.stage == "stopped" or (found.result is not None and not found.result["complete"]):
+        sys.exit(STOPPED if found.stage == "stopped" else INCOMPLETE)
 
 
 @cli.command()

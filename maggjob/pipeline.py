@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_task
 from maggjob.shard import ShardReport, ShardTask, write_shard
 from maggjob.splitting import join, pieces_of, watch_owners
 from maggjob.stages import Stage, stage_of
+from maggjob.status import RunFile
 from maggjob.storage import Place, exists, is_remote, local_path
 from maggjob.tasking import make_tasks
 from maggjob.written import index_written, map_written, written_batches, written_index_tasks
@@ -155,15 +155,17 @@ def execute(
     setting = place_run(name, len(made.cells), max_workers, lithops_config, region)
     region = setting.region
     check_target(made.store_path, overwrite, region)
-    with private_object(made.used_granules, setting.private_bucket, region) as credentials:
+    run_file = RunFile(made, name, setting.workers, region)
+    with private_object(made.used_granules, setting.private_bucket, region) as credentials, run_file:
         # a login that fails leaves nothing behind
         Place(str(made.run_path), region, create=True).probe()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = run_file.note.started
         place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
 
         def call(
             stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None
         ) -> list[Outcome[Any]]:
+            run_file.stage(stage)
             left = max(0.0, deadline - (time.monotonic() - clock))
             done = run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
             if name == "aws_lambda":
@@ -173,7 +175,7 @@ def execute(
         def shards(some: Sequence[ShardTask]) -> list[ShardReport]:
             if name == "serial" or (name == "localhost" and len(some) <= SHARDS_HERE):
                 return here(some)
-            outcomes = call("assemble", write_shard, some, None)  # what a call did not do is done here, or told
+            outcomes = call("assembly", write_shard, some, None)  # what a call did not do is done here, or told
             return [write_shard(s) if o.value is None else o.value for s, o in zip(some, outcomes, strict=True)]
 
         stages: list[Stage] = []
@@ -194,18 +196,20 @@ def execute(
         workers = min(setting.workers, max(len(first), len(calls)))
         written = written_batches(calls, made.config.recipe(), str(made.run_path), region)
         outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch_owners(pieces, watch))))
-    answers = [report_of(piece.task, outcome) for piece, outcome in zip(pieces, outcomes, strict=True)]
-    reports = join(todo, pieces, answers)
-    result = assemble_run(
-        exact.plan,
-        todo,
-        reports,
-        no_overlap=exact.no_overlap,
-        region=region,
-        overwrite=overwrite,
-        allow_partial=allow_partial,
-        write=shards,
-    )
+    with run_file:
+        run_file.stage("assembly")
+        answers = [report_of(piece.task, outcome) for piece, outcome in zip(pieces, outcomes, strict=True)]
+        reports = join(todo, pieces, answers)
+        result = assemble_run(
+            exact.plan,
+            todo,
+            reports,
+            no_overlap=exact.no_overlap,
+            region=region,
+            overwrite=overwrite,
+            allow_partial=allow_partial,
+            write=shards,
+        )
     result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
     result = replace(result, cells_in_quarters=(len(pieces) - len(todo)) // 3)
     told = replace(exact.plan, catalog=exact.listed.catalog)  # totals are those of the ledger

@@ -8,6 +8,7 @@ from maggjob.catalog import Catalog
 from maggjob.cost import KEPT_SHARE, IndexWork, Prices, work_of
 from maggjob.planning import INDEX_PAYS, Plan, window_label
 from maggjob.resources import default_workers
+from maggjob.status import RunNote, Status
 
 LAPTOP_MBIT = 50.0  # a second, of a desk's connection
 LAMBDA_START = 5.0  # seconds until the first workers of a run have started
@@ -59,6 +60,47 @@ def summary(result: Mapping[str, Any]) -> str:
 
 def _quarters(result: Mapping[str, Any]) -> str:
     return f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
+
+
+def status_text(status: Status) -> str:
+    """How far a run is; of one that is done, its `summary` tells the rest."""
+    run, silent = status.run, _duration(status.silent_s or 0.0)
+    lines = [*_run_lines(run), f"stage         {status.stage}", _parts_line(status)]
+    if status.cells_per_minute is not None:
+        left = "" if status.left_s is None else f"; {_duration(status.left_s)} left, or less: the longest come first"
+        lines.append(f"pace          {status.cells_per_minute:,.1f} cells a minute{left}")
+    if run is not None and status.stage == "stopped":
+        lines.append(f"stopped       {silent} ago, in the stage {run.stage}, by {run.stopped}")
+    if status.dollars is not None:
+        lines.append(f"cost          ${status.dollars:.6f} for calls on Lambda")
+    if status.quiet:
+        what = "no part" if status.stage == "map" else "nothing, as this stage writes nothing here before its end,"
+        again = f"if so, run again with the same options (and --overwrite if {status.store} is there)"
+        lines.append(f"note          {what} for {silent}: the client may have stopped; {again}")
+    if status.stage == "unknown":
+        lines.append("note          no run.json, as of a run by hand or of an earlier maggjob: its cells are not known")
+    return "\n".join(lines)
+
+
+def _run_lines(run: RunNote | None) -> list[str]:
+    """Which run it is."""
+    if run is None:
+        return []
+    digests = [("run", run.run_digest), ("configuration", run.config_digest)]
+    return [
+        f"run           {run.window}: {run.cells:,} cells, {run.granules:,} granules, {run.pairs:,} pairs",
+        f"digests       {', '.join(f'{what} {digest[:12]}' for what, digest in digests if digest)}",
+        f"started       {run.started} on {run.backend}, {run.workers:,} workers at most",
+    ]
+
+
+def _parts_line(status: Status) -> str:
+    """How many parts are there, and how old what is newest of the run is."""
+    of = "" if status.run is None else f" of {status.run.cells:,} cells"
+    newest = status.parts > 0 and status.stage in ("map", "unknown")
+    going_on = newest or status.stage in ("index", "map", "assembly")
+    since = f"; {'the newest came' if newest else 'the stage began'} {_duration(status.silent_s or 0.0)} ago"
+    return f"parts         {status.parts:,}{of}{since if going_on else ''}"
 
 
 def _index_lines(result: Mapping[str, Any]) -> list[str]:

@@ -101,7 +101,7 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is none.
+        There is none, or it is damaged.
     """
     run_path = run_folder(store)
     if not (exists(run_path, region) and Place(run_path, region).has(SUMMARY)):
@@ -110,11 +110,13 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(Place(run_path, region).get(SUMMARY))
     except ValueError as problem:
         raise InputError(f"{run_path}/{SUMMARY} is damaged ({problem}); run again") from problem
+    if not (isinstance(content, dict) and {"started", "cells", "run_digest"} <= content.keys()):
+        raise InputError(f"{run_path}/{SUMMARY} is no summary of a run; run again")
     return content
 
 
 def clean(store: str, region: str | None = None) -> int:
-    """Delete the parts and lists of a run whose Zarr is complete; the summary stays.
+    """Delete the parts, lists and note of a run whose Zarr is complete; the summary stays.
 
     Returns
     -------

@@ -16,7 +16,7 @@ class Stage:
     """The calls of one stage."""
 
     name: str
-    """index, map or assemble."""
+    """index, map or assembly."""
     calls: int
     """Calls that there were to make."""
     submitted: int

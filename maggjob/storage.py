@@ -250,9 +250,18 @@ class Place:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Keys of all objects below a prefix, sorted."""
+        return sorted(self.times(prefix))
+
+    def times(self, prefix: str = "") -> dict[str, datetime]:
+        """When each object below a prefix was last written, by the store's clock."""
         with self._doing("list", prefix):
             found = obstore.list(self.store, prefix or None)
-            return sorted(item["path"] for batch in found for item in batch)
+            return {item["path"]: item["last_modified"] for batch in found for item in batch}
+
+    def modified(self, key: str) -> datetime:
+        """When an object was last written, by the store's clock: S3 tells it in whole seconds."""
+        with self._doing("look for", key):
+            return obstore.head(self.store, key)["last_modified"]
 
     def holds(self, prefix: str = "") -> bool:
         """Whether there is any object below a prefix."""

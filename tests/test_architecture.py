@@ -20,7 +20,7 @@ ORDER = (
     "attributes "  # 1: results
     "resources job written shard output call invocation collecting runner lambda_handler runtime doctor "  # 2: workers
     "simulated_file simulator view plan_map placing indexing splitting batching stages result "  # 3: stages
-    "pipeline report progress demo "  # 3: the whole job, and what shows it
+    "status pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli_runtime cli __main__"  # 4: the command line
 ).split()
 

@@ -27,6 +27,7 @@ from maggjob.parts import pack, unpack
 from maggjob.planning import Plan
 from maggjob.result import RunResult
 from maggjob.runner import lithops_config
+from maggjob.status import read_status
 from tests.granules import SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference
 
@@ -317,7 +318,8 @@ def test_a_failure_on_the_way_leaves_what_there_was(
     run = tmp_path / "map.zarr.run"
     named_by_content = ("granules-", "recipe-", "rows-")  # what tasks hold: no harm, and no result
     left = {path.name for path in run.iterdir() if not path.name.startswith(named_by_content)}
-    assert left <= {"parts", "summary.json"}
+    assert left <= {"parts", "summary.json", "run.json"}
+    assert read_status(str(store)).stage == "stopped"
     assert (run / "summary.json").exists() == overwrite
     monkeypatch.undo()
     result = do(config(), granules, store, overwrite=True)

@@ -151,7 +151,7 @@ def test_what_is_made_good_is_as_if_it_had_not_been(
     assert balanced(result)
     assert objects(RESULTS, f"{name}/") == whole
     stage, assembly = result.stages
-    assert (stage.name, assembly.name, assembly.failed) == ("map", "assemble", 0)
+    assert (stage.name, assembly.name, assembly.failed) == ("map", "assembly", 0)
     assert stage.throttled == sum(isinstance(f, (faults.Refuse, Disconnect)) for f in at_invoke)
     assert stage.submitted - stage.calls == sum(isinstance(f, Lose) for f in at_invoke)
     assert stage.failed == 0
@@ -180,7 +180,7 @@ def test_a_call_that_dies_is_a_failed_cell(
     assert result.tally.errors["died"]["count"] == 1
     assert len(objects(RESULTS, f"{name}.run/parts/")) == len(others)
     stage, assembly = result.stages
-    assert (stage.name, assembly.name, assembly.failed) == ("map", "assemble", 1)  # written here then
+    assert (stage.name, assembly.name, assembly.failed) == ("map", "assembly", 1)  # written here then
     assert (stage.calls, stage.failed, stage.unbilled) == (len(result.plan.cells), 1, 1)
     streams = {run.log_stream for run in aws.service.runs if run.status != "ok"}
     if not isinstance(fault, Hang):  # which goes on when the run has given up
@@ -223,7 +223,7 @@ def test_an_index_call_that_dies_costs_no_cell(
     assert result.complete
     assert balanced(result)
     assert objects(RESULTS, "unindexed.zarr/") == whole
-    assert [(stage.name, stage.failed) for stage in result.stages] == [("index", 1), ("map", 0), ("assemble", 1)]
+    assert [(stage.name, stage.failed) for stage in result.stages] == [("index", 1), ("map", 0), ("assembly", 1)]
 
 
 # ---- what it took
@@ -234,7 +234,7 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
     result = do(aws, catalog, "summary.zarr", index=True)
     stages = {stage.name: stage for stage in result.stages}
     runs = [run for run in aws.service.runs if run.calls]
-    assert list(stages) == ["index", "map", "assemble"]
+    assert list(stages) == ["index", "map", "assembly"]
     assert sum(stage.calls for stage in stages.values()) == len(runs)
     assert sum(stage.cold_starts for stage in stages.values()) == sum(run.cold for run in runs) > 0
     billed = sum(run.seconds + run.init for run in runs)
@@ -248,9 +248,12 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
         assert compute.dollars == pytest.approx(compute.quantity * Prices().gb_second)
         assert 0 <= stage.queued_s <= stage.longest_queued_s
     kept = read_summary(result.store_path)
-    assert [stage["name"] for stage in kept["stages"]] == ["index", "map", "assemble"]
+    assert [stage["name"] for stage in kept["stages"]] == ["index", "map", "assembly"]
+    status = maggjob.read_status(result.store_path)
+    assert (status.stage, status.parts) == ("done", len(result.reports))
+    assert status.dollars == pytest.approx(sum(line.dollars for stage in result.stages for line in stage.bill))
     text = summary(kept)
-    said = "index calls,map calls,assemble calls,cold starts,billed,GB-s,compute,INIT,requests".split(",")
+    said = "index calls,map calls,assembly calls,cold starts,billed,GB-s,compute,INIT,requests".split(",")
     assert [word for word in said if word not in text] == []
     here = do(aws, catalog, "summary-here.zarr", "serial", index=True)
     assert "stages" not in here.to_dict()
