@@ -14,7 +14,7 @@ PACKAGE = Path(maggjob.__file__).parent
 ORDER = (
     "__init__ errors "  # the ground
     "cells expression statistics model segments cost footprints config config_file orbit surface "  # 0: pure
-    "hdf5_messages chunks hdf5 credentials storage source private lists "  # 1: files and network
+    "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
     "visits shares granule index index_file reading "  # 1: granules
     "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
     "attributes output "  # 1: results
