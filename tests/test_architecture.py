@@ -18,7 +18,7 @@ ORDER = (
     "visits shares granule index index_file reading "  # 1: granules
     "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
     "attributes output "  # 1: results
-    "resources job written call invocation collecting runner lambda_handler runtime doctor "  # 2: workers
+    "resources job written call invocation collecting runner lambda_handler runtime rights doctor "  # 2: workers
     "simulated_file simulator view plan_map placing indexing batching stages result "  # 3: stages
     "pipeline report progress demo "  # 3: the whole job, and what shows it
     "cli_runtime cli __main__"  # 4: the command line
