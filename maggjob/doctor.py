@@ -79,7 +79,7 @@ def examine(
     checks.append(Check("credentials", "ok", identity["Arn"]))
     checks.append(check_account(section, identity["Account"]))
     bucket = config.get("aws_s3", {}).get("storage_bucket")
-    target = urlsplit(output).netloc if (output or "").startswith("s3://") else ""
+    target = urlsplit(output).netloc if output is not None and output.startswith("s3://") else ""
     checks.append(check_role(section, session, bucket, target))
     mend = "write storage_bucket in section aws_s3"
     checks.append(check_bucket("Lithops' bucket", bucket, session, identity["Account"], mend))

@@ -28,6 +28,8 @@ from maggjob.errors import (
 )
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+METADATA = "/latest/api/token"  # of an EC2 machine: where obstore asks for credentials when there are none elsewhere
+LOG_IN = "there are no AWS credentials: log in (aws configure, aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
 ELSEWHERE = "redirect without LOCATION"  # how obstore puts S3's answer for a bucket of another region
 DEFAULT_REGION = "us-west-2"  # where NASA's Earthdata Cloud is
 CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
@@ -235,7 +237,9 @@ class Place:
             yield
         except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
             hint = "check that it exists, may be read and written, and has room"
-            if ELSEWHERE in str(problem):
+            if METADATA in str(problem):
+                hint = LOG_IN
+            elif ELSEWHERE in str(problem):
                 hint = f"the bucket is not in {self.store.config['region']}; set AWS_REGION to its region"
             raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
 

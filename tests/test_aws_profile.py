@@ -304,6 +304,17 @@ def test_what_is_wrong_is_said_before_a_request(
         assert set(door.used) == {KEY}
 
 
+def test_that_nobody_is_logged_in_is_said(door: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(status(404)) as metadata:  # of a machine that has no role, or is none of AWS's
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", metadata.url())
+        with pytest.raises(StoreError, match=r"cannot write s3://results/.*there are no AWS credentials: log in .*aws"):
+            Place("s3://results").probe()
+        with pytest.raises(AccessError, match=r"s3://results/granule\.h5.*there are no AWS credentials: log in"):
+            Source("s3://results/granule.h5", Access())
+    assert metadata.seen
+    assert door.requests == []
+
+
 SSO = "sso_start_url = https://x.example/start\nsso_region = us-west-2\n"
 OF_A_ROLE = "sso_account_id = 123456789012\nsso_role_name = maps\n"
 LOGINS = {
