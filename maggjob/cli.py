@@ -89,7 +89,7 @@ for _command in (doctor_command, runtime_commands):
 @click.option("--index/--no-index", default=None, help="Make and use indexes of granules [default: when it pays].")
 @click.option("--indexes", metavar="PATH", help="Where they are kept [default: the user's cache, or the bucket].")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--region", metavar="NAME", help="Region of the buckets [default: the environment's, else us-west-2].")
+@click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops' own configuration [default: ./lithops_config.yaml].")
 @click.option(
     "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."

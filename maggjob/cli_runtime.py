@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from maggjob.errors import BackendError, InputError
+from maggjob.aws_profile import open_session
+from maggjob.errors import BackendError
 from maggjob.runner import CONFIG_FILE, lithops_config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,21 +28,18 @@ def runtime_commands() -> None:
     """  # noqa: D301
 
 
+_lithops_config = click.option(
+    "--lithops-config",
+    "file",
+    default=CONFIG_FILE,
+    show_default=True,
+    metavar="FILE",
+    help="Lithops' own configuration.",
+)
+
+
 def _common(command: Command) -> Command:
-    options = [
-        click.option(
-            "--lithops-config",
-            "file",
-            default=CONFIG_FILE,
-            show_default=True,
-            metavar="FILE",
-            help="Lithops' own configuration.",
-        ),
-        click.option("--dry-run", is_flag=True, help="Print the commands, and run none of them."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _lithops_config(click.option("--dry-run", is_flag=True, help="Print the commands, and run none.")(command))
 
 
 def aws_session(config: Mapping[str, Any]) -> Any:
@@ -52,16 +50,8 @@ def aws_session(config: Mapping[str, Any]) -> Any:
     InputError
         boto3 is not installed, or there is no such profile.
     """
-    try:
-        import boto3
-        from botocore.exceptions import ProfileNotFound
-    except ImportError:
-        raise InputError("boto3 is not installed; type pip install 'maggjob[aws]'") from None
     section = {**config.get("aws", {}), **config["aws_lambda"]}
-    try:
-        return boto3.Session(region_name=section.get("region") or section.get("region_name"))
-    except ProfileNotFound as problem:
-        raise InputError(f"{problem}; set AWS_PROFILE to one of ~/.aws/config") from None
+    return open_session(section.get("region") or section.get("region_name"))
 
 
 def _session(file: str, dry_run: bool) -> tuple[dict[str, Any], Any, dict[str, str]]:
@@ -153,14 +143,7 @@ def delete(runtime: str, file: str, dry_run: bool) -> None:
 
 @click.command("doctor")
 @click.option("--store", metavar="s3://BUCKET/PATH", help="Where a result is to go: its bucket is checked, too.")
-@click.option(
-    "--lithops-config",
-    "file",
-    default=CONFIG_FILE,
-    show_default=True,
-    metavar="FILE",
-    help="Lithops' own configuration.",
-)
+@_lithops_config
 def doctor_command(store: str | None, file: str) -> None:
     """Check what a run on AWS Lambda needs; exit with 1 when something must be mended.
 

@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from maggjob import __version__
+from maggjob.rights import lacking, needed, trusts_lambda
 from maggjob.runtime import PYTHONS, Image, image_of
 
 REGION = "us-west-2"  # NASA's Earthdata Cloud gives s3:// access from there only
@@ -20,6 +21,10 @@ INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.di
 MANIFESTS = ("application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json")
 SECRETS = ("access_key_id", "secret_access_key", "session_token")
 PROBE = "lithops.jobs/maggjob-doctor"
+# Of section aws_lambda: what Lithops takes when there is none, and the least and the most that make sense
+NUMBERS = {"runtime_memory": (256, 128, 10_240), "runtime_timeout": (180, 1, 900), "max_workers": (1000, 1, 100_000)}
+LOG_IN = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 State = Literal["ok", "bad", "skipped"]
@@ -67,20 +72,24 @@ def examine(
     """
     section = {**config.get("aws", {}), **config.get("aws_lambda", {})}
     checks = [check_versions(), check_open_files(), *check_config(config), check_region(section, session)]
-    identity = _ask("credentials", lambda: session.client("sts").get_caller_identity(), "log in to AWS (AWS_PROFILE)")
+    identity = _ask("credentials", lambda: session.client("sts").get_caller_identity(), LOG_IN)
     if isinstance(identity, Check):
         left = ("account", "role", "bucket", "image", "function", "quota")
         return [*checks, identity, *(Check(name, "skipped", "needs credentials") for name in left)]
     checks.append(Check("credentials", "ok", identity["Arn"]))
     checks.append(check_account(section, identity["Account"]))
-    checks.append(check_role(section, session, config.get("aws_s3", {}).get("storage_bucket"), output))
-    buckets = {"Lithops' bucket": config.get("aws_s3", {}).get("storage_bucket")}
+    bucket = config.get("aws_s3", {}).get("storage_bucket")
+    target = urlsplit(output).netloc if output is not None and output.startswith("s3://") else ""
+    checks.append(check_role(section, session, bucket, target))
+    mend = "write storage_bucket in section aws_s3"
+    checks.append(check_bucket("Lithops' bucket", bucket, session, identity["Account"], mend))
     if output is not None:
-        buckets["output bucket"] = urlsplit(output).netloc
-    checks += [check_bucket(what, name, session, identity["Account"]) for what, name in buckets.items()]
+        mend = f"workers cannot write to {output}: give --store s3://BUCKET/NAME.zarr"
+        checks.append(check_bucket("output bucket", target, session, identity["Account"], mend))
     image = _ask("image", lambda: image_of(config, identity), "type 'maggjob runtime build'")
     checks += [image] if isinstance(image, Check) else check_image(image, session, fetch or fetch_url, section)
-    checks.append(check_quota(session, int(section.get("max_workers", 1000))))
+    workers = section.get("max_workers")
+    checks.append(check_quota(session, workers if isinstance(workers, int) else NUMBERS["max_workers"][0]))
     return checks
 
 
@@ -89,7 +98,14 @@ def _ask(name: str, question: Callable[[], Any], mend: str) -> Any:
     try:
         return question()
     except Exception as problem:  # noqa: BLE001  # botocore has dozens; each is a finding
+        if _response(problem).get("Error", {}).get("Code") in DENIED:
+            mend = "attach the policy ClientPolicy of the stack to your role or group"
         return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
+
+
+def _response(problem: Exception) -> Mapping[str, Any]:
+    """What AWS answered; nothing where there was no answer: botocore's own errors have None there, or no such thing."""
+    return getattr(problem, "response", None) or {}
 
 
 def check_versions() -> Check:
@@ -133,14 +149,16 @@ def check_config(config: Mapping[str, Any]) -> Iterable[Check]:
         for key, value in config.get(name, {}).items()
         if "CHANGE-ME" in str(value)
     ]
-    if "storage_bucket" not in config.get("aws_s3", {}):
+    if not config.get("aws_s3", {}).get("storage_bucket"):
         wrong.append("aws_s3: no storage_bucket")
     if section.get("architecture") != "arm64":
         wrong.append(f"aws_lambda.architecture is {section.get('architecture', 'x86_64')}, the image is for arm64")
     if not isinstance(section.get("user_tags", {}), Mapping):
         wrong.append("aws_lambda.user_tags is no mapping")
-    if section.get("runtime_timeout", 180) > 900:
-        wrong.append(f"aws_lambda.runtime_timeout is {section['runtime_timeout']}, Lambda allows 900")
+    for key, (usual, least, most) in NUMBERS.items():
+        value = section.get(key, usual)
+        if not isinstance(value, int) or not least <= value <= most:
+            wrong.append(f"aws_lambda.{key} is {value!r}, not from {least:,} to {most:,}")
     text = "; ".join(wrong)
     yield (
         Check("configuration", "bad", text, "edit lithops_config.yaml")
@@ -176,7 +194,8 @@ def check_account(section: Mapping[str, Any], account: str) -> Check:
 
 def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, output: str | None) -> Check:
     """The workers' role: there, for Lambda, and with the rights that a worker uses."""
-    name = str(section.get("execution_role", "")).rsplit("/", 1)[-1]
+    given = str(section.get("execution_role", ""))
+    name = given.rsplit("/", 1)[-1]
     iam = session.client("iam")
     mend = "deploy the stack of runtime/template.yaml, and take its output ExecutionRole"
     answer = _ask("role", lambda: iam.get_role(RoleName=name)["Role"], mend)
@@ -184,43 +203,26 @@ def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, out
         return answer
     trust = answer["AssumeRolePolicyDocument"]
     trust = json.loads(unquote(trust)) if isinstance(trust, str) else trust
-    if "lambda.amazonaws.com" not in json.dumps(trust):
+    if not trusts_lambda(trust):
         return Check("role", "bad", f"{name} cannot be assumed by Lambda", mend)
-    denied = []
-    for action, resource in rights(answer["Arn"].split(":")[4], bucket, output):
-        result = _ask("role", partial(_simulate, iam, answer["Arn"], action, resource), "")
-        if isinstance(result, Check):
-            return Check("role", "skipped", f"{answer['Arn']}; its rights could not be simulated ({result.found})")
-        denied += [f"{action} on {resource}" for item in result if item["EvalDecision"] != "allowed"]
-    if denied:
-        return Check("role", "bad", f"{name} lacks {', '.join(denied)}", mend)
-    return Check("role", "ok", answer["Arn"])
+    arn = str(answer["Arn"])
+    if given != arn:
+        return Check("role", "bad", f"execution_role is {given}, that of {name} here is {arn}", f"write {arn}")
+    denied = _ask("role", lambda: lacking(iam, arn, needed(arn.split(":")[4], REGION, bucket, output)), "")
+    if isinstance(denied, Check):
+        return Check("role", "skipped", f"{arn}; its rights could not be simulated ({denied.found})", denied.mend)
+    return Check("role", "bad", f"{name} lacks {', '.join(denied)}", mend) if denied else Check("role", "ok", arn)
 
 
-def rights(account: str, bucket: str | None, output: str | None) -> list[tuple[str, str]]:
-    """Actions of a worker, each with something that it is done to."""
-    log = f"arn:aws:logs:{REGION}:{account}:log-group:/aws/lambda/lithops-worker-x:log-stream:x"
-    jobs = f"arn:aws:s3:::{bucket}/lithops.jobs/x"
-    found = [("s3:GetObject", jobs), ("s3:PutObject", jobs), ("s3:ListBucket", f"arn:aws:s3:::{bucket}")]
-    if output is not None:
-        found += [(f"s3:{what}", f"arn:aws:s3:::{urlsplit(output).netloc}/x") for what in ("GetObject", "PutObject")]
-    return [*found, ("logs:PutLogEvents", log)]
-
-
-def _simulate(iam: Any, role: str, action: str, resource: str) -> Any:
-    answer = iam.simulate_principal_policy(PolicySourceArn=role, ActionNames=[action], ResourceArns=[resource])
-    return answer["EvaluationResults"]
-
-
-def check_bucket(what: str, name: str | None, session: Any, account: str) -> Check:
-    """A bucket: there, ours, in the region, and writable."""
+def check_bucket(what: str, name: str | None, session: Any, account: str, mend: str) -> Check:
+    """A bucket: there, ours, in the region, and writable; ``mend`` is for one that has no name."""
     if not name:
-        return Check(what, "bad", "no name", "write storage_bucket in section aws_s3")
+        return Check(what, "bad", "no name", mend)
     s3 = session.client("s3")
     try:
         head = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
     except Exception as problem:  # noqa: BLE001  # botocore has dozens
-        status = getattr(problem, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+        status = _response(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
         reasons = {
             404: (f"{name} is not there", "deploy the stack of runtime/template.yaml"),
             403: (f"{name} is somebody else's, or closed to us", "name a bucket of this account"),
@@ -236,7 +238,7 @@ def check_bucket(what: str, name: str | None, session: Any, account: str) -> Che
         s3.put_object(Bucket=name, Key=PROBE, Body=b"probe")
         s3.delete_object(Bucket=name, Key=PROBE)
 
-    answer = _ask(what, probe, "attach the policy ClientPolicy of the stack to your role")
+    answer = _ask(what, probe, "see what it says")
     return answer if isinstance(answer, Check) else Check(what, "ok", f"{name}, writable")
 
 
@@ -282,9 +284,10 @@ def judge_image(name: str, content: Mapping[str, Any], mend: str) -> Check:
     wrong = []
     if content.get("architecture") != "arm64":
         wrong.append(f"is for {content.get('architecture')}, not arm64")
-    for label, ours in (("maggjob.lithops", version("lithops")), ("maggjob.python", HERE)):
-        if labels.get(label) != ours:
-            wrong.append(f"has {label.split('.')[1]} {labels.get(label, '(no label)')}, the client has {ours}")
+    for what, ours in (("lithops", version("lithops")), ("python", HERE), ("version", __version__)):
+        if (theirs := labels.get(f"maggjob.{what}")) != ours:
+            named = "maggjob" if what == "version" else what
+            wrong.append(f"has {named} {theirs or '(no label)'}, the client has {ours}")
     if wrong:
         return Check("image", "bad", f"{name} {', '.join(wrong)}", mend)
     return Check(
@@ -294,17 +297,11 @@ def judge_image(name: str, content: Mapping[str, Any], mend: str) -> Check:
 
 def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Check:
     """The function that Lithops made of the image, if it has."""
-    client = session.client("lambda")
-    tags = {"runtime_name": image.runtime}
-    functions = _ask("function", lambda: list_functions(client), "attach the policy ClientPolicy of the stack")
+    memory = section.get("runtime_memory", 256)
+    functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see what it says")
     if isinstance(functions, Check):
         return functions
-    memory = section.get("runtime_memory", 256)
     for function in functions:
-        if function["MemorySize"] != memory or "lithops-worker" not in function["FunctionName"]:
-            continue
-        if client.list_tags(Resource=function["FunctionArn"])["Tags"].get("runtime_name") != tags["runtime_name"]:
-            continue
         if function.get("Architectures") != ["arm64"]:
             found = f"{function['FunctionName']} is for {function.get('Architectures')}"
             return Check("function", "bad", found, f"type 'maggjob runtime delete {image.runtime}', then deploy")
@@ -312,15 +309,18 @@ def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Ch
     return Check("function", "skipped", f"none of {image.runtime} with {memory} MB yet: the first call makes it")
 
 
-def list_functions(client: Any) -> list[dict[str, Any]]:
-    """All Lambda functions of the account in the region."""
-    return [f for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
+def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]]:
+    """Lambda functions that Lithops made of a runtime, with so many MB."""
+    client = session.client("lambda")
+    known = [f for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
+    ours = [f for f in known if f["MemorySize"] == memory and "lithops-worker" in f["FunctionName"]]
+    tags = [client.list_tags(Resource=function["FunctionArn"])["Tags"] for function in ours]
+    return [f for f, tag in zip(ours, tags, strict=True) if tag.get("runtime_name") == runtime]
 
 
 def check_quota(session: Any, workers: int) -> Check:
     """Sandboxes that the account may run at once."""
-    mend = "attach the policy ClientPolicy of the stack"
-    answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], mend)
+    answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see what it says")
     if isinstance(answer, Check):
         return answer
     quota = answer["UnreservedConcurrentExecutions"]

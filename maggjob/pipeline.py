@@ -3,14 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from maggjob.batching import batches, spread, watch_cells
 from maggjob.config_file import ConfigLike
-from maggjob.errors import ExistsError, InputError, LedgerError
+from maggjob.errors import BackendError, ExistsError, InputError, LedgerError
 from maggjob.indexing import ExactPlan, collect, exact_plan, index_place, index_tasks
 from maggjob.job import failed_report, reduce_tally
 from maggjob.model import CellReport, CellTask, GranuleReport
@@ -156,9 +157,8 @@ def execute(
     region = setting.region
     check_target(made.store_path, overwrite, region)
     run_file = RunFile(made, name, setting.workers, region)
-    with private_object(made.used_granules, setting.private_bucket, region) as credentials, run_file:
-        # a login that fails leaves nothing behind
-        Place(str(made.run_path), region, create=True).probe()
+    login = private_object(made.used_granules, setting.private_bucket, region)  # one that fails leaves nothing behind
+    with login as credentials, _run_folder(str(made.run_path), region), run_file:
         started = run_file.note.started
         place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
 
@@ -217,6 +217,21 @@ def execute(
     result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
     Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
     return result
+
+
+@contextmanager
+def _run_folder(url: str, region: str | None) -> Iterator[None]:
+    """A run's folder that can be written to; of a run that cannot start, nothing is left in it."""
+    place = Place(url, region, create=True)
+    place.probe()
+    before = set(place.keys())
+    try:
+        yield
+    except BackendError:
+        place.delete(set(place.keys()) - before)
+        if not before and not is_remote(url):
+            local_path(url).rmdir()
+        raise
 
 
 def check_target(store: str, overwrite: bool, region: str | None = None) -> None:

@@ -31,7 +31,7 @@ class Setting:
     @property
     def memory_mb(self) -> float:
         """Memory of a worker on Lambda, MB."""
-        return float(_section(self.config or {}, "aws_lambda").get("runtime_memory") or LAMBDA_MEMORY)
+        return float((self.config or {}).get("aws_lambda", {}).get("runtime_memory") or LAMBDA_MEMORY)
 
     @property
     def private_bucket(self) -> str | None:
@@ -44,7 +44,7 @@ class Setting:
         """
         if self.backend != "aws_lambda" or self.config is None:
             return None
-        bucket = _section(self.config, "aws_s3").get("storage_bucket")
+        bucket = self.config.get("aws_s3", {}).get("storage_bucket")
         if not bucket:
             raise InputError("the Lithops configuration names no bucket; write storage_bucket in its section aws_s3")
         return str(bucket)
@@ -85,18 +85,13 @@ def place_run(
         return Setting(backend, workers, lithops_config(backend, workers, given), region)
     config = lithops_config(backend, None, given)
     check_filled_in(config)
-    most = _section(config, "aws_lambda").get("max_workers", LAMBDA_WORKERS)
+    most = config["aws_lambda"].get("max_workers", LAMBDA_WORKERS)
     if not isinstance(most, int) or most < 1:
         raise InputError(f"max_workers of aws_lambda in the Lithops configuration is {most!r}; write 1 or more")
     workers = min(max_workers or most, most)
-    config["aws_lambda"] = {**_section(config, "aws_lambda"), "max_workers": workers}
-    where = _section(config, "aws_lambda").get("region") or _section(config, "aws").get("region")
+    config["aws_lambda"] = {**config["aws_lambda"], "max_workers": workers}
+    where = config["aws_lambda"].get("region") or config.get("aws", {}).get("region")
     return Setting(backend, workers, config, region or where)
-
-
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A section of the configuration; one that is left empty is a mapping without keys."""
-    return config.get(name) or {}
 
 
 def check_reach(backend: str, made: Plan, indexes: str | None = None) -> None:

@@ -38,7 +38,7 @@ def private_object(
     granules : sequence of Granule
         What is to be read.
     bucket : str, optional
-        Bucket to write the object to, with the environment's credentials; by default it is a local file.
+        Bucket to write the object to, with our own credentials; by default it is a local file.
     region : str, optional
         Region of the bucket.
 

@@ -118,7 +118,8 @@ def lithops_config(
             raise InputError(f"Lithops configuration {source}: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise InputError(f"Lithops configuration {source}: expected a mapping with a section 'lithops'")
-    for key in {"lithops", backend} & content.keys():
+    content = {key: {} if value is None else value for key, value in content.items()}  # sections that are left empty
+    for key in {"lithops", backend, "aws", "aws_s3"} & content.keys():
         if not isinstance(content[key], Mapping):
             raise InputError(f"Lithops configuration {source}: section {key!r} is no mapping")
     config = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}

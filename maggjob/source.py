@@ -13,7 +13,7 @@ from maggjob.errors import (
     ThrottledError,
     TruncatedError,
 )
-from maggjob.storage import Access, plain_message, split_url, without_query
+from maggjob.storage import LOG_IN, METADATA, Access, plain_message, split_url, without_query
 
 HEAD = 1 << 16  # bytes of the first read: the superblock, and usually the root group
 
@@ -120,6 +120,8 @@ def granule_error(problem: Exception, url: str) -> GranuleError:
     message = f"{without_query(url)}: {plain_message(problem)}"
     if isinstance(problem, FileNotFoundError):
         return MissingGranuleError(f"{message}; list the granules again")
+    if METADATA in text:
+        return AccessError(f"{message}; {LOG_IN}")
     text = re.sub(r"(https?|s3|file)://[^\s\"')]+", "", text)  # a name with 416 in it is no status
     denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or isinstance(problem, PermissionError)
     if denied or re.search(r"ExpiredToken|InvalidAccessKeyId|AccessDenied|40[13] |AccessError", text):

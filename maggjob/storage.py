@@ -1,7 +1,7 @@
 """Bytes in files, S3 buckets and https servers, through obstore; its failures as our errors.
 
 Two sides that never mix: granules are read with the archive's credentials (`Access`, and
-`maggjob.source`); `Place` reads and writes our own output, with the environment's.
+`maggjob.source`); `Place` reads and writes our own output, with the environment's or an AWS profile's.
 """
 
 import os
@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 import obstore
 from obstore.store import HTTPStore, LocalStore, S3Store
 
+from maggjob import aws_profile
 from maggjob.credentials import Book, data_centre, environment_token, trusted_host
 from maggjob.errors import (
     AccessError,
@@ -27,6 +28,9 @@ from maggjob.errors import (
 )
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+METADATA = "/latest/api/token"  # of an EC2 machine: where obstore asks for credentials when there are none elsewhere
+LOG_IN = "there are no AWS credentials: log in (aws configure, aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+ELSEWHERE = "redirect without LOCATION"  # how obstore puts S3's answer for a bucket of another region
 DEFAULT_REGION = "us-west-2"  # where NASA's Earthdata Cloud is
 CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
 RETRY: Any = {
@@ -92,9 +96,13 @@ def _client(root: str, token: str | None = None) -> Any:
 
 
 def _s3(root: str, region: str | None, **options: Any) -> Any:
-    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if "credential_provider" not in options and aws_profile.in_use():
+        aws_profile.credentials()  # a login that has ended is told here, and in its own words
+        options["credential_provider"] = aws_profile.credentials
+        region = region or aws_profile.region()
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    config: Any = {"region": region}
+    config: Any = {"region": region or DEFAULT_REGION}
     if endpoint:
         config["endpoint"] = endpoint
     bucket = urlsplit(root).netloc
@@ -111,7 +119,8 @@ class Access:
     credentials : str, optional
         Path or URL of the private object (`maggjob.credentials`).
     region : str, optional
-        Region of the buckets; by default the environment's, else us-west-2.
+        Region of the buckets; by default the environment's (AWS_REGION, AWS_DEFAULT_REGION), else that of the AWS
+        profile whose credentials are used, else us-west-2.
     """
 
     def __init__(self, credentials: str | None = None, region: str | None = None) -> None:
@@ -129,7 +138,7 @@ class Access:
         address = split_url(self.credentials)
         try:
             return Book.from_json(Place(address.root, self.region).get(address.key))
-        except (StoreError, ValueError, KeyError, TypeError) as problem:
+        except (InputError, StoreError, ValueError, KeyError, TypeError) as problem:
             raise AccessError(f"no credentials at {self.credentials}: {problem}") from None
 
     def count(self, requests: int = 0, bytes_read: int = 0) -> None:
@@ -154,7 +163,10 @@ class Access:
             return LocalStore(str(folder))
         if root.startswith("s3://"):
             centre = data_centre(root) if self.credentials is not None else None
-            return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))
+            try:
+                return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))
+            except InputError as problem:
+                raise AccessError(f"{root}: {problem}") from None
         return HTTPStore(root, client_options=_client(root, self.book().token), retry_config=RETRY)
 
     def _provider(self, centre: str) -> Any:
@@ -192,12 +204,14 @@ class Place:
     url : str
         A path, or s3://bucket/prefix.
     region : str, optional
-        Region of the bucket.
+        Region of the bucket; see `Access`.
     create : bool
         Make the folder when it is not there.
 
     Raises
     ------
+    InputError
+        From the constructor: no place for results, or an AWS profile that gives no credentials.
     StoreError
         From every method, naming the place and the key.
     """
@@ -223,6 +237,10 @@ class Place:
             yield
         except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
             hint = "check that it exists, may be read and written, and has room"
+            if METADATA in str(problem):
+                hint = LOG_IN
+            elif ELSEWHERE in str(problem):
+                hint = f"the bucket is not in {self.store.config['region']}; set AWS_REGION to its region"
             raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
 
     def put(self, key: str, content: bytes) -> None:

@@ -21,8 +21,8 @@ PINE_ISLAND = (
 )
 UNSET = (
     "EARTHDATA_TOKEN EARTHDATA_USERNAME EARTHDATA_PASSWORD AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 AWS_REGION "
-    "AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN LITHOPS_CONFIG "
-    "LITHOPS_CONFIG_FILE CPU_LIMIT MEM_LIMIT"
+    "AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE "
+    "LITHOPS_CONFIG LITHOPS_CONFIG_FILE CPU_LIMIT MEM_LIMIT"
 )
 
 
@@ -51,5 +51,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's credentials, endpoints or working directory."""
     for name in UNSET.split():
         monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no-profile-of-aws"))
     monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache-of-maggjob"))
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,16 @@ from maggjob import Config, Plan
 from maggjob.catalog import Catalog
 from maggjob.cells import format_cell
 from maggjob.config_file import builtin_configs
-from maggjob.errors import AccessError, CatalogError, ConfigError, ExistsError, InputError, MaggjobError, StoreError
+from maggjob.errors import (
+    AccessError,
+    BackendError,
+    CatalogError,
+    ConfigError,
+    ExistsError,
+    InputError,
+    MaggjobError,
+    StoreError,
+)
 from maggjob.local_files import from_files
 from maggjob.pipeline import default_store, report_of
 from maggjob.report import plan_text, summary
@@ -386,3 +395,15 @@ def test_a_start_that_is_refused_leaves_nothing(catalog: Catalog, monkeypatch: p
         maggjob.run(config(), catalog=content, store="map.zarr", backend="serial")
     assert not Path("map.zarr").exists()
     assert not Path("map.zarr.run").exists()
+
+
+@pytest.mark.parametrize("there", [(), ("parts/cycle02/-5121114.npz",)], ids=["nothing", "a part"])
+def test_of_a_run_that_cannot_start_nothing_is_left(catalog: Catalog, tmp_path: Path, there: tuple[str, ...]) -> None:
+    for name in there:
+        (tmp_path / "map.zarr.run" / name).parent.mkdir(parents=True)
+        (tmp_path / "map.zarr.run" / name).write_bytes(b"of an earlier run")
+    before = sorted(tmp_path.rglob("*"))
+    nowhere = {"localhost": {"runtime": str(tmp_path / "no-python")}}
+    with pytest.raises(BackendError, match="no-python"):
+        do(catalog, backend="localhost", lithops_config=nowhere, overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -4,18 +4,27 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import parse_qs
+
+import boto3
+from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from tests.aws.sandbox import Handler, serve
 
 SIMULATED = (
     '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>'
-    "<IsTruncated>false</IsTruncated><EvaluationResults><member><EvalActionName>{0}</EvalActionName>"
-    "<EvalDecision>{1}</EvalDecision></member></EvaluationResults></SimulatePrincipalPolicyResult>"
+    "<IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></SimulatePrincipalPolicyResult>"
     "<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SimulatePrincipalPolicyResponse>"
 )
+JUDGED = "<member><EvalActionName>{}</EvalActionName><EvalDecision>{}</EvalDecision></member>"
+REFUSED = (
+    '<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>'
+    "<Code>AccessDenied</Code><Message>You may not.</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+)
+XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 
@@ -28,10 +37,14 @@ class Front:
     """Where it listens."""
     image: dict[str, Any] = field(default_factory=dict)
     """Configuration of every image, as docker writes it."""
-    denied: set[str] = field(default_factory=set)
-    """Actions that IAM's simulation denies."""
+    behind: str = ""
+    """Endpoint of moto."""
+    may_simulate: bool = True
+    """Whether the client may ask IAM what a role may do."""
     statuses: dict[str, int] = field(default_factory=dict)
     """Status for every request to a bucket."""
+    refused: list[str] = field(default_factory=list)
+    """Parts of paths of Lambda's that the client may not use."""
     keys: dict[str, set[str]] = field(default_factory=dict)
     """Access keys that a bucket is open to; to all, where it is not named."""
     used: list[str] = field(default_factory=list)
@@ -48,9 +61,12 @@ class Front:
         elif request.path.startswith("/blob/"):
             request.reply(200, self.image)
         elif b"Action=SimulatePrincipalPolicy" in body:
-            (action,) = parse_qs(body.decode())["ActionNames.member.1"]
-            decision = "implicitDeny" if action in self.denied else "allowed"
-            request.reply(200, SIMULATED.format(action, decision).encode(), {"Content-Type": "text/xml"})
+            if self.may_simulate:
+                request.reply(200, SIMULATED.format(self.judge(parse_qs(body.decode()))).encode(), XML)
+            else:
+                request.reply(403, REFUSED.encode(), XML)
+        elif any(part in request.path for part in self.refused):
+            request.reply(403, {"Message": "You may not."}, {"X-Amzn-Errortype": "AccessDeniedException"})
         elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
             request.reply(self.statuses[bucket])
         elif bucket in self.keys:
@@ -64,11 +80,35 @@ class Front:
             return False
         return True
 
+    @cached_property
+    def iam(self) -> Any:
+        """A client of moto's IAM, with credentials of its own."""
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return boto3.Session(**keys, region_name="us-west-2").client("iam", endpoint_url=self.behind)
+
+    def judge(self, asked: Mapping[str, list[str]]) -> str:
+        """What a role's policies allow, by moto's own judgement of policies: moto does not offer to simulate it."""
+        role = asked["PolicySourceArn"][0].rsplit("/", 1)[-1]
+        iam = self.iam
+        found = [
+            iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+            for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        ]
+        policies = [IAMPolicy(json.dumps(document)) for document in found]
+        (resource,) = asked["ResourceArns.member.1"]
+        text = ""
+        for number in range(1, sum(name.startswith("ActionNames.") for name in asked) + 1):
+            (action,) = asked[f"ActionNames.member.{number}"]
+            judged = {policy.is_action_permitted(action, resource) for policy in policies}
+            may = PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
+            text += JUDGED.format(action, "allowed" if may else "implicitDeny")
+        return text
+
 
 @contextmanager
 def front(endpoint: str) -> Iterator[Front]:
     """Start the server before an endpoint of moto's."""
-    made = Front()
+    made = Front(behind=endpoint)
 
     class Passing(Handler):
         def pass_on(self) -> None:

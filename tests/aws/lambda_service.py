@@ -197,7 +197,13 @@ class LambdaService:
         with self._slots:
             if self._closing.is_set():
                 return Ended("exit", b"{}")
-            sandbox, cold = self._sandbox(function)
+            try:
+                sandbox, cold = self._sandbox(function)
+            except OSError as problem:
+                said = f"fork/exec {self.image.entrypoint[0]}: {str(problem.strerror).lower()}"
+                message = f"RequestId: {request} Error: {said}"
+                error = {"errorType": "Runtime.InvalidEntrypoint", "errorMessage": message}
+                return Ended("init", json.dumps(error).encode())
             begun = time.monotonic()
             event = json.loads(body)
             calls = tuple(event.get("call_ids") or ())

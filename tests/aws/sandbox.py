@@ -128,15 +128,20 @@ class Sandbox:
             **(image.environment or {}),
             **function.get("Environment", {}).get("Variables", {}),
         }
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*image.entrypoint, image.handler],
-                env=environment,
-                cwd=self.tmp,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        try:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [*image.entrypoint, image.handler],
+                    env=environment,
+                    cwd=self.tmp,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError:  # no program for this machine
+            self._api.shutdown()
+            self._api.server_close()
+            raise
 
     def _runtime_api(self) -> type[Handler]:
         sandbox = self

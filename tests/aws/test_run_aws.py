@@ -262,6 +262,26 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
 
 # ---- credentials
 
+
+def test_a_profile_of_aws_is_enough_for_lithops_and_stores(
+    aws: World, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "AKIAPROFILE"
+    (tmp_path / "profiles").write_text(f"[lab]\naws_access_key_id = {key}\naws_secret_access_key = s3cret\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)  # of the client: sandboxes have those of their role
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "profiles"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    with front(aws.endpoint) as door:
+        door.keys = {RESULTS: {key}, BUCKET: {key}}
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.url)
+        result = do(aws, catalog, "profile.zarr", index=False)
+        assert read_summary(result.store_path)["complete"]
+    assert balanced(result)
+    assert set(door.used) == {key}
+    assert len(door.used) == len([path for _, path in door.requests if path.startswith((f"/{RESULTS}", f"/{BUCKET}"))])
+
+
 PROTECTED = "nsidc-cumulus-prod-protected"
 
 

@@ -1,6 +1,8 @@
 """The runner on Lithops' own aws_lambda backend: values, faults of the service, and an outcome for every task."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
@@ -232,6 +234,19 @@ def test_an_image_of_other_versions_is_refused(
     with pytest.raises(BackendError, match=said):
         do(aws, 1, config=aws.fresh_config(runtime_memory=512 + len(said)))
     assert aws.service.invocations == [200]  # which asked for the versions
+
+
+def test_an_image_for_another_machine_is_refused(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))  # for no machine
+    program.chmod(0o755)
+    monkeypatch.setattr(aws.service, "image", replace(aws.service.image, entrypoint=(str(program),)))
+    aws.service.end_sandboxes()
+    with pytest.raises(BackendError, match=r"InvalidEntrypoint.*exec format error.*built for another architecture"):
+        do(aws, 1, config=aws.fresh_config(runtime_memory=1111))
+    assert aws.service.invocations == [200]  # which asked for the versions
+    assert aws.service.processes == []
+    assert aws.job_objects == []
 
 
 def test_nothing_is_left_in_the_bucket(aws: World) -> None:
