@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-wheels lint bench lock clean
+.PHONY: help demo test test-wheels test-arm64 lint bench lock clean
 
 help:  ## what there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(LOCK):
 	@echo "no locked versions for Python $(MINOR): maggjob runs on 3.11 to 3.14; try make PYTHON=python3.12" >&2; exit 1
@@ -29,6 +29,9 @@ test: $(READY)  ## run the tests
 
 test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
+
+test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, and compare its bytes with those of x86-64
+	$(BIN)/python -m pytest -m arm64 tests/arm64
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
@@ -60,4 +63,4 @@ lock: $(READY)  ## write the locked versions anew, for every minor version of Py
 	done; done
 
 clean:  ## remove what the targets made
-	rm -rf .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv-* .arm64 .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

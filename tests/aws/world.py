@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -81,13 +81,15 @@ def lithops_repository(name: str = "maggjob") -> str:
 
 
 @contextmanager
-def world(cache: Path, **options: Any) -> Iterator[World]:
+def world(cache: Path, image: Image | None = None, **options: Any) -> Iterator[World]:
     """Start it all, point this process at it, and stop it all.
 
     Parameters
     ----------
     cache : Path
         In place of Lithops' ~/.lithops/cache.
+    image : Image, optional
+        What sandboxes run; by default this checkout, in this Python.
     **options
         For `LambdaService`.
     """
@@ -96,8 +98,9 @@ def world(cache: Path, **options: Any) -> Iterator[World]:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     with s3_server() as endpoint:
         urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # moto remembers other servers' content
-        inside = {**keys, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": str(ROOT)}
-        with LambdaService(Image(environment=inside), region=REGION, **options) as service:
+        runs = image or Image(environment={"PYTHONPATH": str(ROOT)})
+        inside = {**keys, "AWS_ENDPOINT_URL": endpoint, **(runs.environment or {})}
+        with LambdaService(replace(runs, environment=inside), region=REGION, **options) as service:
             variables = {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_LAMBDA": service.url}
             for name, value in {**variables, "AWS_DEFAULT_REGION": REGION}.items():
                 patch.setenv(name, value)
