@@ -12,20 +12,18 @@ import maggjob
 PACKAGE = Path(maggjob.__file__).parent
 # Each module may import those before it, and nothing else of maggjob. docs/architecture.md draws the floors.
 ORDER = (
-    (
-        "__init__ errors "  # the ground
-        "cells expression statistics model segments cost footprints config config_file orbit surface "  # 0: pure
-        "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
-        "visits shares granule index index_file reading "  # 1: granules
-        "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
-        "attributes "  # 1: results
-        "resources job written shard output call invocation collecting runner "  # 2: workers
+    "__init__ errors "  # the ground
+    "cells expression statistics model segments cost footprints config config_file orbit surface "  # 0: pure
+    "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
+    "visits shares granule index index_file reading "  # 1: granules
+    "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
+    "attributes "  # 1: results
+    "resources job written shard output call invocation collecting runner "  # 2: workers
     "lambda_handler runtime rights doctor "  # 2: AWS Lambda
-        "simulated_file simulator view plan_map placing indexing splitting batching stages result "  # 3: stages
-        "status pipeline report progress demo "  # 3: the whole job, and what shows it
-        "cli_runtime cli __main__"  # 4: the command line
-    ).split()
-)
+    "simulated_file simulator view plan_map placing indexing splitting batching stages result "  # 3: stages
+    "status pipeline report progress demo "  # 3: the whole job, and what shows it
+    "cli_runtime cli __main__"  # 4: the command line
+).split()
 
 
 def imported(tree: ast.AST) -> set[str]:
