@@ -81,16 +81,17 @@ class Faults:
     every_invoke: AtInvoke | None = None
     """Met by all asynchronous invocations that nothing of ``at_invoke`` is left for."""
     of_calls: dict[tuple[str, str], InSandbox] = field(default_factory=dict)
-    """Met by all runs of a call: by Lithops' ids of its job and of the call."""
+    """Met by all runs of a call of the first executor that makes it: by Lithops' ids of its job and of the call."""
+    _executors: dict[tuple[str, str], str] = field(default_factory=dict)
     every_run: InSandbox | None = None
     """Met by all runs that nothing of ``in_sandbox`` is left for."""
 
     def next_at_invoke(self) -> AtInvoke | None:
         return self.at_invoke.popleft() if self.at_invoke else self.every_invoke
 
-    def next_in_sandbox(self, job: str, calls: Sequence[str]) -> InSandbox | None:
+    def next_in_sandbox(self, executor: str, job: str, calls: Sequence[str]) -> InSandbox | None:
         for call in calls:
-            if (job, call) in self.of_calls:
+            if (job, call) in self.of_calls and executor == self._executors.setdefault((job, call), executor):
                 return self.of_calls[job, call]
         return self.in_sandbox.popleft() if self.in_sandbox else self.every_run
 
@@ -98,4 +99,5 @@ class Faults:
         self.at_invoke.clear()
         self.in_sandbox.clear()
         self.of_calls.clear()
+        self._executors.clear()
         self.every_invoke = self.every_run = None

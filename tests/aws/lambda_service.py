@@ -207,7 +207,7 @@ class LambdaService:
             begun = time.monotonic()
             event = json.loads(body)
             calls = tuple(event.get("call_ids") or ())
-            fault = self.faults.next_in_sandbox(event.get("job_id", ""), calls)
+            fault = self.faults.next_in_sandbox(event.get("executor_id", ""), event.get("job_id", ""), calls)
             ended = sandbox.run(request, body, fault, self.enforce_memory)
             init = (sandbox.init_seconds or 0.0) if cold else 0.0
             self.runs.append(

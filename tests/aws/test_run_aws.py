@@ -180,7 +180,7 @@ def test_a_call_that_dies_is_a_failed_cell(
     assert result.tally.errors["died"]["count"] == 1
     assert len(objects(RESULTS, f"{name}.run/parts/")) == len(others)
     stage, assembly = result.stages
-    assert (stage.name, assembly.name, assembly.failed) == ("map", "assembly", 1)  # written here then
+    assert (stage.name, assembly.name, assembly.failed) == ("map", "assembly", 0)
     assert (stage.calls, stage.failed, stage.unbilled) == (len(result.plan.cells), 1, 1)
     streams = {run.log_stream for run in aws.service.runs if run.status != "ok"}
     if not isinstance(fault, Hang):  # which goes on when the run has given up
@@ -223,7 +223,23 @@ def test_an_index_call_that_dies_costs_no_cell(
     assert result.complete
     assert balanced(result)
     assert objects(RESULTS, "unindexed.zarr/") == whole
-    assert [(stage.name, stage.failed) for stage in result.stages] == [("index", 1), ("map", 0), ("assembly", 1)]
+    assert [(stage.name, stage.failed) for stage in result.stages] == [("index", 1), ("map", 0), ("assembly", 0)]
+
+
+def test_what_an_assembly_call_did_not_write_is_written_here(
+    aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, attempts=1)
+    monkeypatch.setattr("maggjob.pipeline.write_shard", calls.naps_and_writes)
+    config = aws.fresh_config()
+    config["lithops"]["execution_timeout"] = 5
+    run_tasks(calls.square, [1], backend="aws_lambda", config=config)
+    aws.service.faults.in_sandbox.extend([*[None] * len(catalog.cells), *[Crash(0.4)] * 3])
+    result = do(aws, catalog, "reduced.zarr", index=False, lithops_config=config)
+    assert [(stage.name, stage.failed) for stage in result.stages] == [("map", 0), ("assembly", 1)]
+    assert result.complete
+    assert balanced(result)
+    assert objects(RESULTS, "reduced.zarr/") == whole
 
 
 # ---- what it took
