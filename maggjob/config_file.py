@@ -13,7 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from maggjob.config import Config, Search
+from maggjob.config import Config
+from maggjob.config_source import Search
 from maggjob.errors import ConfigError
 
 ConfigLike = str | Path | Mapping[str, Any] | Config

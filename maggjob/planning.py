@@ -287,7 +287,7 @@ def find_catalog(
     watch : callable, optional
         ``watch(granules so far, granules in all)``, called as CMR answers.
     **search
-        Fields of `maggjob.config.Search`, such as ``cycle=22, aoi="grounded"``.
+        Fields of `maggjob.config_source.Search`, such as ``cycle=22, aoi="grounded"``.
 
     Raises
     ------

@@ -23,7 +23,7 @@ from maggjob.area import Area, on_an_ice_sheet, parse_area
 from maggjob.catalog import Catalog, Entry, check_each_once
 from maggjob.cells import Grid
 from maggjob.cmr import CMR, Query, Watch, pages
-from maggjob.config import Search
+from maggjob.config_source import Search
 from maggjob.coverage import area_cells, describe_area, footprint_pairs
 from maggjob.errors import CatalogError, InputError
 from maggjob.footprints import Footprints

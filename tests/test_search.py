@@ -17,7 +17,7 @@ from urllib3.util import Retry
 from maggjob.area import parse_area
 from maggjob.catalog import Catalog
 from maggjob.cells import Grid
-from maggjob.config import Search
+from maggjob.config_source import Search
 from maggjob.coverage import area_cells
 from maggjob.errors import CatalogError, InputError
 from maggjob.orbit import OFFSETS, ground_track, region_angles
