@@ -46,6 +46,7 @@ bench: $(READY)  ## measure: figures, not tests
 	$(BIN)/python -m benchmarks.catalog
 	$(BIN)/python -m benchmarks.lambda_handler
 	$(BIN)/python -m benchmarks.fanout
+	$(BIN)/python -m benchmarks.cycle
 
 lock: $(READY)  ## write the locked versions anew, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -12,21 +12,19 @@ import maggjob
 PACKAGE = Path(maggjob.__file__).parent
 # Each module may import those before it, and nothing else of maggjob. docs/architecture.md draws the floors.
 ORDER = (
-    (
-        "__init__ errors "  # the ground
-        "cells expression statistics model segments cost footprints "  # 0: pure
+    "__init__ errors "  # the ground
+    "cells expression statistics model segments cost footprints "  # 0: pure
     "config_source config config_file orbit surface "  # 0: pure, with pydantic
-        "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
-        "visits shares granule index index_file reading "  # 1: granules
-        "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
-        "attributes "  # 1: results
-        "resources job written shard output call invocation collecting runner "  # 2: workers
-        "lambda_handler runtime rights doctor "  # 2: AWS Lambda
-        "simulated_file simulator view plan_map placing indexing splitting batching stages result "  # 3: stages
-        "status pipeline report progress demo "  # 3: the whole job, and what shows it
-        "cli_runtime cli __main__"  # 4: the command line
-    ).split()
-)
+    "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
+    "visits shares granule index index_file reading "  # 1: granules
+    "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
+    "attributes "  # 1: results
+    "resources job written shard output call invocation collecting runner "  # 2: workers
+    "lambda_handler runtime rights doctor "  # 2: AWS Lambda
+    "simulated_file simulator view plan_map placing indexing splitting batching stages result "  # 3: stages
+    "status pipeline report progress demo "  # 3: the whole job, and what shows it
+    "cli_runtime cli __main__"  # 4: the command line
+).split()
 
 
 def imported(tree: ast.AST) -> set[str]:
