@@ -92,6 +92,10 @@ class Prices:
     """S3, a GET. The bucket's owner pays: those of NASA's archive cost nothing."""
     put: float = 5.0e-6
     """S3, a PUT or LIST."""
+    log_mb: float = 0.50e-3
+    """CloudWatch, a MB of logs; not looked up."""
+    log_mb_a_call: float = 500e-6
+    """MB that a call logs: 120 bytes of Lithops', measured, and START, END and REPORT of Lambda, estimated."""
     memory_gb: float = 1.73
     """Memory of a worker: 1,769 MB, which is one whole processor."""
     init_s: float = 1.5
@@ -263,5 +267,6 @@ def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool,
         CostLine("calls", calls, "calls", prices.call),
         CostLine("S3 GET", calls * prices.gets_a_call + index_reads, "requests", prices.get),
         CostLine("S3 PUT", calls * prices.puts_a_call - of_indexes + made.indexes, "requests", prices.put),
+        CostLine("logs", calls * prices.log_mb_a_call, "MB", prices.log_mb),
         CostLine("archive GET", made.requests, "requests", 0.0 if archive_is_free else prices.get),
     ]

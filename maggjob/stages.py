@@ -83,6 +83,7 @@ def stage_of(name: str, outcomes: Sequence[Outcome[Any]], memory_mb: float, pric
             CostLine("compute", (sum(billed) - init) * gb, "GB-s", prices.gb_second),
             CostLine("INIT", init * gb, "GB-s", prices.gb_second),
             CostLine("requests", submitted, "calls", prices.call),
+            CostLine("logs", submitted * prices.log_mb_a_call, "MB", prices.log_mb),
         ),
         tuple(f"{outcome.reason}: {_last_line(outcome)}" for outcome in lost[:EXAMPLES]),
     )

@@ -35,6 +35,8 @@ WORK = Work(
     side_by_side=4,
 )
 PRICES = Prices(
+    log_mb=4.0,
+    log_mb_a_call=3.0,
     date="never",
     gb_second=0.01,
     call=0.5,
@@ -92,9 +94,10 @@ def test_the_bill_by_hand() -> None:
         ("calls", 20, "calls", 0.5),
         ("S3 GET", 140, "requests", 0.25),
         ("S3 PUT", 40, "requests", 2.0),
+        ("logs", 20 * 3.0, "MB", 4.0),
         ("archive GET", 85.0, "requests", 0.25),
     ]
-    assert [line.dollars for line in lines] == pytest.approx([2.0, 0.96, 10.0, 35.0, 80.0, 21.25])
+    assert [line.dollars for line in lines] == pytest.approx([2.0, 0.96, 10.0, 35.0, 80.0, 240.0, 21.25])
     more = lambda_cost(made, cells=20, workers=5000, archive_is_free=False, prices=PRICES)
     assert more[1].quantity == 20 * 3.0 * 4.0  # no more workers start than there are calls
     free = lambda_cost(made, cells=20, workers=8, archive_is_free=True, prices=PRICES)
@@ -174,6 +177,7 @@ def test_a_bill_is_the_sum_of_its_lines(some: list[Load], cells: int, number: in
     assert all(isinstance(line, CostLine) and line.dollars >= 0 for line in lines.values())
     compute = (made.worker_time_s + min(number, cells) * prices.init_s) * prices.memory_gb * prices.gb_second
     objects = prices.call + prices.gets_a_call * prices.get + prices.puts_a_call * prices.put
+    objects += prices.log_mb_a_call * prices.log_mb
     archive = 0.0 if free else made.requests * prices.get
     total = sum(line.dollars for line in lines.values())
     assert math.isclose(total, compute + cells * objects + archive, rel_tol=1e-9)

@@ -113,8 +113,8 @@ def test_a_bill_is_of_lambda_whatever_the_driver() -> None:
 
 def test_prices_may_be_given() -> None:
     plan = planned(moved(NASA))
-    nothing = Prices(gb_second=0.0, call=0.0, get=0.0, put=0.0)
-    assert [line["dollars"] for line in plan.bill(10, nothing)] == [0.0] * 6
+    nothing = Prices(gb_second=0.0, call=0.0, get=0.0, put=0.0, log_mb=0.0)
+    assert [line["dollars"] for line in plan.bill(10, nothing)] == [0.0] * 7
     double = replace(Prices(), gb_second=2 * Prices().gb_second)
     assert plan.bill(10, double)[0]["dollars"] == pytest.approx(2 * plan.bill(10)[0]["dollars"])
 

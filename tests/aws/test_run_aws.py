@@ -257,10 +257,11 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
     assert billed - 0.3 * len(runs) < sum(stage.billed_s for stage in stages.values()) < billed + 0.1
     for stage in stages.values():
         assert stage.gb_s == pytest.approx(2 * stage.billed_s)  # 2,048 MB
-        compute, init, requests = stage.bill
+        compute, init, requests, logs = stage.bill
         assert compute.quantity + init.quantity == pytest.approx(stage.gb_s)
         assert (init.quantity > 0) == (stage.cold_starts > 0)
         assert requests.dollars == pytest.approx(stage.calls * 0.20e-6)
+        assert logs.dollars == pytest.approx(stage.calls * 500 / 1e9 * 0.50)
         assert compute.dollars == pytest.approx(compute.quantity * Prices().gb_second)
         assert 0 <= stage.queued_s <= stage.longest_queued_s
     kept = read_summary(result.store_path)
@@ -269,7 +270,7 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
     assert (status.stage, status.parts) == ("done", len(result.reports))
     assert status.dollars == pytest.approx(sum(line.dollars for stage in result.stages for line in stage.bill))
     text = summary(kept)
-    said = "index calls,map calls,assembly calls,cold starts,billed,GB-s,compute,INIT,requests".split(",")
+    said = "index calls,map calls,assembly calls,cold starts,billed,GB-s,compute,INIT,requests,logs".split(",")
     assert [word for word in said if word not in text] == []
     here = do(aws, catalog, "summary-here.zarr", "serial", index=True)
     assert "stages" not in here.to_dict()
