@@ -21,7 +21,8 @@ from tests.aws.world import world
 CELLS, GRANULES, MEAN, MOST = 1334, 4153, 57.6, 390  # cycle 22
 # Assumed, none of it measured on Lambda: how much slower a Graviton core is than the one of the prototypes; seconds
 # of a visit, from cells of 0.89 million observations (3.8 s and 0.56 s at 30 ms a request) taken for 50 granules each;
-# what indexing and reducing take. The seconds of `Model` are assumed, too.
+# what indexing and reducing take, six shards in six calls at once. The seconds of `Model` are assumed, too. That hot
+# cells are worked on in quarters is left out: it would be faster.
 SLOWER = 1.5
 PER_GRANULE = {"without an index": 0.076 * SLOWER, "with an index": 0.011 * SLOWER}
 INDEX = 0.1 * SLOWER
