@@ -350,7 +350,7 @@ def test_a_plan_is_what_the_run_does(maggjob: Typed, granules: Path) -> None:
     assert plain["estimate"]["observations"] == pytest.approx(done["total_obs"], rel=0.08)
     assert json.loads(json.dumps(plain["estimate"])) == done["estimate"]
     assert plain["lambda"]["workers"] == 40
-    assert len(plain["lambda"]["bill"]) == 6
+    assert len(plain["lambda"]["bill"]) == 7
     assert f"{plain['estimate']['observations']:,.0f} observations (was {done['total_obs']:,})" in said
 
 
