@@ -103,7 +103,8 @@ class Prices:
     puts_a_call: int = 3
     """Objects that the call of a cell writes: its part, Lithops' status and result. That for indexes has no part."""
     gets_a_call: int = 6
-    """Objects that are read for a call: function, task, recipe, list of granules; its status and part by the client."""
+    """Objects that are read for a call: function, task, recipe, list of granules; its status by the client, its part
+    by the call of its shard. Calls of shards, of which there are few, are not counted."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool,
     Parameters
     ----------
     cells : int
-        Each is a call; there are calls for indexes, too.
+        Calls on them, at most: small cells share one. There are calls for indexes, too.
     workers : int
         Workers at once; there are no more than calls of a stage.
     archive_is_free : bool

@@ -358,8 +358,9 @@ def _count_errors(errors: dict[str, dict[str, Any]], report: CellReport) -> None
     failed: list[tuple[str, str | None, str | None]] = [
         (f"{g.id} in {report.cell}", g.reason, g.message) for g in report.granules if g.message is not None
     ]
-    if report.state == "failed" and not failed:
-        failed = [(report.id, report.reason, report.message)]
+    told = {reason for _, reason, _ in failed}
+    if (report.state == "failed" and not failed) or (report.message is not None and report.reason not in told):
+        failed.append((report.id, report.reason, report.message))  # a call that died, or a quarter's
     for what, reason, message in failed:
         entry = errors.setdefault(str(reason), {"count": 0, "examples": []})
         entry["count"] += 1

@@ -20,6 +20,7 @@ import mortie  # noqa: F401
 from lithops.serverless.backends.aws_lambda.entry_point import lambda_handler
 from lithops.storage import InternalStorage
 
+import maggjob.shard
 import maggjob.written  # noqa: F401
 from maggjob.call import Activation
 

@@ -252,7 +252,8 @@ class CellReport:
     peak_memory: int = 0
     """Largest memory of the worker's process so far, in bytes; 0 where the system does not tell."""
     indexes: Mapping[str, int] = field(default_factory=dict)
-    """Granules by what became of their index: each of `INDEX_USES`; empty when none was asked for."""
+    """Visits by what became of the granule's index: each of `INDEX_USES`, of a cell in quarters those of all four;
+    empty when none was asked for."""
     index_bytes: int = 0
     """Bytes of indexes that were read; each index is one request more."""
     index_problems: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from maggjob.storage import Place, exists, is_remote, join_url, local_path
 from maggjob.written import write_recipe
 
 CHUNK_ROWS = 4096  # at least: smaller chunks cost more in the shard's index than they save
+OLD = "old"  # where an old result is kept in the folder of a run while a new one takes its place
 SHARD_ROWS = 1 << 20  # one shard up to 256 cells of 4,096 children: 3 MB an object, a second of a worker
 
 WriteShards = Callable[[Sequence[ShardTask]], Sequence[ShardReport]]
@@ -171,12 +172,15 @@ def assemble(
     order, of = config.grid.parent_order, {report.id: report for report in reports}
     ordered = tuple(sorted(tasks, key=lambda task: parse_cell(task.cell, order)))
     told = tuple(of[task.id] for task in ordered)
+    for report in told:
+        if report.part is None and report.state != "failed":
+            raise LedgerError(f"{report.id}: it is {report.state} and left no part; make its task with store={store!r}")
     job = Job(config, ordered, told, tally, run_folder(store), region, write)
     try:
         if is_remote(store):
             _write_in_place(job, store)
         else:
-            _write_and_swap(job, local_path(store))
+            _write_and_swap(job, local_path(store).resolve())  # of a link, what it points to
     except MaggjobError:
         raise
     except Exception as problem:
@@ -187,31 +191,49 @@ def _write_in_place(job: Job, store: str) -> None:
     """Write a store in a bucket, where nothing can be renamed: an old one goes first, once all parts are seen."""
     place = Place(store, job.region)
     if exists(store, job.region):
-        job.held_against(job.write([_only_checked(shard) for shard in job.shards(store)]))
+        job.held_against(job.write([replace(shard, write=False) for shard in job.shards(store)]))
         old = place.keys()
         place.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
         place.delete(key for key in old if not key.endswith("zarr.json"))
     _write(job, place)
 
 
-def _only_checked(shard: ShardTask) -> ShardTask:
-    return ShardTask(**vars(shard) | {"write": False})
+def restore(store: str) -> None:
+    """Put an old local result back, if a client died while it swapped it for a new one."""
+    if is_remote(store):
+        return
+    path, old = local_path(store).resolve(), local_path(run_folder(store)) / OLD
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 def _write_and_swap(job: Job, store: Path) -> None:
     """Write beside a local store, then put the new one in its place: the old one stays until then."""
-    folder = Path(job.folder)
-    fresh, old = folder / "new", folder / "old"
+    folder = local_path(job.folder)
+    fresh, old = folder / "new", folder / OLD
     for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+        if left.exists():
+            shutil.rmtree(left)
     try:
         _write(job, Place(str(fresh), create=True))
-        if store.exists():
-            store.rename(old)
-        fresh.rename(store)
+        _swap(fresh, store, old)
     finally:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)  # what was raised before is what is told
+
+
+def _swap(fresh: Path, store: Path, old: Path) -> None:
+    """Put a new result in the place of an old one; whatever comes between, one of them is there in the end."""
+    there = store.exists()
+    if there:
+        store.rename(old)
+    try:
+        fresh.rename(store)
+    except BaseException:
+        if there:
+            old.rename(store)
+        raise
+    if there:
+        shutil.rmtree(old)
 
 
 def _write(job: Job, place: Place) -> None:

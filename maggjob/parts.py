@@ -156,6 +156,8 @@ def check(part: Part, task: CellTask, recipe: Recipe) -> None:
     names = {statistic.name for statistic in recipe.statistics}
     if set(part.values) != names or any(len(values) != len(part.child) for values in part.values.values()):
         raise StoreError(f"part {name} holds {sorted(part.values)}, expected {sorted(names)}; run again")
+    if len(part.child) and int(part.child.max()) >= recipe.grid.children:
+        raise StoreError(f"part {name} has child {int(part.child.max())}, a cell has {recipe.grid.children}; run again")
     in_cell = sum(ledger["segments"].values())
     if in_cell != sum(granule["in_cell"] for granule in ledger["granules"]):
         raise StoreError(f"part {name} counts {in_cell} segments, its granules another number; run again")

@@ -13,18 +13,18 @@ from maggjob.batching import batches, spread, watch_cells
 from maggjob.config_file import ConfigLike
 from maggjob.errors import BackendError, ExistsError, InputError, LedgerError
 from maggjob.indexing import ExactPlan, collect, exact_plan, index_place, index_tasks
-from maggjob.job import failed_report, reduce_tally
+from maggjob.job import reduce_tally
 from maggjob.model import CellReport, CellTask, GranuleReport
-from maggjob.output import WriteShards, assemble, here
+from maggjob.output import WriteShards, assemble, here, restore
 from maggjob.placing import check_reach, place_run
 from maggjob.planning import CatalogLike, Plan, plan, run_folder
 from maggjob.private import private_object
 from maggjob.result import SUMMARY, RunResult
 from maggjob.runner import DEADLINE, Outcome, Watcher, resolve_backend, run_tasks
 from maggjob.shard import ShardReport, ShardTask, write_shard
-from maggjob.splitting import join, pieces_of, watch_owners
+from maggjob.splitting import join, pieces_of, report_of, watch_owners
 from maggjob.stages import Stage, stage_of
-from maggjob.status import RunFile
+from maggjob.status import RUN, RunFile
 from maggjob.storage import Place, exists, is_remote, local_path
 from maggjob.tasking import make_tasks
 from maggjob.written import index_written, map_written, written_batches, written_index_tasks
@@ -165,7 +165,8 @@ def execute(
         def call(
             stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None
         ) -> list[Outcome[Any]]:
-            run_file.stage(stage)
+            if stage in ("index", "map"):  # assembly has begun already
+                run_file.stage(stage)
             left = max(0.0, deadline - (time.monotonic() - clock))
             done = run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
             if name == "aws_lambda":
@@ -173,9 +174,15 @@ def execute(
             return done
 
         def shards(some: Sequence[ShardTask]) -> list[ShardReport]:
-            if name == "serial" or (name == "localhost" and len(some) <= SHARDS_HERE):
+            late = time.monotonic() - clock >= deadline
+            if name == "serial" or late or (name == "localhost" and len(some) <= SHARDS_HERE):
                 return here(some)
-            outcomes = call("assembly", write_shard, some, None)  # what a call did not do is done here, or told
+            stage = "assembly" if some[0].write else "check"
+            try:
+                outcomes = call(stage, write_shard, some, None)
+            except BackendError as problem:  # all parts are there: the backend's trouble is told, and is no loss
+                outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in some]
+                stages.append(stage_of(stage, outcomes, setting.memory_mb))
             return [write_shard(s) if o.value is None else o.value for s, o in zip(some, outcomes, strict=True)]
 
         stages: list[Stage] = []
@@ -195,7 +202,9 @@ def execute(
         calls = batches([p.task for p in pieces], [p.seconds for p in pieces], setting.workers)
         workers = min(setting.workers, max(len(first), len(calls)))
         written = written_batches(calls, made.config.recipe(), str(made.run_path), region)
-        outcomes = spread(calls, call("map", map_written, written, watch_cells(calls, watch_owners(pieces, watch))))
+        outcomes = spread(
+            calls, call("map", map_written, written, watch_cells(calls, watch_owners(todo, pieces, watch)))
+        )
     with run_file:
         run_file.stage("assembly")
         answers = [report_of(piece.task, outcome) for piece, outcome in zip(pieces, outcomes, strict=True)]
@@ -242,13 +251,28 @@ def check_target(store: str, overwrite: bool, region: str | None = None) -> None
     ExistsError
         It is there and not to be replaced, or it is something that we did not write.
     """
+    restore(store)
     if not exists(store, region):
         return
-    if not overwrite:
+    half = _ours(store, region) and not _opens(store, region)  # a client died that wrote it to a bucket
+    if not (overwrite or half):
         raise ExistsError(f"{store} is there already; give --overwrite to replace it, or another --store")
-    ours = is_remote(store) or local_path(store).is_dir()
-    if not (ours and (Place(store, region).has("zarr.json") or exists(run_folder(store), region))):
+    if not _ours(store, region):
         raise ExistsError(f"{store} is no result of maggjob and is not replaced; give another --store")
+
+
+def _opens(store: str, region: str | None) -> bool:
+    """Whether there is a result: its metadata are written last."""
+    return (is_remote(store) or local_path(store).is_dir()) and Place(store, region).has("zarr.json")
+
+
+def _ours(store: str, region: str | None) -> bool:
+    """Whether there is a Zarr, or a run has written there."""
+    if not is_remote(store) and not local_path(store).is_dir():
+        return False
+    folder = run_folder(store)
+    noted = exists(folder, region) and any(Place(folder, region).has(name) for name in (SUMMARY, RUN))
+    return noted or any(key.rsplit("/", 1)[-1] == "zarr.json" for key in Place(store, region).keys())  # noqa: SIM118
 
 
 def default_store(config: ConfigLike) -> str:
@@ -262,13 +286,6 @@ def default_store(config: ConfigLike) -> str:
     if not isinstance(config, (str, os.PathLike)):
         raise InputError("no store: give store=, or output.store in the configuration")
     return f"{Path(config).stem}.zarr"
-
-
-def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
-    """The report of a call, or one in its place when the call gave none."""
-    if outcome.value is not None:
-        return outcome.value
-    return failed_report(done, (), str(outcome.reason), str(outcome.message))
 
 
 def _with_granules(
@@ -322,7 +339,7 @@ def assemble_run(
     check_target(made.store_path, overwrite, region)
     group = str(made.config.grid.child_order)
     result = RunResult(made, tally, tuple(reports), "by hand", 0, "", 0.0, made.store_path, group)
-    if exists(made.store_path, region) and not (result.complete or allow_partial):
+    if exists(made.store_path, region) and _opens(made.store_path, region) and not (result.complete or allow_partial):
         return replace(result, published=False)
     assemble(made.config, done, reports, tally, made.store_path, region=region, write=write)
     return result

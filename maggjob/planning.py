@@ -122,7 +122,8 @@ class Plan:
 
     def hot(self, workers: int) -> list[float]:
         """Seconds of each cell that so many workers would take in quarters (`maggjob.splitting`)."""
-        every = self.seconds(indexed=True) if self.worth_index else []
+        grid = self.config.grid
+        every = self.seconds(indexed=True) if self.worth_index and grid.parent_order < grid.child_order else []
         return [takes for takes in every if is_hot(takes, sum(every), workers)]
 
     def expected(self, indexed: bool) -> Estimate:

@@ -90,9 +90,9 @@ class Rows:
         """
         try:
             nested, has_part = json.loads(Place(folder, region).get(key))
-        except ValueError as problem:
+            return cls(nested, [bool(there) for there in has_part])
+        except (ValueError, TypeError) as problem:
             raise StoreError(f"{join_url(folder, key)} is no list of cells ({problem}); run again") from problem
-        return cls(nested, [bool(there) for there in has_part])
 
 
 def write_shard(shard: ShardTask) -> ShardReport:

@@ -1,7 +1,7 @@
 """Hot cells in four: a cell that all others would wait for is given to four calls, and put together again.
 
 A quarter is a cell of the next order, and its task differs in nothing else. What its four calls report and
-write becomes the report and the part of the cell, the same bytes as one call would have written.
+write becomes the report and the part of the cell: if nothing fails, the same bytes as one call would have written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 
 from maggjob.cells import format_cell, parse_cell
 from maggjob.cost import QUARTER, is_hot
+from maggjob.job import failed_report
 from maggjob.model import CellReport, CellTask, GranuleReport
 from maggjob.parts import Part, agree, ledger_digest, ledger_of, load, pack
 from maggjob.runner import Outcome, Watcher
@@ -64,7 +65,7 @@ def quarters(task: CellTask) -> list[CellTask]:
     return [replace(task, id=f"{task.window}/{name}", cell=name, recipe=recipe) for name in names]
 
 
-def watch_owners(pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
+def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
     """A watcher of pieces that tells one of cells: of one that was split when the last of its quarters has ended."""
     if watch is None:
         return None
@@ -76,12 +77,20 @@ def watch_owners(pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | No
         ended[owner][number] = outcome
         if len(ended[owner]) < len(left[owner]):
             return
-        every = [ended[owner][n] for n in left[owner]]
-        bad = next((one for one in every if one.value is None), None)
-        reports = [one.value for one in every if one.value is not None]
-        watch(owner, bad or (outcome if len(every) == 1 else Outcome(value=joined_report("", "", reports))))
+        if len(left[owner]) == 1:
+            watch(owner, outcome)
+            return
+        reports = [report_of(pieces[n].task, ended[owner][n]) for n in left[owner]]
+        watch(owner, Outcome(value=joined_report(tasks[owner].id, tasks[owner].cell, reports)))
 
     return tell
+
+
+def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
+    """The report of a call, or one in its place when the call gave none."""
+    if outcome.value is not None:
+        return outcome.value
+    return failed_report(done, (), str(outcome.reason), str(outcome.message))
 
 
 def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[CellReport]) -> list[CellReport]:
@@ -119,7 +128,12 @@ def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> Cell
     if len(done) == 1:
         return done[0][1]
     report = joined_report(task.id, task.cell, [said for _, said in done])
-    return report if report.state == "failed" else _join_parts(task, report, done)
+    if report.state != "failed":
+        report = _join_parts(task, report, done)
+    if task.parts is not None:  # a quarter may have written one and died before it said so
+        place = Place(task.parts, task.region, create=True)
+        place.delete(f"{quarter.id}.npz" for quarter, _ in done)
+    return report
 
 
 def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellReport:
@@ -133,7 +147,8 @@ def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
         _worst([own.get(n) or GranuleReport(n, "failed", reason=quarter.reason) for quarter, own in known])
         for n in names
     )
-    bad = next((quarter for quarter in quarters if quarter.state in ("partial", "failed")), None)
+    lost = [quarter for quarter in quarters if quarter.state == "failed" and not quarter.granules]  # nobody else tells
+    bad = next((q for q in [*lost, *quarters] if q.state in ("partial", "failed")), None)
     state = "complete" if any(quarter.observations for quarter in quarters) else "empty"
     if bad is not None:
         used = any(g.state == "used" for quarter in quarters for g in quarter.granules)
@@ -161,7 +176,7 @@ def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
 
 def _worst(reports: Sequence[GranuleReport]) -> GranuleReport:
     """What became of one granule in all quarters."""
-    worst = max(reports, key=lambda report: WORST[report.state])
+    worst = max(reports, key=lambda report: (WORST[report.state], report.message is not None))
     read = next((report for report in reports if report.rows), worst)
     return replace(
         worst,
@@ -174,7 +189,7 @@ def _worst(reports: Sequence[GranuleReport]) -> GranuleReport:
 
 
 def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
-    """Write the part of a cell from those of its quarters, which are then deleted."""
+    """Write the part of a cell from those of its quarters."""
     place, parts = Place(str(task.parts), task.region), {}
     for number, (quarter, said) in enumerate(done):
         if said.part is not None:
@@ -186,7 +201,6 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
     values = {name: np.concatenate([part.values[name] for part in parts.values()]) for name in names}
     content = pack(ledger_of(task, report, _attributes(report, list(parts.values()))), child, values)
     place.put(f"{task.id}.npz", content)
-    place.delete(f"{quarter.id}.npz" for quarter, said in done if said.part is not None)
     return replace(report, part=task.part, part_bytes=len(content))
 
 

@@ -10,8 +10,8 @@ from maggjob.batching import CALLS_A_WORKER, MOST, batches, spread, watch_cells
 from maggjob.config_file import load_config
 from maggjob.job import map_cells, reduce_tally
 from maggjob.model import CellBatch, CellReport, CellTask, Granule
-from maggjob.pipeline import report_of
 from maggjob.runner import Outcome, run_tasks
+from maggjob.splitting import report_of
 from tests.strategies import many
 
 RECIPE = load_config("atl06.yaml").recipe()

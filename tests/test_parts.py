@@ -134,10 +134,11 @@ def replaced_values(**values: Any) -> bytes:
         (replaced_values(count=VALUES["count"]), "holds"),
         (replaced_values(**VALUES, more=VALUES["count"]), "holds"),
         (part(count=np.arange(3)), "holds"),
+        (pack(ledger_of(TASK, REPORT, {}), np.array([1, 4096]), {k: v[:2] for k, v in VALUES.items()}), "child 4096"),
         (part(report=replace(REPORT, segments={"kept": 3, "fill": 2})), "counts 5 segments"),
         (part(report=replace(REPORT, segments={"kept": 2, "fill": 2})), "counts 2 observations"),
     ],
-    ids=["run", "cell", "lacks", "more", "length", "segments", "observations"],
+    ids=["run", "cell", "lacks", "more", "length", "child", "segments", "observations"],
 )
 def test_a_part_that_does_not_fit_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(StoreError, match=says) as caught:

@@ -27,10 +27,11 @@ from maggjob.errors import (
     StoreError,
 )
 from maggjob.local_files import from_files
-from maggjob.pipeline import default_store, report_of
+from maggjob.pipeline import default_store
 from maggjob.report import plan_text, summary
 from maggjob.result import RunResult
 from maggjob.runner import Outcome
+from maggjob.splitting import report_of
 from tests.granules import beam, cells_of, write_granule
 
 UPSTREAM = ("total_cells", "cells_with_data", "cells_error", "total_obs", "wall_time_s", "store_path", "results")

@@ -7,15 +7,17 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import maggjob
 from maggjob import Plan
 from maggjob.catalog import Catalog
-from maggjob.errors import LedgerError, StoreError
+from maggjob.errors import BackendError, ExistsError, LedgerError, StoreError
 from maggjob.model import CellReport, CellTask
 from maggjob.output import here
+from maggjob.runner import run_tasks
 from maggjob.shard import Rows, ShardReport, ShardTask, write_shard
 from maggjob.storage import Place
 from tests.granules import BEAMS, beam, write_granule
@@ -126,7 +128,8 @@ def test_shards_that_disagree_with_the_ledger_are_not_opened(
     assert not Path("map.zarr").exists()
 
 
-@pytest.mark.parametrize(("kind", "content"), [("rows", b"{"), ("rows", None), ("recipe", b"[]"), ("recipe", None)])
+@pytest.mark.parametrize("kind", ["rows", "recipe"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"1", None])
 def test_what_is_written_down_and_lost_is_named(mapped: Mapped, kind: str, content: bytes | None) -> None:
     def spoiled(shards: list[ShardTask]) -> list[ShardReport]:
         path = Path(shards[0].folder) / getattr(shards[0], kind)
@@ -173,3 +176,101 @@ def test_an_old_result_in_a_bucket_stays_until_all_parts_were_seen(
         place.put("12/left_from_another/c/0", b"old")
         maggjob.assemble_run(*run, overwrite=True)
         assert objects() == before
+
+
+def test_what_a_client_left_in_a_bucket_half_written_is_replaced(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_server("halves") as endpoint:
+        for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        run = mapped_to(catalog, "s3://halves/map.zarr")
+        with pytest.raises(LedgerError):
+            maggjob.assemble_run(*run, write=lambda shards: list(reversed(here(shards))))
+        assert Place("s3://halves/map.zarr").has("12/h_mean/zarr.json")
+        assert maggjob.assemble_run(*run).published
+        with pytest.raises(ExistsError):
+            maggjob.assemble_run(*run)
+
+
+def test_a_backend_that_takes_no_more_calls_is_no_loss(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = do(catalog, "here.zarr", index=False)
+
+    def refuses(function: Any, *arguments: Any, **options: Any) -> Any:
+        if function is write_shard:
+            raise BackendError("Lithops could not start: no login")
+        return run_tasks(function, *arguments, **options)
+
+    monkeypatch.setattr("maggjob.pipeline.SHARDS_HERE", 1)
+    monkeypatch.setattr("maggjob.pipeline.run_tasks", refuses)
+    result = do(catalog, "map.zarr", index=False, backend="localhost", max_workers=2)
+    assert files("map.zarr") == files("here.zarr")
+    assert ledger(result) == ledger(plain)
+    (stage,) = result.stages
+    assert (stage.name, stage.failed) == ("assembly", stage.calls)
+    assert "no login" in stage.problems[0]
+
+
+# ---- one of the two is there, whatever happens between
+
+
+def test_an_interrupt_between_the_renames_leaves_the_old(mapped: Mapped, monkeypatch: pytest.MonkeyPatch) -> None:
+    maggjob.assemble_run(*mapped)
+    before, rename = files("map.zarr"), Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        maggjob.assemble_run(*mapped, overwrite=True)
+    assert files("map.zarr") == before
+    assert not Path("map.zarr.run/new").exists()
+
+
+def test_a_client_killed_between_the_renames_leaves_the_old(catalog: Catalog, mapped: Mapped) -> None:
+    maggjob.assemble_run(*mapped)
+    before = files("map.zarr")
+    Path("map.zarr").rename("map.zarr.run/old")
+    with pytest.raises(ExistsError):
+        do(catalog, "map.zarr", index=False)
+    assert files("map.zarr") == before
+    assert do(catalog, "map.zarr", index=False, overwrite=True).complete
+    assert not Path("map.zarr.run/old").exists()
+
+
+def test_a_link_and_a_url_are_the_folder_that_they_name(catalog: Catalog, mapped: Mapped, tmp_path: Path) -> None:
+    maggjob.assemble_run(*mapped)
+    before = files("map.zarr")
+    (tmp_path / "elsewhere").mkdir()
+    Path("map.zarr").rename(tmp_path / "elsewhere" / "real.zarr")
+    Path("map.zarr").symlink_to(tmp_path / "elsewhere" / "real.zarr")
+    for _ in range(2):
+        maggjob.assemble_run(*mapped, overwrite=True)
+        assert Path("map.zarr").is_symlink()
+        assert files(tmp_path / "elsewhere" / "real.zarr") == before
+    maggjob.assemble_run(*mapped_to(catalog, f"file://{tmp_path}/url.zarr"))
+    assert files(tmp_path / "url.zarr") == before
+    assert not Path("file:").exists()
+
+
+def test_a_folder_of_others_is_not_replaced(catalog: Catalog) -> None:
+    Path("results").mkdir()
+    Path("results/thesis.txt").write_text("years of work")
+    run = mapped_to(catalog, "results")
+    for overwrite in (False, True):
+        with pytest.raises(ExistsError):
+            maggjob.assemble_run(*run, overwrite=overwrite)
+        assert Path("results/thesis.txt").read_text() == "years of work"
+
+
+def test_reports_without_parts_are_no_result(catalog: Catalog) -> None:
+    plain = config().model_dump(mode="json", exclude_none=True)
+    plain["aggregation"]["variables"] = {"h_mean": plain["aggregation"]["variables"]["h_mean"]}
+    plan = maggjob.plan(plain, catalog=catalog, store="map.zarr")
+    tasks = maggjob.tasks(plain, catalog=catalog)
+    with pytest.raises(LedgerError, match=r"store='map\.zarr'"):
+        maggjob.assemble_run(plan, tasks, [maggjob.map_cell(task) for task in tasks])
+    assert not Path("map.zarr").exists()

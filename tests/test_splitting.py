@@ -135,6 +135,8 @@ def test_a_granule_that_is_gone_fails_in_all_quarters(tmp_path: Path, hot: pytes
     assert split.tally.granules["failed"] == 1
     assert {report.state for report in split.reports} <= {"partial", "complete", "failed"}
     assert split.tally.cells["partial"] > 0
+    have = {report.cell for report in split.reports if report.part is not None}
+    assert {path.stem for path in Path("split.zarr.run/parts").rglob("*.npz")} == have
 
 
 def test_a_chunk_that_one_quarter_needs(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
@@ -185,9 +187,12 @@ def test_a_call_that_dies_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPat
     assert segments["rows"] == sum(n for state, n in segments.items() if state != "rows")
     assert segments["unread"] == sum(fullest.segments.values()) - sum(report.segments.values())
     assert sorted(seen) == list(range(len(catalog.cells)))
-    assert [n for n, outcome in seen.items() if outcome.value is None] == [
-        [r.cell for r in result.reports].index(fullest.cell)
-    ]
+    told = {outcome.value.cell: outcome.value.state for outcome in seen.values() if outcome.value is not None}
+    assert told == {report.cell: report.state for report in result.reports}
+    assert {reason: error["count"] for reason, error in result.tally.errors.items()} == {"worker": 1}
+    assert result.tally.errors["worker"]["examples"][0]["message"]
+    left = {path.stem for path in Path("map.zarr.run/parts").rglob("*.npz")}
+    assert left == {report.cell for report in result.reports}  # and none of a quarter
 
 
 def test_a_quarter_whose_part_is_gone_or_another(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
@@ -317,12 +322,14 @@ def test_attributes_are_those_of_the_first_granule(tmp_path: Path, hot: pytest.M
 def test_the_watcher_hears_of_a_cell_when_all_its_quarters_have_ended(order: Sequence[int]) -> None:
     owners = (0, 0, 0, 0, 1, 2, 2, 2)  # the last three and one more are quarters of cell 2
     pieces = [Piece(task_of(CELL), owner, 1.0) for owner in (*owners, 2)]
-    heard: list[tuple[int, int | None]] = []
+    heard: list[tuple[int, int]] = []
 
     def watch(owner: int, outcome: Outcome[CellReport]) -> None:
-        heard.append((owner, None if outcome.value is None else outcome.value.observations))
+        assert outcome.value is not None
+        assert outcome.value.state == ("failed" if owner == 2 else "complete")
+        heard.append((owner, outcome.value.observations))
 
-    tell = watch_owners(pieces, watch)
+    tell = watch_owners([task_of(CELL), task_of("-4111122"), task_of("-4111123")], pieces, watch)
     assert tell is not None
     left = Counter(piece.owner for piece in pieces)
     for number in (*order, 8):
@@ -330,7 +337,7 @@ def test_the_watcher_hears_of_a_cell_when_all_its_quarters_have_ended(order: Seq
         tell(number, Outcome(value=report) if number != 5 else Outcome(reason="worker", message="died"))
         left[pieces[number].owner] -= 1
         assert {owner for owner, _ in heard} == {owner for owner, count in left.items() if not count}
-    assert dict(heard) == {0: 1111, 1: 10_000, 2: None}
+    assert dict(heard) == {0: 1111, 1: 10_000, 2: 101_000_000 + 1_000_000 * 10}
     assert len(heard) == 3
 
 
@@ -338,7 +345,9 @@ def test_calls_of_pieces_are_told_by_cell() -> None:
     pieces = pieces_of([task_of(CELL), task_of("-4111122")], [100.0, 1.0], 10, split=True)
     calls = batches([p.task for p in pieces], [p.seconds for p in pieces], 10)
     heard: list[int] = []
-    watch = watch_cells(calls, watch_owners(pieces, lambda owner, _: heard.append(owner)))
+    watch = watch_cells(
+        calls, watch_owners([task_of(CELL), task_of("-4111122")], pieces, lambda owner, _: heard.append(owner))
+    )
     assert watch is not None
     outcomes = []
     for number, call in enumerate(calls):
