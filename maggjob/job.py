@@ -25,6 +25,7 @@ from maggjob.model import (
     INVALID_COORDINATE,
     KEPT,
     OUTSIDE,
+    SEVERITY,
     UNREAD,
     CellBatch,
     CellReport,
@@ -347,8 +348,7 @@ def _worse(known: GranuleReport | None, new: GranuleReport) -> GranuleReport:
     """Of two reports of one granule the worse state; rows are known from any cell that read it."""
     if known is None:
         return new
-    rank = {"no_overlap": 0, "used": 1, "failed": 2}
-    worse = max(known, new, key=lambda report: rank[report.state])
+    worse = max(known, new, key=lambda report: SEVERITY[report.state])
     read = known if known.rows else new
     return replace(worse, rows=read.rows, invalid_coordinate=read.invalid_coordinate)
 

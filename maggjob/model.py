@@ -24,6 +24,7 @@ NAME = re.compile(
 EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 """Zero of delta_time (the ATLAS epoch); GPS and UTC run alike since: no leap second came after."""
 GRANULE_STATES = ("used", "no_overlap", "failed")
+SEVERITY = {"no_overlap": 0, "used": 1, "failed": 2}  # of the states of a granule: the worst one counts
 CELL_STATES = ("complete", "empty", "partial", "failed")
 INDEX_USES = ("used", "missing", "stale", "refused", "unread")
 """Of an index in a cell. missing: there is none; stale: its granule has changed; refused: damaged, or of

@@ -12,13 +12,11 @@ import numpy as np
 from maggjob.cells import format_cell, parse_cell
 from maggjob.cost import QUARTER, is_hot
 from maggjob.job import failed_report
-from maggjob.model import CellReport, CellTask, GranuleReport
+from maggjob.model import SEVERITY, CellReport, CellTask, GranuleReport
 from maggjob.parts import Part, agree, ledger_digest, ledger_of, load, pack
 from maggjob.runner import Outcome, Watcher
 from maggjob.segments import add_counts
 from maggjob.storage import Place
-
-WORST = {"no_overlap": 0, "used": 1, "failed": 2}
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
 
 def _worst(reports: Sequence[GranuleReport]) -> GranuleReport:
     """What became of one granule in all quarters."""
-    worst = max(reports, key=lambda report: (WORST[report.state], report.message is not None))
+    worst = max(reports, key=lambda report: (SEVERITY[report.state], report.message is not None))
     read = next((report for report in reports if report.rows), worst)
     return replace(
         worst,
