@@ -93,8 +93,13 @@ class Job:
         morton = self.config.aggregation.coordinates.morton
         return None if morton is None else morton.dtype
 
-    def shards(self, group: str) -> list[ShardTask]:
-        """The tasks of its shards; what they share is written down."""
+    @property
+    def group(self) -> str:
+        """Group of the Zarr that holds the arrays."""
+        return str(self.config.grid.child_order)
+
+    def shards(self, store: str) -> list[ShardTask]:
+        """The tasks of its shards, as they are written to a store; what they share is written down."""
         grid, first = self.config.grid, self.tasks[0]
         nested = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
         content = Rows(nested, [report.part is not None for report in self.reports]).to_json()
@@ -103,7 +108,7 @@ class Job:
         recipe = write_recipe(self.config.recipe(), self.folder, self.region)
         return [
             ShardTask(
-                group,
+                join_url(store, self.group),
                 self.folder,
                 str(first.parts),
                 recipe,
@@ -241,10 +246,9 @@ def _write(job: Job, place: Place) -> None:
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
-    group = str(job.config.grid.child_order)
     for name, of in _variables(job).items():
-        _create(Place(join_url(place.url, group, name), job.region, create=True), job.layout, *of)
-    done = job.write(job.shards(join_url(place.url, group)))
+        _create(Place(join_url(place.url, job.group, name), job.region, create=True), job.layout, *of)
+    done = job.write(job.shards(place.url))
     job.held_against(done)
     for name in sorted({name for shard in done for name in shard.counts}):
         total = sum(shard.counts[name] for shard in done)
@@ -254,10 +258,10 @@ def _write(job: Job, place: Place) -> None:
             )
     store = ObjectStore(place.store)
     attributes = group_attributes(job.config, job.tasks[0].run, job.reports, job.tally)
-    zarr.create_group(store, path=group, attributes=attributes)
+    zarr.create_group(store, path=job.group, attributes=attributes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # version 3 has no consolidated metadata in its text yet; readers have
-        zarr.consolidate_metadata(store, path=group)
+        zarr.consolidate_metadata(store, path=job.group)
         zarr.consolidate_metadata(store)  # xarray looks for it at the root
 
 

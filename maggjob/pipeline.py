@@ -254,10 +254,11 @@ def check_target(store: str, overwrite: bool, region: str | None = None) -> None
     restore(store)
     if not exists(store, region):
         return
-    half = _ours(store, region) and not _opens(store, region)  # a client died that wrote it to a bucket
+    ours = _ours(store, region)
+    half = ours and not _opens(store, region)  # a client died that wrote it to a bucket
     if not (overwrite or half):
         raise ExistsError(f"{store} is there already; give --overwrite to replace it, or another --store")
-    if not _ours(store, region):
+    if not ours:
         raise ExistsError(f"{store} is no result of maggjob and is not replaced; give another --store")
 
 

@@ -47,7 +47,7 @@ class RunResult:
     cells_in_quarters: int = 0
     """Cells that took so long that four calls worked on each."""
     stages: tuple[Stage, ...] = ()
-    """Its calls on Lambda, and what they cost; none elsewhere."""
+    """Its calls on Lambda, and what they cost; elsewhere those of a stage that the backend refused."""
     published: bool = True
     """Whether the Zarr was written; an incomplete result does not replace an old one unasked."""
 

@@ -5,6 +5,7 @@ write becomes the report and the part of the cell: if nothing fails, the same by
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from maggjob.model import SEVERITY, CellReport, CellTask, GranuleReport
 from maggjob.parts import Part, agree, ledger_digest, ledger_of, load, pack
 from maggjob.runner import Outcome, Watcher
 from maggjob.segments import add_counts
+from maggjob.shard import READERS
 from maggjob.storage import Place
 
 
@@ -111,7 +113,9 @@ def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[C
         A quarter's part is not what its report says.
     """
     of = _by_owner(pieces)
-    return [_joined(task, [(pieces[n].task, reports[n]) for n in of[owner]]) for owner, task in enumerate(tasks)]
+    done = [[(pieces[n].task, reports[n]) for n in of[owner]] for owner in range(len(tasks))]
+    with ThreadPoolExecutor(READERS) as pool:  # the client may be far from the bucket
+        return list(pool.map(_joined, tasks, done))
 
 
 def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:

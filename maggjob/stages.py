@@ -16,7 +16,7 @@ class Stage:
     """The calls of one stage."""
 
     name: str
-    """index, map or assembly."""
+    """index, map, check (of the parts, before an old result in a bucket goes) or assembly."""
     calls: int
     """Calls that there were to make."""
     submitted: int
