@@ -124,7 +124,8 @@ class Plan:
         """Seconds of each cell that so many workers would take in quarters (`maggjob.splitting`)."""
         grid = self.config.grid
         every = self.seconds(indexed=True) if self.worth_index and grid.parent_order < grid.child_order else []
-        return [takes for takes in every if is_hot(takes, sum(every), workers)]
+        total = sum(every)
+        return [takes for takes in every if is_hot(takes, total, workers)]
 
     def expected(self, indexed: bool) -> Estimate:
         """What the run is expected to take, with or without indexes."""
@@ -144,8 +145,8 @@ class Plan:
         """What the run would cost on AWS Lambda, line by line, plain values."""
         urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
         free = all(data_centre(url) is not None for url in urls)
-        made = replace(self, driver="s3").estimate
-        hot = replace(self, driver="s3").hot(workers)
+        by_s3 = replace(self, driver="s3")
+        made, hot = by_s3.estimate, by_s3.hot(workers)
         more = (4 * QUARTER - 1) * sum(hot)
         made = replace(made, worker_time_s=made.worker_time_s + more)
         lines = lambda_cost(made, len(self.cells) + 3 * len(hot), workers, free, prices or Prices())
