@@ -20,7 +20,7 @@ CELLS_A_GRANULE = 20  # cells of order 6 that they lie in
 GRANULES_A_CALL = (5, 16)  # indexed by one call: fewer cost more in calls, of more too much is lost with one
 CALLS_A_WORKER = 4  # so that workers end together
 SPLIT_FROM = 3.0  # seconds of a cell: less is not worth three calls more
-QUARTER = 0.4  # of the time of a cell: a track crosses two of its quarters, and chunks reach beyond both
+QUARTER = 0.4  # of the time of a cell, assumed: a track crosses two of its quarters, and chunks reach beyond both
 LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds to the first byte
 
 

@@ -1,8 +1,8 @@
 """The result: parts assembled into one sharded Zarr that xarray and xdggs open without us.
 
 Rows are the planned cells sorted by nested id, each with all its children. Shards are written one by one,
-here or by calls (`maggjob.shard`), so that memory does not grow with the number of cells. Chunks carry
-crc32c checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written last,
+here or by calls (`maggjob.shard`): only the reports grow with the number of cells. Chunks carry crc32c
+checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written last,
 when parts and arrays agree with the ledger: until then there is nothing to open.
 """
 
