@@ -4,6 +4,7 @@ The names below are loaded when they are first used, so that a worker that only 
 not pay for the rest.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from maggjob.view import open_result
 
 __version__ = "0.1.0"
+
+# The threads that numpy's linear algebra starts look for work in a loop of 2**26 cycles before they sleep: a tenth
+# of a second of CPU, a third of what a worker imports, for something that is not used here. After 2**4 they sleep.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 __all__ = [
     "CellReport",

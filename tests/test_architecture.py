@@ -1,6 +1,7 @@
 """The house stands: imports point down, workers stay light, the public names are there."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_a_worker_imports_little() -> None:
     code = f"import maggjob.written, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "4"), ("20", "20")])
+def test_threads_of_numpy_do_not_spin_unless_told_to(given: str | None, found: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_THREAD_TIMEOUT"}
+    environment |= {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}
+    code = "import maggjob, os, sys; print(os.environ['OPENBLAS_THREAD_TIMEOUT'], 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [found, "False"]  # numpy reads it when it is loaded
 
 
 def test_the_public_names_are_there() -> None:

@@ -292,6 +292,17 @@ def test_names_that_cross_a_read_are_found(tmp_path: Path) -> None:
         assert ours.info(f"group/{name}") is not None
 
 
+def test_a_name_without_an_end_is_corrupt(tmp_path: Path) -> None:
+    with h5py.File(path := tmp_path / "names.h5", "w") as file:
+        for i in range(60):
+            file[f"dataset_with_a_long_name_{i:02d}"] = np.arange(3)
+    content = bytearray(path.read_bytes())
+    size, _, address = struct.unpack_from("<QQQ", content, content.index(b"HEAP") + 8)  # III.D of the specification
+    content[address : address + size] = b"x" * size
+    with pytest.raises(CorruptError, match="has no end"):
+        in_memory(bytes(content)).info("dataset_with_a_long_name_00")
+
+
 def test_a_group_of_too_many_links_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "links.h5"
     with h5py.File(path, "w", libver=NEW) as file:
