@@ -111,8 +111,9 @@ def floor(name: str) -> dict[str, Any]:
     recipe, shares = given["task"].recipe, pickle.loads(Path(given["chunks"]).read_bytes())
     start_cpu, start = time.process_time(), time.monotonic()
     columns: dict[str, list[np.ndarray]] = {"child": [], "h_li": [], "s_li": []}
-    for inside, first, child, tables in shares:
-        height, sigma, quality = (t.values(first, int(inside[-1]) + 1, stored)[inside - first] for t, stored in tables)
+    for first, last, chosen, child, tables in shares:
+        values = [table.values(first, last, stored) for table, stored in tables]
+        height, sigma, quality = values if chosen is None else [v[chosen] for v in values]
         good = (quality == 0) & (height < np.float32(3.4e38))
         for column, values in zip(columns.values(), (child, height, sigma), strict=True):
             column.append(values[good])
@@ -183,15 +184,13 @@ def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
 
 def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell: int) -> dict[str, Path]:
     """Index the granules at a fast server, and write the task of each way, which reads from another."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from maggjob.cells import format_cell
     from maggjob.config_file import load_config
-    from maggjob.granule import open_granule, read_ranges
+    from maggjob.granule import open_granule
     from maggjob.index_file import decode, index_key, recipe_digest
     from maggjob.job import index_granules
     from maggjob.model import CellTask, Granule, IndexTask
-    from maggjob.shares import ranges_needed
+    from maggjob.shares import Buffers, ranges_needed
     from maggjob.storage import Access
 
     recipe = load_config("atl06.yaml").recipe()
@@ -205,23 +204,21 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
     name = format_cell(cell, 6)
     plain = CellTask(f"cycle22/{name}", name, "cycle22", recipe, granules, parts=str(folder / "parts"))
     chunks, access, digest = [], Access(), recipe_digest(recipe)
-    with ThreadPoolExecutor(8) as pool:
-        for granule in near:
-            index = decode((indexes / index_key(granule, digest)).read_bytes(), granule.id, digest)
-            shares = index.shares(cell, recipe.grid)
-            buffers = read_ranges(
-                open_granule(granule, access).source, ranges_needed(shares, recipe, timed=False), pool
-            )
-            for share in shares:
-                tables = []
-                for path in recipe.needed_paths[share.group]:
-                    table = share.datasets[path]
-                    stored = [
-                        table.inline.get(n) or bytes(buffers.cut(*table.range_of(n)))
-                        for n in table.numbers(*share.span)
-                    ]
-                    tables.append((replace(table, inline={}), stored))
-                chunks.append((share.inside, share.span[0], share.child, tables))
+    for granule in near:
+        index = decode((indexes / index_key(granule, digest)).read_bytes(), granule.id, digest)
+        shares = index.shares(cell, recipe.grid)
+        ranges = ranges_needed(shares, recipe, timed=False)
+        buffers = Buffers(ranges, open_granule(granule, access).source.views(ranges))
+        for share in shares:
+            tables = []
+            for path in recipe.needed_paths[share.group]:
+                table = share.datasets[path]
+                stored = [
+                    table.inline.get(n) or bytes(buffers.cut(*table.range_of(n)))
+                    for n in table.numbers(share.start, share.stop)
+                ]
+                tables.append((replace(table, inline={}), stored))
+            chunks.append((share.start, share.stop, share.chosen, share.child, tables))
     (folder / "chunks").write_bytes(pickle.dumps(chunks))
     content = {"nested": cell, "chunks": str(folder / "chunks")}
     tasks = {way: plain if way != "c" else replace(plain, indexes=str(indexes)) for way in WAYS}

@@ -90,7 +90,7 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
     infos = list(pool.map(lambda path: _required(file, path), paths))
     tables = list(pool.map(lambda info: dataset_of(granule, info), infos))
     wanted = merge(t.range_of(n) for t in tables if isinstance(t, ChunkTable) for n in t.numbers(0, t.rows))
-    buffers = read_ranges(granule.source, wanted, pool)
+    buffers = Buffers(wanted, granule.source.views(wanted))
 
     def values(info: DatasetInfo, table: Dataset) -> np.ndarray:
         if isinstance(table, Slow):
@@ -148,11 +148,6 @@ def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam, *, timed: bool
     return found
 
 
-def read_ranges(source: Source, ranges: Sequence[tuple[int, int]], pool: Executor) -> Buffers:
-    """Read ranges of a granule side by side."""
-    return Buffers(ranges, list(pool.map(lambda one: source.view(one[0], one[1] - one[0]), ranges)))
-
-
 def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True) -> Visit:
     """Read what one granule has in one cell, without an index.
 
@@ -178,7 +173,8 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
     met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
     shares = list(pool.map(lambda one: _share(opened, recipe, *one, timed=timed), met))
-    buffers = read_ranges(opened.source, ranges_needed(shares, recipe, timed=timed), pool)
+    ranges = ranges_needed(shares, recipe, timed=timed)
+    buffers = Buffers(ranges, opened.source.views(ranges))
     slow = slow_read(opened, pool)
     return make_visit(
         granule.id,
@@ -193,8 +189,10 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
 
 def _share(granule: OpenGranule, recipe: Recipe, beam: Beam, child: np.ndarray, *, timed: bool) -> Share:
     inside = np.flatnonzero(child >= 0)
+    start, stop = int(inside[0]), int(inside[-1]) + 1
+    chosen = inside - start if len(inside) < stop - start else None
     datasets = datasets_of(granule, recipe, beam, timed=timed)
-    return Share(beam.group, len(beam.latitude), inside, child[inside], datasets)
+    return Share(beam.group, len(beam.latitude), start, stop, chosen, child[inside], datasets)
 
 
 def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
@@ -210,8 +208,7 @@ def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
         for info in infos:
             if info.rows != share.rows:
                 raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {share.rows}")
-        start, stop = share.span
-        values = pool.map(lambda info: file.rows(info.path, start, stop)[share.inside - start], infos)
+        values = pool.map(lambda info: share.pick(file.rows(info.path, share.start, share.stop)), infos)
         columns = {info.path: Column(v, info.fill) for info, v in zip(infos, values, strict=True)}
         return columns, {info.path: info.described for info in infos}
 

@@ -7,15 +7,16 @@ coordinates, and nothing of the file's structure. `maggjob.index_file` writes it
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from maggjob.cells import INVALID, Grid, locate_runs
 from maggjob.chunks import ChunkTable, merge
 from maggjob.errors import StaleIndexError
-from maggjob.granule import OpenGranule, datasets_of, read_beams, read_ranges
+from maggjob.granule import OpenGranule, datasets_of, read_beams
 from maggjob.model import Recipe
-from maggjob.shares import Dataset, Share, ranges_needed
+from maggjob.shares import Buffers, Dataset, Share, ranges_needed
 from maggjob.visits import child_type
 
 INLINE = 1024
@@ -37,7 +38,7 @@ class BeamIndex:
     datasets: Mapping[str, Dataset]
     """The datasets that a cell needs and the times, by path; one that the beam lacks is not there."""
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of the beam."""
         return int(self.lengths.sum())
@@ -110,15 +111,17 @@ class GranuleIndex:
 
 
 def _share(beam: BeamIndex, cell: int, grid: Grid) -> Share | None:
-    hits = beam.ids >> grid.shift == cell
-    runs = np.flatnonzero(hits)
+    runs = np.flatnonzero(beam.ids >> grid.shift == cell)
     if not len(runs):
         return None
-    some = slice(runs[0], runs[-1] + 1)
-    first = int(beam.lengths[: runs[0]].sum())
-    inside = np.flatnonzero(np.repeat(hits[some], beam.lengths[some])) + first
-    child = np.repeat((beam.ids[runs] & (grid.children - 1)).astype(child_type(grid.children)), beam.lengths[runs])
-    return Share(beam.group, beam.rows, inside, child, beam.datasets)
+    first, last = int(runs[0]), int(runs[-1]) + 1
+    child = (beam.ids[runs] & (grid.children - 1)).astype(child_type(grid.children))
+    start, spanned = int(beam.lengths[:first].sum()), beam.lengths[first:last]
+    chosen = None
+    if last - first > len(runs):
+        chosen = np.flatnonzero(np.repeat(beam.ids[first:last] >> grid.shift == cell, spanned))
+    stop = start + int(spanned.sum())
+    return Share(beam.group, beam.rows, start, stop, chosen, np.repeat(child, beam.lengths[runs]), beam.datasets)
 
 
 def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor) -> GranuleIndex:
@@ -144,10 +147,10 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
         ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
         beams.append(BeamIndex(beam.group, ids, lengths, datasets_of(granule, recipe, beam, timed=True)))
     whole = GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(beams))
-    return _with_inline(whole, granule, pool)
+    return _with_inline(whole, granule)
 
 
-def _with_inline(index: GranuleIndex, granule: OpenGranule, pool: Executor) -> GranuleIndex:
+def _with_inline(index: GranuleIndex, granule: OpenGranule) -> GranuleIndex:
     """The index with the tiny chunks of its tables, read in one round."""
     tiny = [
         (beam.group, path, number, *table.range_of(number))
@@ -156,7 +159,8 @@ def _with_inline(index: GranuleIndex, granule: OpenGranule, pool: Executor) -> G
         if isinstance(table, ChunkTable)
         for number in np.flatnonzero(table.sizes <= INLINE).tolist()
     ]
-    buffers = read_ranges(granule.source, merge((start, stop) for *_, start, stop in tiny), pool)
+    ranges = merge((start, stop) for *_, start, stop in tiny)
+    buffers = Buffers(ranges, granule.source.views(ranges))
     inline: dict[tuple[str, str], dict[int, bytes]] = {}
     for group, path, number, start, stop in tiny:
         inline.setdefault((group, path), {})[number] = bytes(buffers.cut(start, stop))

@@ -3,39 +3,43 @@
 All integers are little-endian::
 
     bytes 0-7    b"maggjidx"
-    bytes 8-9    version, uint16: 1
-    bytes 10-17  bytes that the stream holds, uint64
-    bytes 18-    a zlib stream (RFC 1950, with its Adler-32) of
-        length of the header, uint32, and the header, JSON: granule, size, etag, digest, and beams: group,
-            number of runs, datasets by path; a dataset is {"slow": reason}, or a chunk table's rows, dtype,
-            chunk, deflated, shuffled, number of chunks, fill, attributes, inline: [number, size] of each
-        number of numbers, uint32, and the numbers, int64, their bytes shuffled (all first bytes, then all
-            second ones, ...): for each beam differences of the ids of its runs, lengths of its runs; for
-            each of its chunk tables offsets, sizes
-        the inline chunks, in the order of the header
+    bytes 8-9    version, uint16: 2
+    bytes 10-13  bytes of the zlib stream, uint32
+    bytes 14-17  bytes that it holds, uint32
+    bytes 18-21  CRC-32 of the inline chunks, uint32
+    bytes 22-    the zlib stream (RFC 1950, with its Adler-32), of
+        length of the header, uint32, and the header, JSON: granule, size, etag, digest; columns: type and length
+            of each; kinds: [dtype, chunk, deflated, shuffled, fill, attributes] that datasets have in common;
+            beams: group, number of runs, datasets by path: the reason why one is slow, or [rows, number of
+            chunks, number of kind]
+        the columns, each in the smallest type that holds it, its bytes shuffled (all first bytes, then all second
+            ones, ...): of all beams one after the other ids of runs (less INVALID: from 0) and their lengths; of
+            all their chunk tables offsets, sizes, and bytes of each chunk that is inline, 0 for others
+    then         the inline chunks as they are in the file, in the order of the tables
 
-52 KB for a simulated granule of 473,000 segments, of which some 40 KB are its noisy quality flags, kept
-inline; 2 to 10 KB for real granules of up to 53,000 segments. The same index gives the same bytes with the same zlib.
+A cell needs a twentieth of an index, so what would cost it time is not packed, or is shared. 52 KB for a simulated
+granule of 473,000 segments, of which some 40 KB are its noisy quality flags, kept inline; 2 to 10 KB for real
+granules of up to 53,000 segments. The same index gives the same bytes with the same zlib.
 """
 
 import hashlib
 import json
 import struct
 import zlib
-from typing import Any
 
 import numpy as np
 
+from maggjob.cells import INVALID
 from maggjob.chunks import ChunkTable, inflate, shuffle, unshuffle
 from maggjob.errors import CorruptError, IndexFileError
 from maggjob.index import BeamIndex, GranuleIndex
 from maggjob.model import Granule, Recipe
 from maggjob.shares import Dataset, Slow
 
-MAGIC, VERSION = b"maggjidx", 1
-HEAD = struct.Struct("<8sHQ")
+MAGIC, VERSION = b"maggjidx", 2
+HEAD = struct.Struct("<8sHIII")
+LENGTH = struct.Struct("<I")
 LARGEST = 1 << 28  # bytes: what claims to hold more is damaged
-INT64 = np.dtype("<i8")
 
 
 def recipe_digest(recipe: Recipe) -> str:
@@ -66,36 +70,51 @@ def index_key(granule: Granule, digest: str) -> str:
 
 def encode(index: GranuleIndex) -> bytes:
     """The bytes of an index."""
-    beams, numbers, inline = [], [np.empty(0, INT64)], []
-    for beam in index.beams:
-        numbers += [np.diff(beam.ids, prepend=0), beam.lengths]
-        for dataset in beam.datasets.values():
-            if isinstance(dataset, ChunkTable):
-                numbers += [dataset.offsets, dataset.sizes]
-                inline += list(dataset.inline.values())
-        datasets = {path: _header(dataset) for path, dataset in beam.datasets.items()}
-        beams.append({"group": beam.group, "runs": len(beam.ids), "datasets": datasets})
-    header = {"granule": index.granule, "size": index.size, "etag": index.etag, "digest": index.digest, "beams": beams}
-    text, joined = json.dumps(header, separators=(",", ":")).encode(), np.concatenate(numbers).astype(INT64)
-    content = [struct.pack("<I", len(text)), text, struct.pack("<I", len(joined)), shuffle(joined), *inline]
-    stream = b"".join(content)
-    return HEAD.pack(MAGIC, VERSION, len(stream)) + zlib.compress(stream, 6)
+    tables = [table for beam in index.beams for table in beam.datasets.values() if isinstance(table, ChunkTable)]
+    columns = [
+        _narrow([beam.ids - INVALID for beam in index.beams]),
+        _narrow([beam.lengths for beam in index.beams]),
+        _narrow([table.offsets for table in tables]),
+        _narrow([table.sizes for table in tables]),
+        _narrow([np.array([len(t.inline.get(n, b"")) for n in range(len(t.sizes))], np.int64) for t in tables]),
+    ]
+    kinds = list(dict.fromkeys(map(_kind, tables)))
 
+    def plain(dataset: Dataset) -> str | list[int]:
+        if isinstance(dataset, Slow):
+            return dataset.reason
+        return [dataset.rows, len(dataset.sizes), kinds.index(_kind(dataset))]
 
-def _header(dataset: Dataset) -> dict[str, Any]:
-    if isinstance(dataset, Slow):
-        return {"slow": dataset.reason}
-    return {
-        "rows": dataset.rows,
-        "dtype": dataset.dtype.str,
-        "chunk": dataset.chunk,
-        "deflated": dataset.deflated,
-        "shuffled": dataset.shuffled,
-        "chunks": len(dataset.offsets),
-        "fill": dataset.fill,
-        "attributes": dict(dataset.attributes),
-        "inline": [[number, len(content)] for number, content in dataset.inline.items()],
+    header = {
+        "granule": index.granule,
+        "size": index.size,
+        "etag": index.etag,
+        "digest": index.digest,
+        "columns": [[column.dtype.str, len(column)] for column in columns],
+        "kinds": [json.loads(kind) for kind in kinds],
+        "beams": [
+            {"group": b.group, "runs": len(b.ids), "datasets": {path: plain(d) for path, d in b.datasets.items()}}
+            for b in index.beams
+        ],
     }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    stream = b"".join([LENGTH.pack(len(text)), text, *map(shuffle, columns)])
+    inline = b"".join(content for table in tables for _, content in sorted(table.inline.items()))
+    packed = zlib.compress(stream, 6)
+    return HEAD.pack(MAGIC, VERSION, len(packed), len(stream), zlib.crc32(inline)) + packed + inline
+
+
+def _narrow(pieces: list[np.ndarray]) -> np.ndarray:
+    """Numbers from 0, one piece after the other, in the smallest type that holds them."""
+    whole = np.concatenate([np.empty(0, np.int64), *pieces])
+    return whole.astype(np.min_scalar_type(int(whole.max(initial=0))).newbyteorder("<"))
+
+
+def _kind(table: ChunkTable) -> str:
+    """What the same dataset has in common in all beams, as in the header."""
+    return json.dumps(
+        [table.dtype.str, table.chunk, table.deflated, table.shuffled, table.fill, dict(table.attributes)]
+    )
 
 
 def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
@@ -117,12 +136,15 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
     name = f"index of {granule}"
     if len(content) < HEAD.size or content[:8] != MAGIC:
         raise IndexFileError(f"{name}: {len(content)} bytes that are no index; delete it")
-    _, version, size = HEAD.unpack_from(content)
+    _, version, packed, size, checksum = HEAD.unpack_from(content)
     if version != VERSION:
         raise IndexFileError(f"{name}: version {version}, expected {VERSION}; make it anew")
+    stream, inline = memoryview(content)[HEAD.size :][:packed], memoryview(content)[HEAD.size + packed :]
     try:
-        index = _parse(inflate(memoryview(content)[HEAD.size :], min(size, LARGEST)))
-    except (CorruptError, ValueError, KeyError, TypeError, struct.error) as problem:
+        if zlib.crc32(inline) != checksum:
+            raise CorruptError(f"{len(inline)} bytes of chunks have another CRC-32")  # noqa: TRY301
+        index = _parse(memoryview(inflate(stream, min(size, LARGEST))), inline)
+    except (CorruptError, ValueError, KeyError, TypeError, IndexError, struct.error) as problem:
         what = f"{name}: damaged or cut short, {len(content)} bytes are here"
         raise IndexFileError(f"{what} ({type(problem).__name__}: {problem}); make it anew") from problem
     if index.granule != granule or index.digest != digest:
@@ -132,53 +154,42 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
     return index
 
 
-def _parse(stream: bytes | bytearray) -> GranuleIndex:
-    content, position = memoryview(stream), 0
+def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
+    start = LENGTH.size + LENGTH.unpack_from(stream)[0]
+    header = json.loads(bytes(stream[LENGTH.size : start]))
+    columns = []
+    for dtype, count in header["columns"]:
+        column = np.dtype(dtype)
+        columns.append(unshuffle(stream[start : start + count * column.itemsize], column).astype(np.int64))
+        start += count * column.itemsize
+    ids, lengths, offsets, sizes, inlined = columns
+    ids += INVALID
+    if start != len(stream) or not len(offsets) == len(sizes) == len(inlined) or int(inlined.sum()) != len(inline):
+        raise ValueError(f"{len(stream)} bytes in columns of {[len(column) for column in columns]}")
+    ends = np.cumsum(inlined)
+    kinds = [(np.dtype(dtype), *others) for dtype, *others in header["kinds"]]
+    run = chunk = 0
 
-    def take(size: int) -> memoryview:
-        nonlocal position
-        position += size
-        if position > len(content):
-            raise ValueError(f"it ends {position - len(content)} bytes too early")
-        return content[position - size : position]
-
-    header = json.loads(bytes(take(*struct.unpack("<I", take(4)))))
-    (count,) = struct.unpack("<I", take(4))
-    numbers = unshuffle(take(count * INT64.itemsize), INT64)
-    used = 0
-
-    def array(size: int) -> np.ndarray:
-        nonlocal used
-        used += size
-        if used > len(numbers):
-            raise ValueError(f"{len(numbers)} numbers, more are needed")
-        return numbers[used - size : used]
-
-    def dataset(plain: dict[str, Any], rows: int) -> Dataset:
-        if "slow" in plain:
-            return Slow(plain["slow"])
-        chunk, chunks = plain["chunk"], plain["chunks"]
-        if plain["rows"] != rows or chunks != -(-rows // chunk):
-            raise ValueError(f"{plain['rows']} rows in {chunks} chunks of {chunk}: the beam has {rows}")
-        return ChunkTable(
-            rows,
-            np.dtype(plain["dtype"]),
-            chunk,
-            plain["deflated"],
-            plain["shuffled"],
-            offsets=array(chunks),
-            sizes=array(chunks),
-            fill=plain["fill"],
-            attributes=plain["attributes"],
-            inline={number: bytes(take(size)) for number, size in plain["inline"]},
-        )
+    def table(rows: int, chunks: int, kind: int) -> ChunkTable:
+        nonlocal chunk
+        some = slice(chunk, chunk + chunks)
+        chunk += chunks
+        dtype, size, deflated, shuffled, fill, attributes = kinds[kind]
+        if chunks != -(-rows // size) or chunk > len(offsets):
+            raise ValueError(f"{rows} rows in {chunks} chunks of {size}")
+        own = zip(ends[some].tolist(), inlined[some].tolist(), strict=True)
+        kept = {number: bytes(inline[end - length : end]) for number, (end, length) in enumerate(own) if length}
+        return ChunkTable(rows, dtype, size, deflated, shuffled, offsets[some], sizes[some], fill, attributes, kept)
 
     beams = []
-    for beam in header["beams"]:
-        ids, lengths = np.cumsum(array(beam["runs"])), array(beam["runs"])
-        rows = int(lengths.sum())
-        datasets = {path: dataset(plain, rows) for path, plain in beam["datasets"].items()}
-        beams.append(BeamIndex(beam["group"], ids, lengths, datasets))
-    if used != len(numbers) or position != len(content):
-        raise ValueError(f"{len(numbers) - used} numbers and {len(content) - position} bytes too many")
+    for plain in header["beams"]:
+        some = slice(run, run + plain["runs"])
+        run += plain["runs"]
+        datasets = {p: Slow(d) if isinstance(d, str) else table(*d) for p, d in plain["datasets"].items()}
+        beam = BeamIndex(plain["group"], ids[some], lengths[some], datasets)
+        if any(isinstance(one, ChunkTable) and one.rows != beam.rows for one in datasets.values()):
+            raise ValueError(f"{beam.group}: {beam.rows} rows, its datasets have others")
+        beams.append(beam)
+    if (run, chunk) != (len(ids), len(offsets)) or len(ids) != len(lengths):
+        raise ValueError(f"{len(ids)} runs and {len(offsets)} chunks, {run} and {chunk} are in its beams")
     return GranuleIndex(header["granule"], header["size"], header["etag"], header["digest"], tuple(beams))

@@ -42,14 +42,15 @@ from maggjob.model import (
 from maggjob.parts import ledger_of, pack
 from maggjob.reading import IN_FLIGHT, CellReader
 from maggjob.segments import add_counts
-from maggjob.statistics import SLAB_ROWS, compute, fill_children
+from maggjob.statistics import SLAB_ROWS, SPLIT, compute, fill_children
 from maggjob.storage import Access, Place
 from maggjob.visits import ABSENT, READ, Visit, child_type
 
 GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
 BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
 INDEXED_AT_ONCE = 8  # hides some fifteen waits for the archive in a row; each holds 15 MB
-READS_AT_ONCE = 64  # connections: the 600 reads of a cell with indexes wait ten times for the archive
+READS_AT_ONCE = 64  # connections, without an index: most of a granule's reads find out where the next one is
+VISITS_AT_ONCE = 16  # with indexes: reads of all ranges of a granule, with ten connections each at the most
 EXAMPLES = 5
 
 
@@ -141,7 +142,8 @@ def _map_cell(task: CellTask) -> CellReport:
     access = Access(task.credentials, task.region)
     granules = load_granules(task)
     indexes = None if task.indexes is None else Place(task.indexes, task.region)
-    with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as apart:
+    at_once = READS_AT_ONCE if indexes is None else VISITS_AT_ONCE
+    with ThreadPoolExecutor(at_once) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as apart:
         reader = CellReader(recipe, nested, access, indexes, _described, reads, apart)
         found = reader.visit_all(granules)
     report, child, columns, attributes = _gather(task, found.visits)
@@ -175,6 +177,7 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
 
         BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and what they unpack to
         + observations * 2 * (child + 4 * columns)            what is kept of each granule, and all of it joined
+        + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a part of it, a part of that, ...
         + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   grouped, in float64, with what is in passing
 
     Parameters
@@ -186,7 +189,8 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
     """
     columns = len(recipe.used_columns)
     expressions = len({e.text for s in recipe.statistics for e in s.row_expressions} - recipe.used_columns)
-    joined = observations * 2 * (child_type(recipe.grid.children).itemsize + 4 * columns)
+    segment = child_type(recipe.grid.children).itemsize + 4 * columns
+    joined = observations * 2 * segment + observations * (segment + 8) // (SPLIT - 1)
     grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)
     return BASE_MEMORY + 2 * IN_FLIGHT + joined + grouped
 

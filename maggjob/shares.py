@@ -36,17 +36,21 @@ class Share:
     """Name of the beam."""
     rows: int
     """Rows of the whole beam."""
-    inside: np.ndarray
-    """Numbers of the rows, shape (n,), ascending, at least one."""
+    start: int
+    """The first row that lies in the cell."""
+    stop: int
+    """The one after the last."""
+    chosen: np.ndarray | None
+    """Which of the rows from ``start`` to ``stop`` lie in the cell, counted from ``start``, shape (n,), ascending;
+    None for all, as nearly always: a track crosses a cell once."""
     child: np.ndarray
     """Child that each of them lies in, shape (n,), integers."""
     datasets: Mapping[str, Dataset]
     """The datasets of the beam that a cell needs and its times, by path; one that the beam lacks is not there."""
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """First row, and the one after the last."""
-        return int(self.inside[0]), int(self.inside[-1]) + 1
+    def pick(self, values: np.ndarray) -> np.ndarray:
+        """Of a value for each row from ``start`` to ``stop`` those that lie in the cell, shape (n,)."""
+        return values if self.chosen is None else values[self.chosen]
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> li
         for path in [*recipe.needed_paths[share.group], *times]:
             table = share.datasets.get(path)
             if isinstance(table, ChunkTable):
-                chunks += [table.range_of(n) for n in table.numbers(*share.span) if n not in table.inline]
+                chunks += [table.range_of(n) for n in table.numbers(share.start, share.stop) if n not in table.inline]
     return merge(chunks)
 
 
@@ -137,11 +141,10 @@ def beam_rows(granule: str, recipe: Recipe, share: Share, buffers: Buffers, slow
 
 
 def _column(granule: str, path: str, table: ChunkTable, share: Share, buffers: Buffers) -> Column:
-    start, stop = share.span
-    numbers = table.numbers(start, stop)
+    numbers = table.numbers(share.start, share.stop)
     stored = [table.inline[n] if n in table.inline else buffers.cut(*table.range_of(n)) for n in numbers]
     try:
-        values = table.values(start, stop, stored)
+        values = table.values(share.start, share.stop, stored)
     except CorruptError as problem:
         raise CorruptError(f"{granule}: {path}: {problem}") from problem
-    return Column(values[share.inside - start], table.fill)
+    return Column(share.pick(values), table.fill)

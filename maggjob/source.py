@@ -1,7 +1,9 @@
 """The bytes of one granule, in ranges; what goes wrong becomes one of our errors."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import obstore
 
@@ -16,6 +18,8 @@ from maggjob.errors import (
 from maggjob.storage import LOG_IN, METADATA, Access, plain_message, split_url, without_query
 
 HEAD = 1 << 16  # bytes of the first read: the superblock, and usually the root group
+SIDE_BY_SIDE = 10  # requests of one get_ranges under way at once: obstore's own number
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,53 @@ class Ranges:
         GranuleError
             They were not read.
         """
-        try:
-            return self._request(start, end)
-        except AccessError:  # expired, perhaps: once more with the credentials as they are now
-            return self._request(start, end, stale=self._store)
 
-    def _request(self, start: int, end: int, stale: object = None) -> Answer:
-        self.access.count(requests=1)
-        try:
-            store = self._store = self.access.store(self._address.root, stale)
+        def read(store: Any) -> Answer:
             answer = obstore.get(store, self._address.key, options={"range": (start, end)})
             content, meta = memoryview(answer.bytes()), answer.meta
+            self.access.count(bytes_read=len(content))
+            return Answer(content, int(meta["size"]), meta.get("e_tag"))
+
+        return self._request(1, read)
+
+    def get_all(self, ranges: Sequence[tuple[int, int]]) -> list[Answer]:
+        """Several ranges (first byte, the one after the last) in one call, up to `SIDE_BY_SIDE` at once.
+
+        It takes half the CPU of as many calls of `get`. What the server says of the object is asked for with the last
+        range only, when all others have come: if that is the object of the index still, so were they.
+
+        Raises
+        ------
+        GranuleError
+            One of them was not read.
+        """
+        *most, (start, end) = ranges
+
+        def read(store: Any) -> list[memoryview]:
+            starts, ends = [start for start, _ in most], [end for _, end in most]
+            found = obstore.get_ranges(store, self._address.key, starts=starts, ends=ends, coalesce=0)
+            contents = [memoryview(content) for content in found]
+            self.access.count(bytes_read=sum(map(len, contents)))
+            return contents
+
+        contents = self._request(len(most), read) if most else []
+        last = self.get(start, end)
+        return [*(Answer(content, last.size, last.etag) for content in contents), last]
+
+    def _request(self, requests: int, read: Callable[[Any], T]) -> T:
+        """Read from the store, once more with the credentials as they are now if it is denied: expired, perhaps."""
+        try:
+            return self._attempt(requests, read)
+        except AccessError:
+            return self._attempt(requests, read, stale=self._store)
+
+    def _attempt(self, requests: int, read: Callable[[Any], T], stale: object = None) -> T:
+        self.access.count(requests=requests)
+        try:
+            store = self._store = self.access.store(self._address.root, stale)
+            return read(store)
         except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
             raise granule_error(problem, self.url) from None
-        self.access.count(bytes_read=len(content))
-        return Answer(content, int(meta["size"]), meta.get("e_tag"))
 
 
 class Source(Ranges):
@@ -110,6 +146,23 @@ class Source(Ranges):
         if len(content) != end - position:
             raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
         return content
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Several ranges (first byte, the one after the last) that lie in the object, without copies.
+
+        Raises
+        ------
+        GranuleError
+            One of them was not read, or the object has been replaced since it was opened.
+        """
+        far = [one for one in ranges if one[1] > len(self.head)]
+        answers = dict(zip(far, self.get_all(far), strict=True)) if far else {}
+        for (start, end), answer in answers.items():
+            if (answer.size, answer.etag) != (self.size, self.etag):
+                raise NetworkError(f"{self.url}: it was replaced while it was read; try again")
+            if len(answer.content) != end - start:
+                raise NetworkError(f"{self.url}: {len(answer.content)} bytes of {end - start} came")
+        return [answers[one].content if one in answers else memoryview(self.head)[slice(*one)] for one in ranges]
 
 
 def granule_error(problem: Exception, url: str) -> GranuleError:

@@ -1,8 +1,9 @@
 """The index of a granule: what it says is what h5py and the oracle say, and nothing else is taken for one."""
 
+import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +21,7 @@ from maggjob.chunks import GAP, ChunkTable, inflate, merge, shuffle, unshuffle
 from maggjob.errors import CorruptError, IndexFileError, StaleIndexError
 from maggjob.granule import open_granule
 from maggjob.index import INLINE, BeamIndex, GranuleIndex, make_index
-from maggjob.index_file import decode, encode, index_key, recipe_digest
+from maggjob.index_file import HEAD, LENGTH, decode, encode, index_key, recipe_digest
 from maggjob.model import Granule, RowFilter
 from maggjob.shares import Slow
 from maggjob.storage import Access
@@ -124,11 +125,14 @@ def test_the_shares_of_all_cells_are_all_rows(tmp_path: Path, pool: ThreadPoolEx
     found: dict[str, list[int]] = {"gt1l": [], "gt2r": []}
     for cell, rows in index.cells(grid).items():
         shares = index.shares(cell, grid)
-        assert sum(len(share.inside) for share in shares) == rows
+        assert sum(len(share.child) for share in shares) == rows
         for share in shares:
-            found[share.group] += share.inside.tolist()
-            ids = np.repeat(index.beams[["gt1l", "gt2r"].index(share.group)].ids, 1)
-            assert set((share.child.astype(np.int64) + (cell << grid.shift)).tolist()) <= set(ids.tolist())
+            inside = share.pick(np.arange(share.start, share.stop))
+            assert (int(inside[0]), int(inside[-1]) + 1) == (share.start, share.stop)
+            found[share.group] += inside.tolist()
+            one = index.beams[["gt1l", "gt2r"].index(share.group)]
+            ids = np.repeat(one.ids, one.lengths)[inside]
+            np.testing.assert_array_equal(share.child.astype(np.int64) + (cell << grid.shift), ids)
         requests, size = index.visit_cost(cell, RECIPE)
         assert requests >= 1
         assert 0 < size < path.stat().st_size
@@ -226,8 +230,8 @@ def test_a_damaged_index_is_refused(index: GranuleIndex, data: st.DataObject) ->
 
 def test_what_is_refused_is_told_by_name(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     content = encode(indexed(write_granule(tmp_path / NAME), pool))
-    with pytest.raises(IndexFileError, match="version 2, expected 1"):
-        decode(content[:8] + struct.pack("<H", 2) + content[10:], NAME, DIGEST)
+    with pytest.raises(IndexFileError, match="version 1, expected 2"):
+        decode(content[:8] + struct.pack("<H", 1) + content[10:], NAME, DIGEST)
     with pytest.raises(IndexFileError, match=r"cut short, 100 bytes"):
         decode(content[:100], NAME, DIGEST)
     with pytest.raises(IndexFileError, match="no index"):
@@ -236,10 +240,66 @@ def test_what_is_refused_is_told_by_name(tmp_path: Path, pool: ThreadPoolExecuto
         decode(content, "ATL06_other", DIGEST)
     with pytest.raises(IndexFileError, match="wanted for 0123"):
         decode(content, NAME, "0123" * 16)
-    head, stream = content[:18], zlib.decompress(content[18:])
-    hole = stream.replace(b'"chunks":1,', b'"chunks":2,', 1)
-    with pytest.raises(IndexFileError, match="rows in"):
-        decode(head + zlib.compress(hole), NAME, DIGEST)
+
+
+Edit = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Changes the header of an index: of it, and of its first beam."""
+
+
+def one_chunk_more(header: dict[str, Any], first: dict[str, Any]) -> None:
+    first["datasets"][next(iter(first["datasets"]))][1] += 1
+
+
+def rows_of_another_beam(header: dict[str, Any], first: dict[str, Any]) -> None:
+    first["datasets"][next(iter(first["datasets"]))][0] -= 1
+
+
+def one_run_more(header: dict[str, Any], first: dict[str, Any]) -> None:
+    first["runs"] += 1
+
+
+def a_beam_less(header: dict[str, Any], first: dict[str, Any]) -> None:
+    del header["beams"][-1]
+
+
+def a_kind_too_few(header: dict[str, Any], first: dict[str, Any]) -> None:
+    del header["kinds"][-1]
+
+
+def one_number_less(header: dict[str, Any], first: dict[str, Any]) -> None:
+    header["columns"][4][1] -= 1
+
+
+def one_number_more(header: dict[str, Any], first: dict[str, Any]) -> None:
+    header["columns"][0][1] += 1
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        one_chunk_more,
+        rows_of_another_beam,
+        one_run_more,
+        a_beam_less,
+        a_kind_too_few,
+        one_number_less,
+        one_number_more,
+    ],
+)
+def test_an_index_that_contradicts_itself_is_refused(tmp_path: Path, pool: ThreadPoolExecutor, edit: Edit) -> None:
+    content = encode(indexed(write_granule(tmp_path / NAME), pool))
+    head = list(HEAD.unpack_from(content))
+    stream = zlib.decompress(content[HEAD.size : HEAD.size + head[2]])
+    start = LENGTH.size + LENGTH.unpack_from(stream)[0]
+    header = json.loads(stream[LENGTH.size : start])
+    edit(header, header["beams"][0])
+    text = json.dumps(header).encode()
+    other = LENGTH.pack(len(text)) + text + stream[start:]
+    packed = zlib.compress(other)
+    inline = content[HEAD.size + head[2] :]
+    head[2:4] = len(packed), len(other)
+    with pytest.raises(IndexFileError, match="damaged or cut short"):
+        decode(HEAD.pack(*head) + packed + inline, NAME, DIGEST)
 
 
 def test_the_key_names_what_an_index_depends_on() -> None:

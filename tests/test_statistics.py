@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from maggjob.config_file import load_config
 from maggjob.errors import ConfigError, StatisticError
-from maggjob.statistics import FUNCTIONS, SLAB_ROWS, Statistic, bad_weights, compute, fill_children, not_finite, slabs
+from maggjob.statistics import FUNCTIONS, Statistic, _slabs, bad_weights, compute, fill_children, not_finite
 from tests import strategies
 from tests.strategies import Rows, few, many
 
@@ -399,11 +401,22 @@ def test_slabs_change_nothing(rows: Rows, size: int) -> None:
         assert parts[name].tobytes() == values.tobytes()
 
 
-def test_slabs_are_about_as_large_as_they_may_be() -> None:
-    counts = np.random.default_rng(3).poisson(2000, 4096)
-    found = slabs(counts)
-    assert [start for start, _ in found[1:]] == [stop for _, stop in found[:-1]]
-    assert (found[0][0], found[-1][1]) == (0, 4096)
-    assert max(counts[start:stop].sum() for start, stop in found) <= SLAB_ROWS + counts.max()
-    assert len(found) == -(-counts.sum() // SLAB_ROWS)
-    assert slabs(np.zeros(16, np.int64)) == []
+@many
+@given(
+    st.lists(st.one_of(st.integers(0, 3), st.integers(0, 200)), min_size=1, max_size=40),
+    st.integers(1, 50),
+    st.randoms(),
+)
+def test_slabs_hold_each_child_whole_and_are_as_large_as_they_may_be(sizes: list[int], size: int, random: Any) -> None:
+    child = np.repeat(np.arange(len(sizes)), sizes)
+    random.shuffle(child)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maggjob.statistics.SLAB_ROWS", size)
+        found = list(_slabs(child, {"n": np.arange(len(child))}, np.array(sizes), 0, len(sizes)))
+    children = [set(groups.child.tolist()) for groups in found]
+    assert all(max(one) < min(other) for one, other in pairwise(children))
+    assert sum(len(groups.child) for groups in found) == len(child)
+    for groups in found:
+        np.testing.assert_array_equal(child[groups.columns["n"]], groups.child)
+        assert (np.diff(groups.columns["n"]) > 0).all()  # in their order, on which the last bits of sums depend
+        assert len(groups.child) <= max(size, 2 * max(sizes))
