@@ -24,6 +24,8 @@ LATITUDES: tuple[str, ...] = get_args(Latitude)
 MAX_ORDER = 29
 MAX_DECIMAL_ORDER = 18  # a signed decimal id of a higher order does not fit in 64 bits
 
+MAX_PLAIN_ORDER = 27  # of a packed word that has two bits for each order
+
 OUTSIDE, INVALID = -1, -2  # what child_index gives for a segment that is in no child
 
 
@@ -82,58 +84,18 @@ def locate(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: 
     -------
     ndarray of int64, shape (n,)
     """
-    return _nested(_words(latitude, longitude, order, convention))
-
-
-def _words(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: Latitude) -> np.ndarray:
-    """Packed words, uint64, of the cells that valid coordinates lie in; none of them is 0."""
     if len(latitude) == 0:
-        return np.empty(0, np.uint64)
+        return np.empty(0, np.int64)
     import mortie  # 0.4 s: only when coordinates are binned
 
     far = np.abs(longitude) >= 180.0
     if far.any():
         longitude = np.where(far, 180.0 - (180.0 - longitude) % 360.0, longitude)
-    return np.asarray(mortie.geo2mort(latitude, longitude, order=order, latitude=convention), np.uint64)
-
-
-def _nested(words: np.ndarray) -> np.ndarray:
-    if len(words) == 0:
-        return np.empty(0, np.int64)
-    import mortie
-
-    return np.asarray(mortie.mort2healpix(words)[0], np.int64)
-
-
-def locate_runs(
-    latitude: np.ndarray, longitude: np.ndarray, order: int, convention: Latitude
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cells along a track, as runs of points that lie in the same cell one after the other.
-
-    Parameters
-    ----------
-    latitude, longitude : ndarray, shape (n,), degrees
-
-    Returns
-    -------
-    ids : ndarray of int64, shape (runs,)
-        Nested ids; `INVALID` for points whose coordinates cannot be binned.
-    lengths : ndarray of int64, shape (runs,)
-        Points of each run; their sum is n.
-    """
-    if len(latitude) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    valid = valid_coordinates(latitude, longitude)
-    if valid.all():  # nearly always; copies of half a million coordinates cost as much as a third of binning them
-        words = _words(latitude, longitude, order, convention)
-    else:
-        words = np.zeros(len(latitude), np.uint64)
-        words[valid] = _words(latitude[valid], longitude[valid], order, convention)
-    starts = np.flatnonzero(np.append(True, words[1:] != words[:-1]))
-    ids = np.full(len(starts), INVALID, np.int64)
-    there = words[starts] != 0
-    ids[there] = _nested(words[starts[there]])  # of the runs only: of all points it would take a third of the time
-    return ids, np.diff(np.append(starts, len(words)))
+    words = np.asarray(mortie.geo2mort(latitude, longitude, order=order, latitude=convention), np.uint64)
+    if order > MAX_PLAIN_ORDER:
+        return np.asarray(mortie.mort2healpix(words)[0], np.int64)
+    # a word begins with 4 bits of base cell + 1, and 2 bits an order: mortie's function takes half as long as binning
+    return (words >> np.uint64(60 - 2 * order)).astype(np.int64) - (1 << 2 * order)
 
 
 def child_index(latitude: np.ndarray, longitude: np.ndarray, cell: int, grid: Grid) -> np.ndarray:

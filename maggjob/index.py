@@ -11,12 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from maggjob.cells import INVALID, Grid, locate_runs
+from maggjob.cells import INVALID, Grid
 from maggjob.chunks import ChunkTable, merge
 from maggjob.errors import StaleIndexError
 from maggjob.granule import OpenGranule, datasets_of, read_beams
 from maggjob.model import Recipe
 from maggjob.shares import Buffers, Dataset, Share, ranges_needed
+from maggjob.tracks import locate_runs
 from maggjob.visits import child_type
 
 INLINE = 1024

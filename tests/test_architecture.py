@@ -14,7 +14,7 @@ PACKAGE = Path(maggjob.__file__).parent
 # Each module may import those before it, and nothing else of maggjob. docs/architecture.md draws the floors.
 ORDER = (
     "__init__ errors "  # the ground
-    "cells expression statistics model segments cost footprints "  # 0: pure
+    "cells tracks expression statistics model segments cost footprints "  # 0: pure
     "config_source config config_file orbit surface "  # 0: pure, with pydantic
     "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
     "visits shares granule index index_file reading "  # 1: granules

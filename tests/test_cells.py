@@ -378,3 +378,12 @@ def test_the_box_of_a_small_cell_is_narrow() -> None:
     box = surrounds(45763, Grid(6, 12))
     assert box.north - box.south < 3.0
     assert box.reach < 180.0
+
+
+@many
+@given(strategies.points(), st.integers(0, 29), strategies.conventions)
+def test_ids_are_those_that_mortie_makes_of_its_words(where: Any, order: int, convention: Latitude) -> None:
+    where = where[0], np.clip(where[1], -179, 179)  # what is wrapped before is another matter
+    words = mortie.geo2mort(*where, order=order, latitude=convention)
+    expected = mortie.mort2healpix(words)[0]
+    np.testing.assert_array_equal(locate(*where, order, convention), np.asarray(expected, np.int64))

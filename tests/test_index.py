@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maggjob.cells import INVALID, Grid, locate, locate_runs, valid_coordinates
+from maggjob.cells import INVALID, Grid, locate, valid_coordinates
 from maggjob.chunks import GAP, ChunkTable, inflate, merge, shuffle, unshuffle
 from maggjob.errors import CorruptError, IndexFileError, StaleIndexError
 from maggjob.granule import open_granule
@@ -25,6 +25,7 @@ from maggjob.index_file import HEAD, LENGTH, decode, encode, index_key, recipe_d
 from maggjob.model import Granule, RowFilter
 from maggjob.shares import Slow
 from maggjob.storage import Access
+from maggjob.tracks import locate_runs
 from tests.granules import BEAMS, NAME, SEGMENTS, beam, write_granule
 from tests.oracle import nested
 from tests.strategies import few, many, points
