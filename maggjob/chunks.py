@@ -77,12 +77,16 @@ class ChunkTable:
         CorruptError
             A chunk does not inflate to its size.
         """
-        unpacked = [self._unpack(content) for content in stored]
-        if not unpacked:
-            return np.empty(0, self.dtype)
-        values = unpacked[0] if len(unpacked) == 1 else np.concatenate(unpacked)
-        first = start // self.chunk * self.chunk
-        return values[start - first : stop - first]
+        numbers = self.numbers(start, stop)
+        if len(numbers) == 1:
+            first = numbers[0] * self.chunk
+            return self._unpack(stored[0])[start - first : stop - first]
+        values = np.empty(max(0, stop - start), self.dtype)
+        for number, content in zip(numbers, stored, strict=True):  # one unpacked at a time: the next gets its memory
+            first = number * self.chunk - start
+            chunk = self._unpack(content)[max(0, -first) : stop - start - first]
+            values[max(0, first) :][: len(chunk)] = chunk
+        return values
 
     def _unpack(self, content: bytes | memoryview) -> np.ndarray:
         size = self.chunk * self.dtype.itemsize

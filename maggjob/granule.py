@@ -7,9 +7,10 @@ whole: when one beam cannot be read, none of the others is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,13 +87,18 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
         raise MissingDatasetError(
             f"{granule.id}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
         )
-    paths = [recipe.path(template, group) for group in present for template in (recipe.latitude, recipe.longitude)]
-    infos = list(pool.map(lambda path: _required(file, path), paths))
-    tables = list(pool.map(lambda info: dataset_of(granule, info), infos))
-    wanted = merge(t.range_of(n) for t in tables if isinstance(t, ChunkTable) for n in t.numbers(0, t.rows))
+
+    def coordinates(group: str) -> list[DatasetInfo]:
+        return [_required(file, recipe.path(template, group)) for template in (recipe.latitude, recipe.longitude)]
+
+    infos = list(chain.from_iterable(pool.map(coordinates, present)))
+    tables = tables_of(granule, infos)
+    chunked = [table for table in tables.values() if isinstance(table, ChunkTable)]
+    wanted = merge(table.range_of(n) for table in chunked for n in table.numbers(0, table.rows))
     buffers = Buffers(wanted, granule.source.views(wanted))
 
-    def values(info: DatasetInfo, table: Dataset) -> np.ndarray:
+    def values(info: DatasetInfo) -> np.ndarray:
+        table = tables[info.path]
         if isinstance(table, Slow):
             return file.rows(info.path, 0, info.rows)
         try:
@@ -100,7 +106,7 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
         except CorruptError as problem:
             raise CorruptError(f"{granule.id}: {info.path}: {problem}") from problem
 
-    read = list(pool.map(values, infos, tables))
+    read = [values(info) for info in infos]
     beams = [Beam(group, *read[2 * i : 2 * i + 2]) for i, group in enumerate(present)]
     for beam in beams:
         if len(beam.latitude) != len(beam.longitude):
@@ -121,7 +127,16 @@ def _required(file: Hdf5File, path: str) -> DatasetInfo:
     return info
 
 
-def dataset_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
+def tables_of(granule: OpenGranule, infos: Sequence[DatasetInfo]) -> dict[str, Dataset]:
+    """Chunk tables of some datasets by path, read in one round; `Slow` as in `table_of`."""
+    wanted = granule.file.nodes_wanted((info.path for info in infos), granule.source.size)
+    ranges = merge(wanted)
+    buffers = Buffers(ranges, granule.source.views(ranges))
+    granule.file.keep_nodes({start: bytes(buffers.cut(start, stop)) for start, stop in wanted})
+    return {info.path: table_of(granule, info) for info in infos}
+
+
+def table_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
     """Chunk table of a dataset; `Slow` when it cannot be relied upon, or the dataset has none."""
     try:
         table = granule.file.chunk_table(info.path)
@@ -132,20 +147,33 @@ def dataset_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
     return table
 
 
-def datasets_of(granule: OpenGranule, recipe: Recipe, beam: Beam, *, timed: bool) -> dict[str, Dataset]:
-    """The datasets that a cell needs of a beam, by path, and its times; one that the beam lacks is not there."""
-    found: dict[str, Dataset] = {}
-    times = [recipe.path(recipe.time, beam.group)] if timed else []
-    for path in [*recipe.needed_paths[beam.group], *times]:
-        try:
-            info = granule.file.info(path)
-        except (CorruptError, UnsupportedError) as problem:
-            found[path] = Slow(str(problem))
-            continue
-        if info is not None:
-            same = info.rows == len(beam.latitude)
-            found[path] = dataset_of(granule, info) if same else Slow(f"{path}: {info.rows} rows")
-    return found
+def datasets_of(
+    granule: OpenGranule, recipe: Recipe, beams: Sequence[Beam], pool: Executor, *, timed: bool
+) -> list[dict[str, Dataset]]:
+    """The datasets that a cell needs of each beam, by path, and its times; one that the beam lacks is not there."""
+
+    def look(beam: Beam) -> dict[str, DatasetInfo | Slow | None]:
+        times = [recipe.path(recipe.time, beam.group)] if timed else []
+        return {
+            path: _look(granule.file, path, len(beam.latitude)) for path in [*recipe.needed_paths[beam.group], *times]
+        }
+
+    found = list(pool.map(look, beams))
+    infos = [one for beam in found for one in beam.values() if one is not None and not isinstance(one, Slow)]
+    tables = tables_of(granule, infos)
+    return [
+        {path: one if isinstance(one, Slow) else tables[path] for path, one in beam.items() if one is not None}
+        for beam in found
+    ]
+
+
+def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Slow | None:
+    """What the header of a dataset says; None when there is none, `Slow` when it cannot be relied upon."""
+    try:
+        info = file.info(path)
+    except (CorruptError, UnsupportedError) as problem:
+        return Slow(str(problem))
+    return info if info is None or info.rows == rows else Slow(f"{path}: {info.rows} rows")
 
 
 def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True) -> Visit:
@@ -172,7 +200,8 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     beams = read_beams(opened, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
     met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
-    shares = list(pool.map(lambda one: _share(opened, recipe, *one, timed=timed), met))
+    datasets = datasets_of(opened, recipe, [beam for beam, _ in met], pool, timed=timed)
+    shares = [_share(*one, found) for one, found in zip(met, datasets, strict=True)]
     ranges = ranges_needed(shares, recipe, timed=timed)
     buffers = Buffers(ranges, opened.source.views(ranges))
     slow = slow_read(opened, pool)
@@ -187,11 +216,10 @@ def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Exe
     )
 
 
-def _share(granule: OpenGranule, recipe: Recipe, beam: Beam, child: np.ndarray, *, timed: bool) -> Share:
+def _share(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset]) -> Share:
     inside = np.flatnonzero(child >= 0)
     start, stop = int(inside[0]), int(inside[-1]) + 1
     chosen = inside - start if len(inside) < stop - start else None
-    datasets = datasets_of(granule, recipe, beam, timed=timed)
     return Share(beam.group, len(beam.latitude), start, stop, chosen, child[inside], datasets)
 
 

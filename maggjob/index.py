@@ -143,11 +143,12 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
         The coordinates of a beam cannot be read, or the granule has none of the beams. What is wrong
         with other datasets is found, and told, by the cells that need them.
     """
-    grid, beams = recipe.grid, []
-    for beam in read_beams(granule, recipe, pool):
+    grid, beams, indexed = recipe.grid, read_beams(granule, recipe, pool), []
+    every = datasets_of(granule, recipe, beams, pool, timed=True)
+    for beam, datasets in zip(beams, every, strict=True):
         ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
-        beams.append(BeamIndex(beam.group, ids, lengths, datasets_of(granule, recipe, beam, timed=True)))
-    whole = GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(beams))
+        indexed.append(BeamIndex(beam.group, ids, lengths, datasets))
+    whole = GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(indexed))
     return _with_inline(whole, granule)
 
 

@@ -141,8 +141,8 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
         raise IndexFileError(f"{name}: version {version}, expected {VERSION}; make it anew")
     stream, inline = memoryview(content)[HEAD.size :][:packed], memoryview(content)[HEAD.size + packed :]
     try:
-        if zlib.crc32(inline) != checksum:
-            raise CorruptError(f"{len(inline)} bytes of chunks have another CRC-32")  # noqa: TRY301
+        if len(stream) != packed or zlib.crc32(inline) != checksum:
+            raise CorruptError(f"{len(stream)} bytes of {packed}, {len(inline)} bytes of chunks")  # noqa: TRY301
         index = _parse(memoryview(inflate(stream, min(size, LARGEST))), inline)
     except (CorruptError, ValueError, KeyError, TypeError, IndexError, struct.error) as problem:
         what = f"{name}: damaged or cut short, {len(content)} bytes are here"

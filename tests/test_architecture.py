@@ -16,7 +16,7 @@ ORDER = (
     "__init__ errors "  # the ground
     "cells tracks expression statistics model segments cost footprints "  # 0: pure
     "config_source config config_file orbit surface "  # 0: pure, with pydantic
-    "hdf5_messages chunks hdf5 credentials aws_profile storage source private lists "  # 1: files and network
+    "hdf5_messages chunks hdf5_walk hdf5 credentials aws_profile storage source private lists "  # 1: files and network
     "visits shares granule index index_file reading "  # 1: granules
     "parts catalog area coverage local_files catalog_file records cmr search planning tasking "  # 1: plans
     "attributes "  # 1: results
