@@ -55,6 +55,8 @@ class Expression:
 
     text: str
     """As written."""
+    plain: str
+    """As Python would write it: the same for the same expression."""
     columns: frozenset[str]
     """Names of the columns that it uses."""
     kind: str
@@ -95,7 +97,7 @@ def parse(text: str) -> Expression:
 def _checked(text: str, tree: ast.expr) -> Expression:
     columns: set[str] = set()
     kind = _check(tree, text, columns)
-    return Expression(text, frozenset(columns), kind, tree)
+    return Expression(text, ast.unparse(tree), frozenset(columns), kind, tree)
 
 
 def _check(node: ast.expr, text: str, columns: set[str]) -> str:

@@ -166,7 +166,7 @@ def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
     ids += INVALID
     if start != len(stream) or not len(offsets) == len(sizes) == len(inlined) or int(inlined.sum()) != len(inline):
         raise ValueError(f"{len(stream)} bytes in columns of {[len(column) for column in columns]}")
-    ends = np.cumsum(inlined)
+    ends, inlined = np.cumsum(inlined).tolist(), inlined.tolist()
     kinds = [(np.dtype(dtype), *others) for dtype, *others in header["kinds"]]
     run = chunk = 0
 
@@ -177,8 +177,8 @@ def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
         dtype, size, deflated, shuffled, fill, attributes = kinds[kind]
         if chunks != -(-rows // size) or chunk > len(offsets):
             raise ValueError(f"{rows} rows in {chunks} chunks of {size}")
-        own = zip(ends[some].tolist(), inlined[some].tolist(), strict=True)
-        kept = {number: bytes(inline[end - length : end]) for number, (end, length) in enumerate(own) if length}
+        own = enumerate(zip(ends[some], inlined[some], strict=True))
+        kept = {number: bytes(inline[end - length : end]) for number, (end, length) in own if length}
         return ChunkTable(rows, dtype, size, deflated, shuffled, offsets[some], sizes[some], fill, attributes, kept)
 
     beams = []

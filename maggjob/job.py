@@ -177,7 +177,7 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
 
         BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and what they unpack to
         + observations * 2 * (child + 4 * columns)            what is kept of each granule, and all of it joined
-        + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a part of it, a part of that, ...
+        + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a part of it, and a part of that
         + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   grouped, in float64, with what is in passing
 
     Parameters

@@ -25,11 +25,11 @@ class Column:
     def is_fill(self) -> np.ndarray:
         """Where there is no value: the fill value, not finite, or at the limit of float32."""
         bad = np.zeros(len(self.values), bool)
-        if self.fill is not None:
-            bad |= self.values == self.fill
         if self.values.dtype.kind == "f":
             with np.errstate(invalid="ignore", over="ignore"):  # over: LARGEST in half precision
-                bad |= ~(np.abs(self.values) < LARGEST)
+                bad = ~(np.abs(self.values) < LARGEST)
+        if self.fill is not None and abs(self.fill) < LARGEST:  # else it is among those already
+            bad |= self.values == self.fill
         return bad
 
 
@@ -93,15 +93,13 @@ def screen(
     counts: dict[str, int] = {}
 
     def drop(state: str, bad: np.ndarray) -> None:
-        counts[state] = int(np.count_nonzero(left & bad))
-        left[bad] = False
+        before = int(np.count_nonzero(left))
+        np.logical_and(left, ~bad, out=left)
+        counts[state] = before - int(np.count_nonzero(left))
 
     for condition in recipe.filters:
         drop(condition.state, ~passes(condition, conditions[condition.state]))
-    fill = np.zeros(rows, bool)
-    for column in columns.values():
-        fill |= column.is_fill
-    drop(FILL, fill)
+    drop(FILL, np.logical_or.reduce([np.zeros(rows, bool), *(column.is_fill for column in columns.values())]))
     values = {name: column.values for name, column in columns.items()} | dict(extra)
     drop(BAD_WEIGHT, bad_weights(recipe.statistics, values, rows))
     drop(NOT_FINITE, not_finite(recipe.statistics, values, rows))

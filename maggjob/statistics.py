@@ -14,11 +14,11 @@ import numpy as np
 from maggjob.errors import StatisticError
 from maggjob.expression import ROW, Expression, evaluate, even_powers, parse, row_arguments
 
-SLAB_ROWS = 1 << 14
-"""Segments that are worked on at once, at most, but that a child is never split. Their arrays of 128 KiB stay in the
-cache, and the next slab gets the same memory: what is larger malloc takes from the system anew each time, and the
-first touch of a page costs more than the arithmetic on it."""
-SPLIT = 8
+SLAB_ROWS = 1 << 16
+"""Segments that are worked on at once, at most, but that a child is never split. Their arrays of half a megabyte stay in
+the cache, and the next slab gets the same memory: with a million segments they are new, and the first touch of a
+page costs more than the arithmetic on it."""
+SPLIT = 16
 """Into so many parts are more of them taken apart, and these again: to pick each slab out of all would take time in
 proportion to their number."""
 
@@ -363,10 +363,11 @@ def bad_weights(statistics: Sequence[Statistic], columns: Mapping[str, np.ndarra
 
 
 def not_finite(statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
-    """Where a source, or what an expression reduces, is not finite, shape (rows,)."""
+    """Where a source, or what an expression reduces, is not finite, shape (rows,); `bad_weights` looks at weights."""
     bad = np.zeros(rows, bool)
-    expressions = {e.text: e for s in statistics for e in s.row_expressions}
-    for expression in expressions.values():
-        if expression.kind == ROW and expression.text not in columns:  # bare columns were checked for fill
+    expressions = {e.plain: e for s in statistics for e in s.row_expressions}
+    weights = {parse(s.weights).plain for s in statistics if s.weights}
+    for plain, expression in expressions.items():  # bare columns were checked for fill, and weights for more
+        if expression.kind == ROW and plain not in columns and plain not in weights:
             bad |= ~np.isfinite(evaluate(expression, _Unordered(columns)))
     return bad
