@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maggjob.chunks import ChunkTable, merge
+from maggjob.chunks import GAP, WIDE_GAP, ChunkTable, merge
 from maggjob.errors import CorruptError
 from maggjob.model import Recipe
 from maggjob.segments import Column
@@ -86,7 +86,7 @@ def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> li
             table = share.datasets.get(path)
             if isinstance(table, ChunkTable):
                 chunks += [table.range_of(n) for n in table.numbers(share.start, share.stop) if n not in table.inline]
-    return merge(chunks)
+    return merge(chunks, WIDE_GAP if timed else GAP)
 
 
 def has_slow(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> bool:

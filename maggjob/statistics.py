@@ -15,8 +15,8 @@ from maggjob.errors import StatisticError
 from maggjob.expression import ROW, Expression, evaluate, even_powers, parse, row_arguments
 
 SLAB_ROWS = 1 << 16
-"""Segments that are worked on at once, at most, but that a child is never split. Their arrays of half a megabyte stay in
-the cache, and the next slab gets the same memory: with a million segments they are new, and the first touch of a
+"""Segments that are worked on at once, at most, but that a child is never split. Their arrays of half a megabyte stay
+in the cache, and the next slab gets the same memory: with a million segments they are new, and the first touch of a
 page costs more than the arithmetic on it."""
 SPLIT = 16
 """Into so many parts are more of them taken apart, and these again: to pick each slab out of all would take time in
