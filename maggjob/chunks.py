@@ -43,9 +43,9 @@ class ChunkTable:
     shuffled: bool
     """Whether the bytes of a chunk were sorted by significance before."""
     offsets: np.ndarray
-    """Position in the file of each chunk, shape (chunks,), int64, bytes."""
+    """Position in the file of each chunk, shape (chunks,), integers, bytes."""
     sizes: np.ndarray
-    """Bytes that each chunk takes there, shape (chunks,), int64."""
+    """Bytes that each chunk takes there, shape (chunks,), integers."""
     fill: float | int | None = None
     """The ``_FillValue`` attribute."""
     attributes: Mapping[str, str] = field(default_factory=dict)

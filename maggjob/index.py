@@ -33,9 +33,9 @@ class BeamIndex:
     """Name of the beam."""
     ids: np.ndarray
     """Nested ids, at the child order, of runs of rows that lie in the same child cell one after the other,
-    shape (runs,), int64; `maggjob.cells.INVALID` where coordinates cannot be binned."""
+    shape (runs,), integers; `maggjob.cells.INVALID` where coordinates cannot be binned."""
     lengths: np.ndarray
-    """Rows of each run, shape (runs,), int64."""
+    """Rows of each run, shape (runs,), integers."""
     datasets: Mapping[str, Dataset]
     """The datasets that a cell needs and the times, by path; one that the beam lacks is not there."""
 

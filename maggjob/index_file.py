@@ -160,9 +160,9 @@ def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
     columns = []
     for dtype, count in header["columns"]:
         column = np.dtype(dtype)
-        columns.append(unshuffle(stream[start : start + count * column.itemsize], column).astype(np.int64))
+        columns.append(unshuffle(stream[start : start + count * column.itemsize], column))
         start += count * column.itemsize
-    ids, lengths, offsets, sizes, inlined = columns
+    ids, lengths, offsets, sizes, inlined = columns[0].astype(np.int64), *columns[1:]
     ids += INVALID
     if start != len(stream) or not len(offsets) == len(sizes) == len(inlined) or int(inlined.sum()) != len(inline):
         raise ValueError(f"{len(stream)} bytes in columns of {[len(column) for column in columns]}")

@@ -8,7 +8,7 @@ cell are the same with and without indexes.
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from maggjob.errors import IndexFileError, NetworkError, StaleIndexError, StoreError
@@ -138,6 +138,8 @@ class CellReader:
         except Exception as problem:  # noqa: BLE001  # whatever it is, the visit without an index decides
             return _Pending(0, lambda problem=problem: problem)  # type: ignore[misc]
         shares = index.shares(self.cell, self.recipe.grid)
+        present, rows, invalid = [beam.group for beam in index.beams], index.rows, index.invalid
+        index = replace(index, beams=())  # the runs of all cells: what waits for its ranges need not hold them
         ranges = ranges_needed(shares, self.recipe, timed=timed) or [SIGN_OF_LIFE]
         answers = self.reads.submit(source.get_all, ranges)
 
@@ -148,9 +150,9 @@ class CellReader:
             return make_visit(
                 granule.id,
                 self.recipe,
-                present=[beam.group for beam in index.beams],
-                rows=index.rows,
-                invalid=index.invalid,
+                present=present,
+                rows=rows,
+                invalid=invalid,
                 beams=[beam_rows(granule.id, self.recipe, share, buffers, slow) for share in shares],
                 timed=timed,
             )
