@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from maggjob.model import IndexReport, IndexTask
 from maggjob.reading import ends
 from maggjob.shares import Slow
 from tests.granules import BEAMS, FILL, SEGMENTS, beam, write_granule
-from tests.servers import archive, server
+from tests.servers import Request, archive, server
 from tests.test_hdf5 import make_compact
 from tests.test_job import config, name, tasks_of
 
@@ -404,6 +405,35 @@ def test_one_round_of_few_requests(tmp_path: Path) -> None:
     without, _ = both_ways(task, tmp_path / "indexes")
     assert report.observations == without.observations
     assert report.bytes_read < without.bytes_read
+
+
+def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first ranges come of one object, the last of another: none is used, the visit without index decides."""
+    monkeypatch.setattr("maggjob.shares.WIDE_GAP", 1)  # so that it takes several
+    task, path, _ = one_task(tmp_path)
+    granules, etags = load_granules(without_sizes(task)), {path.name: ['"old"']}
+    files = {Path(g.url).name: Path(g.url).read_bytes() for g in granules}
+    lock = threading.Lock()
+
+    def answer(request: Request) -> None:
+        name = request.key.lstrip("/")
+        with lock:
+            left = etags.get(name, ['"same"'])
+            etag = left.pop(0) if len(left) > 1 else left[0]
+        content = files[name]
+        start, stop = request.range(len(content))
+        where = f"bytes {start}-{stop - 1}/{len(content)}"
+        request.reply(206, content[start:stop], Content_Range=where, ETag=etag)
+
+    with server(answer) as one:
+        remote = replace(task, granules=tuple(replace(g, url=one.url(f"/{Path(g.url).name}")) for g in granules))
+        make_indexes([remote], tmp_path / "remote")
+        expected = map_cell(replace(remote, indexes=str(tmp_path / "remote")))
+        assert expected.indexes == NONE | {"used": 2}
+        etags[path.name] = ['"old"', '"new"']
+        report = map_cell(replace(remote, indexes=str(tmp_path / "remote")))
+    assert report.indexes == NONE | {"used": 1, "stale": 1}
+    assert outcome(report) == outcome(expected)
 
 
 def test_bytes_in_flight_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Bytes come whole or not at all, each failure has its reason, and no token goes astray."""
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from maggjob.errors import (
     ThrottledError,
     TruncatedError,
 )
-from maggjob.source import HEAD, Source
+from maggjob.source import HEAD, SIDE_BY_SIDE, Source
 from maggjob.storage import (
     Access,
     Place,
@@ -242,6 +243,84 @@ def test_a_read_fails_as_the_first_one_does(fault: Answer, error: type[GranuleEr
         assert caught.value.reason == reason
         answers.append(archive({KEY: CONTENT}))
         assert source.read(HEAD, 1000) == CONTENT[HEAD : HEAD + 1000]
+
+
+SPREAD = [(start, start + 1000) for start in range(HEAD, HEAD + 25 * 4000, 4000)]
+
+
+def with_etag(etags: Sequence[str]) -> Answer:
+    """CONTENT, with one ETag an answer; the last one stays."""
+    left, lock = list(etags), threading.Lock()
+
+    def answer(request: Request) -> None:
+        with lock:
+            etag = left.pop(0) if len(left) > 1 else left[0]
+        start, stop = request.range(len(CONTENT))
+        where = f"bytes {start}-{stop - 1}/{len(CONTENT)}"
+        request.reply(206, CONTENT[start:stop], Content_Range=where, ETag=etag)
+
+    return answer
+
+
+def test_ranges_of_one_call_are_those_of_single_reads(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    with server(archive({KEY: CONTENT})) as there:
+        for url in (there.url(KEY), str(tmp_path / NAME)):
+            source = Source(url, Access())
+            wanted = [(0, 10), (HEAD - 5, HEAD + 5), *SPREAD, (len(CONTENT) - 1, len(CONTENT)), (100, 200)]
+            assert [bytes(one) for one in source.views(wanted)] == [CONTENT[slice(*one)] for one in wanted]
+            assert source.access.requests == 1 + 27
+            assert source.access.bytes_read == HEAD + 10 + 25 * 1000 + 1
+            assert source.views([]) == []
+            assert source.access.requests == 1 + 27
+        last = there.seen[-1].headers["range"]
+        assert last == f"bytes={len(CONTENT) - 1}-{len(CONTENT) - 1}"  # what it says of the object holds for all others
+
+
+def test_ranges_of_one_call_come_side_by_side_but_not_all_at_once() -> None:
+    under_way, most, lock = [0], [0], threading.Lock()
+
+    def answer(request: Request) -> None:
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        time.sleep(0.02)
+        with lock:
+            under_way[0] -= 1
+        archive({KEY: CONTENT})(request)
+
+    with server(answer) as there:
+        Source(there.url(KEY), Access()).views(SPREAD)
+    assert 1 < most[0] <= SIDE_BY_SIDE
+
+
+@pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS[:-1], ids=IDS[:-1])
+def test_ranges_of_one_call_fail_as_a_single_read_does(fault: Answer, error: type[GranuleError], reason: str) -> None:
+    answers: list[Answer] = [archive({KEY: CONTENT})]
+
+    def answer(request: Request) -> None:
+        answers[-1](request)
+
+    with server(answer) as there:
+        source = Source(there.url(KEY), Access())
+        answers.append(archive({}, always=fault))
+        with pytest.raises(error) as caught:
+            source.views(SPREAD)
+        assert caught.value.reason == reason
+        answers.append(archive({KEY: CONTENT}))
+        assert bytes(source.views(SPREAD)[7]) == CONTENT[slice(*SPREAD[7])]
+
+
+@pytest.mark.parametrize("before", [1, 5, 25])
+def test_an_object_that_is_replaced_while_it_is_read(before: int) -> None:
+    """Whichever of the 25 ranges came of another object."""
+    with server(with_etag(['"a"'] * before + ['"b"'])) as there:
+        source = Source(there.url(KEY), Access())
+        with pytest.raises(NetworkError, match="replaced while it was read") as caught:
+            source.views(SPREAD)
+    assert caught.value.retryable
+    with server(with_etag(['"a"'])) as there:
+        assert len(Source(there.url(KEY), Access()).views(SPREAD)) == 25
 
 
 @pytest.mark.parametrize(
