@@ -23,9 +23,6 @@ GAP = 1 << 16
 """Ranges closer than this, in bytes, are read as one. A request costs a worker some 0.15 ms of CPU and,
 where connections are scarce, a wait of 20 to 30 ms; 64 KiB take 1 ms at 60 MB/s. Twice as much would
 join height and uncertainty of a simulated granule, some 170 KB apart, and double the bytes."""
-WIDE_GAP = 1 << 18
-"""The same for the two granules of a cell of which times are read, too: their half as many requests again are saved by
-joining others, for a tenth more bytes of the cell."""
 
 
 @dataclass(frozen=True)

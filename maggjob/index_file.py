@@ -17,7 +17,7 @@ All integers are little-endian::
             all their chunk tables offsets, sizes, and bytes of each chunk that is inline, 0 for others
     then         the inline chunks as they are in the file, in the order of the tables
 
-A cell needs a twentieth of an index, so what would cost it time is not packed, or is shared. 52 KB for a simulated
+A cell needs a twentieth of an index, so what would cost it time is not packed, or is shared. 50 KB for a simulated
 granule of 473,000 segments, of which some 40 KB are its noisy quality flags, kept inline; 2 to 10 KB for real
 granules of up to 53,000 segments. The same index gives the same bytes with the same zlib.
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maggjob.chunks import GAP, WIDE_GAP, ChunkTable, merge
+from maggjob.chunks import GAP, ChunkTable, merge
 from maggjob.errors import CorruptError
 from maggjob.model import Recipe
 from maggjob.segments import Column
@@ -74,7 +74,7 @@ SlowRead = Callable[[Share, Sequence[str]], Columns]
 """Reads some datasets of a share through h5coro: columns and attributes by path."""
 
 
-def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> list[tuple[int, int]]:
+def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool, gap: int = GAP) -> list[tuple[int, int]]:
     """Ranges of the file that hold the rows of some shares, merged, ascending.
 
     Chunks that are kept with the tables, and datasets that are read slowly, are not among them.
@@ -86,7 +86,7 @@ def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> li
             table = share.datasets.get(path)
             if isinstance(table, ChunkTable):
                 chunks += [table.range_of(n) for n in table.numbers(share.start, share.stop) if n not in table.inline]
-    return merge(chunks, WIDE_GAP if timed else GAP)
+    return merge(chunks, gap)
 
 
 def has_slow(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> bool:

@@ -409,7 +409,7 @@ def test_one_round_of_few_requests(tmp_path: Path) -> None:
 
 def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first ranges come of one object, the last of another: none is used, the visit without index decides."""
-    monkeypatch.setattr("maggjob.shares.WIDE_GAP", 1)  # so that it takes several
+    monkeypatch.setattr("maggjob.reading.GAP", 1)  # so that it takes several
     task, path, _ = one_task(tmp_path)
     granules, etags = load_granules(without_sizes(task)), {path.name: ['"old"']}
     files = {Path(g.url).name: Path(g.url).read_bytes() for g in granules}
@@ -434,6 +434,19 @@ def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkey
         report = map_cell(replace(remote, indexes=str(tmp_path / "remote")))
     assert report.indexes == NONE | {"used": 1, "stale": 1}
     assert outcome(report) == outcome(expected)
+
+
+@pytest.mark.parametrize(("many", "fewer"), [(2, False), (1, True)])
+def test_wide_gaps_are_for_two_granules_of_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int, fewer: bool
+) -> None:
+    monkeypatch.setattr("maggjob.reading.GAP", 1)
+    task, _, _ = one_task(tmp_path)
+    plain = map_cell(replace(task, indexes=str(tmp_path / "indexes")))
+    monkeypatch.setattr("maggjob.reading.MANY", many)
+    _, report = both_ways(task, tmp_path / "indexes")
+    assert (report.requests < plain.requests) == fewer
+    assert outcome(report) == outcome(plain)
 
 
 def test_bytes_in_flight_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
