@@ -30,19 +30,19 @@ class Work:
 
     cell_s: float = 0.002
     """Seconds a cell: start, statistics of its children, the part."""
-    visit_s: float = 0.0166
+    visit_s: float = 0.0106
     """Seconds a granule of a cell: its structure."""
-    scan_s: float = 5.7e-8
+    scan_s: float = 3.5e-8
     """Seconds a segment of a granule: coordinates are read and binned."""
-    keep_s: float = 7.0e-7
+    keep_s: float = 6.8e-7
     """Seconds a segment in the cell: read, screened, sorted, reduced."""
-    visit_bytes: float = 0.7e6
+    visit_bytes: float = 1.05e6
     """Bytes a granule of a cell: its structure, in lines of 64 KiB."""
-    scan_bytes: float = 11.2
+    scan_bytes: float = 10.6
     """Bytes a segment of a granule."""
     rows_most: float = math.inf
     """Segments of a granule that count at most: those of the chunks that a cell reads."""
-    line: float = 56e3
+    line: float = 106e3
     """Bytes a request."""
     side_by_side: int = 8
     """Granules of a cell that are read at once."""
@@ -50,10 +50,10 @@ class Work:
 
 WITHOUT_INDEX = Work()
 WITH_INDEX = Work(
-    cell_s=0.001,
-    visit_s=0.0021,
-    scan_s=5.0e-9,
-    keep_s=1.6e-7,
+    cell_s=0.0012,
+    visit_s=0.0016,
+    scan_s=1.7e-9,
+    keep_s=1.06e-7,
     visit_bytes=60e3,
     scan_bytes=7.4,
     rows_most=60_000.0,
@@ -66,15 +66,15 @@ WITH_INDEX = Work(
 class IndexWork:
     """Measured coefficients of making an index."""
 
-    granule_s: float = 0.018
+    granule_s: float = 0.0118
     """Seconds a granule: its structure, and what is written."""
-    row_s: float = 1.25e-7
+    row_s: float = 0.72e-7
     """Seconds a segment."""
-    granule_bytes: float = 0.53e6
+    granule_bytes: float = 0.87e6
     """Bytes a granule: its structure."""
-    row_bytes: float = 9.7
+    row_bytes: float = 9.2
     """Bytes a segment: its coordinates, compressed."""
-    line: float = 60e3
+    line: float = 86e3
     """Bytes a request."""
 
 
