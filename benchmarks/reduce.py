@@ -41,7 +41,9 @@ def make_parts(folder: Path, count: int) -> None:
     for number in range(count):
         cell = format_cell(number * 49152 // count, 6)
         task = CellTask(f"all/{cell}", cell, "all", recipe, (), "run", str(folder / "parts"))
-        content = pack(ledger_of(task, report_of(task), {}), child, values[number % DIFFERENT])
+        content = pack(
+            ledger_of(task, report_of(task), {"h_li": {"units": "meters"}}), child, values[number % DIFFERENT]
+        )
         place.put(f"{task.id}.npz", content)
 
 

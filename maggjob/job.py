@@ -354,6 +354,8 @@ def _worse(known: GranuleReport | None, new: GranuleReport) -> GranuleReport:
         return new
     worse = max(known, new, key=lambda report: SEVERITY[report.state])
     read = known if known.rows else new
+    if (worse.rows, worse.invalid_coordinate) == (read.rows, read.invalid_coordinate):
+        return worse
     return replace(worse, rows=read.rows, invalid_coordinate=read.invalid_coordinate)
 
 

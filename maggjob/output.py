@@ -25,7 +25,7 @@ from maggjob.shard import Rows, ShardReport, ShardTask, write_shard
 from maggjob.storage import Place, exists, is_remote, join_url, local_path
 from maggjob.written import write_recipe
 
-CHUNK_ROWS = 4096  # at least: smaller chunks cost more in the shard's index than they save
+CHUNK_ROWS = 1 << 14  # at least: four cells of 4,096 children, 64 KiB; zarr takes as long for a chunk as for its values
 OLD = "old"  # where an old result is kept in the folder of a run while a new one takes its place
 SHARD_ROWS = 1 << 20  # one shard up to 256 cells of 4,096 children: 3 MB an object, a second of a worker
 

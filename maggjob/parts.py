@@ -47,7 +47,17 @@ def load(task: CellTask, place: Place) -> Part:
     StoreError
         It is missing, damaged, or belongs to something else.
     """
-    part = unpack(place.get(f"{task.id}.npz"), str(task.part))
+    return opened(task, fetch(task, place))
+
+
+def fetch(task: CellTask, place: Place) -> bytes:
+    """Read the bytes of the part of a task; StoreError when it is missing."""
+    return place.get(f"{task.id}.npz")
+
+
+def opened(task: CellTask, content: bytes) -> Part:
+    """Check the part of a task; StoreError when it is damaged or belongs to something else."""
+    part = unpack(content, str(task.part))
     check(part, task, task.recipe)
     return part
 

@@ -15,7 +15,7 @@ import numpy as np
 from maggjob.cells import format_cell, nested_children, nested_to_decimal, nested_to_word
 from maggjob.errors import StoreError
 from maggjob.model import CellTask, Recipe
-from maggjob.parts import ledger_digest, load
+from maggjob.parts import fetch, ledger_digest, opened
 from maggjob.storage import Place, join_url
 from maggjob.written import Written, read_recipe
 
@@ -124,19 +124,22 @@ def _read(
     place = Place(shard.parts, shard.region) if any(has_part) else None  # which would not be there
     blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in recipe.statistics}
 
-    def read(row: int) -> str | None:
-        if place is None or not has_part[row]:
-            return None
+    def task(row: int) -> CellTask:
         cell = format_cell(int(nested[row]), recipe.grid.parent_order)
-        task = CellTask(f"{shard.window}/{cell}", cell, shard.window, recipe, (), shard.run, shard.parts)
-        part = load(task, place)
-        for name, block in blocks.items():
-            block[row, part.child] = part.values[name]
-        return ledger_digest(part.ledger)
+        return CellTask(f"{shard.window}/{cell}", cell, shard.window, recipe, (), shard.run, shard.parts)
 
-    with ThreadPoolExecutor(READERS) as pool:
-        ledgers = tuple(pool.map(read, range(len(nested))))
-    return ledgers, {name: block.ravel() for name, block in blocks.items()}
+    def content(row: int) -> bytes | None:
+        return fetch(task(row), place) if place is not None and has_part[row] else None
+
+    ledgers: list[str | None] = []
+    with ThreadPoolExecutor(READERS) as pool:  # for the waits; to unpack, threads would wait for each other
+        for row, packed in enumerate(pool.map(content, range(len(nested)))):
+            part = None if packed is None else opened(task(row), packed)
+            if part is not None:
+                for name, block in blocks.items():
+                    block[row, part.child] = part.values[name]
+            ledgers.append(None if part is None else ledger_digest(part.ledger))
+    return tuple(ledgers), {name: block.ravel() for name, block in blocks.items()}
 
 
 def _arrays(

@@ -360,6 +360,7 @@ def test_several_shards_hold_the_same(
     granules: list[Path], made: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
     monkeypatch.setattr(output, "SHARD_ROWS", cells * 4096 + 5)
+    monkeypatch.setattr(output, "CHUNK_ROWS", 4096)
     result = do(config(), granules, tmp_path / "map.zarr")
     shards = -(-len(made.plan.cells) // cells)
     assert shards > 1

@@ -32,6 +32,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """Two granules in some cells, each of which is a shard."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # workers import functions of this module
     monkeypatch.setattr("maggjob.output.SHARD_ROWS", 4096)
+    monkeypatch.setattr("maggjob.output.CHUNK_ROWS", 4096)
     folder = tmp_path / "granules"
     folder.mkdir()
     for number in range(2):
