@@ -17,6 +17,7 @@ from maggjob.errors import StaleIndexError
 from maggjob.granule import OpenGranule, datasets_of, read_beams
 from maggjob.model import Recipe
 from maggjob.shares import Buffers, Dataset, Share, ranges_needed
+from maggjob.source import same_object
 from maggjob.tracks import locate_runs
 from maggjob.visits import child_type
 
@@ -104,7 +105,7 @@ class GranuleIndex:
         StaleIndexError
             It has another size or ETag.
         """
-        if size != self.size or (etag != self.etag and None not in (etag, self.etag)):
+        if not same_object(size, etag, self.size, self.etag):
             raise StaleIndexError(
                 f"{self.granule}: {size} bytes, ETag {etag}; its index was made of {self.size} bytes, ETag "
                 f"{self.etag}; make the index anew"

@@ -34,6 +34,11 @@ class Answer:
     """Of the whole object; of a local file its inode, time of change and size."""
 
 
+def same_object(size: int, etag: str | None, known_size: int, known_etag: str | None) -> bool:
+    """Whether sizes and ETags can be those of one object: not every server gives ETags."""
+    return size == known_size and (etag == known_etag or None in (etag, known_etag))
+
+
 class Ranges:
     """Ranges of one object of the archive.
 
@@ -158,7 +163,7 @@ class Source(Ranges):
         far = [one for one in ranges if one[1] > len(self.head)]
         answers = dict(zip(far, self.get_all(far), strict=True)) if far else {}
         for (start, end), answer in answers.items():
-            if (answer.size, answer.etag) != (self.size, self.etag):
+            if not same_object(answer.size, answer.etag, self.size, self.etag):
                 raise NetworkError(f"{self.url}: it was replaced while it was read; try again")
             if len(answer.content) != end - start:
                 raise NetworkError(f"{self.url}: {len(answer.content)} bytes of {end - start} came")
