@@ -50,7 +50,7 @@ GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it
 BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
 INDEXED_AT_ONCE = 8  # hides some fifteen waits for the archive in a row; each holds 15 MB
 READS_AT_ONCE = 64  # connections, without an index: most of a granule's reads find out where the next one is
-VISITS_AT_ONCE = 16  # with indexes: reads of all ranges of a granule, with ten connections each at the most
+VISITS_AT_ONCE = 20  # with indexes: reads of all ranges of a granule, with ten connections each at the most
 EXAMPLES = 5
 
 
