@@ -52,6 +52,7 @@ from tests.servers import (
 CONTENT = np.random.default_rng(0).integers(0, 256, 3 * HEAD + 1000, np.uint8).tobytes()
 NAME = "ATL06_20190222031203_08500211_006_01.h5"
 KEY = f"/atl06/{NAME}"
+SPREAD = [(start, start + 1000) for start in range(HEAD, HEAD + 25 * 4000, 4000)]
 RANGES = ((0, 1), (0, HEAD), (100, 200), (HEAD - 1, 2), (HEAD, 1000), (3 * HEAD, 5000), (len(CONTENT) - 1, 1))
 
 
@@ -228,8 +229,11 @@ def test_what_fails_once_is_asked_for_again(fault: Answer) -> None:
     assert len(there.seen) == 2
 
 
+@pytest.mark.parametrize("ranges", [[(HEAD, HEAD + 1000)], SPREAD], ids=["one", "many"])
 @pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS[:-1], ids=IDS[:-1])
-def test_a_read_fails_as_the_first_one_does(fault: Answer, error: type[GranuleError], reason: str) -> None:
+def test_a_read_fails_as_the_first_one_does(
+    fault: Answer, error: type[GranuleError], reason: str, ranges: list[tuple[int, int]]
+) -> None:
     answers: list[Answer] = [archive({KEY: CONTENT})]
 
     def answer(request: Request) -> None:
@@ -239,13 +243,14 @@ def test_a_read_fails_as_the_first_one_does(fault: Answer, error: type[GranuleEr
         source = Source(there.url(KEY), Access())
         answers.append(archive({}, always=fault))
         with pytest.raises(error) as caught:
-            source.read(HEAD, 1000)
+            source.views(ranges)
         assert caught.value.reason == reason
+        if len(ranges) == 1:
+            with pytest.raises(error):
+                source.read(HEAD, 1000)
         answers.append(archive({KEY: CONTENT}))
+        assert [bytes(one) for one in source.views(ranges)] == [CONTENT[slice(*one)] for one in ranges]
         assert source.read(HEAD, 1000) == CONTENT[HEAD : HEAD + 1000]
-
-
-SPREAD = [(start, start + 1000) for start in range(HEAD, HEAD + 25 * 4000, 4000)]
 
 
 def with_etag(etags: Sequence[str]) -> Answer:
@@ -292,23 +297,6 @@ def test_ranges_of_one_call_come_side_by_side_but_not_all_at_once() -> None:
     with server(answer) as there:
         Source(there.url(KEY), Access()).views(SPREAD)
     assert 1 < most[0] <= SIDE_BY_SIDE
-
-
-@pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS[:-1], ids=IDS[:-1])
-def test_ranges_of_one_call_fail_as_a_single_read_does(fault: Answer, error: type[GranuleError], reason: str) -> None:
-    answers: list[Answer] = [archive({KEY: CONTENT})]
-
-    def answer(request: Request) -> None:
-        answers[-1](request)
-
-    with server(answer) as there:
-        source = Source(there.url(KEY), Access())
-        answers.append(archive({}, always=fault))
-        with pytest.raises(error) as caught:
-            source.views(SPREAD)
-        assert caught.value.reason == reason
-        answers.append(archive({KEY: CONTENT}))
-        assert bytes(source.views(SPREAD)[7]) == CONTENT[slice(*SPREAD[7])]
 
 
 @pytest.mark.parametrize("before", [1, 5, 25])
