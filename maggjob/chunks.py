@@ -21,7 +21,7 @@ from maggjob.errors import CorruptError
 
 GAP = 1 << 16
 """Ranges closer than this, in bytes, are read as one. A request costs a worker some 0.15 ms of CPU and,
-where connections are scarce, a wait of 20 to 30 ms; 64 KiB take 1 ms at 60 MB/s. Twice as much would
+where connections are scarce, a wait of 20 to 30 ms; 64 KiB take 1 ms at 60 MB/s. Three times as much would
 join height and uncertainty of a simulated granule, some 170 KB apart, and double the bytes."""
 
 

@@ -4,8 +4,9 @@
                         + KEEP * segments of it in the cell + requests * latency / side by side)
 
 The coefficients come from ``python -m benchmarks.estimate``, which fits them to runs and holds the estimate
-against others. What is not known before the run, the segments of each granule in each cell, is taken as
-the granule's segments spread evenly over the cells that they are expected in.
+against others; they are in the pace of the machine that they were first fitted on. What is not known before the
+run, the segments of each granule in each cell, is taken as the granule's segments spread evenly over the cells
+that they are expected in.
 """
 
 import math

@@ -22,7 +22,7 @@ from maggjob.source import Answer, Ranges
 from maggjob.storage import Access, Place
 from maggjob.visits import Visit, make_visit
 
-IN_FLIGHT = 24 << 20  # bytes asked for and not yet reduced: some 60 visits, four times as many as are read at once
+IN_FLIGHT = 24 << 20  # bytes asked for and not yet reduced: some 60 visits, three times as many as are read at once
 WIDE_GAP = 1 << 18
 """As `GAP`, for the two granules of a cell of which times are read, too, if these are two of `MANY`: what their times
 cost in requests, half as many again, is saved by joining others, for a tenth more bytes of the cell."""

@@ -75,8 +75,9 @@ class Ranges:
     def get_all(self, ranges: Sequence[tuple[int, int]]) -> list[Answer]:
         """Several ranges (first byte, the one after the last) in one call, up to `SIDE_BY_SIDE` at once.
 
-        It takes half the CPU of as many calls of `get`. What the server says of the object is asked for with the last
-        range only, when all others have come: if that is the object of the index still, so were they.
+        It takes half to three quarters of the CPU of as many calls of `get`. What the server says of the object is
+        asked for with the last range only, when all others have come: if that is the object of the index still, so
+        were they.
 
         Raises
         ------
