@@ -1,12 +1,13 @@
-"""One cell of some million segments read in four ways, and how that grows; what a cycle would cost.
+"""One cell of some million segments read in several ways, and how that grows; what a cycle would cost.
 
 python -m benchmarks.reading [GRANULES]
 
 Rows: (a) naive: h5coro reads everything, a client and a pass a granule, statistics by a loop over the
 children; (b) maggjob without indexes; (c) with; (d) the floor: nothing but inflating the chunks and
-reducing the rows. Each runs in a process of its own, on simulated granules of full size, from a server on this
-machine in another process, without and with a latency of 30 ms, at 90 MB/s a connection. CPU seconds
-and memory are those of the whole process, imports included; the floor has none.
+reducing the rows; (e) the requests of (c), nothing made of their answers. Each runs in a process of its own, on
+simulated granules of full size, from a server on this machine in another process, without and with a latency of
+30 ms, at 90 MB/s a connection. CPU seconds and memory are those of the whole process, imports included, of (d) and
+(e) without: together they are what (c) cannot do without.
 """
 
 import json
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ LATENCY, BANDWIDTH = 0.03, 90e6
 GROWTH = (1, 4, 16, 64, 396)
 BYTE_CODE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """An environment in which modules are compiled once, as they are in the image of a worker."""
-WAYS = {"a": "naive", "b": "maggjob, no index", "c": "maggjob, index", "d": "floor"}
+WAYS = {"a": "naive", "b": "maggjob, no index", "c": "maggjob, index", "d": "floor", "e": "requests of (c)"}
 
 
 # ---- what is measured
@@ -129,10 +131,26 @@ def floor(name: str) -> dict[str, Any]:
     }
 
 
+def requests(name: str) -> dict[str, Any]:
+    """(e): ask for the ranges of (c), as many granules at once, and drop what comes."""
+    from maggjob.job import VISITS_AT_ONCE
+    from maggjob.source import Ranges
+    from maggjob.storage import Access
+
+    given = pickle.loads(Path(name).read_bytes())
+    access, asked = Access(), pickle.loads(Path(given["ranges"]).read_bytes())
+    start_cpu, start = time.process_time(), time.monotonic()
+    with ThreadPoolExecutor(VISITS_AT_ONCE) as pool:
+        for _ in pool.map(lambda one: len(Ranges(one[0].url, access).get_all(one[1])), asked):
+            pass
+    own = {"cpu": time.process_time() - start_cpu, "wall": time.monotonic() - start}
+    return own | {"requests": access.requests, "bytes": access.bytes_read}
+
+
 def contender(way: str, name: str) -> None:
     """Run one way in this process and print what it took."""
     start = time.monotonic()
-    found = {"a": naive, "b": by_maggjob, "c": by_maggjob, "d": floor}[way](name)
+    found = {"a": naive, "b": by_maggjob, "c": by_maggjob, "d": floor, "e": requests}[way](name)
     used = resource.getrusage(resource.RUSAGE_SELF)
     own = {"cpu": used.ru_utime + used.ru_stime, "wall": time.monotonic() - start, "peak": peak_memory() / 1e6}
     print(json.dumps(own | found))
@@ -153,7 +171,7 @@ def measure(way: str, name: Path) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"({way}) {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout)
-    return found | ({} if way == "d" else {"wall": time.monotonic() - start})
+    return found | ({} if way in "de" else {"wall": time.monotonic() - start})
 
 
 # ---- data
@@ -207,11 +225,12 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
         raise SystemExit(report.message or failed[0])
     name = format_cell(cell, 6)
     plain = CellTask(f"cycle22/{name}", name, "cycle22", recipe, granules, parts=str(folder / "parts"))
-    chunks, access, digest = [], Access(), recipe_digest(recipe)
-    for granule in near:
+    chunks, asked, access, digest = [], [], Access(), recipe_digest(recipe)
+    for granule, far in zip(near, granules, strict=True):
         index = decode((indexes / index_key(granule, digest)).read_bytes(), granule.id, digest)
         shares = index.shares(cell, recipe.grid)
         ranges = ranges_needed(shares, recipe, timed=False)
+        asked.append((far, ranges))
         buffers = Buffers(ranges, open_granule(granule, access).source.views(ranges))
         for share in shares:
             tables = []
@@ -224,7 +243,8 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
                 tables.append((replace(table, inline={}), stored))
             chunks.append((share.start, share.stop, share.chosen, share.child, tables))
     (folder / "chunks").write_bytes(pickle.dumps(chunks))
-    content = {"nested": cell, "chunks": str(folder / "chunks")}
+    (folder / "ranges").write_bytes(pickle.dumps(asked))
+    content = {"nested": cell, "chunks": str(folder / "chunks"), "ranges": str(folder / "ranges")}
     tasks = {way: plain if way != "c" else replace(plain, indexes=str(indexes)) for way in WAYS}
     for way, task in tasks.items():
         (folder / way).write_bytes(pickle.dumps(content | {"task": task}))
@@ -235,7 +255,7 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
 
 
 def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[str, Any]]:
-    """The table of the four ways."""
+    """The table of all ways."""
     from benchmarks.object_server import server
 
     found: dict[str, dict[str, Any]] = {way: {} for way in WAYS}
@@ -244,7 +264,7 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
         run.mkdir()
         with server(folder) as fast, server(folder, latency, BANDWIDTH) as root:
             tasks = write_tasks(run, root, fast, paths, cell)
-            for way in WAYS if key == "wall" else "abc":
+            for way in WAYS if key == "wall" else "abce":
                 got = measure(way, tasks[way])
                 found[way] |= got if key == "wall" else {"slow": got["wall"]}
     visits, millions = len(paths), found["c"]["observations"] / 1e6
@@ -256,10 +276,12 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
         whole = (row["cpu"], row["wall"], row["slow"], row["requests"], row["bytes"] / 1e6, row["peak"])
         one = (row["cpu"] / visits * 1e3, row["requests"] / visits, row["bytes"] / visits / 1e6, row["cpu"] / millions)
         print(f"({way}) {title:18}" + "".join(f"{number:9.2f}" for number in (*whole, *one)))
-    a, b, c, d = (found[way] for way in WAYS)
+    a, b, c, d, e = (found[way] for way in WAYS)
     keys = {"CPU": "cpu", "wall": "wall", "wall at 30 ms": "slow", "bytes": "bytes"}
     print("(a) / (c): " + ", ".join(f"{name} {a[key] / c[key]:.0f}" for name, key in keys.items()))
-    print(f"(b) / (c): CPU {b['cpu'] / c['cpu']:.1f}; (c) without imports / (d): CPU {c['work'] / d['cpu']:.1f}")
+    print(f"(b) / (c): CPU {b['cpu'] / c['cpu']:.1f}")
+    over, all_over = c["work"] / d["cpu"], c["work"] / (d["cpu"] + e["cpu"])
+    print(f"(c) without imports / (d): CPU {over:.1f}; / ((d) + (e)): CPU {all_over:.1f}")
     print(f"(c) read {c['indexes']} indexes, {c['index_bytes'] / 1e6:.1f} MB, besides")
     return found
 

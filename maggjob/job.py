@@ -39,7 +39,7 @@ from maggjob.model import (
     Recipe,
     Tally,
 )
-from maggjob.parts import ledger_of, pack
+from maggjob.parts import ledger_of, pack, write_part
 from maggjob.reading import IN_FLIGHT, CellReader
 from maggjob.segments import add_counts
 from maggjob.statistics import SLAB_ROWS, SPLIT, compute, fill_children
@@ -165,9 +165,7 @@ def _map_cell(task: CellTask) -> CellReport:
         if grid.child_order <= MAX_DECIMAL_ORDER:  # finer ones have no decimal id in 64 bits
             full["morton"] = nested_to_decimal(ids, grid.child_order)
         return replace(report, arrays={"cell_ids": ids} | full)
-    content = pack(ledger_of(task, report, attributes), present, values)
-    Place(task.parts, task.region, create=True).put(f"{task.id}.npz", content)
-    return replace(report, part=task.part, part_bytes=len(content))
+    return write_part(task, report, pack(ledger_of(task, report, attributes), present, values))
 
 
 def predicted_memory(observations: int, recipe: Recipe) -> int:

@@ -186,7 +186,7 @@ class CellTask:
 
     @property
     def part(self) -> str | None:
-        """Path or URL of the part."""
+        """Path or URL of the part, if the cell can be read whole: else `maggjob.parts.tag_of` is in its name."""
         return None if self.parts is None else f"{self.parts}/{self.id}.npz"
 
 

@@ -19,7 +19,7 @@ from maggjob.cells import Grid, parse_cell
 from maggjob.config import Config
 from maggjob.errors import LedgerError, MaggjobError, StoreError
 from maggjob.model import CellReport, CellTask, Tally
-from maggjob.parts import agree, load
+from maggjob.parts import agree, load, tag_in
 from maggjob.planning import run_folder
 from maggjob.shard import Rows, ShardReport, ShardTask, write_shard
 from maggjob.storage import Place, exists, is_remote, join_url, local_path
@@ -102,7 +102,7 @@ class Job:
         """The tasks of its shards, as they are written to a store; what they share is written down."""
         grid, first = self.config.grid, self.tasks[0]
         nested = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
-        content = Rows(nested, [report.part is not None for report in self.reports]).to_json()
+        content = Rows(nested, [None if one.part is None else tag_in(one.part) for one in self.reports]).to_json()
         key = f"rows-{hashlib.sha256(content).hexdigest()[:16]}.json"
         Place(self.folder, self.region, create=True).put(key, content)
         recipe = write_recipe(self.config.recipe(), self.folder, self.region)
@@ -286,7 +286,8 @@ def _source(job: Job) -> Mapping[str, Any]:
     """What the granules' own columns say of themselves: from the first part that tells."""
     for task, report in zip(job.tasks, job.reports, strict=True):
         if report.part is not None and any(granule.state == "used" for granule in report.granules):
-            attributes: Mapping[str, Any] = load(task, Place(str(task.parts), job.region)).ledger["attributes"]
+            part = load(task, Place(str(task.parts), job.region), tag_in(report.part))
+            attributes: Mapping[str, Any] = part.ledger["attributes"]
             if attributes:
                 return attributes
     return {}

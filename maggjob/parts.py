@@ -3,6 +3,8 @@
 A part is an ``.npz`` (an uncompressed zip, whose members carry CRC-32 checksums), so that
 ``numpy.load`` opens it. Members: ``ledger.json``; ``child``, the children that have segments,
 uint32, ascending; and one array a statistic, a value for each of these children.
+
+A call that is slow gets a backup, and either may write last: parts that may differ have different names, see `tag_of`.
 """
 
 import hashlib
@@ -11,7 +13,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,26 +41,53 @@ class Part:
     """Each statistic, shape (n,)."""
 
 
-def load(task: CellTask, place: Place) -> Part:
-    """Read and check the part of a task.
+def tag_of(report: CellReport) -> str:
+    """What the name of a part tells it by from those of other calls of its task.
+
+    Nothing, if the cell was read whole, as that gives the same bytes each time; else the digest of its
+    ledger, as another call may have met other failures, or none.
+    """
+    return "" if report.state in ("complete", "empty") else ledger_digest(_said(report))[:16]
+
+
+def part_key(task: str, tag: str) -> str:
+    """Key of a part below the folder or prefix of parts, from the id of its task and `tag_of` its report.
+
+    Examples
+    --------
+    >>> part_key("cycle22/-6134114", ""), part_key("cycle22/-6134114", "9f86d081884c7d65")
+    ('cycle22/-6134114.npz', 'cycle22/-6134114.9f86d081884c7d65.npz')
+    """
+    return f"{task}.{tag}.npz" if tag else f"{task}.npz"
+
+
+def tag_in(part: str) -> str:
+    """The tag in the path, URL or key of a part.
+
+    Examples
+    --------
+    >>> tag_in("s3://bucket/parts/cycle22/-6134114.9f86d081884c7d65.npz")
+    '9f86d081884c7d65'
+    """
+    return part.rpartition("/")[2].removesuffix(".npz").partition(".")[2]
+
+
+def load(task: CellTask, place: Place, tag: str) -> Part:
+    """Read and check a part of a task.
 
     Raises
     ------
     StoreError
         It is missing, damaged, or belongs to something else.
     """
-    return opened(task, fetch(task, place))
+    return opened(task, place.get(part_key(task.id, tag)), tag)
 
 
-def fetch(task: CellTask, place: Place) -> bytes:
-    """Read the bytes of the part of a task; StoreError when it is missing."""
-    return place.get(f"{task.id}.npz")
-
-
-def opened(task: CellTask, content: bytes) -> Part:
-    """Check the part of a task; StoreError when it is damaged or belongs to something else."""
-    part = unpack(content, str(task.part))
-    check(part, task, task.recipe)
+def opened(task: CellTask, content: bytes, tag: str) -> Part:
+    """Check a part of a task; StoreError when it is damaged or belongs to something else."""
+    name = f"{task.parts}/{part_key(task.id, tag)}"
+    part = unpack(content, name)
+    check(part, task, task.recipe, name)
     return part
 
 
@@ -93,6 +122,11 @@ def ledger_digest(ledger: Mapping[str, Any]) -> str:
     return hashlib.sha256(_json({key: ledger[key] for key in ("state", "segments", "granules")})).hexdigest()
 
 
+def _said(report: CellReport) -> dict[str, Any]:
+    """What `ledger_digest` looks at, by a report."""
+    return {"state": report.state, "segments": dict(report.segments), "granules": granules_ledger(report)}
+
+
 def agree(report: CellReport, digest: str) -> None:
     """See that a part is the one that a report tells of.
 
@@ -107,8 +141,7 @@ def agree(report: CellReport, digest: str) -> None:
     LedgerError
         It is another.
     """
-    said = {"state": report.state, "segments": dict(report.segments), "granules": granules_ledger(report)}
-    if ledger_digest(said) != digest:
+    if ledger_digest(_said(report)) != digest:
         raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
 
 
@@ -123,6 +156,13 @@ def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.n
             np.lib.format.write_array(member, little, version=(1, 0), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_TIME), member.getvalue())
     return buffer.getvalue()
+
+
+def write_part(task: CellTask, report: CellReport, content: bytes) -> CellReport:
+    """Write a part, and say so in its report; StoreError if that cannot be done."""
+    parts, key = str(task.parts), part_key(task.id, tag_of(report))
+    Place(parts, task.region, create=True).put(key, content)
+    return replace(report, part=f"{parts}/{key}", part_bytes=len(content))
 
 
 def unpack(content: bytes, name: str) -> Part:
@@ -149,15 +189,15 @@ def unpack(content: bytes, name: str) -> Part:
     return Part(ledger, child, arrays)
 
 
-def check(part: Part, task: CellTask, recipe: Recipe) -> None:
-    """Hold a part against its task and its own ledger.
+def check(part: Part, task: CellTask, recipe: Recipe, name: str) -> None:
+    """Hold a part, which has a name for messages, against its task and its own ledger.
 
     Raises
     ------
     StoreError
         It belongs to another cell or run, lacks a statistic, or its counts do not add up.
     """
-    name, ledger = task.part or task.id, part.ledger
+    ledger = part.ledger
     if ledger["id"] != task.id or ledger["run"] != task.run:
         raise StoreError(
             f"part {name} belongs to {ledger['id']} of run {ledger['run'][:12]}, expected {task.id} of "

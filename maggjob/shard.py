@@ -15,7 +15,7 @@ import numpy as np
 from maggjob.cells import format_cell, nested_children, nested_to_decimal, nested_to_word
 from maggjob.errors import StoreError
 from maggjob.model import CellTask, Recipe
-from maggjob.parts import fetch, ledger_digest, opened
+from maggjob.parts import ledger_digest, opened, part_key
 from maggjob.storage import Place, join_url
 from maggjob.written import Written, read_recipe
 
@@ -72,12 +72,12 @@ class Rows:
 
     nested: Sequence[int]
     """Nested ids, ascending."""
-    has_part: Sequence[bool]
-    """Which of them left a part; the others failed, and are fill."""
+    tags: Sequence[str | None]
+    """What `maggjob.parts.tag_in` the part of each is; None for those that left none: they failed, and are fill."""
 
     def to_json(self) -> bytes:
         """As it is written down in the folder of a run."""
-        return json.dumps([list(self.nested), [int(there) for there in self.has_part]], separators=(",", ":")).encode()
+        return json.dumps([list(self.nested), list(self.tags)], separators=(",", ":")).encode()
 
     @classmethod
     def read(cls, folder: str, key: str, region: str | None) -> "Rows":
@@ -89,8 +89,8 @@ class Rows:
             It is not there, or damaged.
         """
         try:
-            nested, has_part = json.loads(Place(folder, region).get(key))
-            return cls(nested, [bool(there) for there in has_part])
+            nested, tags = json.loads(Place(folder, region).get(key))
+            return cls(nested, tags)
         except (ValueError, TypeError) as problem:
             raise StoreError(f"{join_url(folder, key)} is no list of cells ({problem}); run again") from problem
 
@@ -106,7 +106,7 @@ def write_shard(shard: ShardTask) -> ShardReport:
     recipe = read_recipe(shard.folder, shard.recipe, shard.region)
     rows, some = Rows.read(shard.folder, shard.rows, shard.region), slice(shard.first, shard.stop)
     nested = np.array(rows.nested[some], np.int64)
-    ledgers, values = _read(shard, recipe, nested, rows.has_part[some])
+    ledgers, values = _read(shard, recipe, nested, rows.tags[some])
     counts: dict[str, int] = {}
     if shard.write:
         counted = {s.name for s in recipe.statistics if s.function in ("count", "len") and s.fill_value == 0}
@@ -117,11 +117,12 @@ def write_shard(shard: ShardTask) -> ShardReport:
 
 
 def _read(
-    shard: ShardTask, recipe: Recipe, nested: np.ndarray, has_part: Sequence[bool]
+    shard: ShardTask, recipe: Recipe, nested: np.ndarray, tags: Sequence[str | None]
 ) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:
     """Digests of the ledgers, and the statistics of all children, by name, each in its own dtype."""
     shape = (len(nested), recipe.grid.children)
-    place = Place(shard.parts, shard.region) if any(has_part) else None  # which would not be there
+    there = any(tag is not None for tag in tags)
+    place = Place(shard.parts, shard.region) if there else None  # it would not be there
     blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in recipe.statistics}
 
     def task(row: int) -> CellTask:
@@ -129,12 +130,13 @@ def _read(
         return CellTask(f"{shard.window}/{cell}", cell, shard.window, recipe, (), shard.run, shard.parts)
 
     def content(row: int) -> bytes | None:
-        return fetch(task(row), place) if place is not None and has_part[row] else None
+        tag = tags[row]
+        return None if place is None or tag is None else place.get(part_key(task(row).id, tag))
 
     ledgers: list[str | None] = []
     with ThreadPoolExecutor(READERS) as pool:  # for the waits; to unpack, threads would wait for each other
         for row, packed in enumerate(pool.map(content, range(len(nested)))):
-            part = None if packed is None else opened(task(row), packed)
+            part = None if packed is None else opened(task(row), packed, tags[row] or "")
             if part is not None:
                 for name, block in blocks.items():
                     block[row, part.child] = part.values[name]

@@ -14,7 +14,7 @@ from maggjob.cells import format_cell, parse_cell
 from maggjob.cost import QUARTER, is_hot
 from maggjob.job import failed_report
 from maggjob.model import SEVERITY, CellReport, CellTask, GranuleReport
-from maggjob.parts import Part, agree, ledger_digest, ledger_of, load, pack
+from maggjob.parts import Part, agree, ledger_digest, ledger_of, load, pack, part_key, tag_in, write_part
 from maggjob.runner import Outcome, Watcher
 from maggjob.segments import add_counts
 from maggjob.shard import READERS
@@ -134,7 +134,7 @@ def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> Cell
         report = _join_parts(task, report, done)
     if task.parts is not None:  # a quarter may have written one and died before it said so
         place = Place(task.parts, task.region, create=True)
-        place.delete(f"{quarter.id}.npz" for quarter, _ in done)
+        place.delete({part_key(quarter.id, tag) for quarter, said in done for tag in ("", tag_in(said.part or ""))})
     return report
 
 
@@ -195,15 +195,14 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
     place, parts = Place(str(task.parts), task.region), {}
     for number, (quarter, said) in enumerate(done):
         if said.part is not None:
-            parts[number] = load(quarter, place)
+            parts[number] = load(quarter, place, tag_in(said.part))
             agree(said, ledger_digest(parts[number].ledger))
     step = task.recipe.grid.children // 4
     child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])
     names = [statistic.name for statistic in task.recipe.statistics]
     values = {name: np.concatenate([part.values[name] for part in parts.values()]) for name in names}
-    content = pack(ledger_of(task, report, _attributes(report, list(parts.values()))), child, values)
-    place.put(f"{task.id}.npz", content)
-    return replace(report, part=task.part, part_bytes=len(content))
+    attributes = _attributes(report, list(parts.values()))
+    return write_part(task, report, pack(ledger_of(task, report, attributes), child, values))
 
 
 def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mapping[str, str]]:

@@ -148,8 +148,8 @@ def status_of(
 
 
 def _cells_of(keys: Iterable[str], order: int | None) -> int:
-    """Cells that have a part; a quarter is named as its cell, with one figure more."""
-    names = {key.removesuffix(".npz") for key in keys}
+    """Cells that have a part; a quarter is named as its cell, with one figure more, and a call may leave a tag."""
+    names = {folder + slash + cell.split(".")[0] for folder, slash, cell in (key.rpartition("/") for key in keys)}
     whole = {name for name in names if order is None or order_of(name.rpartition("/")[2]) == order}
     quarters = Counter(name[:-1] for name in names - whole)
     return len(whole | {cell for cell, there in quarters.items() if there == 4})

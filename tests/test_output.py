@@ -396,6 +396,36 @@ def test_assembling_by_hand_gives_the_same_bytes(mapped: Mapped, made: RunResult
     assert result.tally == made.tally
 
 
+@pytest.mark.parametrize("last", ["whole", "failed"])
+def test_a_backup_that_met_a_failure_replaces_nothing(
+    mapped: Mapped, made: RunResult, granules: list[Path], last: str
+) -> None:
+    """Of two calls of a task either may write last, and the report of either may be taken."""
+    plan, tasks, reports = mapped
+    number = next(n for n, report in enumerate(reports) if sum(g.kept > 0 for g in report.granules) > 1)
+    path = next(path for path in granules if path.stem == reports[number].granules[0].id)
+    aside = path.rename(path.with_suffix(".away"))
+    try:
+        backup = maggjob.map_cell(tasks[number])
+    finally:
+        aside.rename(path)
+    if last == "whole":
+        assert maggjob.map_cell(tasks[number]).part == reports[number].part
+    assert backup.state == "partial"
+    assert 0 < backup.observations < reports[number].observations
+
+    result = maggjob.assemble_run(plan, tasks, reports)
+    assert (tree(result.store_path), result.tally) == (tree(made.store_path), made.tally)
+
+    taken = [backup if n == number else report for n, report in enumerate(reports)]
+    result = maggjob.assemble_run(plan, tasks, taken, overwrite=True, allow_partial=True)
+    lost = reports[number].observations - backup.observations
+    assert result.tally.cells["partial"] == 1
+    assert result.tally.observations == made.tally.observations - lost
+    with xr.open_zarr(result.store_path, group="12") as data:
+        assert int(data["count"].sum()) == result.tally.observations
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
