@@ -203,7 +203,7 @@ def without_token(answer: Answer) -> Answer:
 
 @contextmanager
 def s3_server(*buckets: str) -> Iterator[str]:
-    """An S3 with some buckets: its endpoint."""
+    """An S3 with some buckets: its endpoint. One at a time in a process: they would share what they hold."""
     from moto.server import ThreadedMotoServer
 
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -211,6 +211,7 @@ def s3_server(*buckets: str) -> Iterator[str]:
     try:
         host, port = moto.get_host_and_port()
         endpoint = f"http://{host}:{port}"
+        urlopen(Outgoing(f"{endpoint}/moto-api/reset", method="POST")).close()  # what this process kept of another one
         for bucket in buckets:
             with urlopen(Outgoing(f"{endpoint}/{bucket}", method="PUT")):
                 pass

@@ -384,22 +384,22 @@ def against_tree(rings: list[np.ndarray], latitude: Latitude) -> int:
 
 @both
 def test_footprints_of_a_cycle_against_a_tree(cycle: tuple[list[Pass], list[np.ndarray]], latitude: Latitude) -> None:
-    assert against_tree(cycle[1][:: 3 if latitude == "authalic" else 5], latitude) > 30_000
+    assert against_tree(cycle[1][:: 5 if latitude == "authalic" else 7], latitude) > 20_000
 
 
 def test_footprints_across_the_antimeridian() -> None:
-    """2,002 of all regions, north and south: a footprint of each, turned so that 180 degrees lies within it."""
+    """1,008 of all regions, north and south: a footprint of each, turned so that 180 degrees lies within it."""
     rings = []
     for region in region_angles():
         one = np.array(footprint(Pass(1, 22, region)))
         longitude = np.unwrap(one[:, 0], period=360.0)
-        for share in np.linspace(0.01, 0.99, 143):
+        for share in np.linspace(0.01, 0.99, 72):
             turned = longitude - longitude.min() - share * np.ptp(longitude)
             turned = np.round(turned % 360.0 - 180.0, 5)
             rings.append(np.column_stack([turned, one[:, 1]]))
             assert np.abs(np.diff(turned)).max() > 180
-    assert len(rings) == 2002
-    assert against_tree(rings, "authalic") > 30_000
+    assert len(rings) == 1008
+    assert against_tree(rings, "authalic") > 15_000
 
 
 @both

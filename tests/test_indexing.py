@@ -644,6 +644,7 @@ def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("DIES", format_cell(max(catalog.cells), 6))
     monkeypatch.setattr("maggjob.pipeline.index_written", index_or_die)
     monkeypatch.setattr("maggjob.pipeline.map_written", map_or_die)
+    monkeypatch.setattr("maggjob.collecting.GRACE", 3.0)
     seen: dict[int, Outcome[CellReport]] = {}
     result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)
     assert result.indexed is not None

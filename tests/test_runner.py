@@ -119,8 +119,9 @@ def test_it_runs_in_a_thread() -> None:
     assert [outcome.value for outcome in found] == [0, 1, 4, 9]
 
 
-def test_a_worker_process_that_dies_at_its_start_is_noticed(tmp_path: Path) -> None:
+def test_a_worker_process_that_dies_at_its_start_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any call has begun: Lithops says nothing, and would wait for ever."""
+    monkeypatch.setattr("maggjob.collecting.GRACE", 3.0)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && exit 1\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)

@@ -175,6 +175,7 @@ def test_a_call_that_dies_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPat
     task = next(task for task in tasks if task.cell == fullest.cell)
     hot.setenv("DIES", quarters(task)[2].cell)
     hot.setattr("maggjob.pipeline.map_written", map_or_die)
+    hot.setattr("maggjob.collecting.GRACE", 3.0)
     hot.setattr("maggjob.pipeline.batches", lambda some, *_: batches(some, [1.0] * len(some), 10**6))  # one a call
     seen: dict[int, Outcome[CellReport]] = {}
     result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)

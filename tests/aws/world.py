@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import lithops
@@ -97,7 +96,6 @@ def world(cache: Path, image: Image | None = None, **options: Any) -> Iterator[W
     patch = pytest.MonkeyPatch()
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     with s3_server() as endpoint:
-        urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # moto remembers other servers' content
         runs = image or Image(environment={"PYTHONPATH": str(ROOT)})
         inside = {**keys, "AWS_ENDPOINT_URL": endpoint, **(runs.environment or {})}
         with LambdaService(replace(runs, environment=inside), region=REGION, **options) as service:
