@@ -521,6 +521,10 @@ def test_a_cell_in_quarters_counts_when_all_four_are_there() -> None:
     assert there(*quarters[2:], "-6134114", "-6134113") == 2
     assert there(*quarters[:2], *(name.removeprefix("-") for name in quarters[2:])) == 0
     assert there(*quarters[:3], note=None) == 3  # nothing says of what
+    tagged = [f"{name}.9f86d081884c7d65" for name in quarters]  # not read whole
+    assert there(*quarters[:2], *tagged[2:]) == 1
+    assert there(*quarters[:3], tagged[0]) == 0
+    assert there("-6134114", "-6134114.9f86d081884c7d65", "-6134114.0123456789abcdef") == 1
 
 
 def test_a_run_in_quarters_is_told_in_cells(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
