@@ -25,7 +25,7 @@ demo: $(READY)  ## see it work: simulated granules, the whole job, a map
 	$(BIN)/maggjob demo demo
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
