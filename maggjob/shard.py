@@ -90,7 +90,7 @@ class Rows:
         """
         try:
             nested, tags = json.loads(Place(folder, region).get(key))
-            return cls(nested, tags)
+            return cls(list(nested), list(tags))
         except (ValueError, TypeError) as problem:
             raise StoreError(f"{join_url(folder, key)} is no list of cells ({problem}); run again") from problem
 
@@ -121,8 +121,8 @@ def _read(
 ) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:
     """Digests of the ledgers, and the statistics of all children, by name, each in its own dtype."""
     shape = (len(nested), recipe.grid.children)
-    there = any(tag is not None for tag in tags)
-    place = Place(shard.parts, shard.region) if there else None  # it would not be there
+    some = any(tag is not None for tag in tags)
+    place = Place(shard.parts, shard.region) if some else None  # without parts, it would not be there
     blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in recipe.statistics}
 
     def task(row: int) -> CellTask:
