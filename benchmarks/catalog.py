@@ -30,8 +30,8 @@ MB = 2**20
 
 def record(rgt: int, region: int, cycle: int = 22) -> dict[str, Any]:
     """A granule as CMR lists it in UMM-JSON, with all that it says beside what we need."""
-    from maggjob.model import EPOCH
-    from maggjob.orbit import Pass, region_angles, swath
+    from maggjob.icesat2.names import EPOCH
+    from maggjob.icesat2.orbit import Pass, region_angles, swath
 
     one = Pass(rgt, cycle, region)
     start = EPOCH + timedelta(seconds=float(one.times(one.angles(360.0))[0]))
@@ -118,8 +118,8 @@ def _clock() -> tuple[float, float]:
 
 def cells_of_the_default_area(_: Path) -> None:
     """From its name to its cells."""
-    from maggjob.area import parse_area
-    from maggjob.coverage import area_cells
+    from maggjob.grid.areas import parse_area
+    from maggjob.grid.coverage import area_cells
 
     for name in ("antarctica", "grounded", "greenland"):
         clock = _clock()
@@ -130,9 +130,9 @@ def cells_of_the_default_area(_: Path) -> None:
 
 def granules_to_cells(_: Path) -> None:
     """4,161 footprints to the cells that each touches."""
-    from maggjob.coverage import footprint_pairs
-    from maggjob.footprints import Footprints
-    from maggjob.orbit import region_angles, swath
+    from maggjob.grid.coverage import footprint_pairs
+    from maggjob.grid.footprints import Footprints
+    from maggjob.icesat2.orbit import region_angles, swath
 
     passes = [(rgt, region) for rgt in range(1, TRACKS + 1) for region in ANTARCTIC]
     rings = [[swath(rgt, *region_angles()[region], 6300.0, 24).round(5)] for rgt, region in passes]
@@ -145,7 +145,7 @@ def granules_to_cells(_: Path) -> None:
 
 def catalog_of_recorded_pages(folder: Path) -> None:
     """The whole command, without the network."""
-    from maggjob.planning import find_catalog
+    from maggjob.catalog.find import find_catalog
 
     clock = _clock()
     catalog = find_catalog(records=sorted(folder.glob("page*.json")), cycle=22, aoi="antarctica")
@@ -158,8 +158,8 @@ def catalog_of_recorded_pages(folder: Path) -> None:
 
 def load(folder: Path) -> None:
     """4,161 granules and the 1,344 cells of grounded ice."""
-    from maggjob.catalog_file import load_catalog
-    from maggjob.config_file import load_config
+    from maggjob.catalog.file import load_catalog
+    from maggjob.config.load import load_config
 
     path, recipe = folder / "grounded.json", load_config("atl06.yaml").recipe()
     clock = _clock()
@@ -181,8 +181,8 @@ def load(folder: Path) -> None:
 
 def plan(folder: Path) -> None:
     """What ``maggjob plan`` works out of it."""
-    from maggjob.planning import plan as make_plan
-    from maggjob.report import plan_text
+    from maggjob.planning.plan import plan as make_plan
+    from maggjob.show.text import plan_text
 
     clock = _clock()
     made = make_plan("atl06.yaml", catalog=folder / "catalog.json", store="antarctica.zarr")
@@ -194,7 +194,7 @@ def write_grounded(folder: Path) -> None:
     """The catalog that is loaded: all southern passes, on grounded ice or not, and the cells of grounded ice."""
     from dataclasses import replace
 
-    from maggjob.planning import find_catalog
+    from maggjob.catalog.find import find_catalog
 
     catalog = find_catalog(records=sorted(folder.glob("page*.json")), cycle=22, aoi="grounded")
     if len(catalog.granules) < TRACKS * len(ANTARCTIC):  # granules of no cell weigh as much

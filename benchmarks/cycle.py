@@ -43,7 +43,7 @@ print(json.dumps({
 def make_data(folder: Path, every: int) -> None:
     """Simulate the cycle, and write its catalog: files by name, cells by footprint."""
     from maggjob import find_catalog, simulate
-    from maggjob.simulator import cmr_records
+    from maggjob.simulator.scene import cmr_records
 
     start = time.monotonic()
     paths = simulate(folder / "granules", every=every)

@@ -1,4 +1,4 @@
-"""The coefficients of ``maggjob.cost``, fitted to cells that are run here, and how far estimates are off.
+"""The coefficients of ``maggjob.planning.cost``, fitted to cells that are run here, and how far estimates are off.
 
     python -m benchmarks.estimate
 
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 import maggjob
-from maggjob.cost import WITH_INDEX, WITHOUT_INDEX, IndexWork, Load, Work, bytes_read, seconds
-from maggjob.indexing import index_tasks
-from maggjob.job import index_granules
-from maggjob.planning import Plan
-from maggjob.tasking import make_tasks
+from maggjob.jobs.granule_index import index_granules
+from maggjob.pipeline.index_stage import index_tasks
+from maggjob.planning.cost import WITH_INDEX, WITHOUT_INDEX, IndexWork, Load, Work, bytes_read, seconds
+from maggjob.planning.plan import Plan
+from maggjob.planning.tasks import make_tasks
 
 SCENES: tuple[dict[str, Any], ...] = (  # whole granules, granules of an area, thin ones
     {"rgts": (850, 858, 900, 911, 1000), "regions": (11,)},

@@ -13,7 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 from benchmarks.simulated_lambda import Model, simulated
-from maggjob.runner import run_tasks
+from maggjob.backend.executor import run_tasks
 from tests import calls
 from tests.aws.faults import Lose
 from tests.aws.world import world

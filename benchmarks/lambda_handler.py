@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from maggjob.runner import run_tasks
+from maggjob.backend.executor import run_tasks
 from tests import calls
 from tests.aws.sandbox import Image
 from tests.aws.world import ROOT, World, world
@@ -24,7 +24,7 @@ CALLS, IMPORTS = 30, 7
 
 def import_seconds() -> float:
     """Median seconds from the start of an interpreter to our handler being imported."""
-    code = "import maggjob.lambda_handler as h; print(h.process_age())"
+    code = "import maggjob.aws.handler as h; print(h.process_age())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     times = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True).stdout)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.cost import Prices
+from maggjob.backend.bill import Prices
 
 CELL_AT = (-80.5, -100.0)
 LATENCY, BANDWIDTH = 0.03, 90e6
@@ -46,7 +46,7 @@ def naive(name: str) -> dict[str, Any]:
     from h5coro.h5coro import H5Coro
     from obstore.store import HTTPStore
 
-    from maggjob.cells import child_index
+    from maggjob.grid.healpix import child_index
 
     task = pickle.loads(Path(name).read_bytes())
     fetched = {"requests": 0, "bytes": 0}
@@ -91,7 +91,7 @@ def naive(name: str) -> dict[str, Any]:
 
 def by_maggjob(name: str) -> dict[str, Any]:
     """(b) and (c): what a worker does, with writing its part."""
-    from maggjob.job import map_cell
+    from maggjob.jobs.cells import map_cell
 
     cpu = time.process_time()
     report = map_cell(pickle.loads(Path(name).read_bytes())["task"])
@@ -110,7 +110,7 @@ def by_maggjob(name: str) -> dict[str, Any]:
 
 def floor(name: str) -> dict[str, Any]:
     """(d): inflate the chunks, which are in memory, and reduce the rows that are in the cell."""
-    from maggjob.statistics import compute
+    from maggjob.statistics.compute import compute
 
     given = pickle.loads(Path(name).read_bytes())
     recipe, shares = given["task"].recipe, pickle.loads(Path(given["chunks"]).read_bytes())
@@ -133,9 +133,8 @@ def floor(name: str) -> dict[str, Any]:
 
 def requests(name: str) -> dict[str, Any]:
     """(e): ask for the ranges of (c), as many granules at once, and drop what comes."""
-    from maggjob.job import VISITS_AT_ONCE
-    from maggjob.source import Ranges
-    from maggjob.storage import Access
+    from maggjob.jobs.cells import VISITS_AT_ONCE
+    from maggjob.storage.archive import Access, Ranges
 
     given = pickle.loads(Path(name).read_bytes())
     access, asked = Access(), pickle.loads(Path(given["ranges"]).read_bytes())
@@ -179,8 +178,8 @@ def measure(way: str, name: Path) -> dict[str, Any]:
 
 def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
     """Granules of full size whose tracks cross one cell, and the cell's nested id."""
-    from maggjob.cells import locate
-    from maggjob.simulator import Scene, passes, simulate
+    from maggjob.grid.healpix import locate
+    from maggjob.simulator.scene import Scene, passes, simulate
 
     south, west = CELL_AT
     (cell,) = locate(np.array([south]), np.array([west]), 6, "authalic").tolist()
@@ -206,14 +205,14 @@ def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
 
 def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell: int) -> dict[str, Path]:
     """Index the granules at a fast server, and write the task of each way, which reads from another."""
-    from maggjob.cells import format_cell
-    from maggjob.config_file import load_config
-    from maggjob.granule import open_granule
-    from maggjob.index_file import decode, index_key, recipe_digest
-    from maggjob.job import index_granules
-    from maggjob.model import CellTask, Granule, IndexTask
-    from maggjob.shares import Buffers, ranges_needed
-    from maggjob.storage import Access
+    from maggjob.config.load import load_config
+    from maggjob.granules.granule import open_granule
+    from maggjob.granules.index_format import decode, index_key, recipe_digest
+    from maggjob.granules.selection import Buffers, ranges_needed
+    from maggjob.grid.healpix import format_cell
+    from maggjob.jobs.granule_index import index_granules
+    from maggjob.model.tasks import CellTask, Granule, IndexTask
+    from maggjob.storage.archive import Access
 
     recipe = load_config("atl06.yaml").recipe()
     granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths)
@@ -289,8 +288,8 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
 def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
     """How a visit by index grows with the granules of a cell, and the memory that `predicted_memory` says."""
     from benchmarks.object_server import server
-    from maggjob.config_file import load_config
-    from maggjob.job import predicted_memory
+    from maggjob.config.load import load_config
+    from maggjob.jobs.cells import predicted_memory
 
     recipe = load_config("atl06.yaml").recipe()
     print(f"{'granules':>9}{'observations':>14}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'predicted':>11}")
@@ -357,9 +356,9 @@ def cost(cell: dict[str, Any], index: dict[str, Any], prices: Prices, cycle: Cyc
 def indexing(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     """CPU, wall at 30 ms and bytes of making indexes, a granule; without the imports."""
     from benchmarks.object_server import server
-    from maggjob.config_file import load_config
-    from maggjob.job import index_granules
-    from maggjob.model import Granule, IndexTask
+    from maggjob.config.load import load_config
+    from maggjob.jobs.granule_index import index_granules
+    from maggjob.model.tasks import Granule, IndexTask
 
     recipe = load_config("atl06.yaml").recipe()
     with server(folder, LATENCY, BANDWIDTH) as root:
@@ -382,7 +381,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 58
     folder = Path(tempfile.mkdtemp(prefix="maggjob-bench-"))
     subprocess.run(
-        [sys.executable, "-c", "import maggjob.job, maggjob.hdf5, benchmarks.reading"], env=BYTE_CODE, check=True
+        [sys.executable, "-c", "import maggjob.jobs.cells, maggjob.hdf5.file, benchmarks.reading"],
+        env=BYTE_CODE,
+        check=True,
     )
     try:
         paths, cell = make_granules(folder, count)

@@ -25,11 +25,11 @@ DIFFERENT = 64  # parts that are made; further cells are links to them with a le
 
 def make_parts(folder: Path, count: int) -> None:
     """Write the parts of some cells as workers do, with random values."""
-    from maggjob.cells import format_cell
-    from maggjob.config_file import load_config
-    from maggjob.model import CellTask
-    from maggjob.parts import ledger_of, pack
-    from maggjob.storage import Place
+    from maggjob.config.load import load_config
+    from maggjob.grid.healpix import format_cell
+    from maggjob.jobs.parts import ledger_of, pack
+    from maggjob.model.tasks import CellTask
+    from maggjob.storage.folder import Place
 
     recipe, rng = load_config("atl06.yaml").recipe(), np.random.default_rng(0)
     place, child = Place(str(folder / "parts"), create=True), np.arange(4096)
@@ -49,7 +49,7 @@ def make_parts(folder: Path, count: int) -> None:
 
 def report_of(task: Any) -> Any:
     """What a worker says of a cell: 58 granules, and seven segments in each child."""
-    from maggjob.model import CellReport, GranuleReport
+    from maggjob.model.reports import CellReport, GranuleReport
 
     names = [f"ATL06_20240212133044_{number:04d}2211_006_01" for number in range(58)]
     first, *others = (GranuleReport(name, "used", rows=2 * 7 * 4096) for name in names)
@@ -59,11 +59,11 @@ def report_of(task: Any) -> Any:
 
 def reduce(folder: Path, count: int) -> None:
     """Read the parts and write the Zarr, and print what it took."""
-    from maggjob.cells import format_cell
-    from maggjob.config_file import load_config
-    from maggjob.job import reduce_tally
-    from maggjob.model import CellTask
-    from maggjob.output import assemble
+    from maggjob.config.load import load_config
+    from maggjob.grid.healpix import format_cell
+    from maggjob.model.ledger import reduce_tally
+    from maggjob.model.tasks import CellTask
+    from maggjob.output.zarr_store import assemble
 
     config = load_config("atl06.yaml")
     recipe = config.recipe()

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 from unittest.mock import patch
 
-from maggjob import collecting, invocation, runner
+from maggjob.backend import invoke, watch
 
 
 @dataclass(frozen=True)
@@ -222,9 +222,9 @@ def simulated(model: Model, seconds: Callable[[Any], float]) -> Iterator[Executo
     executor = Executor(Service(model, clock, seconds))
     with (
         patch("lithops.FunctionExecutor", lambda **_: executor),
-        patch.object(collecting, "time", clock),
-        patch.object(invocation, "time", clock),
-        patch.object(runner, "time", clock),
-        patch.object(invocation, "temporary", lambda status: True),
+        patch.object(watch, "time", clock),
+        patch.object(invoke, "time", clock),
+        patch.object(executor, "time", clock),
+        patch.object(invoke, "temporary", lambda status: True),
     ):
         yield executor

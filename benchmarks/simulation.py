@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from maggjob.simulator import Scene, simulate
+from maggjob.simulator.scene import Scene, simulate
 
 
 def seconds(folder: Path, scene: Scene) -> tuple[float, int, float]:

@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 
 import maggjob
-from maggjob.cells import locate
-from maggjob.config_file import load_config
-from maggjob.statistics import compute
-from tests.granules import BEAMS, beam, write_granule
+from maggjob.config.load import load_config
+from maggjob.grid.healpix import locate
+from maggjob.statistics.compute import compute
+from tests.granule_files import BEAMS, beam, write_granule
 
 GRANULES, ROWS = 40, 22_000
 CENTRE = (-75.0, -100.0)

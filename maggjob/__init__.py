@@ -8,22 +8,25 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from maggjob.config import Config
-    from maggjob.config_file import load_config
-    from maggjob.coverage import area_cells
-    from maggjob.job import map_cell, reduce_tally
-    from maggjob.model import CellReport, CellTask, Granule, Tally
-    from maggjob.pipeline import assemble_run, execute, run
-    from maggjob.planning import Plan, find_catalog, make_catalog, plan
-    from maggjob.result import RunResult
-    from maggjob.runner import lithops_config
-    from maggjob.simulator import simulate
-    from maggjob.status import read_status
-    from maggjob.tasking import task, tasks
-    from maggjob.view import open_result
+from maggjob._version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from maggjob.backend.settings import lithops_config
+    from maggjob.catalog.find import find_catalog, make_catalog
+    from maggjob.config.load import load_config
+    from maggjob.config.schema import Config
+    from maggjob.grid.coverage import area_cells
+    from maggjob.jobs.cells import map_cell
+    from maggjob.model.ledger import reduce_tally
+    from maggjob.model.reports import CellReport, Tally
+    from maggjob.model.tasks import CellTask, Granule
+    from maggjob.pipeline.cell_map import assemble_run, execute, run
+    from maggjob.pipeline.result import RunResult
+    from maggjob.pipeline.status import read_status
+    from maggjob.planning.plan import Plan, plan
+    from maggjob.planning.tasks import task, tasks
+    from maggjob.show.dataset import open_result
+    from maggjob.simulator.scene import simulate
 
 # The threads that numpy's linear algebra starts look for work in a loop of 2**26 cycles before they sleep: a tenth
 # of a second of CPU, a third of what a worker imports, for something that is not used here. After 2**4 they sleep.
@@ -56,29 +59,29 @@ __all__ = [
 ]
 
 _WHERE = {
-    "area_cells": "coverage",
-    "Config": "config",
-    "load_config": "config_file",
-    "map_cell": "job",
-    "reduce_tally": "job",
-    "CellReport": "model",
-    "CellTask": "model",
-    "Granule": "model",
-    "Tally": "model",
-    "Plan": "planning",
-    "RunResult": "result",
-    "assemble_run": "pipeline",
-    "plan": "planning",
-    "run": "pipeline",
-    "execute": "pipeline",
-    "simulate": "simulator",
-    "read_status": "status",
-    "open_result": "view",
-    "task": "tasking",
-    "tasks": "tasking",
-    "find_catalog": "planning",
-    "make_catalog": "planning",
-    "lithops_config": "runner",
+    "area_cells": "grid.coverage",
+    "Config": "config.schema",
+    "load_config": "config.load",
+    "map_cell": "jobs.cells",
+    "reduce_tally": "model.ledger",
+    "CellReport": "model.reports",
+    "CellTask": "model.tasks",
+    "Granule": "model.tasks",
+    "Tally": "model.reports",
+    "Plan": "planning.plan",
+    "RunResult": "pipeline.result",
+    "assemble_run": "pipeline.cell_map",
+    "plan": "planning.plan",
+    "run": "pipeline.cell_map",
+    "execute": "pipeline.cell_map",
+    "simulate": "simulator.scene",
+    "read_status": "pipeline.status",
+    "open_result": "show.dataset",
+    "task": "planning.tasks",
+    "tasks": "planning.tasks",
+    "find_catalog": "catalog.find",
+    "make_catalog": "catalog.find",
+    "lithops_config": "backend.settings",
 }
 
 

@@ -1,6 +1,6 @@
 """``python -m maggjob``."""
 
-from maggjob.cli import main
+from maggjob.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from maggjob.shard import ShardReport, ShardTask, write_shard
-from maggjob.written import WrittenBatch, WrittenIndexTask, index_written, map_written
+from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
+from maggjob.jobs.wire import WrittenBatch, WrittenIndexTask, index_written, map_written
 
 
 class UnpicklableError(Exception):

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from zlib import crc32
 
-from maggjob.orbit import Pass
-from maggjob.simulator import footprint, granule_name
+from maggjob.icesat2.orbit import Pass
+from maggjob.simulator.scene import footprint, granule_name
 from tests.servers import Request, Seen, server
 
 BUCKET = "nsidc-cumulus-prod-protected"

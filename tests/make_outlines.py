@@ -16,10 +16,10 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import shape
 
-from maggjob.area import NORTH, SOUTH, Area
-from maggjob.coverage import area_cells
+from maggjob.grid.areas import NORTH, SOUTH, Area
+from maggjob.grid.coverage import area_cells
 
-OUT = Path(__file__).parent.parent / "maggjob" / "data" / "outlines.npz"
+OUT = Path(__file__).parent.parent / "maggjob" / "grid" / "outlines.npz"
 BASINS = "Ant_Grounded_DrainageSystem_Polygons.txt"
 SIMPLIFIED, UNIT = 100.0, 10.0  # metres: of the basins, and of every coordinate written
 MARGIN_SOUTH, MARGIN_NORTH, COARSE = 50e3, 20e3, 1e3  # metres: round the ice, and of the widened outlines

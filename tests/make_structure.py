@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-OUT = Path(__file__).resolve().parents[1] / "maggjob" / "data" / "atl06_v006.json"
+OUT = Path(__file__).resolve().parents[1] / "maggjob" / "simulator" / "atl06_v006.json"
 BEAM = "gt1l"
 LONG = 200  # characters: longer attributes are prose
 SKIP = {"DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "description"}

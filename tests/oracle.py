@@ -9,7 +9,7 @@ import healpix_geo
 import healpy
 import numpy as np
 
-from tests.granules import BEAMS, FILL, SEGMENTS
+from tests.granule_files import BEAMS, FILL, SEGMENTS
 
 
 def nested(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: str) -> np.ndarray:

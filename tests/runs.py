@@ -8,9 +8,9 @@ import yaml
 
 import maggjob
 from maggjob import Config
-from maggjob.catalog import Catalog
-from maggjob.config_file import builtin_configs
-from maggjob.pipeline import RunResult
+from maggjob.catalog.catalog import Catalog
+from maggjob.config.load import builtin_configs
+from maggjob.pipeline.result import RunResult
 
 
 def config(latitude: str = "authalic") -> Config:

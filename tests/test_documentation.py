@@ -8,12 +8,13 @@ import pytest
 
 import maggjob
 
-MODULES = sorted(path.stem for path in Path(maggjob.__file__).parent.glob("*.py") if not path.stem.startswith("__"))
+PACKAGE = Path(maggjob.__file__).parent
+MODULES = sorted(".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in PACKAGE.rglob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_run(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"maggjob.{module}"), extraglobs={"maggjob": maggjob})
+    result = doctest.testmod(importlib.import_module(module), extraglobs={"maggjob": maggjob})
     assert result.failed == 0
 
 

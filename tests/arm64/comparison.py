@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maggjob.parts import unpack
+from maggjob.jobs.parts import unpack
 
 
 @dataclass(frozen=True)

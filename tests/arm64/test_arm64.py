@@ -18,13 +18,13 @@ import pytest
 import yaml
 
 import maggjob
-from maggjob.model import CellTask, IndexTask
+from maggjob.model.tasks import CellTask, IndexTask
 from tests.arm64 import comparison, worker
 from tests.arm64.userland import MINOR, ROOT, Userland, instructions, make
 from tests.aws.sandbox import Image
 from tests.aws.world import REGION, World, world
 from tests.conftest import SHARED
-from tests.granules import NAME, write_granule
+from tests.granule_files import NAME, write_granule
 
 pytestmark = pytest.mark.arm64
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maggjob.parts import pack
+from maggjob.jobs.parts import pack
 from tests.arm64.comparison import Line, distances, lines
 from tests.arm64.userland import instructions
 
@@ -46,4 +46,4 @@ def test_the_dockerfile_says_what_is_run() -> None:
     assert "compileall" in compile_and_import
     assert len(instructions("ENV")) == 1
     assert [json.loads(line) for line in instructions("ENTRYPOINT")] == [["python", "-m", "awslambdaric"]]
-    assert [json.loads(line) for line in instructions("CMD")] == [["maggjob.lambda_handler.handler"]]
+    assert [json.loads(line) for line in instructions("CMD")] == [["maggjob.aws.handler.handler"]]

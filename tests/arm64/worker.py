@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the entry point is to be the first that is imported
-    from maggjob.model import CellTask, IndexTask
+    from maggjob.model.tasks import CellTask, IndexTask
 
 ORDERS = 6, 12, 18  # that points are binned at
 WHERE_AND_WHEN = ("seconds", "peak_memory", "part", "bytes_read", "requests")
@@ -35,7 +35,8 @@ def mapped_files() -> list[str]:
 
 def map_job(cells: "list[CellTask]", index: "IndexTask | None", out: Path) -> list[dict[str, Any]]:
     """Make the indexes and parts of a job; what the reports say of the data."""
-    from maggjob.job import index_granules, map_cell
+    from maggjob.jobs.cells import map_cell
+    from maggjob.jobs.granule_index import index_granules
 
     indexes, reports = None, []
     if index is not None:
@@ -50,8 +51,8 @@ def write_numbers(work: dict[str, Any], out: Path) -> None:
     """Write the cells of points, and the values of functions, a folder each."""
     import numpy as np
 
-    from maggjob.cells import LATITUDES, locate
-    from maggjob.expression import FUNCTIONS
+    from maggjob.grid.healpix import LATITUDES, locate
+    from maggjob.statistics.expression import FUNCTIONS
 
     for name, (latitude, longitude) in work["points"].items():
         for convention in LATITUDES:
@@ -69,7 +70,7 @@ def main(given: Path, out: Path) -> None:
     begun = time.perf_counter()
     import awslambdaric.bootstrap  # noqa: F401
 
-    import maggjob.lambda_handler  # noqa: F401
+    import maggjob.aws.handler  # noqa: F401
 
     seconds = {"import": time.perf_counter() - begun}
     work = pickle.loads(given.read_bytes())

@@ -69,7 +69,7 @@ def serve(handler: type[BaseHTTPRequestHandler]) -> QuietServer:
 class Image:
     """What an image has: how it is started, and its environment."""
 
-    handler: str = "maggjob.lambda_handler.handler"
+    handler: str = "maggjob.aws.handler.handler"
     """As in the Dockerfile's CMD."""
     entrypoint: Sequence[str] = (sys.executable, "-m", "awslambdaric")
     """As in the Dockerfile's ENTRYPOINT."""

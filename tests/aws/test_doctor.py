@@ -17,9 +17,10 @@ import requests
 import yaml
 from lithops import __version__ as LITHOPS  # noqa: N812
 
-from maggjob import __version__, cli, doctor
-from maggjob.doctor import Check, check_open_files, check_role, examine
-from maggjob.rights import trusts_lambda
+from maggjob import cli, doctor
+from maggjob._version import __version__
+from maggjob.aws.doctor import Check, check_open_files, check_role, examine
+from maggjob.aws.iam import trusts_lambda
 from tests.aws.front import Front, front
 from tests.aws.test_template import TEMPLATE
 from tests.aws.world import BUCKET, ROLE, ROOT, World, lithops_repository
@@ -495,7 +496,7 @@ def test_the_command_says_it_all_and_exits_with_one(
     program = (
         "import resource; soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))\n"
-        "import maggjob.doctor as d; d.PYTHONS = (d.HERE,)\nimport maggjob.cli as c; c.main()"
+        "import maggjob.aws.doctor as d; d.PYTHONS = (d.HERE,)\nimport maggjob.cli.commands as c; c.main()"
     )
     environment = {**aws.variables, "AWS_ENDPOINT_URL": gate.url, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     command = [sys.executable, "-c", program, "doctor", "--store", STORE]

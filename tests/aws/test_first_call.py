@@ -18,7 +18,7 @@ import yaml
 
 import maggjob
 from tests.aws.world import BUCKET, ROOT, World
-from tests.granules import beam, write_granule
+from tests.granule_files import beam, write_granule
 from tests.servers import server, status
 
 WEST = {"LocationConstraint": "us-west-2"}

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import maggjob
-from maggjob.shard import ShardReport, ShardTask
+from maggjob.jobs.shards import ShardReport, ShardTask
 from tests.aws import wheels
 from tests.aws.wheels import LOCKS, RUNTIME, locked
 from tests.aws.world import ROOT
-from tests.granules import write_granule
+from tests.granule_files import write_granule
 
 BASE_BYTES = 150e6  # python:3.12-slim for arm64 as published, unpacked: about 140 MB
 LIMIT_BYTES = 300e6
@@ -37,16 +37,16 @@ class Image:
     def find_distributions(self, context):
         return MetadataPathFinder.find_distributions(context)
 sys.meta_path[:] = [Image()]
-import awslambdaric.bootstrap, maggjob.lambda_handler
+import awslambdaric.bootstrap, maggjob.aws.handler
 import pickle
-import maggjob.shard
+import maggjob.jobs.shards
 with open(sys.argv[2], "rb") as file:
     task = pickle.load(file)
 if isinstance(task, list):
     with open(sys.argv[2], "wb") as file:
-        pickle.dump([maggjob.shard.write_shard(shard) for shard in task], file)
+        pickle.dump([maggjob.jobs.shards.write_shard(shard) for shard in task], file)
 else:
-    report = maggjob.job.map_cell(task)
+    report = maggjob.jobs.cells.map_cell(task)
     print(report.state, report.observations, report.message)
 """
 
@@ -114,12 +114,12 @@ def test_a_worker_imports_nothing_that_the_image_has_not(tmp_path: Path) -> None
 
 
 def test_the_dockerfile_names_files_and_a_handler_that_are_there() -> None:
-    import maggjob.lambda_handler
+    import maggjob.aws.handler
 
     text = (RUNTIME / "Dockerfile").read_text()
     (module, function) = re.findall(r'CMD \["(\S+)\.(\w+)"\]', text)[0]
-    assert module == "maggjob.lambda_handler"
-    assert callable(getattr(maggjob.lambda_handler, function))
+    assert module == "maggjob.aws.handler"
+    assert callable(getattr(maggjob.aws.handler, function))
     arguments = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
     assert f"{arguments['REQUIREMENTS']}-{arguments['PYTHON']}" in LOCKS
     assert arguments["BASE"] == f"python:{arguments['PYTHON']}-slim"

@@ -9,7 +9,7 @@ CODE = """
 import os, sys
 import boto3, lithops.worker.handler as worker
 boto3.client("s3").create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-from maggjob.lambda_handler import handler, shared_storage
+from maggjob.aws.handler import handler, shared_storage
 heavy = "pydantic yaml click healpy zarr astropy shapely matplotlib earthaccess"
 assert not [m for m in heavy.split() if m in sys.modules], sys.modules.keys()
 config = {"backend": "aws_s3", "monitoring_interval": 1,
@@ -28,7 +28,7 @@ print(os.environ["__LITHOPS_ACTIVATION_ID"])
 
 
 def test_the_handler_hands_over_and_keeps_its_storage(aws: World) -> None:
-    from maggjob.call import Activation
+    from maggjob.backend.outcome import Activation
 
     environment = {**aws.variables, "PYTHONPATH": str(ROOT), "AWS_LAMBDA_LOG_STREAM_NAME": "2025/11/21/[$LATEST]ab"}
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, check=False)

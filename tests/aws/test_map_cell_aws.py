@@ -8,11 +8,13 @@ import boto3
 import pytest
 
 import maggjob
-from maggjob.catalog import Catalog
-from maggjob.model import CellReport, CellTask
-from maggjob.runner import lithops_config, run_tasks
+from maggjob.backend.executor import run_tasks
+from maggjob.backend.settings import lithops_config
+from maggjob.catalog.catalog import Catalog
+from maggjob.model.reports import CellReport
+from maggjob.model.tasks import CellTask
 from tests.aws.world import World
-from tests.granules import beam, write_granule
+from tests.granule_files import beam, write_granule
 
 ARCHIVE, RESULTS = "archive", "results"
 

@@ -8,9 +8,10 @@ from typing import Any
 import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
 import pytest
 
-from maggjob.call import Outcome
+from maggjob.backend.executor import run_tasks
+from maggjob.backend.outcome import Outcome
+from maggjob.backend.retry import Patience
 from maggjob.errors import BackendError
-from maggjob.runner import Patience, run_tasks
 from tests import calls
 from tests.aws import faults
 from tests.aws.faults import Crash, Delay, Disconnect, Duplicate, Hang, Lose, OutOfMemory

@@ -13,8 +13,8 @@ import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
 import pytest
 import yaml
 
+from maggjob.aws.image import Image, build_steps, image_of, unique_runtime, write_context
 from maggjob.errors import InputError
-from maggjob.runtime import Image, build_steps, image_of, unique_runtime, write_context
 from tests.aws.world import ROOT, World
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -37,7 +37,8 @@ def maggjob(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Magg
 
     def run(*words: str, path: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         path = path if path is not None else f"{programs}:{os.environ['PATH']}"
-        code = f"import maggjob.runtime as r; r.PYTHONS = (*r.PYTHONS, {HERE!r}); import maggjob.cli as c; c.main()"
+        code = f"import maggjob.aws.image as i; i.PYTHONS = (*i.PYTHONS, {HERE!r})\n"
+        code += "import maggjob.cli.commands as c; c.main()"
         return subprocess.run(
             [sys.executable, "-c", code, *words],
             capture_output=True,
@@ -193,7 +194,7 @@ def test_there_are_images_for_locked_pythons_only(tmp_path: Path) -> None:
 
 def test_the_context_is_a_package_that_can_be_imported(tmp_path: Path) -> None:
     write_context(tmp_path / "context")
-    code = "import maggjob.lambda_handler as h; print(h.__file__)"
+    code = "import maggjob.aws.handler as h; print(h.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "context"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.startswith(str(tmp_path))

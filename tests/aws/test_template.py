@@ -10,8 +10,8 @@ import boto3
 import pytest
 from cfnlint.decode import cfn_yaml
 
-from maggjob.runner import lithops_config
-from maggjob.runtime import image_of
+from maggjob.aws.image import image_of
+from maggjob.backend.settings import lithops_config
 from tests.aws.wheels import RUNTIME
 from tests.aws.world import ROOT, World
 

@@ -1,0 +1,71 @@
+"""Entry point of the Lambda image: imports what a worker needs, then hands over to Lithops.
+
+Lithops forks a child for each call and makes two S3 clients a call. What is imported here, once a sandbox and while
+Lambda lends a whole core for its start, no child imports again; and one client serves all calls of a sandbox.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lithops.monitoring.backends.storage
+import lithops.storage.backends.aws_s3
+import lithops.worker.handler
+import mortie  # noqa: F401
+from lithops.serverless.backends.aws_lambda.entry_point import lambda_handler
+from lithops.storage import InternalStorage
+
+import maggjob.jobs.shards
+import maggjob.jobs.wire  # noqa: F401
+from maggjob.backend.outcome import Activation
+
+
+def process_age() -> float:
+    """Seconds since this process started; 0 where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return 0.0
+
+
+@lru_cache(maxsize=1)
+def _storage(config: str) -> Any:
+    storage = InternalStorage(json.loads(config))
+    if hasattr(client := storage.get_client(), "_endpoint"):
+        # A child must not write to a connection that its parent writes to: it opens its own
+        os.register_at_fork(after_in_child=client._endpoint.http_session.close)  # noqa: SLF001
+    return storage
+
+
+def shared_storage(config: Mapping[str, Any]) -> Any:
+    """Lithops' storage for a configuration: made once a sandbox, and again only for another configuration."""
+    return _storage(json.dumps(config, sort_keys=True))
+
+
+lithops.worker.handler.InternalStorage = shared_storage
+_INIT = [process_age()]  # given once: the first event in a sandbox is the one whose start it was
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    """Run the calls of an event of Lithops.
+
+    Parameters
+    ----------
+    event : dict
+        Lithops' payload.
+    context : object
+        Lambda's; of it Lithops reads ``aws_request_id``, and here gets an `Activation` for it.
+    """
+    activation = Activation(
+        context.aws_request_id,
+        os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
+        time.time(),
+        _INIT.pop() if _INIT else 0.0,
+    )
+    return lambda_handler(event, SimpleNamespace(aws_request_id=activation.pack()))

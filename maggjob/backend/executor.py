@@ -1,0 +1,180 @@
+"""A function, tasks and a deadline on Lithops: submit, watch, collect.
+
+This module knows nothing of ATL06: it is handed an importable function and tasks, and gives back
+an `Outcome` for every task, whatever became of it.
+"""
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from maggjob.backend.invoke import Invocations
+from maggjob.backend.outcome import Outcome, Watcher, late
+from maggjob.backend.retry import Patience
+from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
+from maggjob.backend.watch import Collection
+from maggjob.errors import BackendError, MaggjobError, StoppedError
+
+__all__ = [
+    "DEADLINE",
+    "Outcome",
+    "Patience",
+    "Watcher",
+    "lithops_config",
+    "packaged_config",
+    "resolve_backend",
+    "run_tasks",
+]
+
+Task = TypeVar("Task")
+Value = TypeVar("Value")
+DEADLINE = 6 * 3600.0
+# What Lithops and AWS say when a run cannot start, and what to do about it; `maggjob doctor` looks closer
+HINTS = {
+    "Unable to locate credentials": "log in to AWS first (aws configure, aws sso login, or AWS_PROFILE)",
+    "ExpiredToken": "the AWS credentials have expired; renew them",
+    "InvalidClientTokenId": "AWS does not know these credentials; check AWS_PROFILE and AWS_ACCESS_KEY_ID",
+    "HeadBucket operation: Forbidden": "the bucket is somebody else's, or we may not use it; name another in aws_s3",
+    "cannot be assumed by Lambda": "check execution_role in aws_lambda",
+    "is not deployed to ECR": "there is no image of this name; type 'maggjob runtime build'",
+    "pop from empty list": "there is no image with this tag; type 'maggjob runtime build'",
+    "version mismatch": "the image has another Lithops; type 'maggjob runtime build' and 'maggjob runtime deploy'",
+    "not compatible with the local Python": "build the image for this Python (maggjob runtime build), or change Python",
+    "InvalidEntrypoint": "the image was built for another architecture; type 'maggjob runtime build'",
+}
+
+
+def run_tasks(
+    function: Callable[[Task], Value],
+    tasks: Sequence[Task],
+    *,
+    backend: str = "localhost",
+    config: Mapping[str, Any] | None = None,
+    deadline: float = DEADLINE,
+    watch: Watcher | None = None,
+    patience: Patience | None = None,
+) -> list[Outcome[Value]]:
+    """Call a function on every task.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name where the calls run; takes one task.
+    tasks : sequence
+        Picklable; Lithops starts them in this order.
+    backend : str
+        ``serial`` calls it here, one task after the other; any other goes through Lithops.
+    config : mapping, optional
+        From `lithops_config`.
+    deadline : float
+        Seconds after which what has not ended is given up.
+    watch : callable, optional
+        Called as each task ends.
+    patience : Patience, optional
+        On a serverless backend: how long to wait for what, and how often to try.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the tasks.
+
+    Raises
+    ------
+    BackendError
+        The backend takes no calls at all.
+    StoppedError
+        Interrupted from the keyboard.
+    """
+    if not tasks:
+        return []
+    end = time.monotonic() + deadline
+    note = watch or (lambda index, outcome: None)
+    try:
+        if backend == "serial":
+            return _serial(function, tasks, end, note)
+        return _lithops(function, tasks, dict(config or {}), end, note, patience)
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped from the keyboard, before all of the {len(tasks)} tasks had ended") from None
+
+
+def _serial(
+    function: Callable[[Task], Value], tasks: Sequence[Task], end: float, note: Watcher
+) -> list[Outcome[Value]]:
+    """The readable specification of every other backend."""
+    outcomes: list[Outcome[Value]] = []
+    outcome: Outcome[Value]
+    for index, task in enumerate(tasks):
+        if time.monotonic() >= end:
+            outcome = late()
+        else:
+            try:
+                outcome = Outcome(value=function(task))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as problem:  # noqa: BLE001  # whatever it is, it is recorded
+                outcome = Outcome(reason="worker", message="".join(traceback.format_exception(problem)))
+        outcomes.append(outcome)
+        note(index, outcome)
+    return outcomes
+
+
+def _lithops(
+    function: Callable[[Task], Value],
+    tasks: Sequence[Task],
+    config: dict[str, Any],
+    end: float,
+    note: Watcher,
+    patience: Patience | None,
+) -> list[Outcome[Value]]:
+    import lithops  # 1 s
+
+    check_filled_in(config)
+    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # of 4 MiB: each call is sent its own task only
+    logger = logging.getLogger("lithops")  # given a log_level, Lithops closes the caller's own handlers
+    level = logger.level
+    wanted = os.environ.get("MAGGJOB_LITHOPS_LOG")
+    logger.setLevel(wanted or "CRITICAL")  # what fails at the start is told once, by our error
+    try:
+        with _starting():
+            made = lithops.FunctionExecutor(config=config, log_level=None)
+        logger.setLevel(wanted or "ERROR")
+        with made as executor:
+            backend = getattr(executor.compute_handler, "backend", None)
+            threads = getattr(executor.invoker, "invoke_pool_threads", 1)
+            invocations = None if backend is None else Invocations(backend, threads, (patience or Patience()).put_off)
+            collection = Collection(executor, function, tasks, end, note, invocations, patience)
+            try:
+                with _starting():
+                    collection.submit_first()
+                return collection.collect()
+            finally:
+                if invocations is not None:
+                    invocations.close(executor.invoker.executor)
+                _clean(executor)
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Make whatever Lithops raises before any call runs an error that says what to do."""
+    try:
+        yield
+    except MaggjobError:
+        raise
+    except Exception as problem:
+        said = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        hint = next((hint for text, hint in HINTS.items() if text in said), "'maggjob doctor' may tell more")
+        raise BackendError(f"Lithops could not start: {said}; {hint}") from problem
+
+
+def _clean(executor: Any) -> None:
+    """Delete what Lithops stored for this executor, here and now."""
+    storage, bucket = executor.internal_storage.storage, executor.internal_storage.bucket
+    keys = storage.list_keys(bucket, prefix=f"lithops.jobs/{executor.executor_id}")
+    if keys:
+        storage.delete_objects(bucket, keys)

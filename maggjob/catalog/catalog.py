@@ -1,0 +1,179 @@
+"""Which granules there are, and which cells each lies in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+from maggjob.config.schema import digest_of
+from maggjob.errors import CatalogError, InputError
+from maggjob.grid.footprints import Footprints
+from maggjob.grid.healpix import format_cell
+from maggjob.icesat2.names import PRODUCT
+from maggjob.model.tasks import Granule
+from maggjob.storage.urls import is_remote, split_url
+
+FORMAT, VERSION = "maggjob-catalog", 2
+DRIVERS = ("s3", "https", "file")
+COLUMNS = ("id", "size", "rows", "cells", "start", "end")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A granule of a catalog."""
+
+    id: str
+    """Its name, unique in the catalog."""
+    urls: Mapping[str, str]
+    """Where it is, by driver."""
+    size: int | None = None
+    """Size in bytes, if it is known exactly."""
+    rows: int | None = None
+    """Segments that it holds, or is expected to hold by its size."""
+    cells: int | None = None
+    """Cells that its segments lie in, or are expected to, those outside of the area included."""
+    start: str | None = None
+    """When it begins, UTC, ISO 8601."""
+    end: str | None = None
+    """When it ends."""
+
+    def granule(self, driver: str) -> Granule:
+        """As a worker sees it."""
+        return Granule(self.id, self.urls[driver], self.size)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Granules, and the cells that they lie in."""
+
+    granules: tuple[Entry, ...]
+    """Sorted by id."""
+    cells: Mapping[int, tuple[int, ...]]
+    """Positions in `granules` by nested id of the cell."""
+    order: int
+    """Order of the cells."""
+    latitude: str
+    """Latitude convention of the cells."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from."""
+    footprints: Footprints | None = field(default=None, compare=False, repr=False)
+    """Outlines of the granules, where they are known."""
+
+    @property
+    def digest(self) -> str:
+        """Of what decides the numbers: granules, sizes and cells, wherever they are read from."""
+        granules = [(g.id, g.size) for g in self.granules]
+        return digest_of([self.order, self.latitude, granules, sorted(self.cells.items())])
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a granule and a cell."""
+        return sum(len(granules) for granules in self.cells.values())
+
+    def notes(self) -> list[str]:
+        """What a user should know of how it was made."""
+        found = []
+        modelled = self.provenance.get("footprints_by_track", ())
+        if modelled:
+            found.append(
+                f"{len(modelled):,} granules without a footprint that can be used, such as {modelled[0]}: "
+                "theirs is drawn from their ground track, and is wider"
+            )
+        if not self.provenance.get("on_an_ice_sheet", True):
+            found.append(
+                f"the area lies outside of Antarctica and Greenland: {PRODUCT} has glaciers there, and cells without "
+                "land ice stay empty"
+            )
+        older = self.provenance.get("older_revisions", 0)
+        if older:
+            found.append(f"{older:,} older revisions of granules are left out")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written."""
+        plain = {
+            "metadata": {
+                "format": FORMAT,
+                "version": VERSION,
+                "parent_order": self.order,
+                "latitude": self.latitude,
+                "digest": self.digest,
+                "provenance": dict(self.provenance),
+            },
+            "granules": {
+                **{name: [getattr(granule, name) for granule in self.granules] for name in COLUMNS},
+                "urls": {driver: self._places(driver) for driver in DRIVERS if self._places(driver)},
+            },
+            "cells": {format_cell(cell, self.order): list(self.cells[cell]) for cell in sorted(self.cells)},
+        }
+        return plain | ({} if self.footprints is None else {"footprints": self.footprints.pack()})
+
+    def _places(self, driver: str) -> dict[str, Any]:
+        """URLs of a driver: what all begin with, and the rest of each; None where there is none."""
+        urls = [granule.urls.get(driver) for granule in self.granules]
+        base = commonprefix([url for url in urls if url is not None])  # noqa: RUF071  # characters are what is saved
+        rest = [None if url is None else url[len(base) :] for url in urls]
+        return {"base": base, "rest": rest} if any(url is not None for url in urls) else {}
+
+    def write(self, path: str | Path) -> None:
+        """Write it as JSON: entirely, or not at all.
+
+        Raises
+        ------
+        CatalogError
+            The file cannot be written.
+        """
+        path = Path(path)
+        if not path.name or path.is_dir():
+            raise CatalogError(f"cannot write catalog {path}: it is a folder; give a file with --out")
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            temporary.write_text(json.dumps(self.to_dict(), separators=(",", ":")), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as problem:
+            temporary.unlink(missing_ok=True)
+            raise CatalogError(f"cannot write catalog {path}: {problem}; choose another place with --out") from problem
+
+
+def granule_id(url: str) -> str:
+    """Id of a granule: its file name without .h5."""
+    return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".h5")
+
+
+def driver_of(url: str) -> str:
+    """Driver that a URL is read with.
+
+    Raises
+    ------
+    CatalogError
+        There is none, or its path climbs with "..".
+    """
+    try:
+        address = split_url(url)
+    except InputError as problem:
+        raise CatalogError(str(problem)) from problem
+    if ".." in f"{url}/{address.key}".split("/"):
+        raise CatalogError(f"{url}: a path with '..' is not read; write it out")
+    return "s3" if url.startswith("s3://") else "https" if is_remote(url) else "file"
+
+
+def check_each_once(entries: Sequence[Entry]) -> None:
+    """See that no granule, and no URL, is there twice.
+
+    Raises
+    ------
+    CatalogError
+        One is, and would be counted twice.
+    """
+    for one, other in pairwise(entries):
+        if one.id == other.id:
+            both = " and ".join(str(next(iter(e.urls.values()))) for e in (one, other))
+            raise CatalogError(f"granule {one.id} is there twice: {both}; remove one, or it is counted twice")
+    seen: dict[str, str] = {}
+    for entry in entries:
+        for url in entry.urls.values():
+            if seen.setdefault(url, entry.id) != entry.id:
+                raise CatalogError(f"{url} is listed as {seen[url]} and as {entry.id}, and would be counted twice")

@@ -1,0 +1,196 @@
+"""Catalogs as files: ours, and those of the system before us, read and checked."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maggjob.catalog.catalog import COLUMNS, FORMAT, VERSION, Catalog, Entry, check_each_once, driver_of, granule_id
+from maggjob.catalog.local import with_pairs
+from maggjob.errors import CatalogError, CellError
+from maggjob.grid.footprints import Footprints
+from maggjob.grid.healpix import LATITUDES, format_cell, parse_cell
+from maggjob.model.recipe import Recipe
+from maggjob.storage.urls import local_path
+
+
+def read_catalog(path: str | Path, recipe: Recipe | None = None) -> Catalog:
+    """Read a catalog, whatever its grid.
+
+    Parameters
+    ----------
+    recipe : Recipe, optional
+        Needed for a catalog of the system before us, whose cells may have to be found anew.
+
+    Raises
+    ------
+    CatalogError
+        It is not there, no catalog, or inconsistent.
+    """
+    return _checked(_read_json(Path(path)), str(path), recipe)
+
+
+def _checked(content: Any, name: str, recipe: Recipe | None) -> Catalog:
+    if not isinstance(content, Mapping) or not isinstance(content.get("metadata"), Mapping):
+        raise CatalogError(f"{name}: no catalog (expected the keys metadata, granules, cells); make one anew")
+    try:
+        return _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, CellError, zlib.error) as problem:
+        raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it anew") from problem
+
+
+def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe) -> Catalog:
+    """Read a catalog, ours or that of the system before us, for the grid of a configuration.
+
+    Parameters
+    ----------
+    path : str, Path, mapping or Catalog
+        A file, or its content.
+    recipe : Recipe
+        Its grid is what the catalog must fit.
+
+    Raises
+    ------
+    CatalogError
+        It is not there, no catalog, inconsistent, or for another grid.
+    """
+    if isinstance(path, Catalog):
+        catalog, name = path, "catalog"
+    elif isinstance(path, Mapping):
+        catalog, name = _checked(path, "catalog", recipe), "catalog"
+    else:
+        catalog, name = read_catalog(path, recipe), str(path)
+    grid = recipe.grid
+    if (catalog.order, catalog.latitude) != (grid.parent_order, grid.latitude):
+        raise CatalogError(
+            f"{name}: its cells have order {catalog.order} and latitude {catalog.latitude}, the configuration asks for "
+            f"order {grid.parent_order} and latitude {grid.latitude}; change output.grid, or make the catalog anew"
+        )
+    return catalog
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise CatalogError(f"no catalog {path}: {problem.strerror}; make one with 'maggjob catalog'") from problem
+    except ValueError as problem:
+        raise CatalogError(f"{path}: no JSON ({problem}); make the catalog anew") from problem
+
+
+def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
+    metadata = content["metadata"]
+    if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
+        raise CatalogError(
+            f"{name}: format {metadata.get('format')!r} version {metadata.get('version')!r}, this maggjob reads "
+            f"{FORMAT!r} version {VERSION}; make it anew"
+        )
+    order, latitude, provenance = metadata["parent_order"], metadata["latitude"], metadata["provenance"]
+    if not isinstance(provenance, Mapping):
+        raise CatalogError(f"{name}: its provenance is {provenance!r}, not a mapping; make it anew")
+    if latitude not in LATITUDES:
+        raise CatalogError(f"{name}: latitude {latitude!r}, known are {', '.join(LATITUDES)}")
+    entries = _entries(content["granules"], name)
+    if entries != sorted(entries, key=lambda entry: entry.id):
+        raise CatalogError(f"{name}: its granules are not sorted by id; make it anew")
+    check_each_once(entries)
+    cells = _once_each({cell: tuple(positions) for cell, positions in content["cells"].items()}, order, name)
+    for cell, positions in cells.items():
+        if (
+            not positions
+            or len(set(positions)) < len(positions)
+            or not all(type(p) is int and 0 <= p < len(entries) for p in positions)
+        ):
+            raise CatalogError(
+                f"{name}: cell {format_cell(cell, order)} names no granule, one twice, or one that is not there"
+            )
+    catalog = Catalog(
+        tuple(entries),
+        {c: tuple(sorted(cells[c])) for c in sorted(cells)},
+        order,
+        latitude,
+        provenance,
+        footprints=Footprints.unpack(content["footprints"]) if "footprints" in content else None,
+    )
+    if "digest" in metadata and metadata["digest"] != catalog.digest:
+        raise CatalogError(f"{name}: changed since it was made; make it anew, or remove metadata.digest to use it so")
+    return catalog
+
+
+def _entries(columns: Mapping[str, Any], name: str) -> list[Entry]:
+    """Granules of a file's columns."""
+    places: list[dict[str, str]] = [{} for _ in columns["id"]]
+    for driver, urls in columns["urls"].items():
+        for known, rest in zip(places, urls["rest"], strict=True):
+            if rest is not None:
+                url = known[driver] = urls["base"] + rest
+                if driver_of(url) != driver:
+                    raise CatalogError(f"{name}: {url} is listed as {driver}, it is read as {driver_of(url)}")
+    entries = []
+    for urls, *values in zip(places, *(columns[column] for column in COLUMNS), strict=True):
+        entry = Entry(urls=urls, **dict(zip(COLUMNS, values, strict=True)))
+        if not urls:
+            raise CatalogError(f"{name}: granule {entry.id} has no URL")
+        whole = all(n is None or (type(n) is int and n >= 0) for n in (entry.size, entry.rows, entry.cells))
+        text = isinstance(entry.id, str) and all(t is None or isinstance(t, str) for t in (entry.start, entry.end))
+        if not (whole and text) or entry.size == 0:
+            raise CatalogError(f"{name}: granule {entry.id!r} of size {entry.size!r}; make the catalog anew")
+        entries.append(entry)
+    return entries
+
+
+def _once_each(cells: Mapping[str, Any], order: int, name: str) -> dict[int, Any]:
+    """Cells by nested id; two spellings of one cell would hide each other."""
+    found: dict[int, Any] = {}
+    for text, value in cells.items():
+        cell = parse_cell(text, order)
+        if cell in found:
+            raise CatalogError(f"{name}: cell {format_cell(cell, order)} is there twice; make it anew")
+        found[cell] = value
+    return found
+
+
+def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) -> Catalog:
+    """The form ``{"metadata": {parent_order, s3_base, https_base}, "catalog": {cell: [urls]}}``."""
+    metadata = content["metadata"]
+    order = int(metadata["parent_order"])
+    bases = (metadata.get("s3_base"), metadata.get("https_base"))
+    entries: dict[str, Entry] = {}
+    for urls in content["catalog"].values():
+        if len(set(urls)) < len(urls):
+            raise CatalogError(f"{name}: a granule is listed twice for one cell")
+        for url in urls:
+            places = {driver_of(url): url}
+            if all(bases) and url.startswith(str(bases[0])):
+                places["https"] = url.replace(str(bases[0]), str(bases[1]), 1)
+            known = entries.setdefault(granule_id(url), Entry(granule_id(url), places))
+            if known.urls != places:
+                raise CatalogError(f"{name}: granule {known.id} has two URLs, {known.urls} and {places}")
+    provenance = {"from": "older catalog"} | {k: v for k, v in metadata.items() if isinstance(v, (str, int, float))}
+    if recipe is not None and recipe.grid.latitude != "geodetic-spherical":
+        if all("file" in entry.urls for entry in entries.values()):
+            sized = [Entry(e.id, e.urls, _file_size(e.urls["file"])) for e in entries.values()]
+            return with_pairs(sized, recipe, provenance)
+        raise CatalogError(
+            f"{name}: its cells are geodetic-spherical ones and the configuration has output.grid.latitude: "
+            f"{recipe.grid.latitude}; set it to geodetic-spherical, or make the catalog anew with 'maggjob catalog'"
+        )
+    ordered = sorted(entries.values(), key=lambda entry: entry.id)
+    position = {entry.id: i for i, entry in enumerate(ordered)}
+    cells = _once_each(content["catalog"], order, name)
+    return Catalog(
+        tuple(ordered),
+        {c: tuple(sorted(position[granule_id(url)] for url in cells[c])) for c in sorted(cells)},
+        order,
+        "geodetic-spherical",
+        provenance,
+    )
+
+
+def _file_size(url: str) -> int | None:
+    path = local_path(url)
+    return path.stat().st_size if path.is_file() else None
+
+
+CatalogLike = str | Path | Mapping[str, Any] | Catalog

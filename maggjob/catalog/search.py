@@ -1,0 +1,325 @@
+"""From a search to a catalog: CMR's answer, kept on disk; then everything else is worked out here.
+
+One query for all granules of a band of latitudes, never one a cell: CMR leaves granules out of small regions.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maggjob._version import __version__
+from maggjob.catalog.catalog import Catalog, Entry, check_each_once
+from maggjob.catalog.cmr import CMR, Query, Watch, pages
+from maggjob.catalog.records import Record, from_umm, json_rings, track_ring, usable
+from maggjob.config.source import Search
+from maggjob.errors import CatalogError, InputError
+from maggjob.grid.areas import Area, on_an_ice_sheet, parse_area
+from maggjob.grid.coverage import area_cells, describe_area, footprint_pairs
+from maggjob.grid.footprints import Footprints
+from maggjob.grid.healpix import Grid
+from maggjob.icesat2.orbit import cycle_start
+from maggjob.storage.run_folder import cache_folder
+
+EITHER_SIDE = timedelta(days=16)  # real cycles begin up to two days off the even count, cycle 1 began late
+BAND = 3.0  # degrees by which the band of latitudes asked for is wider than the area
+KEPT = 1  # version of the form in which answers are kept
+FIXED_BYTES, ROW_BYTES = 1.2e6, 320.0  # of native v006 granules: size = FIXED_BYTES + ROW_BYTES * segments, to a third
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What CMR listed."""
+
+    records: tuple[Record, ...]
+    """All of it."""
+    searched: str
+    """When, UTC, ISO 8601."""
+    query: Mapping[str, Any]
+    """What was asked."""
+
+
+def make_query(search: Search, area: Area) -> Query:
+    """What CMR is asked for: more than is wanted, as names and footprints decide.
+
+    Raises
+    ------
+    InputError
+        It does not say when, or the cycle has not begun.
+    """
+    span = search.cycle_range
+    if span is None and search.start is None:
+        raise InputError("search: say when, with a cycle (such as 22), cycles, or start and end")
+    if span is None:
+        first, last = search.start, search.end
+    else:
+        begin = cycle_start(span[1])
+        if begin - EITHER_SIDE > datetime.now(UTC).date():
+            raise InputError(f"cycle {span[1]} begins about {begin}; give a cycle that has begun")
+        first, last = cycle_start(span[0]) - EITHER_SIDE, cycle_start(span[1] + 1) + EITHER_SIDE
+    south, north = area.latitudes()
+    return Query(
+        search.short_name,
+        search.version,
+        search.provider,
+        f"{first}T00:00:00Z",
+        f"{last}T23:59:59Z",
+        max(-90.0, round(south - BAND, 1)),
+        min(90.0, round(north + BAND, 1)),
+        search.endpoint or CMR,
+    )
+
+
+def ask(query: Query, watch: Watch | None = None) -> Answer:
+    """All that CMR lists.
+
+    Raises
+    ------
+    CatalogError
+        CMR cannot be reached, answers with something else, or its pages do not add up.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    records = [from_umm(item) for page in pages(query, "umm_json", watch) for item in page]
+    if any(not record.rings for record in records):  # UMM-JSON may have an orbit where JSON has polygons
+        rings = dict(json_rings(entry) for page in pages(query, "json", watch) for entry in page)
+        records = [_with_rings(record, rings) for record in records]
+    return Answer(tuple(records), started, asdict(query))
+
+
+def _with_rings(record: Record, rings: Mapping[str, Any]) -> Record:
+    return record if record.rings else Record(**(vars(record) | {"rings": rings.get(record.concept, ())}))
+
+
+def ask_or_recall(query: Query, max_age_days: float = 1.0, watch: Watch | None = None) -> Answer:
+    """CMR's answer, or the one that was kept when the same was asked before.
+
+    Parameters
+    ----------
+    max_age_days : float
+        How old a kept answer may be; 0 to ask in any case.
+
+    Raises
+    ------
+    CatalogError
+        See `ask`; it names the kept answer, if there is one.
+    """
+    key = hashlib.sha256(json.dumps(asdict(query), sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_folder() / f"cmr-{KEPT}-{key}.json.gz"
+    known = _recall(path)
+    age = None if known is None else (datetime.now(UTC) - datetime.fromisoformat(known.searched)).total_seconds() / DAY
+    if known is not None and age is not None and age < max_age_days:
+        return known
+    try:
+        answer = ask(query, watch)
+    except CatalogError as problem:
+        if known is None or age is None:
+            raise
+        raise CatalogError(
+            f"{problem} (an answer of {known.searched} is kept; --max-age {int(age) + 1} takes it)"
+        ) from problem
+    _keep(answer, path)
+    return answer
+
+
+def _recall(path: Path) -> Answer | None:
+    """A kept answer; None when there is none that can be read."""
+    try:
+        plain = json.loads(gzip.decompress(path.read_bytes()))
+        records = tuple(Record.from_dict(record) for record in plain["records"])
+        _ = datetime.now(UTC) - datetime.fromisoformat(plain["searched"])  # which must be a time, with its zone
+        return Answer(records, plain["searched"], plain["query"])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):  # none, or damaged: it is asked for again
+        return None
+
+
+def _keep(answer: Answer, path: Path) -> None:
+    plain = asdict(answer)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(gzip.compress(json.dumps(plain, separators=(",", ":")).encode(), 4))
+        temporary.replace(path)
+    except OSError as problem:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(f"cannot keep CMR's answer in {path.parent}: {problem}; set MAGGJOB_CACHE") from problem
+
+
+def from_pages(paths: Sequence[str | Path]) -> Answer:
+    """An answer from recorded pages of UMM-JSON, such as ``maggjob simulate --records`` writes.
+
+    Raises
+    ------
+    CatalogError
+        A file is no page, or the pages hold fewer granules than they say.
+    """
+    records, hits = [], set()
+    for path in paths:
+        try:
+            page = json.loads(Path(path).read_bytes())
+            items = page["items"]
+            hits.add(int(page["hits"]))
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise CatalogError(f"{path}: no page of CMR's UMM-JSON ({type(problem).__name__}: {problem})") from problem
+        records += [from_umm(item) for item in items]
+    if hits != {len(records)}:
+        raise CatalogError(f"the pages hold {len(records)} granules and say {sorted(hits)}; record them again")
+    modified = max(Path(path).stat().st_mtime for path in paths)
+    when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
+    return Answer(tuple(records), when, {"recorded": [str(path) for path in paths]})
+
+
+def wanted(records: Iterable[Record], search: Search) -> list[Record]:
+    """Those of the product, and of the cycles by their names, or of the days by their times, if it says when.
+
+    Raises
+    ------
+    CatalogError
+        A name cannot be read, or a time is missing.
+    """
+    span = search.cycle_range
+    found = []
+    for record in records:
+        name = record.name
+        if (name.product, name.version) != (search.short_name, search.version):
+            continue
+        if span is not None:
+            within = span[0] <= name.cycle <= span[1]
+        elif search.start is None:
+            within = True
+        else:
+            if record.start is None:
+                raise CatalogError(f"granule {record.id}: CMR gives no time of it; search by cycle")
+            within = record.start[:10] <= str(search.end) and (record.end or record.start)[:10] >= str(search.start)
+        if within:
+            found.append(record)
+    return found
+
+
+def newest(records: Iterable[Record]) -> tuple[list[Record], int]:
+    """One revision of each granule, and how many older ones were left out.
+
+    Two of one name stay: `check_each_once` refuses them.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.id.rsplit("_", 1)[0], []).append(record)
+    latest, older = [], 0
+    for group in groups.values():
+        last = max(record.id for record in group)
+        same = [record for record in group if record.id == last]
+        latest += same
+        older += len(group) - len(same)
+    return latest, older
+
+
+def to_catalog(answer: Answer, search: Search, area: Area, grid: Grid) -> Catalog:
+    """Granules of an answer, and the cells of an area that each touches.
+
+    Raises
+    ------
+    CatalogError
+        A granule is there twice, or none touches the area.
+    """
+    of_search = wanted(answer.records, search)
+    records, older = newest(of_search)
+    records.sort(key=lambda record: record.id)
+    if not records:
+        cycles = search.cycle_range
+        when = "" if search.start is None else f" of {search.start} to {search.end}"
+        if cycles is not None:
+            when = f" of cycle {cycles[0]}" + f" to {cycles[1]}" * (cycles[0] < cycles[1])
+        raise CatalogError(
+            f"CMR lists {len(answer.records):,} granules, none of {search.short_name} version {search.version}{when}; "
+            "check version, provider, cycle and area"
+        )
+    outlines = [_outline(record) for record in records]
+    modelled = [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track]
+    footprints = Footprints.of([rings for rings, _ in outlines])
+    everywhere = footprint_pairs(footprints, grid.parent_order, grid.latitude, search.swath_buffer_km)
+    ice = [area_cells(name, grid.parent_order, grid.latitude) for name in ("antarctica", "greenland")]
+    every, on_ice = (
+        np.bincount(some.granule, minlength=len(records))
+        for some in (everywhere, everywhere.among(np.concatenate(ice)))
+    )
+    touched = np.where(on_ice > 0, on_ice, every)  # over the sea between, a granule has no segments
+    pairs = everywhere.among(area_cells(area, grid.parent_order, grid.latitude))
+    used = np.unique(pairs.granule)
+    if len(used) == 0:
+        raise CatalogError(
+            f"none of the {len(records)} granules found touches the area {area.name}; is there land ice?"
+        )
+    entries = [_entry(records[i], int(touched[i])) for i in used.tolist()]
+    check_each_once(entries)
+    position = np.searchsorted(used, pairs.granule)
+    provenance = {
+        "from": "cmr",
+        "query": dict(answer.query),
+        "searched": answer.searched,
+        "search": search.model_dump(mode="json", exclude_none=True, exclude={"aoi"}),
+        "listed": len(answer.records),
+        "of_the_search": len(of_search),
+        "older_revisions": older,
+        "footprints_by_track": modelled,
+        "on_an_ice_sheet": on_an_ice_sheet(area),
+        "versions": {"maggjob": __version__} | {name: version(name) for name in ("mortie", "earthaccess", "shapely")},
+        **describe_area(area),
+    }
+    return Catalog(
+        tuple(entries),
+        type(pairs)(position, pairs.cell).by_cell(),
+        grid.parent_order,
+        grid.latitude,
+        provenance,
+        Footprints.of([outlines[i][0] for i in used.tolist()]),
+    )
+
+
+def _outline(record: Record) -> tuple[list[np.ndarray], bool]:
+    """Rings of a granule, and whether one had to be made from its track: CMR has none, or one that crosses itself."""
+    rings = [np.array(ring, np.float64).reshape(-1, 2) for ring in record.rings if usable(ring)]
+    by_track = not record.rings or len(rings) < len(record.rings)
+    return [*rings, *([track_ring(record.name)] if by_track else [])], by_track
+
+
+def _entry(record: Record, cells: int) -> Entry:
+    rows = None if record.about is None else round(max(record.about - FIXED_BYTES, record.about / 4) / ROW_BYTES)
+    return Entry(record.id, dict(record.urls), record.size, rows, cells, record.start, record.end)
+
+
+def find_catalog(
+    search: Search, grid: Grid, *, max_age_days: float = 1.0, watch: Watch | None = None, answer: Answer | None = None
+) -> Catalog:
+    """Ask CMR, and work out which granule touches which cell.
+
+    Parameters
+    ----------
+    search : Search
+    grid : Grid
+    max_age_days : float
+        How old a kept answer may be.
+    watch : callable, optional
+        ``watch(granules so far, granules in all)``
+    answer : Answer, optional
+        To be used instead of asking.
+
+    Raises
+    ------
+    MaggjobError
+        The area is none, CMR cannot be asked, or nothing touches the area.
+    """
+    area = parse_area(search.aoi)
+    if answer is None:
+        answer = ask_or_recall(make_query(search, area), max_age_days, watch)
+    return to_catalog(answer, search, area, grid)

@@ -1,0 +1,160 @@
+"""Commands about the Lambda worker's image: ``maggjob runtime build|deploy|status|delete``."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from maggjob.backend.settings import CONFIG_FILE, lithops_config
+from maggjob.errors import BackendError
+from maggjob.storage.aws_profile import open_session
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@click.group("runtime")
+def runtime_commands() -> None:
+    """Build and deploy the image of the Lambda worker.
+
+    \b
+    maggjob runtime build                    # docker image for ARM64, under a tag of its own
+    maggjob runtime deploy maggjob:TAG       # to ECR, and a Lambda function of it
+    maggjob runtime status
+    maggjob runtime delete maggjob:TAG
+    """  # noqa: D301
+
+
+_lithops_config = click.option(
+    "--lithops-config",
+    "file",
+    default=CONFIG_FILE,
+    show_default=True,
+    metavar="FILE",
+    help="Lithops' own configuration.",
+)
+
+
+def _common(command: Command) -> Command:
+    return _lithops_config(click.option("--dry-run", is_flag=True, help="Print the commands, and run none.")(command))
+
+
+def aws_session(config: Mapping[str, Any]) -> Any:
+    """An AWS session in the region of a Lithops configuration.
+
+    Raises
+    ------
+    InputError
+        boto3 is not installed, or there is no such profile.
+    """
+    section = {**config.get("aws", {}), **config["aws_lambda"]}
+    return open_session(section.get("region") or section.get("region_name"))
+
+
+def _session(file: str, dry_run: bool) -> tuple[dict[str, Any], Any, dict[str, str]]:
+    """Lithops' configuration, an AWS session, and who we are there."""
+    config = lithops_config("aws_lambda", given=file)
+    section, session = config["aws_lambda"], aws_session(config)
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if {"user_id", "account_id"} <= section.keys():
+        return config, session, {}
+    try:
+        return config, session, session.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as problem:
+        if dry_run:
+            click.echo(f"# AWS does not know us ({problem}): ACCOUNT and USER stand for what it would say")
+            return config, session, {"Account": "ACCOUNT", "UserId": "USER"}
+        raise BackendError(f"AWS does not know us: {problem}; log in to AWS first, and type 'maggjob doctor'") from None
+
+
+@runtime_commands.command()
+@click.option("--base", metavar="IMAGE", help="Base image [default: python:X.Y-slim].")
+@click.option("--digest", metavar="sha256:...", help="Digest that pins the base image.")
+@click.option("--readers", is_flag=True, help="With packages for other formats (h5py, rasterio).")
+@_common
+def build(base: str | None, digest: str | None, readers: bool, file: str, dry_run: bool) -> None:
+    """Build the image for ARM64, for the Python that runs this.
+
+    \b
+    maggjob runtime build --dry-run
+    """  # noqa: D301
+    from maggjob.aws.image import build_steps, carry_out, image_of, unique_runtime, write_context
+
+    config, _, identity = _session(file, dry_run)
+    image = image_of(config, identity, unique_runtime(HERE))
+    with tempfile.TemporaryDirectory(prefix="maggjob-image-") as name:
+        context = Path(name) / "context"
+        steps = build_steps(image, context, HERE, base=base, digest=digest, readers=readers)
+        write_context(context)
+        carry_out(steps, click.echo, dry_run)
+    click.echo(f"next: maggjob runtime deploy {image.runtime}")
+
+
+@runtime_commands.command()
+@click.argument("runtime")
+@_common
+def deploy(runtime: str, file: str, dry_run: bool) -> None:
+    """Push an image to ECR, and make the Lambda function of it.
+
+    \b
+    maggjob runtime deploy maggjob:0.1.0-py3.12-20251121T051200
+    """  # noqa: D301
+    from maggjob.aws.image import carry_out, deploy_steps, image_of
+
+    config, session, identity = _session(file, dry_run)
+    image = image_of(config, identity, runtime)
+    carry_out(deploy_steps(image, Path(file), session.client("ecr")), click.echo, dry_run)
+    click.echo(f"next: in section aws_lambda of {file} write   runtime: {image.runtime}")
+
+
+@runtime_commands.command()
+@_common
+def status(file: str, dry_run: bool) -> None:
+    """Show the deployed functions.
+
+    \b
+    maggjob runtime status
+    """  # noqa: D301
+    from maggjob.aws.image import carry_out, status_steps
+
+    lithops_config("aws_lambda", given=file)
+    carry_out(status_steps(Path(file)), click.echo, dry_run)
+
+
+@runtime_commands.command()
+@click.argument("runtime")
+@_common
+def delete(runtime: str, file: str, dry_run: bool) -> None:
+    """Delete the function and the image of a runtime.
+
+    \b
+    maggjob runtime delete maggjob:0.1.0-py3.12-20251121T051200
+    """  # noqa: D301
+    from maggjob.aws.image import carry_out, delete_steps, image_of
+
+    config, session, identity = _session(file, dry_run)
+    image = image_of(config, identity, runtime)
+    carry_out(delete_steps(image, Path(file), session.client("ecr")), click.echo, dry_run)
+
+
+@click.command("doctor")
+@click.option("--store", metavar="s3://BUCKET/PATH", help="Where a result is to go: its bucket is checked, too.")
+@_lithops_config
+def doctor_command(store: str | None, file: str) -> None:
+    """Check what a run on AWS Lambda needs; exit with 1 when something must be mended.
+
+    \b
+    maggjob doctor --store s3://my-maps/map.zarr
+    """  # noqa: D301
+    from maggjob.aws.doctor import examine
+
+    config = lithops_config("aws_lambda", given=file)
+    checks = examine(config, aws_session(config), store)
+    for check in checks:
+        click.echo(str(check))
+    if any(check.state == "bad" for check in checks):
+        sys.exit(1)

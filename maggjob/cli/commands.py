@@ -1,0 +1,373 @@
+"""The command line: parse, call, print, exit code.
+
+Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed cells (unless
+--allow-partial), 3 stopped. Those of ``status`` are the run's; 0 as long as it has not ended.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from maggjob._version import __version__
+from maggjob.cli.aws import doctor_command, runtime_commands
+from maggjob.errors import InputError, MaggjobError, StoppedError
+from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
+
+COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
+VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")  # those that decide results
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Commands(click.Group):
+    """A group whose command is ``run`` when none is named: ``maggjob --config X``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+def _print_versions(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib.metadata import version
+    from platform import platform, python_version
+
+    click.echo(f"maggjob {__version__}")
+    click.echo("\n".join(f"{name} {version(name)}" for name in VERSIONS))
+    click.echo(f"python {python_version()} on {platform(terse=True)}")
+    context.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions, help="Show the versions."
+)
+def cli() -> None:
+    """Turn ICESat-2 ATL06 granules into a map of HEALPix cells.
+
+    \b
+    maggjob demo                             # see it work on simulated granules, in a minute
+    maggjob catalog --cycle 22               # which granules there are, from NASA's CMR: catalog.json
+    maggjob plan --config atl06.yaml         # how long and how much
+    maggjob --config atl06.yaml              # the job: ./atl06.zarr
+    maggjob status atl06.zarr                # how far it is, from another terminal
+
+    Any command takes --debug, which shows the traceback of an error.
+    """  # noqa: D301  # click wants the backspace character itself
+
+
+def _what(command: Command) -> Command:
+    """Options that say what is worked on."""
+    options = [
+        click.option("--config", required=True, metavar="FILE", help="Configuration, or the name of a built-in one."),
+        click.option("--catalog", metavar="FILE", help="Catalog [default: the configuration's, else ./catalog.json]."),
+        click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, else ./<config>.zarr]."),
+        click.option("--driver", metavar="NAME", help="s3, https or file [default: the configuration's]."),
+        click.option("--max-cells", type=int, metavar="N", help="Only the N cells with most granules."),
+        click.option("--morton-cell", metavar="ID", help="Only this cell, such as -6134114."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+for _command in (doctor_command, runtime_commands):
+    cli.add_command(_command)
+
+
+@cli.command()
+@_what
+@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
+@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: what cores and memory allow].")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is complete.")
+@click.option("--index/--no-index", default=None, help="Make and use indexes of granules [default: when it pays].")
+@click.option("--indexes", metavar="PATH", help="Where they are kept [default: the user's cache, or the bucket].")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
+@click.option("--lithops-config", metavar="FILE", help="Lithops' own configuration [default: ./lithops_config.yaml].")
+@click.option(
+    "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
+)
+@click.option("--allow-partial", is_flag=True, help="Take partial and failed cells: exit 0, overwrite.")
+def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
+    """Run the job: read, bin, reduce, write.
+
+    \b
+    maggjob run --config atl06.yaml --catalog catalog.json --store map.zarr
+    maggjob run --config atl06.yaml --morton-cell -6134114 --store one.zarr
+    maggjob run --config atl06.yaml --max-cells 5 --dry-run
+    """  # noqa: D301
+    from maggjob.backend.settings import resolve_backend
+    from maggjob.pipeline.cell_map import execute, plan_run
+    from maggjob.pipeline.target import check_reach
+    from maggjob.show.progress import Progress
+    from maggjob.show.text import plan_text
+
+    how = {name: options.pop(name) for name in _HOW}
+    made = plan_run(**options, watch=_paging)
+    _tell_notes(made.catalog)
+    if dry_run:
+        check_reach(resolve_backend(how["backend"]), made, how["indexes"])
+        click.echo(plan_text(made))
+        return
+    with Progress(len(made.cells)) as progress:
+        result = execute(made, **how, allow_partial=allow_partial, watch=progress)
+    _tell(result.to_dict(), allow_partial)
+
+
+_HOW = ("backend", "max_workers", "overwrite", "index", "indexes", "region", "lithops_config", "deadline")
+
+
+def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
+    """Print the summary of a run; exit with 2 when it is not complete."""
+    from maggjob.show.text import summary
+
+    click.echo(summary(result))
+    if not result["complete"] and not allow_partial:
+        click.echo(f"not complete: see 'failed' above, and {result['run_path']}/summary.json", err=True)
+        sys.exit(INCOMPLETE)
+
+
+@cli.command()
+@_what
+@click.option("--workers", type=click.IntRange(1), default=1700, show_default=True, metavar="N", help="On Lambda.")
+@click.option("--map", "picture", metavar="PNG", help="Draw area, cells and tracks.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> None:
+    """Say what a run would do and take: cells, granules, pairs, time, cost.
+
+    \b
+    maggjob plan --config atl06.yaml --catalog catalog.json
+    maggjob plan --config atl06.yaml --catalog catalog.json --workers 500 --map plan.png
+    """  # noqa: D301
+    from maggjob.pipeline.cell_map import plan_run
+    from maggjob.show.plan_map import draw_plan
+    from maggjob.show.text import plan_dict, plan_text
+
+    made = plan_run(**options, watch=_paging)
+    _tell_notes(made.catalog)
+    click.echo(json.dumps(plan_dict(made, workers), indent=1) if as_json else plan_text(made, workers))
+    if picture is not None:
+        draw_plan(made, picture)
+        click.echo(f"map       {picture}", err=as_json)
+
+
+def _tell_notes(catalog: Any) -> None:
+    """What a user should know of how a catalog was made."""
+    for note in catalog.notes():
+        click.echo(f"note: {note}", err=True)
+
+
+def _paging(came: int, total: int) -> None:
+    """Say how far CMR's answer is."""
+    click.echo(f"CMR: {came:,} of {total:,} granules listed", err=True)
+
+
+@cli.command()
+@click.option("--cycle", type=int, metavar="N", help="91-day repeat cycle, as the names of granules say it.")
+@click.option("--cycles", metavar="A-B", help="First and last cycle.")
+@click.option("--start", metavar="DATE", help="First day (2024-01-31), instead of cycles.")
+@click.option("--end", metavar="DATE", help="Last day.")
+@click.option("--aoi", metavar="AREA", help="antarctica [default], grounded, basins:2,17, greenland, W,S,E,N, a file.")
+@click.option("--south-of", type=float, metavar="LAT", help="Area: all that lies south of a latitude.")
+@click.option("--north-of", type=float, metavar="LAT", help="Area: all that lies north of a latitude.")
+@click.option("--short-name", metavar="NAME", help=f"Product [default: {PRODUCT}].")
+@click.option("--version", metavar="VVV", help=f"Its version [default: {VERSION}].")
+@click.option("--provider", metavar="NAME", help=f"As CMR calls it [default: {PROVIDER}].")
+@click.option("--swath-buffer-km", type=float, metavar="KM", help="Widen footprints by so much [default: 0].")
+@click.option("--endpoint", metavar="URL", help="Another CMR than NASA's.")
+@click.option(
+    "--max-age", "max_age", type=float, default=1.0, show_default=True, metavar="DAYS", help="Of a kept answer."
+)
+@click.option(
+    "--from-records", "records", multiple=True, metavar="FILE", help="Pages that CMR gave, instead of asking."
+)
+@click.option("--from-files", "places", multiple=True, metavar="DIR|GLOB", help="Local granules, instead of asking.")
+@click.option("--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Its grid and coordinates.")
+@click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
+@click.option("--info", metavar="FILE", help="Only show what a catalog holds.")
+def catalog(
+    places: tuple[str, ...],
+    records: tuple[str, ...],
+    config: str,
+    out: str,
+    info: str | None,
+    max_age: float,
+    **asked: Any,
+) -> None:
+    """List granules and the cells that they lie in.
+
+    \b
+    maggjob catalog --cycle 22                              # Antarctica, from NASA's CMR
+    maggjob catalog --cycles 21-22 --aoi basins:2,17 --out ross.json
+    maggjob catalog --from-files ~/granules
+    maggjob catalog --info catalog.json
+    """  # noqa: D301
+    from maggjob.catalog.find import find_catalog, make_catalog
+    from maggjob.show.text import catalog_text
+
+    if info is not None:
+        given = [name for name, value in (asked | {"from_files": places, "from_records": records}).items() if value]
+        if given:
+            raise InputError(f"--info shows a catalog and makes none; leave --{given[0].replace('_', '-')} out")
+        from maggjob.catalog.file import read_catalog
+
+        click.echo(catalog_text(read_catalog(info)))
+        return
+    search = {name: value for name, value in asked.items() if value is not None}
+    areas = [(name, search.pop(name)) for name in ("south_of", "north_of") if name in search]
+    if len(areas) + ("aoi" in search) > 1:
+        raise InputError("--aoi, --south-of and --north-of each say where; give one")
+    for name, latitude in areas:
+        search["aoi"] = f"{name.replace('_', '-')}:{latitude}"
+    if places:
+        unused = sorted(search.keys() - {"aoi"}) + ["from_records"] * bool(records)
+        if unused:
+            raise InputError(f"--from-files lists what is there; leave --{unused[0].replace('_', '-')} out")
+        made = make_catalog(places, config, aoi=search.get("aoi"))
+    else:
+        made = find_catalog(config, records=records or None, max_age_days=max_age, watch=_paging, **search)
+    made.write(out)
+    click.echo(f"{out}: {len(made.granules):,} granules in {len(made.cells):,} cells, {made.pairs:,} pairs")
+    _tell_notes(made)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--cycle", "cycles", type=int, multiple=True, default=(22,), show_default=True, help="91-day cycle.")
+@click.option("--region", "regions", type=int, multiple=True, default=(10, 11, 12), show_default=True, help="1 to 14.")
+@click.option("--area", type=float, nargs=4, metavar="W S E N", help="Leave segments outside out.")
+@click.option("--rgt", "rgts", type=int, multiple=True, help="Reference ground track, 1 to 1387 [default: all].")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Each N-th segment.")
+@click.option("--most", type=click.IntRange(1), metavar="N", help="At most N granules a cycle.")
+@click.option("--everything", is_flag=True, help="All datasets of a native granule, not the main ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--records", metavar="FILE", help="Write CMR-like records of the granules, as JSON.")
+def simulate(folder: str, records: str | None, **options: Any) -> None:
+    """Write simulated granules: real geometry, a made-up surface.
+
+    \b
+    maggjob simulate granules --area -108 -76.5 -98 -73.6 --every 5 --most 60
+    maggjob simulate granules --rgt 858 --region 11          # one granule of full size
+    """  # noqa: D301
+    from pathlib import Path
+
+    from maggjob.simulator.scene import Scene, cmr_records
+    from maggjob.simulator.scene import simulate as write
+
+    options["rgts"] = options["rgts"] or None
+    paths = write(folder, Scene(**options))
+    if records is not None:
+        try:
+            Path(records).write_text(json.dumps(cmr_records(paths)), encoding="utf-8")
+        except OSError as problem:
+            raise InputError(f"cannot write records to {records}: {problem}; give another file") from problem
+    size = sum(path.stat().st_size for path in paths) / 1e6
+    click.echo(f"{folder}: {len(paths):,} granules, {size:,.1f} MB")
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--json", "as_json", is_flag=True, help="All of it, as JSON.")
+def report(store: str, as_json: bool) -> None:
+    """Show the summary of a run again.
+
+    \b
+    maggjob report atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline.result import read_summary
+
+    content = read_summary(store)
+    if as_json:
+        click.echo(json.dumps(content, indent=1))
+    else:
+        _tell(content, allow_partial=True)
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, else us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(store: str, region: str | None, as_json: bool) -> None:
+    """Say how far the run of a store is, or what came of it.
+
+    \b
+    maggjob status atl06.zarr                # in another terminal, while it goes on or when it has ended
+    """  # noqa: D301
+    from maggjob.pipeline.status import read_status
+    from maggjob.show.text import status_text
+
+    found = read_status(store, region)
+    click.echo(json.dumps(asdict(found), indent=1, default=datetime.isoformat) if as_json else status_text(found))
+    if found.result is not None and not as_json:
+        _tell(dict(found.result))
+    if found.stage == "stopped" or (found.result is not None and not found.result["complete"]):
+        sys.exit(STOPPED if found.stage == "stopped" else INCOMPLETE)
+
+
+@cli.command()
+@click.argument("store")
+def clean(store: str) -> None:
+    """Delete the parts of a finished run; the Zarr and the summary stay.
+
+    \b
+    maggjob clean atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline.result import clean as delete_parts
+
+    click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
+
+
+@cli.command()
+@click.argument("folder", default="demo", metavar="[DIR]")
+def demo(folder: str) -> None:
+    """See the whole job work: simulated granules, catalog, run, map.
+
+    \b
+    maggjob demo
+    """  # noqa: D301
+    from maggjob.cli.demo import demo as show
+    from maggjob.show.progress import Progress
+
+    result, picture = show(folder, click.echo, Progress)
+    _tell(result.to_dict())
+    click.echo(f"picture       {picture}")
+    opening = f"import maggjob; print(maggjob.open_result('{result.store_path}'))"
+    click.echo(f'open it       {sys.executable} -c "{opening}"')
+
+
+def main() -> None:
+    """Entry point: errors of ours are one line and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(STOPPED)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(BAD_INPUT)
+    except MaggjobError as problem:
+        if debug:
+            raise
+        click.echo(f"error: {problem}", err=True)
+        sys.exit(STOPPED if isinstance(problem, StoppedError) else BAD_INPUT)
+    except KeyboardInterrupt:
+        click.echo("stopped from the keyboard", err=True)
+        sys.exit(STOPPED)
+    except Exception as problem:
+        if debug:
+            raise
+        click.echo(
+            f"error: {type(problem).__name__}: {problem} (a fault of maggjob's own: see it with --debug)", err=True
+        )
+        sys.exit(BAD_INPUT)

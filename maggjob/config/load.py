@@ -1,0 +1,155 @@
+"""A configuration from a file: found, parsed, validated.
+
+Whatever is wrong is one `ConfigError` that names the file, the path of the key, the value, and what
+is allowed.
+"""
+
+import reprlib
+import types
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from maggjob.config.schema import Config
+from maggjob.config.source import Search
+from maggjob.errors import ConfigError
+
+ConfigLike = str | Path | Mapping[str, Any] | Config
+"""A file, the name of a built-in configuration, or its content."""
+
+
+def builtin_configs() -> dict[str, Path]:
+    """Name and path of the configurations that come with maggjob."""
+    # In a wheel they lie in this room, in a checkout beside the package.
+    inside, beside = (
+        resources.files("maggjob.config") / "builtin",
+        Path(str(resources.files("maggjob"))).parent / "configs",
+    )
+    folder = Path(str(inside)) if inside.is_dir() else beside
+    return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(path: ConfigLike) -> Config:
+    """Read a configuration.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file; if there is none, the built-in configuration of that name. A mapping, or a
+        `Config`, is taken as it is.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, it is no YAML, or something in it is wrong.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> maggjob.load_config("atl06.yaml").output.grid.child_order
+    12
+    """
+    if isinstance(path, Config):
+        return path
+    if isinstance(path, Mapping):
+        return _validate(path, "configuration")
+    file = Path(path)
+    try:
+        found = file.is_file()
+    except OSError:  # a name too long for a file
+        found = False
+    if not found:
+        builtin = builtin_configs()
+        if str(path) not in builtin:
+            raise ConfigError(f"no configuration {str(path)!r}: no such file, and built in are {', '.join(builtin)}")
+        file = builtin[str(path)]
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as problem:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}") from problem
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds {type(content).__name__}, expected the keys {', '.join(Config.model_fields)}")
+    return _validate(content, str(path))
+
+
+BRIEF = reprlib.Repr()  # an alias may stand for much
+BRIEF.maxlevel, BRIEF.maxlist, BRIEF.maxstring, BRIEF.maxother = 3, 8, 200, 200
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that refuses a key given twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _validate(content: Mapping[Any, Any], name: str) -> Config:
+    try:
+        return Config.model_validate(content)
+    except ValidationError as problem:
+        found = problem.errors()
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise ConfigError(f"{name}: {_describe(found[0], content)}{more}") from problem
+
+
+def make_search(content: Mapping[str, Any]) -> Search:
+    """What to ask CMR for.
+
+    Raises
+    ------
+    ConfigError
+        Something in it is wrong.
+    """
+    try:
+        return Search.model_validate(dict(content))
+    except ValidationError as problem:
+        raise ConfigError(f"search: {_describe(problem.errors()[0], content, Search)}") from problem
+
+
+def _describe(error: Any, content: Any, model: Any = Config) -> str:
+    """One validation error: key path, value, what is allowed."""
+    keys = list(_existing(error["loc"], content)) if error["type"] != "missing" else error["loc"]
+    where = ".".join(str(key) for key in keys)
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key; known are {', '.join(_known_keys(error['loc'][:-1], model))}"
+    if error["type"] == "missing":
+        return f"{where}: missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    value = error["input"]
+    shown = "" if isinstance(value, dict) else f" is {BRIEF.repr(value)}"
+    return f"{where}{shown}: {message[:1].lower() + message[1:]}" if where else message
+
+
+def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
+    """A location without what pydantic adds: the types of a union, and "[key]"."""
+    for key in location:
+        if (isinstance(content, Mapping) and key in content) or (
+            isinstance(content, list | tuple) and isinstance(key, int)
+        ):
+            content = content[key]
+            yield key
+
+
+def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:
+    """Keys of the model at a location in the configuration."""
+    annotation = model
+    for key in location:
+        while get_origin(annotation) in (Annotated, Union, types.UnionType):
+            annotation = get_args(annotation)[0]
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
+        else:
+            annotation = annotation.model_fields[key].annotation
+    while get_origin(annotation) in (Annotated, Union, types.UnionType):
+        annotation = get_args(annotation)[0]
+    return list(annotation.model_fields)

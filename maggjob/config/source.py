@@ -1,0 +1,176 @@
+"""What the configuration says of granules: what is read from them, and how they are found."""
+
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from maggjob.icesat2.names import PRODUCT, PRODUCT_PATTERN, PROVIDER, VERSION
+from maggjob.model.recipe import BUILT_IN_COLUMNS, RowFilter
+from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE
+
+Driver = Literal["s3", "https", "file"]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Path_ = Annotated[str, Field(pattern=r"^/?([\w.{}-]+/)*[\w.{}-]+$")]
+Number = int | float
+RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, "outside", "invalid_coordinate", "unread", "rows"}
+
+
+class Strict(BaseModel):
+    """A model that cannot be changed and knows all of its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, use_attribute_docstrings=True)
+
+
+class Coordinates(Strict):
+    """Where a segment is: datasets with ``{group}`` for the beam."""
+
+    latitude: Path_
+    """Geodetic latitude, degrees."""
+    longitude: Path_
+    """Longitude, degrees east."""
+    time: Path_ | None = None
+    """Seconds since 2018-01-01; by default ``delta_time`` beside the latitude."""
+
+
+class QualityFilter(Strict):
+    """Keep segments whose dataset equals a value."""
+
+    dataset: Path_
+    """Path with ``{group}`` for the beam."""
+    value: Number
+    """What it must equal."""
+
+
+class Filter(Strict):
+    """Keep segments whose dataset meets a condition."""
+
+    dataset: Path_
+    """Path with ``{group}`` for the beam."""
+    op: Literal["<", "<=", "==", "!=", "in"]
+    """Comparison with ``value``."""
+    value: Number | tuple[Number, ...]
+    """A number, or a list of numbers for ``in``."""
+    name: Identifier | None = None
+    """State under which segments that fail are counted; by default the dataset's name."""
+
+    @property
+    def state(self) -> str:
+        """State under which segments that fail are counted."""
+        return self.name or self.dataset.rsplit("/", 1)[-1]
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        if (self.op == "in") != isinstance(self.value, tuple):
+            raise ValueError(f"value is {self.value!r}; op 'in' takes a list of numbers, every other op one number")
+        return self
+
+
+class DataSource(Strict):
+    """What is read from a granule."""
+
+    reader: Literal["h5coro"] = "h5coro"
+    """The library that reads HDF5."""
+    driver: Driver = "s3"
+    """How granules are reached; a catalog that has them one way only is read that way."""
+    groups: tuple[Identifier, ...] = Field(min_length=1)
+    """Beams."""
+    coordinates: Coordinates
+    """Where a segment is."""
+    variables: dict[Identifier, Path_] = Field(min_length=1)
+    """Columns: a name, and a path with ``{group}`` for the beam."""
+    quality_filter: QualityFilter | None = None
+    """Segments that fail it are counted as ``quality``."""
+    filters: tuple[Filter, ...] = ()
+    """Further conditions, each counted under its own name."""
+
+    @field_validator("groups")
+    @classmethod
+    def _once(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(groups)) < len(groups):
+            raise ValueError("each group once only")
+        return groups
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        for name in self.variables:
+            if name in BUILT_IN_COLUMNS:
+                raise ValueError(f"variables.{name}: the name is built in; built in are {', '.join(BUILT_IN_COLUMNS)}")
+        states = [f.state for f in self.row_filters]
+        for state in states:
+            if state in RESERVED_STATES or states.count(state) > 1:
+                raise ValueError(f"filters: two states are called {state!r}; give the filter a 'name' of its own")
+        paths = {"coordinates.latitude": self.coordinates.latitude, "coordinates.longitude": self.coordinates.longitude}
+        paths |= {f"variables.{name}": path for name, path in self.variables.items()}
+        paths |= {} if self.quality_filter is None else {"quality_filter.dataset": self.quality_filter.dataset}
+        paths |= {f"filters.{i}.dataset": each.dataset for i, each in enumerate(self.filters)}
+        for key, path in paths.items():
+            if path.count("{group}") != 1 or "{" in path.replace("{group}", ""):
+                raise ValueError(f"{key}: path {path!r} must have '{{group}}' once, where the beam goes")
+        return self
+
+    @property
+    def row_filters(self) -> tuple[RowFilter, ...]:
+        """All conditions, in the order in which they are applied."""
+        quality = self.quality_filter
+        first = () if quality is None else (RowFilter("quality", quality.dataset, "==", quality.value),)
+        return first + tuple(RowFilter(f.state, f.dataset, f.op, f.value) for f in self.filters)
+
+
+class Search(Strict):
+    """What to ask CMR for, instead of a catalog."""
+
+    cycle: int | None = Field(None, ge=1, le=99)
+    """91-day repeat cycle, as the names of granules say it."""
+    cycles: tuple[int, int] | None = None
+    """First and last cycle."""
+    start: date | None = None
+    """First day, UTC, instead of cycles."""
+    end: date | None = None
+    """Last day, UTC."""
+    aoi: str | tuple[float, float, float, float] | dict[str, Any] = "antarctica"
+    """Area: a name, a file, west, south, east and north, or GeoJSON (`maggjob.grid.areas.parse_area`)."""
+    short_name: str = Field(PRODUCT, pattern=PRODUCT_PATTERN)
+    """Product."""
+    version: str = Field(VERSION, pattern=r"^\d{3}$")
+    """Its version, three digits."""
+    provider: Identifier = PROVIDER
+    """CMR's name of who provides it."""
+    swath_buffer_km: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
+    """Outlines of granules are widened by so much before they are held against the cells."""
+    endpoint: str | None = None
+    """Where CMR is, if not at NASA."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _digits(cls, version: object) -> object:
+        text = str(version)
+        return text.zfill(3) if isinstance(version, int | str) and text.isdecimal() else version
+
+    @field_validator("cycles", mode="before")
+    @classmethod
+    def _range(cls, cycles: object) -> object:
+        if not isinstance(cycles, str):
+            return cycles
+        parts = cycles.split("-")
+        if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+            raise ValueError(f"{cycles!r} is no range of cycles; write 21-22")
+        return tuple(parts)
+
+    @model_validator(mode="after")
+    def _when(self) -> Self:
+        ways = (self.cycle is not None, self.cycles is not None, self.start is not None or self.end is not None)
+        if sum(ways) > 1:
+            raise ValueError("give one of cycle, cycles, or start and end")
+        if self.cycles is not None and not 1 <= self.cycles[0] <= self.cycles[1] <= 99:
+            raise ValueError(f"cycles {self.cycles[0]}-{self.cycles[1]} must go up, from 1 at least to 99 at most")
+        if ways[2] and (self.start is None or self.end is None):
+            raise ValueError("give both start and end")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}; swap them")
+        return self
+
+    @property
+    def cycle_range(self) -> tuple[int, int] | None:
+        """First and last cycle; None when days are asked for."""
+        return self.cycles if self.cycle is None else (self.cycle, self.cycle)

@@ -1,0 +1,272 @@
+"""One ATL06 granule without an index: its structure and coordinates, and what it gives to a cell.
+
+h5coro walks the structure; the chunks of the rows that are wanted are then read in merged ranges,
+and datasets that are stored in an unusual way by h5coro itself. A granule is used whole or fails
+whole: when one beam cannot be read, none of the others is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
+from maggjob.granules.screening import Column, Visit, make_visit
+from maggjob.granules.selection import Buffers, Columns, Dataset, Share, Slow, SlowRead, beam_rows, ranges_needed
+from maggjob.grid.healpix import INVALID, child_index, valid_coordinates
+from maggjob.hdf5.chunks import ChunkTable, merge
+from maggjob.hdf5.messages import end_of_file
+from maggjob.model.recipe import Recipe
+from maggjob.model.tasks import Granule
+from maggjob.storage.archive import Access, Source
+
+if TYPE_CHECKING:
+    from maggjob.hdf5.file import DatasetInfo, Hdf5File
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Coordinates of one beam."""
+
+    group: str
+    """Name of the beam."""
+    latitude: np.ndarray
+    """Shape (rows,), degrees."""
+    longitude: np.ndarray
+    """Shape (rows,), degrees."""
+
+
+@dataclass(frozen=True)
+class OpenGranule:
+    """A granule that can be read."""
+
+    id: str
+    """Its name, for messages."""
+    source: Source
+    """Its bytes."""
+    file: Hdf5File
+    """Its structure."""
+
+
+def open_granule(granule: Granule, access: Access) -> OpenGranule:
+    """Open a granule, after checking that it is all there.
+
+    Raises
+    ------
+    GranuleError
+        It cannot be reached, is no HDF5 file, or is longer or shorter than its superblock says.
+    """
+    from maggjob.hdf5.file import Hdf5File  # 0.05 s for h5coro, which a worker with indexes never needs
+
+    source = Source(granule.url, access, granule.size)
+    expected = end_of_file(source.head[:64], granule.id)
+    if expected != source.size:
+        raise TruncatedError(
+            f"{granule.id}: {source.size} bytes, its superblock says {expected}; fetch the granule again"
+        )
+    return OpenGranule(granule.id, source, Hdf5File(source.read, granule.id))
+
+
+def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Beam]:
+    """Coordinates of every beam that the granule has: one round of merged ranges.
+
+    Raises
+    ------
+    GranuleError
+        A beam lacks one of its coordinates, or the granule lacks every beam.
+    """
+    file = granule.file
+    present = [group for group in recipe.groups if _has_beam(file, recipe, group)]
+    if not present:
+        raise MissingDatasetError(
+            f"{granule.id}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
+        )
+
+    def coordinates(group: str) -> list[DatasetInfo]:
+        return [_required(file, recipe.path(template, group)) for template in (recipe.latitude, recipe.longitude)]
+
+    infos = list(chain.from_iterable(pool.map(coordinates, present)))
+    tables = tables_of(granule, infos)
+    chunked = [table for table in tables.values() if isinstance(table, ChunkTable)]
+    wanted = merge(table.range_of(n) for table in chunked for n in table.numbers(0, table.rows))
+    buffers = Buffers(wanted, granule.source.views(wanted))
+
+    def values(info: DatasetInfo) -> np.ndarray:
+        table = tables[info.path]
+        if isinstance(table, Slow):
+            return file.rows(info.path, 0, info.rows)
+        try:
+            return table.values(0, table.rows, [buffers.cut(*table.range_of(n)) for n in table.numbers(0, table.rows)])
+        except CorruptError as problem:
+            raise CorruptError(f"{granule.id}: {info.path}: {problem}") from problem
+
+    read = [values(info) for info in infos]
+    beams = [Beam(group, *read[2 * i : 2 * i + 2]) for i, group in enumerate(present)]
+    for beam in beams:
+        if len(beam.latitude) != len(beam.longitude):
+            counts = f"{len(beam.latitude)} latitudes and {len(beam.longitude)} longitudes"
+            raise CorruptError(f"{granule.id}: {beam.group}: {counts}")
+    return beams
+
+
+def _has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
+    path = recipe.path(recipe.latitude, group)
+    return file.info(path) is not None or file.has_group(path.rsplit("/", 1)[0])
+
+
+def _required(file: Hdf5File, path: str) -> DatasetInfo:
+    info = file.info(path)
+    if info is None:
+        raise MissingDatasetError(f"{file.name}: no dataset {path}; check the paths under data_source")
+    return info
+
+
+def tables_of(granule: OpenGranule, infos: Sequence[DatasetInfo]) -> dict[str, Dataset]:
+    """Chunk tables of some datasets by path, read in one round; `Slow` as in `table_of`."""
+    wanted = granule.file.nodes_wanted((info.path for info in infos), granule.source.size)
+    ranges = merge(wanted)
+    buffers = Buffers(ranges, granule.source.views(ranges))
+    granule.file.keep_nodes({start: bytes(buffers.cut(start, stop)) for start, stop in wanted})
+    return {info.path: table_of(granule, info) for info in infos}
+
+
+def table_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
+    """Chunk table of a dataset; `Slow` when it cannot be relied upon, or the dataset has none."""
+    try:
+        table = granule.file.chunk_table(info.path)
+    except (CorruptError, UnsupportedError) as problem:
+        return Slow(str(problem))
+    if len(table.sizes) and int((table.offsets + table.sizes).max()) > granule.source.size:
+        return Slow(f"a chunk lies beyond the end at {granule.source.size}")
+    return table
+
+
+def datasets_of(
+    granule: OpenGranule, recipe: Recipe, beams: Sequence[Beam], pool: Executor, *, timed: bool
+) -> list[dict[str, Dataset]]:
+    """The datasets that a cell needs of each beam, by path, and its times; one that the beam lacks is not there."""
+
+    def look(beam: Beam) -> dict[str, DatasetInfo | Slow | None]:
+        times = [recipe.path(recipe.time, beam.group)] if timed else []
+        return {
+            path: _look(granule.file, path, len(beam.latitude)) for path in [*recipe.needed_paths[beam.group], *times]
+        }
+
+    found = list(pool.map(look, beams))
+    infos = [one for beam in found for one in beam.values() if one is not None and not isinstance(one, Slow)]
+    tables = tables_of(granule, infos)
+    return [
+        {path: one if isinstance(one, Slow) else tables[path] for path, one in beam.items() if one is not None}
+        for beam in found
+    ]
+
+
+def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Slow | None:
+    """What the header of a dataset says; None when there is none, `Slow` when it cannot be relied upon."""
+    try:
+        info = file.info(path)
+    except (CorruptError, UnsupportedError) as problem:
+        return Slow(str(problem))
+    return info if info is None or info.rows == rows else Slow(f"{path}: {info.rows} rows")
+
+
+def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True) -> Visit:
+    """Read what one granule has in one cell, without an index.
+
+    Parameters
+    ----------
+    granule : Granule
+    recipe : Recipe
+    cell : int
+        Nested id.
+    access : Access
+    pool : Executor
+        Reads run in it side by side.
+    timed : bool
+        Whether the times of what is kept are read, too.
+
+    Raises
+    ------
+    GranuleError
+        Anything was not read; nothing of the granule is used then.
+    """
+    opened = open_granule(granule, access)
+    beams = read_beams(opened, recipe, pool)
+    children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
+    met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
+    datasets = datasets_of(opened, recipe, [beam for beam, _ in met], pool, timed=timed)
+    shares = [_share(*one, found) for one, found in zip(met, datasets, strict=True)]
+    ranges = ranges_needed(shares, recipe, timed=timed)
+    buffers = Buffers(ranges, opened.source.views(ranges))
+    slow = slow_read(opened, pool)
+    return make_visit(
+        granule.id,
+        recipe,
+        present=[beam.group for beam in beams],
+        rows=sum(len(beam.latitude) for beam in beams),
+        invalid=sum(int(np.count_nonzero(child == INVALID)) for child in children),
+        beams=[beam_rows(granule.id, recipe, share, buffers, slow) for share in shares],
+        timed=timed,
+    )
+
+
+def _share(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset]) -> Share:
+    inside = np.flatnonzero(child >= 0)
+    start, stop = int(inside[0]), int(inside[-1]) + 1
+    chosen = inside - start if len(inside) < stop - start else None
+    return Share(beam.group, len(beam.latitude), start, stop, chosen, child[inside], datasets)
+
+
+def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
+    """A reader of datasets that ranges do not serve: from the first to the last row of a share, through h5coro.
+
+    It raises a GranuleError when a dataset is missing, has another number of rows than the beam, or
+    cannot be read.
+    """
+    file = granule.file
+
+    def read(share: Share, paths: Sequence[str]) -> Columns:
+        infos = [_required(file, path) for path in paths]
+        for info in infos:
+            if info.rows != share.rows:
+                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {share.rows}")
+        values = pool.map(lambda info: share.pick(file.rows(info.path, share.start, share.stop)), infos)
+        columns = {info.path: Column(v, info.fill) for info, v in zip(infos, values, strict=True)}
+        return columns, {info.path: info.described for info in infos}
+
+    return read
+
+
+def granule_cells(
+    granule: Granule, recipe: Recipe, access: Access, pool: Executor, locate: Callable[..., np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """All cells that a granule's segments lie in: exact, from its coordinates.
+
+    Parameters
+    ----------
+    locate : callable
+        ``locate(latitude, longitude)`` to cell ids, for valid coordinates.
+
+    Returns
+    -------
+    cells : ndarray of int64, ascending
+        Nested ids.
+    rows : ndarray of int64
+        Segments in each.
+
+    Raises
+    ------
+    GranuleError
+        The granule cannot be read.
+    """
+    cells = [np.empty(0, np.int64)]
+    for beam in read_beams(open_granule(granule, access), recipe, pool):
+        valid = valid_coordinates(beam.latitude, beam.longitude)
+        cells.append(locate(beam.latitude[valid], beam.longitude[valid]))
+    found, rows = np.unique(np.concatenate(cells), return_counts=True)
+    return found, rows

@@ -1,0 +1,178 @@
+"""The index of one granule: which of its rows lie in which cell, and where their bytes are.
+
+It is made once a granule and used by every cell that the granule lies in: a cell then reads no
+coordinates, and nothing of the file's structure. `maggjob.granules.index_format` writes it down.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from maggjob.errors import StaleIndexError
+from maggjob.granules.granule import OpenGranule, datasets_of, read_beams
+from maggjob.granules.screening import child_type
+from maggjob.granules.selection import Buffers, Dataset, Share, ranges_needed
+from maggjob.grid.healpix import INVALID, Grid
+from maggjob.grid.tracks import locate_runs
+from maggjob.hdf5.chunks import ChunkTable, merge
+from maggjob.model.recipe import Recipe
+from maggjob.storage.archive import same_object
+
+INLINE = 1024
+"""Chunks of at most so many bytes are kept in the index: quality flags, of which 10,000 take 70 to 800.
+Each would cost a cell a request, and they would not fill a packet."""
+
+
+@dataclass(frozen=True)
+class BeamIndex:
+    """The rows of one beam."""
+
+    group: str
+    """Name of the beam."""
+    ids: np.ndarray
+    """Nested ids, at the child order, of runs of rows that lie in the same child cell one after the other,
+    shape (runs,), integers; `maggjob.grid.healpix.INVALID` where coordinates cannot be binned."""
+    lengths: np.ndarray
+    """Rows of each run, shape (runs,), integers."""
+    datasets: Mapping[str, Dataset]
+    """The datasets that a cell needs and the times, by path; one that the beam lacks is not there."""
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the beam."""
+        return int(self.lengths.sum())
+
+
+@dataclass(frozen=True)
+class GranuleIndex:
+    """The rows of one granule."""
+
+    granule: str
+    """Id of the granule."""
+    size: int
+    """Size in bytes of the object that it was made of."""
+    etag: str | None
+    """Its ETag, where the server gives one; of a local file its inode, time of change and size."""
+    digest: str
+    """Of the grid's child order and latitude convention and the datasets (`maggjob.granules.index_format`)."""
+    beams: tuple[BeamIndex, ...]
+    """The beams that the granule has, in the order of the configuration."""
+
+    @property
+    def rows(self) -> int:
+        """Segments of the granule."""
+        return sum(beam.rows for beam in self.beams)
+
+    @property
+    def invalid(self) -> int:
+        """Segments whose coordinates cannot be binned."""
+        return sum(int(beam.lengths[beam.ids == INVALID].sum()) for beam in self.beams)
+
+    def cells(self, grid: Grid) -> dict[int, int]:
+        """Rows in each cell of the parent order that has any, by nested id, ascending.
+
+        With `invalid` they add up to `rows`: no pair of granule and cell is false, and none is missing.
+        """
+        ids = np.concatenate([beam.ids for beam in self.beams]) >> grid.shift  # INVALID stays negative
+        lengths = np.concatenate([beam.lengths for beam in self.beams])
+        found, place = np.unique(ids, return_inverse=True)
+        counts = np.bincount(place, lengths, len(found)).astype(np.int64)
+        return {cell: count for cell, count in zip(found.tolist(), counts.tolist(), strict=True) if cell >= 0}
+
+    def shares(self, cell: int, grid: Grid) -> list[Share]:
+        """The rows in a cell, of each beam that has any.
+
+        Parameters
+        ----------
+        cell : int
+            Nested id at ``grid.parent_order``.
+        """
+        return [share for beam in self.beams if (share := _share(beam, cell, grid)) is not None]
+
+    def visit_cost(self, cell: int, recipe: Recipe) -> tuple[int, int]:
+        """Requests and bytes that reading the rows in a cell takes, without times and slow datasets."""
+        ranges = ranges_needed(self.shares(cell, recipe.grid), recipe, timed=False)
+        return len(ranges), sum(stop - start for start, stop in ranges)
+
+    def check(self, size: int, etag: str | None) -> None:
+        """See that an object is still the one that the index was made of.
+
+        Raises
+        ------
+        StaleIndexError
+            It has another size or ETag.
+        """
+        if not same_object(size, etag, self.size, self.etag):
+            raise StaleIndexError(
+                f"{self.granule}: {size} bytes, ETag {etag}; its index was made of {self.size} bytes, ETag "
+                f"{self.etag}; make the index anew"
+            )
+
+
+def _share(beam: BeamIndex, cell: int, grid: Grid) -> Share | None:
+    runs = np.flatnonzero(beam.ids >> grid.shift == cell)
+    if not len(runs):
+        return None
+    first, last = int(runs[0]), int(runs[-1]) + 1
+    child = (beam.ids[runs] & (grid.children - 1)).astype(child_type(grid.children))
+    start, spanned = int(beam.lengths[:first].sum()), beam.lengths[first:last]
+    chosen = None
+    if last - first > len(runs):
+        chosen = np.flatnonzero(np.repeat(beam.ids[first:last] >> grid.shift == cell, spanned))
+    stop = start + int(spanned.sum())
+    return Share(beam.group, beam.rows, start, stop, chosen, np.repeat(child, beam.lengths[runs]), beam.datasets)
+
+
+def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor) -> GranuleIndex:
+    """Make the index of a granule: its coordinates are read once, all of them.
+
+    Parameters
+    ----------
+    granule : OpenGranule
+    recipe : Recipe
+    digest : str
+        Of the recipe.
+    pool : Executor
+        Reads run in it side by side.
+
+    Raises
+    ------
+    GranuleError
+        The coordinates of a beam cannot be read, or the granule has none of the beams. What is wrong
+        with other datasets is found, and told, by the cells that need them.
+    """
+    grid, beams, indexed = recipe.grid, read_beams(granule, recipe, pool), []
+    every = datasets_of(granule, recipe, beams, pool, timed=True)
+    for beam, datasets in zip(beams, every, strict=True):
+        ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
+        indexed.append(BeamIndex(beam.group, ids, lengths, datasets))
+    whole = GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(indexed))
+    return _with_inline(whole, granule)
+
+
+def _with_inline(index: GranuleIndex, granule: OpenGranule) -> GranuleIndex:
+    """The index with the tiny chunks of its tables, read in one round."""
+    tiny = [
+        (beam.group, path, number, *table.range_of(number))
+        for beam in index.beams
+        for path, table in beam.datasets.items()
+        if isinstance(table, ChunkTable)
+        for number in np.flatnonzero(table.sizes <= INLINE).tolist()
+    ]
+    ranges = merge((start, stop) for *_, start, stop in tiny)
+    buffers = Buffers(ranges, granule.source.views(ranges))
+    inline: dict[tuple[str, str], dict[int, bytes]] = {}
+    for group, path, number, start, stop in tiny:
+        inline.setdefault((group, path), {})[number] = bytes(buffers.cut(start, stop))
+
+    def filled(beam: BeamIndex) -> BeamIndex:
+        tables = {
+            path: replace(table, inline=inline.get((beam.group, path), {})) if isinstance(table, ChunkTable) else table
+            for path, table in beam.datasets.items()
+        }
+        return replace(beam, datasets=tables)
+
+    return replace(index, beams=tuple(filled(beam) for beam in index.beams))

@@ -1,0 +1,362 @@
+"""Areas of interest: from what a user writes to exact shapes around the two poles.
+
+A shape of longitudes and latitudes is put into a polar stereographic plane, each hemisphere in its
+own, where poles and antimeridian are ordinary places. Edges are straight in longitude and latitude
+(RFC 7946), so a parallel stays one; they are sampled finely before they are projected.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+from shapely.geometry.base import BaseGeometry
+
+from maggjob.errors import InputError
+
+SOUTH, NORTH = 3031, 3413  # EPSG codes: WGS84 / Antarctic Polar Stereographic, NSIDC Sea Ice Polar Stereographic North
+STEP = 0.1  # degrees between the points of an edge: its chord is then metres off, where a cell measures kilometres
+NAMES = ("antarctica", "grounded", "greenland", "basins:<numbers>", "south-of:<latitude>", "north-of:<latitude>")
+BASINS = range(1, 28)
+EMPTY = shapely.Polygon()
+OGR = (".shp", ".gpkg", ".fgb", ".zip")
+
+AreaLike = str | Path | Sequence[float] | Mapping[str, Any]
+"""A name, a file, west, south, east and north, or GeoJSON."""
+Ring = np.ndarray
+"""Shape (points, 2): longitude and latitude in degrees, closed."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of the earth."""
+
+    name: str
+    """As it was asked for."""
+    south: BaseGeometry = EMPTY
+    """What lies in the southern hemisphere, in EPSG:3031, metres."""
+    north: BaseGeometry = EMPTY
+    """What lies in the northern hemisphere, in EPSG:3413, metres."""
+
+    def latitudes(self) -> tuple[float, float]:
+        """Southernmost and northernmost latitude, degrees, to within a tenth of one."""
+        found: list[float] = []
+        for crs, part in ((SOUTH, self.south), (NORTH, self.north)):
+            if part.is_empty:
+                continue
+            points = shapely.get_coordinates(shapely.segmentize(part, 20e3))
+            _, latitude = transformer(crs).transform(points[:, 0], points[:, 1], direction="INVERSE")
+            found += [float(latitude.min()), float(latitude.max())]
+            if shapely.intersects_xy(part, 0.0, 0.0):
+                found.append(-90.0 if crs == SOUTH else 90.0)
+        return min(found), max(found)
+
+
+@lru_cache
+def transformer(crs: int) -> Transformer:
+    """Longitude and latitude to a projection, and back."""
+    return Transformer.from_crs(4326, crs, always_xy=True)
+
+
+def on_an_ice_sheet(area: Area) -> bool:
+    """Whether any of an area lies in Antarctica or Greenland."""
+    here = shapely.intersects(area.south, outlines()["antarctica"])
+    return bool(here or shapely.intersects(area.north, outlines()["greenland"]))
+
+
+def parse_area(asked: AreaLike) -> Area:
+    """The area that a user means.
+
+    Parameters
+    ----------
+    asked : str, Path, sequence of four numbers, or mapping
+        ``antarctica``: grounded ice, islands and shelves with a margin of 50 km. ``grounded``: the 27
+        drainage basins; ``basins:2,17``: some of them. ``greenland``: with a margin of 20 km.
+        ``south-of:-65``, ``north-of:60``. ``west,south,east,north``: east may lie west of west, across
+        the antimeridian. A path: GeoJSON, or a shapefile or GeoPackage where pyogrio is installed.
+        A mapping: GeoJSON.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or can be read in two ways.
+
+    Examples
+    --------
+    >>> parse_area("basins:2,17").name
+    'basins:2,17'
+    """
+    if isinstance(asked, Mapping):
+        return _from_geojson(asked, "area")
+    if isinstance(asked, Sequence) and not isinstance(asked, str):
+        return _box(asked, ",".join(str(number) for number in asked))
+    text = str(asked).strip()
+    kind, _, value = text.partition(":")
+    match kind:
+        case "antarctica" | "greenland" if not value:
+            return Area(text, **{"south" if kind == "antarctica" else "north": outlines()[kind]})
+        case "grounded" if not value:
+            return _basins(BASINS, text)
+        case "basins":
+            return _basins(_numbers(value, text, int), text)
+        case "south-of" | "north-of":
+            (latitude,) = _numbers(value, text, float, 1)
+            if not -90 < latitude < 90:
+                raise InputError(f"area {text}: latitude {latitude} is not between -90 and 90")
+            south, north = (-90.0, latitude) if kind == "south-of" else (latitude, 90.0)
+            return _box([-180.0, south, 180.0, north], text)
+    path = Path(text)
+    if path.suffix or path.is_file():
+        if not path.is_file() and "," not in text:
+            raise InputError(f"area {text}: there is no such file")
+        if path.is_file():
+            return _from_file(path)
+    if "," in text:
+        return _box(_numbers(text, text, float, 4), text)
+    raise InputError(
+        f"area {text!r} is unknown; known are {', '.join(NAMES)}, <west>,<south>,<east>,<north>, and a GeoJSON file"
+    )
+
+
+def _numbers(text: str, asked: str, kind: type, count: int | None = None) -> list[Any]:
+    try:
+        numbers = [kind(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or (count is not None and len(numbers) != count) or not all(map(math.isfinite, numbers)):
+        wanted = "numbers with commas between them" if count is None else f"{count} number{'s'[: count > 1]}"
+        raise InputError(f"area {asked!r}: {text!r} is not {wanted}")
+    return numbers
+
+
+def _basins(numbers: Sequence[int], name: str) -> Area:
+    for number in numbers:
+        if number not in BASINS:
+            raise InputError(f"area {name}: there is no basin {number}; they go from 1 to {BASINS[-1]}")
+    return Area(name, south=shapely.union_all([outlines()[f"basin-{number}"] for number in numbers]))
+
+
+@lru_cache
+def outlines() -> dict[str, BaseGeometry]:
+    """The built-in outlines by name, each in the projection of its hemisphere (tests/make_outlines.py)."""
+    with np.load(Path(str(resources.files("maggjob.grid"))) / "outlines.npz") as file:
+        names, sizes, owners = file["names"].tolist(), file["sizes"], file["owners"]
+        pieces = np.split(file["steps"], np.cumsum(sizes)[:-1])
+        unit = float(file["unit"])
+    found: dict[str, list[list[np.ndarray]]] = {name: [] for name in names}
+    for (owner, hole), steps in zip(owners.tolist(), pieces, strict=True):
+        ring = np.cumsum(steps, axis=0) * unit
+        found[names[owner]][-1].append(ring) if hole else found[names[owner]].append([ring])
+    return {
+        name: shapely.union_all(shapely.make_valid([shapely.Polygon(rings[0], rings[1:]) for rings in polygons]))
+        for name, polygons in found.items()
+    }
+
+
+def _box(numbers: Sequence[float], name: str) -> Area:
+    """West, south, east, north; east is taken to lie east of west."""
+    if len(numbers) != 4 or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        raise InputError(f"area {name}: give west, south, east and north, four numbers in degrees")
+    west, south, east, north = (float(number) for number in numbers)
+    if not -90 <= south < north <= 90:
+        raise InputError(f"area {name}: south {south} must lie below north {north}, both within 90 degrees")
+    if abs(west) > 360 or abs(east) > 360 or west == east or abs(east - west) > 360:
+        raise InputError(
+            f"area {name}: west {west} and east {east} must differ, by at most 360 degrees, and lie within 360"
+        )
+    if east < west:
+        east += 360.0
+    if east == west:
+        raise InputError(f"area {name}: west and east are the same meridian; write -180 and 180 for all of them")
+    across = np.linspace(west, east, 3)  # no edge is then over 180 degrees
+    lower, upper = (np.column_stack([across, np.full(3, latitude)]) for latitude in (south, north))
+    return _area([[np.concatenate([lower, upper[::-1], lower[:1]])]], name)
+
+
+def _from_file(path: Path) -> Area:
+    if path.suffix.lower() in OGR:
+        if find_spec("pyogrio") is None:
+            raise InputError(f"area {path}: pyogrio is needed to read it (pip install pyogrio), or give GeoJSON")
+        return _from_ogr(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise InputError(f"area {path}: no GeoJSON ({problem})") from problem
+    return _from_geojson(content, str(path))
+
+
+def _from_ogr(path: Path) -> Area:
+    """All polygons of a file's first layer."""
+    import pyogrio
+
+    try:
+        meta, _, shapes, _ = pyogrio.raw.read(path, columns=[])
+    except Exception as problem:
+        raise InputError(f"area {path}: cannot be read ({problem})") from problem
+    geometries = shapely.force_2d(shapely.from_wkb(shapes))
+    geometries = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
+    if meta["crs"] is None:
+        raise InputError(f"area {path}: it has no coordinate reference system; give one, or GeoJSON")
+    own = CRS.from_user_input(meta["crs"])
+    to_degrees = Transformer.from_crs(own, 4326, always_xy=True)
+    if not own.is_geographic:  # its edges are straight in its own plane
+        spacing = 5e3 / own.axis_info[0].unit_conversion_factor
+        geometries = shapely.segmentize(geometries, spacing)
+    polygons = []
+    for text in shapely.to_geojson(geometries):
+        for polygon in _polygons(json.loads(text), str(path)):
+            turned = []
+            for ring in polygon:
+                points = np.array(ring)
+                longitude, latitude = to_degrees.transform(points[:, 0], points[:, 1])
+                if not own.is_geographic:  # its points are near each other: what jumps crosses the antimeridian
+                    longitude = np.unwrap(longitude, period=360.0)
+                    longitude[-1] = longitude[0] + 360.0 * round((longitude[-1] - longitude[0]) / 360.0)
+                latitude[-1] = latitude[0]
+                turned.append(np.column_stack([longitude, latitude]).tolist())
+            polygons.append(turned)
+    return _from_geojson({"type": "MultiPolygon", "coordinates": polygons}, str(path))
+
+
+def _from_geojson(content: Any, name: str) -> Area:
+    polygons = [[_ring(ring, name) for ring in polygon] for polygon in _polygons(content, name) if polygon]
+    if not polygons:
+        raise InputError(f"area {name}: there is no polygon in it")
+    return _area(polygons, name)
+
+
+def _polygons(content: Any, name: str) -> Iterator[Any]:
+    """Coordinates of every polygon in a piece of GeoJSON."""
+    kind = content.get("type") if isinstance(content, Mapping) else None
+    try:
+        match kind:
+            case "FeatureCollection":
+                for feature in content["features"]:
+                    yield from _polygons(feature, name)
+            case "Feature":
+                if content["geometry"] is not None:
+                    yield from _polygons(content["geometry"], name)
+            case "GeometryCollection":
+                for geometry in content["geometries"]:
+                    yield from _polygons(geometry, name)
+            case "MultiPolygon":
+                yield from (list(polygon) for polygon in content["coordinates"])
+            case "Polygon":
+                yield list(content["coordinates"])
+            case _:
+                raise InputError(f"area {name}: {kind!r} is no polygon; give GeoJSON with Polygon or MultiPolygon")
+    except (KeyError, TypeError) as problem:
+        raise InputError(
+            f"area {name}: a {kind} that is not as it should be ({problem}); check the GeoJSON"
+        ) from problem
+
+
+def _ring(points: Any, name: str) -> Ring:
+    try:
+        ring = np.array([[float(point[0]), float(point[1])] for point in points])
+    except (TypeError, ValueError, IndexError, KeyError) as problem:
+        raise InputError(
+            f"area {name}: a ring that is no list of [longitude, latitude]; check the GeoJSON"
+        ) from problem
+    if not (ring.ndim == 2 and np.isfinite(ring).all()):
+        raise InputError(f"area {name}: a ring without finite coordinates; check the GeoJSON")
+    apart = abs(ring[0, 0] - ring[-1, 0])
+    if ring[0, 1] != ring[-1, 1] or (apart != 0 and abs(apart - 360.0) > 1e-9):
+        ring = np.concatenate([ring, ring[:1]])
+    if len(np.unique(ring, axis=0)) < 3:
+        raise InputError(f"area {name}: a ring of {len(np.unique(ring, axis=0))} points; give three at least")
+    wrong = (np.abs(ring[:, 1]) > 90) | (np.abs(ring[:, 0]) > 720)
+    if wrong.any():
+        worst = ring[np.argmax(wrong)]
+        raise InputError(
+            f"area {name}: a point at longitude {worst[0]}, latitude {worst[1]}; longitude comes first, in degrees"
+        )
+    return ring
+
+
+def _area(polygons: Sequence[Sequence[Ring]], name: str) -> Area:
+    """Polygons, each an outer ring and its holes, as an area."""
+    parts: dict[int, list[BaseGeometry]] = {SOUTH: [], NORTH: []}
+    for outer, *holes in polygons:
+        whole, cut = _project(outer, name), [_project(hole, name) for hole in holes]
+        for crs, found in parts.items():
+            found.append(shapely.difference(whole[crs], shapely.union_all([hole[crs] for hole in cut])))
+    area = Area(name, south=shapely.union_all(parts[SOUTH]), north=shapely.union_all(parts[NORTH]))
+    if area.south.is_empty and area.north.is_empty:
+        raise InputError(f"area {name}: nothing lies inside of it")
+    return area
+
+
+def _unwrap(ring: Ring, name: str) -> tuple[Ring, bool]:
+    """A ring with longitudes that never jump, and whether it goes round a pole.
+
+    An edge of exactly 360 degrees follows a parallel. A longer one than 180 degrees crosses the antimeridian
+    where the ring so goes round a pole, and else could mean two things.
+    """
+    steps = np.diff(ring[:, 0])
+    jumps = (np.abs(steps) > 180) & (np.abs(np.abs(steps) - 360) > 1e-9)
+    if jumps.any():
+        short = (steps + 180) % 360 - 180
+        if round(float(short.sum()) / 360) == 0:
+            i = int(np.flatnonzero(jumps)[0])
+            raise InputError(
+                f"area {name}: the edge from longitude {ring[i, 0]} to {ring[i + 1, 0]} goes over "
+                f"{abs(steps[i]):g} degrees; to cross the antimeridian write longitudes beyond 180 (170 to 190), "
+                "to go the long way round add points so that no edge is over 180 degrees"
+            )
+        steps = np.where(jumps, short, steps)
+    longitude = ring[0, 0] + np.concatenate([[0.0], np.cumsum(steps)]) if jumps.any() else ring[:, 0]
+    return np.column_stack([longitude, ring[:, 1]]), abs(float(longitude[-1] - longitude[0])) > 180
+
+
+def _project(ring: Ring, name: str) -> dict[int, BaseGeometry]:
+    """What lies inside a ring, by hemisphere."""
+    flat, round_pole = _unwrap(ring, name)
+    if not round_pole and abs(flat[-1, 0] - flat[-2, 0]) == 360 and not shapely.Polygon(flat).is_valid:
+        flat, round_pole = flat[:-1], True  # it was closed already, where it began
+    if round_pole:
+        if flat[:, 1].min() < 0 < flat[:, 1].max():
+            raise InputError(f"area {name}: a ring round a pole that crosses the equator; cut it there")
+        crs = SOUTH if flat[:, 1].min() < 0 else NORTH
+        inside = shapely.Polygon(_to_plane(flat, crs))
+        _check(inside, name)
+        return {SOUTH: EMPTY, NORTH: EMPTY, crs: inside}
+    polygon = shapely.Polygon(flat)
+    _check(polygon, name)
+    west, _, east, _ = polygon.bounds
+    found: dict[int, BaseGeometry] = {}
+    for crs, (low, high) in ((SOUTH, (-90.0, 0.0)), (NORTH, (0.0, 90.0))):
+        part = shapely.intersection(polygon, shapely.box(west, low, east, high))
+        pieces = [piece for piece in shapely.get_parts(part) if isinstance(piece, shapely.Polygon)]
+        found[crs] = shapely.union_all([_to_polygon(piece, crs, east - west, name) for piece in pieces])
+    return found
+
+
+def _to_polygon(piece: shapely.Polygon, crs: int, width: float, name: str) -> BaseGeometry:
+    """A piece of the longitude and latitude plane in a polar one, without the seam of a full turn."""
+    inside = shapely.Polygon(_to_plane(shapely.get_coordinates(piece.exterior), crs))
+    if width > 360.000001:
+        _check(inside, name)
+    return shapely.make_valid(inside, method="structure", keep_collapsed=False)
+
+
+def _check(polygon: shapely.Polygon, name: str) -> None:
+    if not polygon.is_valid:
+        where = shapely.is_valid_reason(polygon)
+        raise InputError(f"area {name}: a ring that crosses itself ({where}); split it into parts that do not")
+
+
+def _to_plane(ring: Ring, crs: int) -> np.ndarray:
+    """A ring in a polar plane, with points `STEP` apart; metres."""
+    dense = shapely.get_coordinates(shapely.segmentize(shapely.LineString(ring), STEP))
+    # PROJ takes no longitude beyond some 570 degrees.
+    x, y = transformer(crs).transform(np.fmod(dense[:, 0], 360.0), dense[:, 1])
+    return np.column_stack([x, y])

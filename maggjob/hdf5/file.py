@@ -1,0 +1,227 @@
+"""One HDF5 file through h5coro: which datasets it has, where their chunks are, and their rows."""
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from h5coro.h5coro import H5Coro
+from h5coro.h5dataset import H5Dataset
+
+from maggjob.errors import CorruptError, GranuleError, UnsupportedError
+from maggjob.hdf5.chunks import ChunkTable
+from maggjob.hdf5.h5coro_fixes import UNDEFINED, Driver, ReadRange, Walk
+from maggjob.hdf5.messages import AttributeValue
+
+CACHE_LINE = 1 << 16  # bytes a read; 64 KiB instead of h5coro's 4 MiB reads a sixth of a granule
+CHUNK_RECORD = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("zero", "<u8"), ("address", "<u8")])
+"""An entry of a chunk table for one dimension (III.A.1): its key, and where the chunk is."""
+NODE = 24 + 64 * CHUNK_RECORD.itemsize  # bytes of a node of 64 chunks, HDF5's default
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the header of a one-dimensional dataset of numbers says."""
+
+    path: str
+    """Without a leading slash."""
+    rows: int
+    """Number of elements."""
+    dtype: np.dtype
+    """Little-endian."""
+    attributes: dict[str, AttributeValue]
+    """Of `ATTRIBUTES` those that are strings or plain numbers."""
+
+    @property
+    def fill(self) -> float | int | None:
+        """The ``_FillValue`` attribute, as a scalar of the dataset's own type; None without one."""
+        value = self.attributes.get("_FillValue")
+        if value is None or isinstance(value, str) or value.size != 1:
+            return None
+        scalar: float | int = value.ravel()[0].item()
+        return scalar
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What the dataset says of itself, for the attributes of the result: ``units`` and ``long_name``."""
+        return {key: value for key in ("units", "long_name") if isinstance(value := self.attributes.get(key), str)}
+
+
+class Hdf5File:
+    """Datasets of one HDF5 file, by path.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(position, size)`` to bytes; called from several threads.
+    name : str
+        The granule, for messages.
+
+    Raises
+    ------
+    GranuleError
+        From every method: what ``read`` raises, or ``CorruptError`` and ``UnsupportedError``
+        naming the granule and the dataset.
+    """
+
+    def __init__(self, read: ReadRange, name: str) -> None:
+        self.name = name
+        self._infos: dict[str, DatasetInfo | None] = {}
+        self._nodes: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+        with self._named("superblock"):
+            self._h5 = H5Coro(read, Driver, cacheLineSize=CACHE_LINE)
+
+    @contextmanager
+    def _named(self, path: str) -> Iterator[None]:
+        """Give every failure the granule and the path that it belongs to."""
+        try:
+            yield
+        except (CorruptError, UnsupportedError) as problem:
+            raise type(problem)(f"{self.name}: {path}: {problem}") from problem
+        except GranuleError:
+            raise
+        except Exception as problem:  # h5coro meets a broken structure with whatever Python raises
+            raise CorruptError(f"{self.name}: {path}: {type(problem).__name__}: {problem}") from problem
+
+    def info(self, path: str) -> DatasetInfo | None:
+        """Header of the dataset at ``path``; None when there is no dataset of that name."""
+        path = path.strip("/")
+        with self._lock:
+            if path in self._infos:
+                return self._infos[path]
+        with self._named(path):
+            options = {"earlyExit": False, "metaOnly": True, "enableAttributes": True}
+            dataset = Walk(self._h5, path, **options)
+            info = None
+            if dataset.dtype is not None:
+                if dataset.meta.ndims != 1:
+                    raise UnsupportedError(f"{dataset.meta.ndims} dimensions, expected 1")
+                info = DatasetInfo(path, dataset.meta.dimensions[0], dataset.dtype, dataset.found)
+        with self._lock:
+            return self._infos.setdefault(path, info)
+
+    def has_group(self, path: str) -> bool:
+        """Whether the group is there; ask for `info` of a dataset below it first."""
+        return path.strip("/") in self._h5.pathAddresses
+
+    def _check_rows(self, path: str, rows: int) -> None:
+        """See that a number of rows fits the chunk table: h5coro allocates whatever a flipped bit says."""
+        meta = self._h5.metadataTable[path]
+        if meta.layout != H5Dataset.CHUNKED_LAYOUT or meta.address == UNDEFINED:
+            return
+        head = bytes(self._h5.ioRequest(meta.address, 24))
+        (entries,) = struct.unpack_from("<H", head, 6)
+        (last,) = struct.unpack("<Q", bytes(self._h5.ioRequest(meta.address + 24 + entries * 32 + 8, 8)))
+        if head[:4] != b"TREE" or last + meta.chunkDimensions[0] < rows:
+            raise CorruptError(f"{rows} rows, its chunks end at {last}")
+
+    def chunk_table(self, path: str) -> ChunkTable:
+        """Where the chunks of a dataset are, for those who read them by themselves.
+
+        Raises
+        ------
+        UnsupportedError
+            It can be read by `rows` only: it has no chunks, or more than one node of a table names,
+            or some that skip filters.
+        CorruptError
+            There is no such dataset, or its chunks are not all there.
+        """
+        path = path.strip("/")
+        info = self.info(path)
+        if info is None:
+            raise CorruptError(f"{self.name}: {path}: no such dataset")
+        with self._named(path):
+            meta = self._h5.metadataTable[path]
+            if meta.layout != H5Dataset.CHUNKED_LAYOUT:
+                raise UnsupportedError("it is not stored in chunks")
+            if meta.elementSize != meta.typeSize:
+                raise CorruptError(f"chunks of elements of {meta.elementSize} bytes, the type has {meta.typeSize}")
+            (chunk,) = meta.chunkDimensions
+            deflated, shuffled = bool(meta.filter[meta.DEFLATE_FILTER]), bool(meta.filter[meta.SHUFFLE_FILTER])
+            records = np.empty(0, CHUNK_RECORD) if meta.address == UNDEFINED else self._leaf(meta.address)
+            whole = chunk * info.dtype.itemsize
+            if not np.array_equal(records["row"], np.arange(-(-info.rows // chunk), dtype=np.uint64) * chunk):
+                raise CorruptError(
+                    f"{info.rows} rows in chunks of {chunk}, and {len(records)} chunks: a hole, or others"
+                )
+            if records["mask"].any() or records["zero"].any():
+                raise UnsupportedError("a chunk skips filters of its own")
+            if not deflated and (records["size"] != whole).any():
+                raise CorruptError(f"a chunk has other than {whole} bytes")
+        offsets = records["address"].astype(np.int64) + int(self._h5.baseAddress)
+        sizes = records["size"].astype(np.int64)
+        return ChunkTable(info.rows, info.dtype, chunk, deflated, shuffled, offsets, sizes, info.fill, info.described)
+
+    def nodes_wanted(self, paths: Iterable[str], end: int) -> list[tuple[int, int]]:
+        """Ranges of the file that hold the chunk tables of datasets, as far as they are not in memory.
+
+        Parameters
+        ----------
+        paths : iterable of str
+            Datasets that have been asked for by `info`, and are there.
+        end : int
+            Size of the file.
+        """
+        metas = [self._h5.metadataTable[path.strip("/")] for path in paths]
+        chunked = [m for m in metas if m.layout == H5Dataset.CHUNKED_LAYOUT and m.address != UNDEFINED]
+        positions = {m.address + self._h5.baseAddress for m in chunked}
+        lines = self._h5.cache
+        far = [p for p in positions if p < end and p not in self._nodes and p & self._h5.cacheLineMask not in lines]
+        return [(position, min(position + NODE, end)) for position in sorted(far)]
+
+    def keep_nodes(self, nodes: Mapping[int, bytes]) -> None:
+        """Take note of what is in such ranges, by their first bytes: `chunk_table` would read them one by one."""
+        self._nodes.update(nodes)
+
+    def _leaf(self, address: int) -> np.ndarray:
+        """Entries of a version 1 B-tree of one node (III.A.1), shape (chunks,), `CHUNK_RECORD`."""
+        node = self._node(address, NODE)
+        signature, kind, level, count = struct.unpack_from("<4sBBH", node)
+        if signature != b"TREE" or kind != 1:
+            raise CorruptError(f"no chunk table at address {address}")
+        if level:
+            raise UnsupportedError(f"a chunk table of {level + 1} levels")
+        size = 24 + count * CHUNK_RECORD.itemsize
+        if size > len(node):
+            node = self._node(address, size)
+        return np.frombuffer(node, CHUNK_RECORD, count, 24)
+
+    def _node(self, address: int, size: int) -> bytes:
+        """Part of a node: from what was read, else as little as can be, as nodes lie far from each other."""
+        position = address + self._h5.baseAddress
+        if len(self._nodes.get(position, b"")) >= size:
+            return self._nodes[position][:size]
+        known = position & self._h5.cacheLineMask in self._h5.cache
+        return bytes(self._h5.ioRequest(address, size, caching=known))
+
+    def rows(self, path: str, start: int, stop: int) -> np.ndarray:
+        """Elements ``start`` to ``stop`` of a dataset, in its own type.
+
+        Raises
+        ------
+        CorruptError
+            There is no such dataset or no such rows, or the chunks of these rows are not all there.
+        """
+        path = path.strip("/")
+        info = self.info(path)
+        if info is None or not 0 <= start <= stop <= info.rows:
+            there = "no such dataset" if info is None else f"{info.rows} rows"
+            raise CorruptError(f"{self.name}: {path}: rows {start} to {stop} wanted, {there}")
+        if start == stop:
+            return np.empty(0, info.dtype)  # h5coro answers None to an empty slice
+        with self._named(path):
+            self._check_rows(path, info.rows)
+            options = {"earlyExit": True, "metaOnly": False, "enableAttributes": False, "enableFill": False}
+            dataset = Walk(self._h5, path, hyperslice=[(start, stop)], **options)
+            values = dataset.values
+            if not isinstance(values, np.ndarray) or values.shape != (stop - start,):
+                raise CorruptError(f"rows {start} to {stop} were not read")
+            if dataset.meta.layout == dataset.CHUNKED_LAYOUT:
+                (chunk,) = dataset.meta.chunkDimensions
+                wanted = -(-stop // chunk) - start // chunk
+                if dataset.chunks_read != wanted:
+                    raise CorruptError(f"{wanted} chunks hold rows {start} to {stop}, {dataset.chunks_read} are there")
+            return values.astype(info.dtype, copy=False)

@@ -1,0 +1,76 @@
+"""What the names of ICESat-2's granules and products say, and how products are cited."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+PRODUCT, VERSION, PROVIDER = "ATL06", "007", "NSIDC_CPRD"
+"""What is searched for unless something else is asked for, as CMR calls it."""
+PRODUCT_PATTERN = r"^ATL\d\d$"
+"""Short name of a product."""
+NAME = re.compile(
+    r"(?P<product>ATL\d\d)_(?P<start>\d{14})_(?P<rgt>\d{4})(?P<cycle>\d\d)(?P<region>\d\d)"
+    r"_(?P<version>\d{3})_(?P<revision>\d\d)"
+)
+EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
+"""Zero of delta_time (the ATLAS epoch). GPS and UTC run alike since: no leap second came after."""
+TITLE = "ICESat-2 land-ice heights by HEALPix cell"
+"""Title of a result."""
+REFERENCES = {
+    "ATL06": "Smith, B. et al., ATLAS/ICESat-2 L3A Land Ice Height, NASA National Snow and Ice Data Center "
+    "Distributed Active Archive Center"
+}
+"""How a product is cited, by its short name."""
+
+
+@dataclass(frozen=True)
+class GranuleName:
+    """What the name of a granule says (ATL06_yyyymmddhhmmss_ttttccss_vvv_rr)."""
+
+    product: str
+    """Short name, such as ATL06."""
+    start: str
+    """Time of its first photon, yyyymmddhhmmss UTC."""
+    rgt: int
+    """Reference ground track, 1 to 1387."""
+    cycle: int
+    """91-day repeat cycle, from 1."""
+    region: int
+    """Along-track region, 1 to 14."""
+    version: str
+    """Product version, three digits."""
+    revision: str
+    """Revision, two digits."""
+
+    @classmethod
+    def parse(cls, name: str) -> "GranuleName | None":
+        """Read a granule id, a file name or a URL; None if it does not hold such a name."""
+        match = NAME.search(name.rsplit("/", 1)[-1])
+        if match is None:
+            return None
+        product, start, version, revision = match.group("product", "start", "version", "revision")
+        return cls(product, start, int(match["rgt"]), int(match["cycle"]), int(match["region"]), version, revision)
+
+    def __str__(self) -> str:
+        track = f"{self.rgt:04d}{self.cycle:02d}{self.region:02d}"
+        return f"{self.product}_{self.start}_{track}_{self.version}_{self.revision}"
+
+
+def window_label(ids: Iterable[str]) -> str:
+    """Return the label of the time window of granules: their cycle, the range of their cycles, or ``all``."""
+    names = [GranuleName.parse(name) for name in ids]
+    cycles = sorted({name.cycle for name in names if name is not None})
+    if not cycles or None in names:
+        return "all"
+    return f"cycle{cycles[0]:02d}" if len(cycles) == 1 else f"cycles{cycles[0]:02d}-{cycles[-1]:02d}"
+
+
+def doi(product: str, version: str) -> str:
+    """Return the DOI of a version of a product."""
+    return f"10.5067/ATLAS/{product}.{version}"
+
+
+def reference(product: str) -> str:
+    """Return how a product is cited; its short name where that is not known."""
+    return REFERENCES.get(product, product)

@@ -1,0 +1,151 @@
+"""Where ICESat-2 flies: reference ground tracks, regions and beams on a circular orbit.
+
+The orbit is a circle of constant inclination that drifts west evenly; inclination and the node of
+track 0 are fitted to footprints of real granules. Over the ice sheets real tracks lie within 1 km of
+these (in the first two cycles, and where the instrument looks sideways, farther).
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+INCLINATION = 92.0055  # degrees
+TRACKS = 1387  # reference ground tracks of a cycle
+CYCLE_DAYS = 90.82  # between the starts of two cycles; the nominal 91 days count sidereal-like days
+DRIFT = 360.0 * 91 / TRACKS  # degrees of longitude that the node moves west from one track to the next
+NODE_0 = 23.50  # longitude of the ascending node of track 0, degrees east
+SEMIMAJOR, FLATTENING = 6378137.0, 1 / 298.257223563  # WGS84
+ALTITUDE = 496e3  # metres
+SPACING = 20.0  # metres between two segments
+CIRCUMFERENCE = 2 * np.pi * 6371e3  # metres of a revolution on the ground
+BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
+OFFSETS = (-3345.0, -3255.0, -45.0, 45.0, 3255.0, 3345.0)  # metres to the right of the track, of each beam
+LIMITS = (0.0, 27.0, 59.5, 80.0)  # latitudes where regions 1 to 4 begin
+LIMITS_SOUTH = (0.0, 27.0, 50.0, 79.0)  # southern latitudes where regions 8 to 11 begin
+CYCLE_2 = date(2018, 12, 28)  # its first day
+SECONDS_TO_CYCLE_2 = 361 * 86400.0  # 2018-12-28, where cycle 2 begins, in seconds since 2018-01-01
+
+
+def cycle_start(cycle: int) -> date:
+    """Return the day on which a cycle begins, to within a few days: cycle 2 began on 2018-12-28."""
+    return CYCLE_2 + timedelta(days=(cycle - 2) * CYCLE_DAYS)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One granule's stretch of an orbit."""
+
+    rgt: int
+    """Reference ground track, 1 to 1387."""
+    cycle: int
+    """Cycle, from 1."""
+    region: int
+    """Region, 1 to 14."""
+
+    def angles(self, step: float) -> np.ndarray:
+        """Arguments of latitude from its start to its end, a step (degrees) apart."""
+        start, stop = region_angles()[self.region]
+        return np.arange(start, stop, step)
+
+    def times(self, angles: np.ndarray) -> np.ndarray:
+        """Times at arguments of latitude, in seconds since 2018-01-01."""
+        period = CYCLE_DAYS * 86400.0 / TRACKS
+        start = SECONDS_TO_CYCLE_2 + (self.cycle - 2) * CYCLE_DAYS * 86400.0
+        return start + (self.rgt - 1 + angles / 360.0) * period
+
+
+def _geodetic(geocentric: np.ndarray) -> np.ndarray:
+    """Geodetic latitude below a satellite at a geocentric latitude (both radians)."""
+    e2, radius = FLATTENING * (2 - FLATTENING), SEMIMAJOR + ALTITUDE
+    z, p = radius * np.sin(geocentric), radius * np.cos(geocentric)
+    latitude = geocentric
+    for _ in range(4):  # converges to below a millimetre
+        normal = SEMIMAJOR / np.sqrt(1 - e2 * np.sin(latitude) ** 2)
+        height = p / np.cos(latitude) - normal
+        latitude = np.arctan2(z, p * (1 - e2 * normal / (normal + height)))
+    return latitude
+
+
+def ground_track(rgt: float, angles: np.ndarray, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Positions along a track, or beside it.
+
+    Parameters
+    ----------
+    rgt : float
+        Reference ground track.
+    angles : ndarray, shape (n,)
+        Arguments of latitude: degrees since the ascending node.
+    offset : float
+        Metres to the right of the direction of flight.
+
+    Returns
+    -------
+    latitude, longitude : ndarray, shape (n,)
+        Degrees, geodetic; longitudes from -180 to 180.
+    """
+    u, inclination = np.radians(angles), np.radians(INCLINATION)
+    phi = np.arcsin(np.sin(inclination) * np.sin(u))
+    turn = np.degrees(np.arctan2(np.cos(inclination) * np.sin(u), np.cos(u)))
+    longitude = np.radians(NODE_0 - rgt * DRIFT + turn - angles / 360.0 * DRIFT)
+    latitude = _geodetic(phi)
+    if offset:
+        latitude, longitude = _beside(latitude, longitude, offset)
+    return np.degrees(latitude), (np.degrees(longitude) + 180.0) % 360.0 - 180.0
+
+
+def _beside(latitude: np.ndarray, longitude: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """Move points (radians) to the right of the line through them, by metres.
+
+    Along the local tangent plane, with the ellipsoid's two radii of curvature; good to centimetres over
+    a few kilometres anywhere but within some 10 km of a pole, which no track comes near.
+    """
+    e2 = FLATTENING * (2 - FLATTENING)
+    w = np.sqrt(1 - e2 * np.sin(latitude) ** 2)
+    meridian, normal = SEMIMAJOR * (1 - e2) / w**3, SEMIMAJOR / w
+    north = np.gradient(latitude) * meridian
+    east = np.gradient(np.unwrap(longitude)) * normal * np.cos(latitude)
+    length = np.hypot(north, east)
+    # On the curved surface a step to the side also turns towards the equator: second order in offset.
+    right_north, right_east = -east / length * offset, north / length * offset
+    sag = right_east**2 * np.tan(latitude) / (2 * normal)
+    moved = latitude + (right_north - sag) / meridian
+    return moved, longitude + right_east / (normal * np.cos((latitude + moved) / 2))
+
+
+def swath(rgt: float, start: float, stop: float, half_width: float, points: int) -> np.ndarray:
+    """Outline of a stretch of a track.
+
+    Parameters
+    ----------
+    start, stop : float
+        Arguments of latitude, degrees.
+    half_width : float
+        Metres to each side of the track.
+    points : int
+        On each side.
+
+    Returns
+    -------
+    ndarray, shape (2 * points + 1, 2)
+        Longitude and latitude in degrees, closed.
+    """
+    fine = np.linspace(start, stop, 40 * points)  # what lies beside the track follows from its neighbours
+    chosen = np.linspace(0, len(fine) - 1, points).round().astype(int)
+    left, right = (
+        np.column_stack(ground_track(rgt, fine, offset)[::-1])[chosen] for offset in (-half_width, half_width)
+    )
+    return np.concatenate([left, right[::-1], left[:1]])
+
+
+@lru_cache
+def region_angles() -> dict[int, tuple[float, float]]:
+    """First and last argument of latitude (degrees) of each region, 1 to 14."""
+    angles = np.linspace(0.0, 90.0, 90001)
+    north, _ = ground_track(0, angles)
+    rise = [float(np.interp(limit, north, angles)) for limit in LIMITS]
+    fall = [float(np.interp(limit, north, angles)) for limit in LIMITS_SOUTH]
+    edges = [*rise, 180 - rise[3], 180 - rise[2], 180 - rise[1], 180.0]
+    edges += [180 + fall[1], 180 + fall[2], 180 + fall[3], 360 - fall[3], 360 - fall[2], 360 - fall[1], 360.0]
+    return {region: (edges[region - 1], edges[region]) for region in range(1, 15)}

@@ -1,0 +1,81 @@
+"""TODO model.recipe."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from maggjob.grid.healpix import Grid
+from maggjob.statistics.functions import Statistic
+
+BUILT_IN_COLUMNS = ("latitude", "longitude", "rgt", "cycle", "beam")
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """A condition that a segment must meet to be kept."""
+
+    state: str
+    """Name under which segments that fail are counted."""
+    dataset: str
+    """Path with ``{group}`` for the beam."""
+    op: str
+    """One of ``< <= == != in``."""
+    value: float | tuple[float, ...]
+    """What the dataset is compared with; a tuple for ``in``."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A configuration as workers need it: resolved, checked, and of plain values."""
+
+    groups: tuple[str, ...]
+    """Beams."""
+    latitude: str
+    """Path of the latitudes, with ``{group}`` for the beam."""
+    longitude: str
+    """Path of the longitudes."""
+    time: str
+    """Path of the times, in seconds since 2018-01-01; may be absent from a granule."""
+    columns: tuple[tuple[str, str], ...]
+    """Name and path of each variable."""
+    filters: tuple[RowFilter, ...]
+    """Conditions, in the order in which they are applied."""
+    statistics: tuple[Statistic, ...]
+    """What is computed for each child."""
+    grid: Grid
+    """Where it is computed."""
+
+    def path(self, template: str, group: str) -> str:
+        """Path of a dataset in one beam."""
+        return template.replace("{group}", group).strip("/")
+
+    @cached_property
+    def used_columns(self) -> frozenset[str]:
+        """Columns that any statistic uses."""
+        return frozenset().union(*(s.columns for s in self.statistics))
+
+    @cached_property
+    def needed_paths(self) -> dict[str, list[str]]:
+        """Paths of the datasets of each beam whose rows in a cell are needed, each once; times are apart."""
+        templates = [path for _, path in self.columns] + [condition.dataset for condition in self.filters]
+        coordinates = {"latitude": self.latitude, "longitude": self.longitude}
+        templates += [path for name, path in coordinates.items() if name in self.used_columns]
+        return {group: list(dict.fromkeys(self.path(t, group) for t in templates)) for group in self.groups}
+
+    def to_json(self) -> bytes:
+        """As text, the same for the same recipe; NaN is written as NaN."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Recipe":
+        """What `to_json` wrote; whatever else it is raises ValueError, TypeError, KeyError or AttributeError."""
+        plain = json.loads(content)
+        values = [tuple(f["value"]) if isinstance(f["value"], list) else f["value"] for f in plain["filters"]]
+        lists = {
+            "groups": tuple(plain["groups"]),
+            "columns": tuple((name, path) for name, path in plain["columns"]),
+            "filters": tuple(RowFilter(**f | {"value": v}) for f, v in zip(plain["filters"], values, strict=True)),
+            "statistics": tuple(Statistic(**statistic) for statistic in plain["statistics"]),
+            "grid": Grid(**plain["grid"]),
+        }
+        return cls(**plain | lists)

@@ -1,0 +1,129 @@
+"""Attributes of the result: the grid for xdggs, CF for people, and where everything comes from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from maggjob.config.schema import Config
+from maggjob.grid.healpix import Grid, ellipsoid
+from maggjob.icesat2.names import EPOCH, TITLE, GranuleName, doi, reference
+from maggjob.model.reports import CellReport, Tally
+from maggjob.statistics.functions import FUNCTIONS, Statistic
+
+CONVENTION = {
+    "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
+    "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
+    "name": "dggs",
+    "description": "Discrete Global Grid Systems convention for zarr",
+}
+
+
+def cell_ids_attributes(grid: Grid) -> dict[str, Any]:
+    """Of ``cell_ids``: what xdggs reads, and nothing else, or it refuses them."""
+    return {
+        "grid_name": "healpix",
+        "level": grid.child_order,
+        "indexing_scheme": "nested",
+        "ellipsoid": ellipsoid(grid.latitude),
+    }
+
+
+def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """CF attributes of a variable, as far as its source's own tell them.
+
+    Parameters
+    ----------
+    statistic : Statistic
+    source : mapping
+        ``units`` and ``long_name`` of each column in the granules.
+    """
+    if statistic.function in ("count", "len"):
+        return {"long_name": "number of segments", "units": "1"}
+    if statistic.function == "nunique":
+        return {"units": "1"}
+    method = FUNCTIONS[statistic.function].cell_method if statistic.function else None
+    own = source.get(statistic.source.strip(), {}) if statistic.source else {}
+    attributes: dict[str, Any] = {}
+    if "units" in own:
+        attributes["units"] = _squared(own["units"]) if statistic.function == "var" else own["units"]
+    if "long_name" in own:
+        label = (method or f"{statistic.function} {statistic.q:g}").replace("_", " ")
+        attributes["long_name"] = f"{own['long_name']}, {'weighted ' if statistic.weights else ''}{label}"
+    if method is not None:
+        attributes["cell_methods"] = f"area: {method}"
+    return attributes
+
+
+def _squared(units: str) -> str:
+    return f"{units}2" if units.isalpha() else f"({units})2"
+
+
+def group_attributes(config: Config, run: str, reports: Sequence[CellReport], tally: Tally) -> dict[str, Any]:
+    """Attributes of the group; nothing in them differs between two runs of the same data.
+
+    Parameters
+    ----------
+    config : Config
+    run : str
+        Digest of the run.
+    reports : sequence of CellReport
+        Of all planned cells.
+    tally : Tally
+    """
+    grid, morton = config.grid, config.aggregation.coordinates.morton
+    return {
+        "Conventions": "CF-1.11",
+        "title": TITLE,
+        "zarr_conventions": [CONVENTION],
+        "dggs": {
+            "name": "healpix",
+            "refinement_level": grid.child_order,
+            "indexing_scheme": "nested",
+            "ellipsoid": ellipsoid(grid.latitude),
+            "spatial_dimension": "cells",
+            "coordinate": "cell_ids",
+            "compression": "none",
+        },
+        "coordinates": "cell_ids" if morton is None else "cell_ids morton",
+        "latitude_convention": grid.latitude,
+        "vertical_datum": "heights above the WGS84 ellipsoid",
+        **_origin(reports),
+        "tally": {
+            "observations": tally.observations,
+            "cells": dict(tally.cells),
+            "granules": dict(tally.granules),
+            "segments": dict(tally.segments),
+            "errors": {reason: error["count"] for reason, error in sorted(tally.errors.items())},
+        },
+        "config": json.dumps(config.science(), sort_keys=True),
+        "config_digest": config.digest,
+        "run_digest": run,
+    }
+
+
+def _origin(reports: Sequence[CellReport]) -> dict[str, Any]:
+    """Which granules the result stands on, and their time."""
+    own = [report for report in reports if report.part is not None]
+    used = {granule.id for report in own for granule in report.granules if granule.state == "used"}
+    times = [report.time for report in own if report.time is not None]
+    names = [name for name in map(GranuleName.parse, sorted(used)) if name is not None]
+    products = sorted({(name.product, name.version) for name in names})
+    attributes: dict[str, Any] = {
+        "cycles": sorted({name.cycle for name in names}),
+        "number_of_granules": len(used),
+        "number_of_reference_ground_tracks": len({name.rgt for name in names}),
+        "product": [product for product, _ in products],
+        "product_version": [version for _, version in products],
+        "source_doi": [doi(product, version) for product, version in products],
+        "references": [reference(product) for product in sorted({p for p, _ in products})],
+    }
+    if times:
+        attributes["time_coverage_start"] = _iso(min(first for first, _ in times))
+        attributes["time_coverage_end"] = _iso(max(last for _, last in times))
+    return attributes
+
+
+def _iso(seconds: float) -> str:
+    return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,313 @@
+"""The result: parts assembled into one sharded Zarr that xarray and xdggs open without us.
+
+Rows are the planned cells sorted by nested id, each with all its children. Shards are written one by one,
+here or by calls (`maggjob.jobs.shards`): only the reports grow with the number of cells. Chunks carry crc32c
+checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written last,
+when parts and arrays agree with the ledger: until then there is nothing to open.
+"""
+
+import hashlib
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from maggjob.config.schema import Config
+from maggjob.errors import LedgerError, MaggjobError, StoreError
+from maggjob.grid.healpix import Grid, parse_cell
+from maggjob.jobs.parts import agree, load, tag_in
+from maggjob.jobs.shards import Rows, ShardReport, ShardTask, write_shard
+from maggjob.jobs.wire import write_recipe
+from maggjob.model.reports import CellReport, Tally
+from maggjob.model.tasks import CellTask
+from maggjob.output.attributes import cell_ids_attributes, group_attributes, variable_attributes
+from maggjob.storage.folder import Place, exists
+from maggjob.storage.run_folder import OLD, run_folder
+from maggjob.storage.urls import is_remote, join_url, local_path
+
+CHUNK_ROWS = 1 << 14  # at least: four cells of 4,096 children, 64 KiB; zarr takes as long for a chunk as for its values
+SHARD_ROWS = 1 << 20  # one shard up to 256 cells of 4,096 children: 3 MB an object, a second of a worker
+
+WriteShards = Callable[[Sequence[ShardTask]], Sequence[ShardReport]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows of the result."""
+
+    grid: Grid
+    """The grid."""
+    cells: int
+    """Number of planned cells."""
+
+    @property
+    def rows(self) -> int:
+        """Length of the ``cells`` dimension."""
+        return self.cells * self.grid.children
+
+    @property
+    def chunk(self) -> int:
+        """Rows of a chunk: whole cells."""
+        return max(1, CHUNK_ROWS // self.grid.children) * self.grid.children
+
+    @property
+    def shard(self) -> int:
+        """Rows of a shard: whole chunks."""
+        return min(-(-self.rows // self.chunk), max(1, SHARD_ROWS // self.chunk)) * self.chunk
+
+    def shards(self) -> Iterator[tuple[int, int]]:
+        """The first cell of each shard, and the one after its last."""
+        step = self.shard // self.grid.children
+        for start in range(0, self.cells, step):
+            yield start, min(start + step, self.cells)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be assembled."""
+
+    config: Config
+    """What was computed."""
+    tasks: tuple[CellTask, ...]
+    """One a planned cell, in the order of the rows."""
+    reports: tuple[CellReport, ...]
+    """One a task, in this order."""
+    tally: Tally
+    """The ledger."""
+    folder: str
+    """Folder of the run."""
+    region: str | None
+    """Region of the buckets."""
+    write: WriteShards
+    """Carries out the tasks of shards."""
+
+    @property
+    def layout(self) -> Layout:
+        """Its rows."""
+        return Layout(self.config.grid, len(self.tasks))
+
+    @property
+    def morton(self) -> str | None:
+        """Type of the morton ids."""
+        morton = self.config.aggregation.coordinates.morton
+        return None if morton is None else morton.dtype
+
+    @property
+    def group(self) -> str:
+        """Group of the Zarr that holds the arrays."""
+        return str(self.config.grid.child_order)
+
+    def shards(self, store: str) -> list[ShardTask]:
+        """The tasks of its shards, as they are written to a store; what they share is written down."""
+        grid, first = self.config.grid, self.tasks[0]
+        nested = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
+        content = Rows(nested, [None if one.part is None else tag_in(one.part) for one in self.reports]).to_json()
+        key = f"rows-{hashlib.sha256(content).hexdigest()[:16]}.json"
+        Place(self.folder, self.region, create=True).put(key, content)
+        recipe = write_recipe(self.config.recipe(), self.folder, self.region)
+        return [
+            ShardTask(
+                join_url(store, self.group),
+                self.folder,
+                str(first.parts),
+                recipe,
+                key,
+                start,
+                stop,
+                first.window,
+                first.run,
+                self.region,
+                self.morton,
+            )
+            for start, stop in self.layout.shards()
+        ]
+
+    def held_against(self, done: Sequence[ShardReport]) -> None:
+        """See that all parts are those that the reports tell of.
+
+        Raises
+        ------
+        LedgerError
+            One is not.
+        """
+        for report, ledger in zip(self.reports, (one for shard in done for one in shard.ledgers), strict=True):
+            if ledger is not None:
+                agree(report, ledger)
+
+
+def here(shards: Sequence[ShardTask]) -> list[ShardReport]:
+    """Write shards in this process, one after the other."""
+    return [write_shard(shard) for shard in shards]
+
+
+def assemble(
+    config: Config,
+    tasks: Sequence[CellTask],
+    reports: Sequence[CellReport],
+    tally: Tally,
+    store: str,
+    *,
+    region: str | None = None,
+    write: WriteShards = here,
+) -> None:
+    """Write the Zarr of a run, in place of one that is there.
+
+    Parameters
+    ----------
+    config : Config
+    tasks : sequence of CellTask
+        All planned cells; those without a part become fill.
+    reports : sequence of CellReport
+        One a task, in any order; they say which cells have parts, and what must be in them.
+    tally : Tally
+        Of these reports; it must agree with the data.
+    store : str
+        A path, or s3://bucket/prefix.
+    write : callable
+        Carries out the tasks of shards, and gives their reports in order.
+
+    Raises
+    ------
+    LedgerError
+        The counts of reports, parts and data differ; nothing can be opened then.
+    StoreError
+        A part is missing, damaged, or belongs to something else; or something cannot be written.
+    """
+    order, of = config.grid.parent_order, {report.id: report for report in reports}
+    ordered = tuple(sorted(tasks, key=lambda task: parse_cell(task.cell, order)))
+    told = tuple(of[task.id] for task in ordered)
+    for report in told:
+        if report.part is None and report.state != "failed":
+            raise LedgerError(f"{report.id}: it is {report.state} and left no part; make its task with store={store!r}")
+    job = Job(config, ordered, told, tally, run_folder(store), region, write)
+    try:
+        if is_remote(store):
+            _write_in_place(job, store)
+        else:
+            _write_and_swap(job, local_path(store).resolve())  # of a link, what it points to
+    except MaggjobError:
+        raise
+    except Exception as problem:
+        raise StoreError(f"cannot write {store}: {problem}; check room and rights, then run again") from problem
+
+
+def _write_in_place(job: Job, store: str) -> None:
+    """Write a store in a bucket, where nothing can be renamed: an old one goes first, once all parts are seen."""
+    place = Place(store, job.region)
+    if exists(store, job.region):
+        job.held_against(job.write([replace(shard, write=False) for shard in job.shards(store)]))
+        old = place.keys()
+        place.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
+        place.delete(key for key in old if not key.endswith("zarr.json"))
+    _write(job, place)
+
+
+def restore(store: str) -> None:
+    """Put an old local result back, if a client died while it swapped it for a new one."""
+    if is_remote(store):
+        return
+    path, old = local_path(store).resolve(), local_path(run_folder(store)) / OLD
+    if old.exists() and not path.exists():
+        old.rename(path)
+
+
+def _write_and_swap(job: Job, store: Path) -> None:
+    """Write beside a local store, then put the new one in its place: the old one stays until then."""
+    folder = local_path(job.folder)
+    fresh, old = folder / "new", folder / OLD
+    for left in (fresh, old):
+        if left.exists():
+            shutil.rmtree(left)
+    try:
+        _write(job, Place(str(fresh), create=True))
+        _swap(fresh, store, old)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # what was raised before is what is told
+
+
+def _swap(fresh: Path, store: Path, old: Path) -> None:
+    """Put a new result in the place of an old one; whatever comes between, one of them is there in the end."""
+    there = store.exists()
+    if there:
+        store.rename(old)
+    try:
+        fresh.rename(store)
+    except BaseException:
+        if there:
+            old.rename(store)
+        raise
+    if there:
+        shutil.rmtree(old)
+
+
+def _write(job: Job, place: Place) -> None:
+    """Make the arrays, write all shards, hold them against the ledger, then write the metadata of the group."""
+    import zarr  # 0.4 s
+    from zarr.storage import ObjectStore
+
+    for name, of in _variables(job).items():
+        _create(Place(join_url(place.url, job.group, name), job.region, create=True), job.layout, *of)
+    done = job.write(job.shards(place.url))
+    job.held_against(done)
+    for name in sorted({name for shard in done for name in shard.counts}):
+        total = sum(shard.counts[name] for shard in done)
+        if total != job.tally.observations:
+            raise LedgerError(
+                f"{name} sums to {total} in {place.url}, workers reported {job.tally.observations}; run again"
+            )
+    store = ObjectStore(place.store)
+    attributes = group_attributes(job.config, job.tasks[0].run, job.reports, job.tally)
+    zarr.create_group(store, path=job.group, attributes=attributes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # version 3 has no consolidated metadata in its text yet; readers have
+        zarr.consolidate_metadata(store, path=job.group)
+        zarr.consolidate_metadata(store)  # xarray looks for it at the root
+
+
+def _variables(job: Job) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
+    """Name, dtype, fill value and attributes of each array, in the order in which they are written."""
+    grid, coordinates, variables = job.config.grid, job.config.aggregation.coordinates, job.config.aggregation.variables
+    found: dict[str, tuple[str, float, Mapping[str, Any]]] = {
+        "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(grid))
+    }
+    if coordinates.morton is not None:
+        spelled = {"int64": "signed decimal id", "uint64": "packed word"}[coordinates.morton.dtype]
+        attributes = {"long_name": f"mortie cell id ({spelled})"}
+        found["morton"] = (coordinates.morton.dtype, coordinates.morton.fill_value, attributes)
+    source = _source(job)
+    for statistic in job.config.recipe().statistics:
+        own = variable_attributes(statistic, source) | dict(variables[statistic.name].attrs)
+        found[statistic.name] = (statistic.dtype, statistic.fill_value, own)
+    return found
+
+
+def _source(job: Job) -> Mapping[str, Any]:
+    """What the granules' own columns say of themselves: from the first part that tells."""
+    for task, report in zip(job.tasks, job.reports, strict=True):
+        if report.part is not None and any(granule.state == "used" for granule in report.granules):
+            part = load(task, Place(str(task.parts), job.region), tag_in(report.part))
+            attributes: Mapping[str, Any] = part.ledger["attributes"]
+            if attributes:
+                return attributes
+    return {}
+
+
+def _create(folder: Place, layout: Layout, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
+    """Make one array, without values."""
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.storage import ObjectStore
+
+    zarr.create_array(
+        ObjectStore(folder.store),  # of its own: in the group's, zarr would write the group's metadata now
+        shape=(layout.rows,),
+        chunks=(layout.chunk,),
+        shards=(layout.shard,),
+        dtype=dtype,
+        fill_value=fill,
+        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        dimension_names=["cells"],
+        attributes=dict(attributes),
+    )

@@ -1,0 +1,222 @@
+"""Hot cells in four: a cell that all others would wait for is given to four calls, and put together again.
+
+A quarter is a cell of the next order, and its task differs in nothing else. What its four calls report and
+write becomes the report and the part of the cell: if nothing fails, the same bytes as one call would have written.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from maggjob.backend.outcome import Outcome, Watcher
+from maggjob.grid.healpix import format_cell, parse_cell
+from maggjob.jobs.parts import Part, agree, ledger_digest, ledger_of, load, pack, part_key, tag_in, write_part
+from maggjob.jobs.shards import READERS
+from maggjob.model.ledger import failed_report, joined_report
+from maggjob.model.reports import CellReport
+from maggjob.model.tasks import CellBatch, CellTask
+from maggjob.planning.cost import QUARTER, is_hot
+from maggjob.storage.folder import Place
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one call works on: a cell, or a quarter of one."""
+
+    task: CellTask
+    """Its task."""
+    owner: int
+    """Number of the planned cell that it is, or is a quarter of."""
+    seconds: float
+    """What it is expected to take."""
+
+
+def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, *, split: bool) -> list[Piece]:
+    """Cells, those that are hot in quarters, longest first.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+    seconds : sequence of float
+        What each is expected to take.
+    workers : int
+        Workers at once.
+    split : bool
+        Whether to split at all: without indexes each quarter would read all coordinates again.
+    """
+    total, pieces = sum(seconds), []
+    for owner, (task, takes) in enumerate(zip(tasks, seconds, strict=True)):
+        grid = task.recipe.grid
+        if split and grid.parent_order < grid.child_order and is_hot(takes, total, workers):
+            pieces += [Piece(quarter, owner, QUARTER * takes) for quarter in quarters(task)]
+        else:
+            pieces.append(Piece(task, owner, takes))
+    return sorted(pieces, key=lambda piece: -piece.seconds)
+
+
+def quarters(task: CellTask) -> list[CellTask]:
+    """The four tasks of a cell, in the order of its children."""
+    grid = task.recipe.grid
+    order, first = grid.parent_order + 1, 4 * parse_cell(task.cell, grid.parent_order)
+    recipe = replace(task.recipe, grid=replace(grid, parent_order=order))
+    names = [format_cell(first + number, order) for number in range(4)]
+    return [replace(task, id=f"{task.window}/{name}", cell=name, recipe=recipe) for name in names]
+
+
+def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
+    """A watcher of pieces that tells one of cells: of one that was split when the last of its quarters has ended."""
+    if watch is None:
+        return None
+    left = _by_owner(pieces)
+    ended: dict[int, dict[int, Outcome[CellReport]]] = {owner: {} for owner in left}
+
+    def tell(number: int, outcome: Outcome[CellReport]) -> None:
+        owner = pieces[number].owner
+        ended[owner][number] = outcome
+        if len(ended[owner]) < len(left[owner]):
+            return
+        if len(left[owner]) == 1:
+            watch(owner, outcome)
+            return
+        reports = [report_of(pieces[n].task, ended[owner][n]) for n in left[owner]]
+        watch(owner, Outcome(value=joined_report(tasks[owner].id, tasks[owner].cell, reports)))
+
+    return tell
+
+
+def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
+    """The report of a call, or one in its place when the call gave none."""
+    if outcome.value is not None:
+        return outcome.value
+    return failed_report(done, (), str(outcome.reason), str(outcome.message))
+
+
+def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[CellReport]) -> list[CellReport]:
+    """The report of each cell, and the part of each that was split.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+        The planned cells.
+    pieces : sequence of Piece
+        Of all of them.
+    reports : sequence of CellReport
+        One a piece.
+
+    Raises
+    ------
+    StoreError
+        The part of a quarter is missing or damaged, or the joined one cannot be written.
+    LedgerError
+        A quarter's part is not what its report says.
+    """
+    of = _by_owner(pieces)
+    done = [[(pieces[n].task, reports[n]) for n in of[owner]] for owner in range(len(tasks))]
+    with ThreadPoolExecutor(READERS) as pool:  # the client may be far from the bucket
+        return list(pool.map(_joined, tasks, done))
+
+
+def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
+    """Numbers of the pieces of each cell, quarters in the order of its children."""
+    found: dict[int, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        found.setdefault(piece.owner, []).append(number)
+    return found  # sorting by seconds kept the order of quarters, which take alike
+
+
+def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
+    if len(done) == 1:
+        return done[0][1]
+    report = joined_report(task.id, task.cell, [said for _, said in done])
+    if report.state != "failed":
+        report = _join_parts(task, report, done)
+    if task.parts is not None:  # a quarter may have written one and died before it said so
+        place = Place(task.parts, task.region, create=True)
+        place.delete({part_key(quarter.id, tag) for quarter, said in done for tag in ("", tag_in(said.part or ""))})
+    return report
+
+
+def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
+    """Write the part of a cell from those of its quarters."""
+    place, parts = Place(str(task.parts), task.region), {}
+    for number, (quarter, said) in enumerate(done):
+        if said.part is not None:
+            parts[number] = load(quarter, place, tag_in(said.part))
+            agree(said, ledger_digest(parts[number].ledger))
+    step = task.recipe.grid.children // 4
+    child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])
+    names = [statistic.name for statistic in task.recipe.statistics]
+    values = {name: np.concatenate([part.values[name] for part in parts.values()]) for name in names}
+    attributes = _attributes(report, list(parts.values()))
+    return write_part(task, report, pack(ledger_of(task, report, attributes), child, values))
+
+
+def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mapping[str, str]]:
+    """Those of the first granule that lies in the cell, as when it is read at once."""
+    order = {granule.id: number for number, granule in enumerate(report.granules)}
+
+    def first(part: Part) -> int:
+        return min((order[g["id"]] for g in part.ledger["granules"] if g["state"] == "used"), default=len(order))
+
+    attributes: Mapping[str, Mapping[str, str]] = min(parts, key=first).ledger["attributes"]
+    return attributes
+
+
+CALLS_A_WORKER = 8  # so that workers end together, and a call that dies loses little
+MOST = 16  # cells a call
+
+
+def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -> list[CellBatch]:
+    """Put cells together, in their order, until a call takes its share of the time.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+        Longest first.
+    seconds : sequence of float
+        What each is expected to take.
+    workers : int
+        Workers at once.
+    """
+    share = sum(seconds) / (CALLS_A_WORKER * workers)
+    made: list[CellBatch] = []
+    waiting: list[CellTask] = []
+    time = 0.0
+    for task, takes in zip(tasks, seconds, strict=True):
+        if waiting and (time + takes > share or len(waiting) == MOST):
+            made.append(CellBatch(tuple(waiting)))
+            waiting, time = [], 0.0
+        waiting.append(task)
+        time += takes
+    return [*made, CellBatch(tuple(waiting))] if waiting else made
+
+
+def spread(made: Sequence[CellBatch], outcomes: Sequence[Outcome[tuple[CellReport, ...]]]) -> list[Outcome[CellReport]]:
+    """The outcome of each cell, from those of the calls; a call that came to nothing is one for all of its cells."""
+    found: list[Outcome[CellReport]] = []
+    for batch, outcome in zip(made, outcomes, strict=True):
+        found += _each(batch, outcome)
+    return found
+
+
+def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Outcome[CellReport]]:
+    if outcome.value is None:
+        return [Outcome(reason=outcome.reason, message=outcome.message) for _ in batch.tasks]
+    return [Outcome(value=report) for report in outcome.value]
+
+
+def watch_cells(made: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:
+    """A watcher of calls that tells one of cells, whose numbers are those of the tasks."""
+    if watch is None:
+        return None
+    first = [0]
+    for batch in made:
+        first.append(first[-1] + len(batch.tasks))
+
+    def tell(number: int, outcome: Outcome[tuple[CellReport, ...]]) -> None:
+        for offset, one in enumerate(_each(made[number], outcome)):
+            watch(first[number] + offset, one)
+
+    return tell

@@ -1,0 +1,140 @@
+"""Tasks of a plan: each names its granules, or says where their list is, and fits in two kilobytes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from maggjob.catalog.catalog import granule_id
+from maggjob.catalog.file import CatalogLike
+from maggjob.config.load import ConfigLike, load_config
+from maggjob.config.schema import digest_of
+from maggjob.errors import InputError
+from maggjob.granules.lists import write_lists
+from maggjob.grid.healpix import format_cell, parse_cell
+from maggjob.icesat2.names import window_label
+from maggjob.model.recipe import Recipe
+from maggjob.model.tasks import CellTask, Granule, GranuleList
+from maggjob.planning.plan import Plan, plan
+from maggjob.storage.run_folder import PARTS, run_folder
+from maggjob.storage.urls import join_url
+
+
+def task(
+    cell: object,
+    *,
+    granules: Sequence[str | Path | Granule],
+    config: ConfigLike = "atl06.yaml",
+    store: str | None = None,
+    credentials: str | None = None,
+    region: str | None = None,
+) -> CellTask:
+    """One task by hand, to try things out.
+
+    Parameters
+    ----------
+    cell : str, int or pair of int
+        Any form of id (`maggjob.grid.healpix.parse_cell`).
+    granules : sequence of str, Path or Granule
+        Paths or URLs.
+    config : str, Path, mapping or Config
+    store : str, optional
+        Zarr whose run the part belongs to; without one the report carries the arrays.
+    credentials : str, optional
+        Where the archive's credentials are; without them the environment's.
+    region : str, optional
+        Region of the buckets.
+
+    Examples
+    --------
+    >>> task("-6134114", granules=["ATL06_20181014001049_02350102_003_01.h5"]).id
+    'cycle01/-6134114'
+    """
+    recipe = load_config(config).recipe()
+    text = format_cell(parse_cell(cell, recipe.grid.parent_order), recipe.grid.parent_order)
+    named = tuple(g if isinstance(g, Granule) else Granule(granule_id(str(g)), str(g)) for g in granules)
+    if len({granule.id for granule in named}) < len(named):
+        raise InputError(f"task {text}: a granule is there twice, and would be counted twice")
+    window = window_label(granule.id for granule in named)
+    return CellTask(
+        f"{window}/{text}",
+        text,
+        window,
+        recipe,
+        named,
+        run=digest_of([recipe_digest(recipe), text, [granule.id for granule in named]]),
+        parts=None if store is None else join_url(run_folder(store), PARTS),
+        credentials=credentials,
+        region=region,
+    )
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256 of a recipe, for tasks made by hand."""
+    return digest_of(json.loads(json.dumps(asdict(recipe))))
+
+
+def tasks(
+    config: ConfigLike,
+    *,
+    catalog: CatalogLike | None = None,
+    store: str | None = None,
+    driver: str | None = None,
+    max_cells: int | None = None,
+    morton_cell: str | None = None,
+    credentials: str | None = None,
+    region: str | None = None,
+) -> list[CellTask]:
+    """Tasks for `maggjob.map_cell`, those with most granules first.
+
+    With a store, the lists of granules are written beside it and the tasks say where: Lithops takes
+    4 MiB of tasks at most. Without one, they are in the tasks, and reports carry the arrays.
+
+    Parameters
+    ----------
+    credentials : str, optional
+        Where the archive's credentials are; without them the worker's own environment.
+    region : str, optional
+        Region of the buckets.
+
+    See Also
+    --------
+    plan : for the other parameters.
+    assemble_run : to make a Zarr of the reports.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> (task,) = tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=1)
+    >>> maggjob.map_cell(task).state
+    'complete'
+    """
+    made = plan(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
+    if store is None:
+        made = replace(made, store_path=None)
+    return make_tasks(made, credentials, region)
+
+
+def make_tasks(
+    made: Plan, credentials: str | None = None, region: str | None = None, indexes: str | None = None
+) -> list[CellTask]:
+    """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
+    recipe, digest, run = made.config.recipe(), made.digest, made.run_path
+    lists = [made.granules(cell) for cell in made.cells]
+    where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)
+    return [
+        CellTask(
+            made.task_id(cell),
+            format_cell(cell, made.catalog.order),
+            made.window,
+            recipe,
+            granules,
+            run=digest,
+            parts=None if run is None else join_url(run, PARTS),
+            credentials=credentials,
+            region=region,
+            indexes=indexes,
+        )
+        for cell, granules in zip(made.cells, where, strict=True)
+    ]

@@ -1,0 +1,79 @@
+"""A result as an xarray Dataset. Needs the extra "view"."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maggjob.errors import InputError, StoreError
+from maggjob.storage.folder import Place, exists
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+EXTRA = "it is in the extra 'view': pip install 'maggjob[view]'"
+
+
+def check_installed() -> None:
+    """See that all of the extra is there.
+
+    Raises
+    ------
+    InputError
+        Something is not.
+    """
+    for name in ("dask", "matplotlib", "pyproj", "xarray", "xdggs"):
+        if find_spec(name) is None:
+            raise InputError(f"{name} is needed to look at a result; {EXTRA}")
+
+
+def open_result(store: str | Path, group: str | None = None, region: str | None = None) -> "xr.Dataset":
+    """Open a result as an xarray Dataset with its HEALPix index, chunked.
+
+    Parameters
+    ----------
+    store : str or Path
+        The Zarr: a path, or s3://bucket/prefix.
+    group : str, optional
+        Group, which is the child order; by default the only one there is.
+    region : str, optional
+        Region of the bucket.
+
+    Raises
+    ------
+    StoreError
+        There is no such result.
+    InputError
+        A package of the extra "view" is not installed.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> catalog = maggjob.make_catalog("granules")
+    >>> result = maggjob.run("atl06.yaml", catalog=catalog, store="map.zarr", backend="serial")
+    >>> heights = open_result("map.zarr")
+    >>> float(heights.h_mean.where(heights["count"] > 0).max()) < 3000.0
+    True
+    """
+    check_installed()
+    import xarray as xr
+    import xdggs  # noqa: F401  # registers the accessor
+    import zarr
+    from zarr.storage import ObjectStore
+
+    if not exists(str(store), region):
+        raise StoreError(f"no result at {store}: run 'maggjob run' first, or give another path")
+    zarr_store = ObjectStore(Place(str(store), region).store)
+    try:
+        root = zarr.open_group(zarr_store, mode="r")
+        groups = sorted(root.group_keys())
+    except (FileNotFoundError, ValueError) as problem:
+        raise StoreError(f"{store} cannot be opened: it is no Zarr, or its run did not end ({problem})") from problem
+    if group is None:
+        if len(groups) != 1:
+            raise StoreError(f"{store} has the groups {groups}; say which with group=")
+        group = groups[0]
+    array: Any = root[f"{group}/cell_ids"]
+    (rows,) = array.shards  # a whole shard is one request, its chunks would be one each
+    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows}).dggs.decode()
+    return dataset

@@ -1,0 +1,175 @@
+"""A result as a picture. Needs the extra "view"."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maggjob.errors import InputError
+from maggjob.grid.healpix import Latitude, locate
+from maggjob.show.dataset import check_installed, open_result
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+POLAR = {"south": "EPSG:3031", "north": "EPSG:3413"}
+WIDTH = 1100
+"""Pixels of a panel. Each is looked up in the cells, so a picture costs the same for any result."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The pixels of a map, and what each shows."""
+
+    crs: str
+    """Projection, such as EPSG:3031."""
+    to_plane: Any
+    """pyproj's transformer from longitude and latitude to the projection."""
+    centres: Any
+    """Centres of the cells of the result, as xdggs gives them."""
+    extent: tuple[float, float, float, float]
+    """Left, right, bottom and top, kilometres."""
+    cell: np.ndarray
+    """Nested id of the cell that each pixel lies in, shape (height, width)."""
+    row: np.ndarray
+    """Row of the result that each pixel shows, shape (height, width); -1 for none."""
+
+
+def draw_map(
+    store: str | Path,
+    out: str | Path,
+    variables: tuple[str, ...] | None = None,
+    region: str | None = None,
+) -> Path:
+    """Draw a map of a result in polar stereographic projection, one panel per variable.
+
+    Every pixel shows the cell that it lies in, so cells keep their true shape and place. Planned cells
+    without data are grey.
+
+    Parameters
+    ----------
+    store : str or Path
+        The Zarr.
+    out : str or Path
+        PNG to write.
+    variables : tuple of str, optional
+        What to show; by default the first variable of floating point, and ``count``.
+    region : str, optional
+        Region of the bucket.
+
+    Raises
+    ------
+    StoreError
+        If there is no such result.
+    InputError
+        If the result has no such variable, or a package of the extra "view" is not installed.
+    """
+    check_installed()
+    from matplotlib.figure import Figure
+
+    dataset = open_result(store, region=region)
+    variables = variables if variables is not None else _default_variables(dataset)
+    unknown = [name for name in variables if name not in dataset]
+    if unknown:
+        raise InputError(f"{store} has no variable {unknown[0]!r}; it has {', '.join(map(str, dataset.data_vars))}")
+    canvas = _canvas(dataset)
+    order, height, width = int(dataset.dggs.grid_info.level), *canvas.row.shape
+    parent_order = int(json.loads(dataset.attrs["config"])["output"]["grid"]["parent_order"])
+    edges = _edges(canvas.cell >> 2 * (order - parent_order), canvas.row >= 0)
+    figure = Figure(figsize=(6.4 * len(variables), 5.2 * height / width + 0.9), layout="constrained", dpi=100)
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(variables))), variables, strict=True):
+        _panel(figure, axes, dataset[name], canvas, edges)
+    tally = dataset.attrs["tally"]
+    figure.suptitle(
+        f"{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
+        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, {canvas.crs}"
+    )
+    figure.savefig(out)
+    return Path(out)
+
+
+def _default_variables(dataset: "xr.Dataset") -> tuple[str, ...]:
+    named = [str(name) for name in json.loads(dataset.attrs["config"])["aggregation"]["variables"]]
+    first = "h_mean" if "h_mean" in dataset else next((n for n in named if dataset[n].dtype.kind == "f"), None)
+    return tuple(name for name in (first, "count") if name is not None and name in dataset)
+
+
+def _canvas(dataset: "xr.Dataset") -> Canvas:
+    """Look up the cell of each pixel."""
+    import pyproj
+
+    centres = dataset.dggs.cell_centers()
+    crs = POLAR["south" if float(centres.latitude.mean()) < 0 else "north"]
+    to_plane = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
+    px, py = to_plane.transform(centres.longitude.values, centres.latitude.values)
+    margin = 0.03 * max(np.ptp(px), np.ptp(py)) + 2000.0
+    x = np.linspace(px.min() - margin, px.max() + margin, WIDTH)
+    y = np.arange(py.min() - margin, py.max() + margin, x[1] - x[0])
+    longitude, latitude = to_plane.transform(*np.meshgrid(x, y), direction="INVERSE")
+    convention: Latitude = dataset.attrs["latitude_convention"]
+    cell = locate(latitude.ravel(), longitude.ravel(), int(dataset.dggs.grid_info.level), convention)
+    cell = cell.reshape(latitude.shape)
+    ids = dataset["cell_ids"].values.astype(np.int64)
+    sorting = np.argsort(ids)
+    at = np.minimum(np.searchsorted(ids, cell, sorter=sorting), len(ids) - 1)
+    row = np.where(ids[sorting[at]] == cell, sorting[at], -1)
+    return Canvas(crs, to_plane, centres, (x[0] / 1e3, x[-1] / 1e3, y[0] / 1e3, y[-1] / 1e3), cell, row)
+
+
+def _panel(figure: Any, axes: Any, variable: "xr.DataArray", canvas: Canvas, edges: np.ndarray) -> None:
+    """Draw one variable."""
+    import matplotlib as mpl
+
+    name, row = str(variable.name), canvas.row
+    shown = np.where(row >= 0, variable.values.astype(np.float64)[row], np.nan)
+    norm: Any = mpl.colors.Normalize(*_limits(shown))
+    if name == "count":
+        shown[shown == 0] = np.nan
+        norm = mpl.colors.LogNorm(1, max(2.0, np.nanmax(shown, initial=1.0)))
+    place: dict[str, Any] = {"extent": canvas.extent, "origin": "lower"}
+    axes.imshow(np.where(row >= 0, 0.9, np.nan), **place, cmap="gray", vmin=0, vmax=1)
+    image = axes.imshow(shown, **place, cmap="viridis", norm=norm, interpolation="nearest")
+    axes.imshow(edges, **place, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(title=_title(variable.attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")
+    _graticule(axes, canvas.to_plane, canvas.centres, canvas.extent)
+    figure.colorbar(image, ax=axes, shrink=0.85)
+
+
+def _edges(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
+    """Pixels between planned parent cells, as a picture: 0.55 there, NaN elsewhere."""
+    group = np.where(planned, parent, -1)
+    edge = np.zeros(group.shape, bool)
+    edge[:, 1:] |= group[:, 1:] != group[:, :-1]
+    edge[1:] |= group[1:] != group[:-1]
+    return np.where(edge, 0.55, np.nan)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Colour limits that a few wild values do not stretch."""
+    good = values[np.isfinite(values)]
+    return (0.0, 1.0) if not len(good) else (float(np.percentile(good, 2)), float(np.percentile(good, 98)))
+
+
+def _title(attributes: Mapping[str, Any], name: str) -> str:
+    units = attributes.get("units", "1")
+    return f"{name}: {attributes.get('long_name', name)}" + (f" ({units})" if units != "1" else "")
+
+
+def _graticule(axes: Any, to_plane: Any, centres: Any, extent: tuple[float, ...]) -> None:
+    """Draw parallels and meridians, labelled where they leave the map on the left and at the bottom."""
+    latitude, longitude = centres.latitude.values, centres.longitude.values
+    spread = float(np.ptp(latitude))
+    step = next(s for s in (0.5, 1, 2, 5, 10) if spread / s <= 6 or s == 10)
+    wide = step if abs(latitude).max() < 60 else min(30, max(1, round(step * 4)))
+    for parallel in np.arange(np.floor(latitude.min()), np.ceil(latitude.max()) + step, step):
+        x, y = to_plane.transform(np.linspace(-180, 180, 2000), np.full(2000, parallel))
+        axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
+    for meridian in np.arange(-180, 180, wide):
+        if ((longitude - meridian + 180) % 360 - 180 < 2 * wide).any():
+            lines = np.linspace(latitude.min() - step, latitude.max() + step, 50)
+            x, y = to_plane.transform(np.full(50, meridian), lines)
+            axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
+    axes.set(xlim=extent[:2], ylim=extent[2:])

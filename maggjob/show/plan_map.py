@@ -1,0 +1,111 @@
+"""A picture of a plan: area, cells and tracks. Needs the extra "view"."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maggjob.errors import InputError
+from maggjob.grid.areas import NORTH, SOUTH, transformer
+from maggjob.grid.coverage import great_circle, outline
+from maggjob.planning.plan import Plan
+from maggjob.show.dataset import EXTRA
+
+TRACKS = 400
+"""Tracks that are drawn at most: more only blacken the map."""
+MERIDIANS, PARALLELS = range(-180, 180, 30), range(-85, 90, 5)
+
+
+def draw_plan(plan: Plan, out: str | Path) -> Path:
+    """Draw the cells of a plan by their number of granules, the tracks, and the area, in a panel a hemisphere.
+
+    Parameters
+    ----------
+    plan : Plan
+    out : str or Path
+        PNG to write.
+
+    Raises
+    ------
+    InputError
+        matplotlib is not installed, or the picture cannot be written.
+    """
+    if Path(out).suffix != ".png":
+        raise InputError(f"cannot draw the plan to {out}: give a path that ends in .png")
+    if find_spec("matplotlib") is None:
+        raise InputError(f"matplotlib is needed to draw a plan; {EXTRA}")
+    from matplotlib.figure import Figure
+
+    catalog = plan.catalog
+    cells = np.array(sorted(plan.cells), np.int64)
+    rings = outline(cells, catalog.order, catalog.latitude)  # type: ignore[arg-type]  # checked when it was read
+    south = rings[:, :, 1].mean(axis=1) < 0
+    panels = [(crs, here) for crs, here in ((SOUTH, south), (NORTH, ~south)) if here.any()]
+    figure = Figure(figsize=(7.6 * len(panels), 6.8), layout="constrained", dpi=110)
+    counts = np.array([len(catalog.cells[cell]) for cell in cells.tolist()])
+    for axes, (crs, here) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        _panel(figure, axes, plan, crs, rings[here], counts[here])
+    area = catalog.provenance.get("area")
+    figure.suptitle(
+        f"{len(cells):,} cells of order {catalog.order}, {len(plan.used_granules):,} granules, "
+        f"{int(counts.sum()):,} pairs, {plan.window}" + (f", {area}" if area else "")
+    )
+    try:
+        figure.savefig(out)
+    except (OSError, ValueError) as problem:
+        raise InputError(f"cannot draw the plan to {out}: {problem}; give a path that ends in .png") from problem
+    return Path(out)
+
+
+def _panel(figure: Any, axes: Any, plan: Plan, crs: int, rings: np.ndarray, counts: np.ndarray) -> None:
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import LogNorm
+
+    x, y = transformer(crs).transform(rings[:, :, 0], rings[:, :, 1])
+    plane = np.stack([x, y], axis=-1) / 1e3
+    drawn = PolyCollection(list(plane), array=counts, cmap="viridis", edgecolors="white", linewidths=0.3)
+    drawn.set_norm(LogNorm(1, max(2, int(counts.max()))))  # tracks meet near the poles
+    axes.add_collection(drawn)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="granules a cell")
+    low, high = plane.min(axis=(0, 1)), plane.max(axis=(0, 1))
+    margin = 0.03 * float((high - low).max()) + 20.0
+    for track in _tracks(plan, crs):
+        axes.plot(*track.T, color="k", lw=0.25, alpha=0.35)
+    for ring in plan.catalog.provenance.get("outline", {}).get(str(crs), []):
+        axes.plot(*(np.array(ring).T / 1e3), color="tab:red", lw=1.2)
+    _graticule(axes, crs)
+    axes.set(
+        xlim=(low[0] - margin, high[0] + margin),
+        ylim=(low[1] - margin, high[1] + margin),
+        aspect="equal",
+        xlabel="x (km)",
+        ylabel="y (km)",
+        title=f"EPSG:{crs}",
+    )
+
+
+def _tracks(plan: Plan, crs: int) -> list[np.ndarray]:
+    """Footprints of the granules of a plan in kilometres, evenly thinned out."""
+    footprints = plan.catalog.footprints
+    if footprints is None:
+        return []
+    used = {i for cell in plan.cells for i in plan.catalog.cells[cell]}
+    every = [ring for owner, ring in zip(footprints.owner.tolist(), footprints.rings(), strict=True) if owner in used]
+    sign = -1 if crs == SOUTH else 1
+    here = [ring for ring in every if (sign * ring[:, 1]).max() > 0]
+    chosen = here[:: max(1, len(here) // TRACKS)]
+    found = []
+    for ring in chosen:
+        dense = great_circle(ring, 100e3)
+        dense[sign * dense[:, 1] < -10] = np.nan  # far on the other side of the equator the plane has no end
+        found.append(np.column_stack(transformer(crs).transform(dense[:, 0], dense[:, 1])) / 1e3)
+    return found
+
+
+def _graticule(axes: Any, crs: int) -> None:
+    around, up = np.linspace(-180, 180, 721), np.linspace(0, 90, 50) * (-1 if crs == SOUTH else 1)
+    lines = [(np.full(50, meridian), up) for meridian in MERIDIANS]
+    lines += [(around, np.full(721, parallel)) for parallel in PARALLELS if (parallel < 0) == (crs == SOUTH)]
+    for longitude, latitude in lines:
+        axes.plot(*(np.array(transformer(crs).transform(longitude, latitude)) / 1e3), color="0.5", lw=0.4, alpha=0.5)

@@ -1,0 +1,238 @@
+"""What a run would do, or did, as text. A summary is made of ``summary.json``'s content alone."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from maggjob.backend.bill import Prices
+from maggjob.backend.workers import default_workers
+from maggjob.catalog.catalog import Catalog
+from maggjob.icesat2.names import window_label
+from maggjob.pipeline.status import RunNote, Status
+from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
+from maggjob.planning.plan import INDEX_PAYS, Plan
+
+LAPTOP_MBIT = 50.0  # a second, of a desk's connection
+LAMBDA_START = 5.0  # seconds until the first workers of a run have started
+
+
+def _counts(counts: Mapping[str, int], first: str) -> str:
+    """``8 planned: 5 complete, 2 empty, ...``; states that none is in are left out."""
+    others = ", ".join(f"{n:,} {state}" for state, n in counts.items() if state != first and n)
+    return f"{counts[first]:,}" + (f": {others}" if others else "")
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """The last lines that a run prints.
+
+    Parameters
+    ----------
+    result : mapping
+        From `RunResult.to_dict`, or read back from summary.json.
+    """
+    cells, wall = result["cells"], max(result["wall_time_s"], 1e-9)
+    granules = {"all": sum(result["granules"].values())} | dict(result["granules"])
+    segments = {"rows": result["segments"]["rows"]} | dict(result["segments"])
+    lines = [
+        f"cells         {_counts(cells, 'planned')} ({result['cells_with_data']:,} with data)",
+        f"granules      {_counts(granules, 'all')}",
+        f"segments      {_counts(segments, 'rows')}",
+        f"observations  {result['total_obs']:,}",
+    ]
+    for reason, error in result["errors"].items():
+        example = error["examples"][0]
+        last_line = str(example["message"]).strip().splitlines()[-1]
+        lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
+    expected = result.get("estimate")
+    kept = "not replaced, as the new result is not complete (--allow-partial does)"
+    result_state = f"group {result['group']}" if result["published"] else kept
+    lines += [
+        *_index_lines(result),
+        *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
+        f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
+        f"work          {result['worker_time_s']:.1f} s in all workers{_quarters(result)}",
+        *([_held_against(expected, result)] if expected else []),
+        f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
+        f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
+        f"output        {result['store_path']}, {result_state}",
+        f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
+    ]
+    return "\n".join(lines)
+
+
+def _quarters(result: Mapping[str, Any]) -> str:
+    return f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
+
+
+def status_text(status: Status) -> str:
+    """How far a run is; of one that is done, its `summary` tells the rest."""
+    run, silent = status.run, _duration(status.silent_s or 0.0)
+    lines = [*_run_lines(run), f"stage         {status.stage}", _parts_line(status)]
+    if status.cells_per_minute is not None:
+        left = "" if status.left_s is None else f"; {_duration(status.left_s)} left, or less: the longest come first"
+        lines.append(f"pace          {status.cells_per_minute:,.1f} cells a minute{left}")
+    if run is not None and status.stage == "stopped":
+        lines.append(f"stopped       {silent} ago, in the stage {run.stage}, by {run.stopped}")
+    if status.dollars is not None:
+        lines.append(f"cost          ${status.dollars:.6f} for calls on Lambda")
+    if status.quiet:
+        what = "no part" if status.stage == "map" else "nothing, as this stage writes nothing here before its end,"
+        again = f"if so, run again with the same options (and --overwrite if {status.store} is there)"
+        lines.append(f"note          {what} for {silent}: the client may have stopped; {again}")
+    if status.stage == "unknown":
+        lines.append("note          no run.json, as of a run by hand or of an earlier maggjob: its cells are not known")
+    return "\n".join(lines)
+
+
+def _run_lines(run: RunNote | None) -> list[str]:
+    """Which run it is."""
+    if run is None:
+        return []
+    digests = [("run", run.run_digest), ("configuration", run.config_digest)]
+    return [
+        f"run           {run.window}: {run.cells:,} cells, {run.granules:,} granules, {run.pairs:,} pairs",
+        f"digests       {', '.join(f'{what} {digest[:12]}' for what, digest in digests if digest)}",
+        f"started       {run.started} on {run.backend}, {run.workers:,} workers at most",
+    ]
+
+
+def _parts_line(status: Status) -> str:
+    """How many parts are there, and how old what is newest of the run is."""
+    of = "" if status.run is None else f" of {status.run.cells:,} cells"
+    newest = status.parts > 0 and status.stage in ("map", "unknown")
+    going_on = newest or status.stage in ("index", "map", "assembly")
+    since = f"; {'the newest came' if newest else 'the stage began'} {_duration(status.silent_s or 0.0)} ago"
+    return f"parts         {status.parts:,}{of}{since if going_on else ''}"
+
+
+def _index_lines(result: Mapping[str, Any]) -> list[str]:
+    """How the granules were indexed, and what came of it."""
+    index = result.get("index")
+    if not index:
+        return []
+    states = ", ".join(f"{count:,} {state}" for state, count in index["states"].items())
+    why = [f"no index      such as {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
+    if index.get("added"):
+        why.append(f"added         {index['added']:,} pairs of granule and cell that footprints missed")
+    return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
+
+
+def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
+    """What the calls of a stage on Lambda took and cost."""
+    again = stage["submitted"] - stage["calls"]
+    notes = {"cold starts": stage["cold_starts"], "submitted again": again, "put off": stage["throttled"]}
+    notes |= {"failed": stage["failed"], "of unknown cost": stage["unbilled"]}
+    said = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
+    queue = f"queued {stage['queued_s']:.1f} s, {stage['longest_queued_s']:.1f} s at most"
+    billed = f"billed {stage['billed_s']:,.1f} s, {stage['gb_s']:,.1f} GB-s"
+    lines = [f"{stage['name'] + ' calls':<13} {stage['calls']:,}{f' ({said})' if said else ''}; {queue}; {billed}"]
+    lines += [
+        f"  {line['what']:<12}{line['quantity']:>12,.1f} {line['unit']:<9} ${line['dollars']:.6f}"
+        for line in stage["bill"]
+    ]
+    return [*lines, *(f"  {problem}" for problem in stage["problems"])]
+
+
+def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """What was expected of a run, beside what it was."""
+    pairs = (
+        (f"{expected['observations']:,.0f}", f"{result['total_obs']:,}", "observations"),
+        (f"{expected['bytes_read'] / 1e6:,.1f}", f"{result['bytes_read'] / 1e6:,.1f}", "MB"),
+        (f"{expected['worker_time_s']:.1f}", f"{result['worker_time_s']:.1f}", "s of work"),
+    )
+    return "expected      " + ", ".join(f"{before} {unit} (was {after})" for before, after, unit in pairs)
+
+
+def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
+    """What ``maggjob plan --json`` prints: the plan, and what it takes here and on Lambda."""
+    here, plain = default_workers(), plan.to_dict()
+    over_https, on_lambda = (replace(plan, driver=driver).estimate for driver in ("https", "s3"))
+    bill = plan.bill(workers)
+    transfer = over_https.bytes_read * 8 / (LAPTOP_MBIT * 1e6)
+    plain["here"] = {"workers": here, "wall_time_s": plan.estimate.wall_s(here)}
+    plain["laptop"] = {
+        "megabytes": over_https.bytes_read / 1e6,
+        "megabits_a_second": LAPTOP_MBIT,
+        "minutes": max(transfer, over_https.wall_s(here)) / 60,
+    }
+    plain["lambda"] = {
+        "workers": workers,
+        "wall_time_s": on_lambda.wall_s(workers, LAMBDA_START),
+        "bill": bill,
+        "dollars": sum(line["dollars"] for line in bill),
+        "cells_in_quarters": len(replace(plan, driver="s3").hot(workers)),
+    }
+    plain["model"] = {
+        "work": asdict(work_of(plan.worth_index)),
+        "index": asdict(IndexWork()),
+        "prices": asdict(Prices()),
+        "kept_share": KEPT_SHARE,
+    }
+    return plain
+
+
+def plan_text(plan: Plan, workers: int = 1700) -> str:
+    """What a dry run prints."""
+    plain = plan_dict(plan, workers)
+    made, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
+    longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in made["longest"][:3])
+    speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
+    setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
+    lines = [
+        f"cells         {plain['total_cells']:,}",
+        f"granules      {plain['total_granules']:,}, read by {plain['driver']}",
+        f"pairs         {plain['total_pairs']:,}",
+        f"a cell        {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
+        f"window        {plain['window']}",
+        f"output        {plain['store_path']}",
+        _index_plan(plan),
+        f"observations  about {made['observations']:,.0f}",
+        f"reads         about {made['bytes_read'] / 1e6:,.0f} MB in {made['requests']:,.0f} requests",
+        f"work          about {made['worker_time_s']:,.0f} s in all workers; longest {longest}",
+        f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
+        f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
+        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers ({setting}):",
+    ]
+    lines += [f"  in quarters {cloud['cells_in_quarters']:>12,} cells"] if cloud["cells_in_quarters"] else []
+    lines += [
+        f"  {line['what']:<12}{line['quantity']:>12,.0f} {line['unit']:<9} ${line['dollars']:.4f}"
+        for line in cloud["bill"]
+    ]
+    lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
+    return "\n".join(lines)
+
+
+def _index_plan(plan: Plan) -> str:
+    granules = max(1, len(plan.positions))
+    share = f"{plan.pairs / granules:.1f} cells a granule; they pay from {INDEX_PAYS:g}"
+    return f"indexes       {'made and used' if plan.worth_index else 'none'}: {share}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def catalog_text(catalog: Catalog) -> str:
+    """What a catalog holds, and where it comes from."""
+    granules, made = catalog.granules, catalog.provenance
+    sizes = [granule.size for granule in granules if granule.size is not None]
+    drivers = sorted({driver for granule in granules for driver in granule.urls})
+    times = sorted(time for granule in granules for time in (granule.start, granule.end) if time is not None)
+    counts = [len(positions) for positions in catalog.cells.values()] or [0]
+    lines = [
+        f"granules      {len(granules):,}, {window_label(granule.id for granule in granules)}, by {', '.join(drivers)}",
+        f"cells         {len(catalog.cells):,} of order {catalog.order}, {catalog.latitude}",
+        f"pairs         {catalog.pairs:,}, {min(counts)} to {max(counts)} granules a cell",
+        f"size          {sum(sizes) / 1e9:,.1f} GB in {len(sizes):,} granules whose size is known",
+        f"digest        {catalog.digest}",
+    ]
+    lines += [f"times         {times[0]} to {times[-1]}"] if times else []
+    lines += [f"area          {made['area']}"] if "area" in made else []
+    lines += [f"searched      {made['searched']}, {made['listed']:,} listed"] if made.get("from") == "cmr" else []
+    for key in ("query", "search", "versions"):
+        if isinstance(made.get(key), Mapping):  # an older catalog may have a text there
+            lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in made[key].items()))
+    lines += [f"files         {', '.join(made['from_files'])}"] if "from_files" in made else []
+    return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])

@@ -1,0 +1,108 @@
+"""TODO statistics.compute."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from maggjob.errors import StatisticError
+from maggjob.statistics.expression import evaluate, parse
+from maggjob.statistics.functions import FUNCTIONS, Statistic
+from maggjob.statistics.groups import Groups
+
+SLAB_ROWS = 1 << 16
+"""Segments that are worked on at once, at most, but that a child is never split. Their arrays of half a megabyte stay
+in the cache, and the next slab gets the same memory: with a million segments they are new, and the first touch of a
+page costs more than the arithmetic on it."""
+SPLIT = 16
+"""Into so many parts are more of them taken apart, and these again: to pick each slab out of all would take time in
+proportion to their number."""
+
+
+def compute(
+    statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], child: np.ndarray, children: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """All statistics of one cell.
+
+    Parameters
+    ----------
+    statistics : sequence of Statistic
+    columns : mapping of str to ndarray, shape (n,)
+        Every column that the statistics use, without fill values.
+    child : ndarray of int, shape (n,)
+        Child of each segment, below ``children``.
+    children : int
+        Children of the cell.
+
+    Returns
+    -------
+    present : ndarray of int64, shape (groups,)
+        Children that have segments, ascending.
+    values : dict of str to ndarray, shape (groups,)
+        Each statistic of these children, in its own dtype.
+
+    Raises
+    ------
+    StatisticError
+        A result does not fit in its dtype, or is infinite. (NaN is a result: a variance of one segment with ddof 1.)
+    """
+    counts = np.zeros(children, np.int64)
+    for start in range(0, len(child), SLAB_ROWS):
+        counts += np.bincount(child[start : start + SLAB_ROWS], minlength=children)
+    present = np.flatnonzero(counts)
+    if not len(present):
+        return present, {s.name: np.empty(0, s.dtype) for s in statistics}
+    pieces = [
+        {s.name: _cast(_one(groups, s), s) for s in statistics}
+        for groups in _slabs(child, columns, counts, 0, children)
+    ]
+    return present, {s.name: np.concatenate([piece[s.name] for piece in pieces]) for s in statistics}
+
+
+def _slabs(
+    child: np.ndarray, columns: Mapping[str, np.ndarray], counts: np.ndarray, first: int, last: int
+) -> Iterator[Groups]:
+    """Segments of the children from ``first`` to before ``last``, in slabs, children ascending.
+
+    Children are independent of each other, so a result does not depend on it.
+    """
+    own = counts[first:last]
+    total = int(own.sum())
+    number = (np.cumsum(own) - own) * SPLIT // max(total, 1)
+    edges = [first, *(np.flatnonzero(np.diff(number)) + first + 1).tolist(), last]
+    if total <= SLAB_ROWS or len(edges) == 2:
+        if total:
+            yield Groups(child, len(counts), columns)
+        return
+    for start, stop in pairwise(edges):
+        some = np.flatnonzero((child >= start) & (child < stop))
+        yield from _slabs(child[some], {name: values[some] for name, values in columns.items()}, counts, start, stop)
+
+
+def _one(groups: Groups, statistic: Statistic) -> np.ndarray:
+    if statistic.expression is not None:
+        return evaluate(parse(statistic.expression), groups)
+    return FUNCTIONS[str(statistic.function)].compute(groups, statistic)
+
+
+def _cast(values: np.ndarray, statistic: Statistic) -> np.ndarray:
+    """Results in the dtype of their variable; what it cannot hold is an error, not a wrong number."""
+    dtype = np.dtype(statistic.dtype)
+    largest = float(np.iinfo(dtype).max if dtype.kind in "iu" else np.finfo(dtype).max)
+    if (np.abs(values) > largest).any():
+        raise StatisticError(
+            f"{statistic.name}: {np.abs(values).max():g} does not fit in {statistic.dtype}; "
+            "choose a larger dtype, or an expression that stays finite"
+        )
+    return values.astype(dtype)
+
+
+def fill_children(
+    present: np.ndarray, values: Mapping[str, np.ndarray], statistics: Sequence[Statistic], children: int
+) -> dict[str, np.ndarray]:
+    """The result of `compute` laid out over all children, shape (children,) each."""
+    full = {}
+    for statistic in statistics:
+        full[statistic.name] = np.full(children, statistic.fill_value, statistic.dtype)
+        full[statistic.name][present] = values[statistic.name]
+    return full

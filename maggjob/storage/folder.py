@@ -1,0 +1,139 @@
+"""Bytes in files, S3 buckets and https servers, through obstore; its failures as our errors.
+
+Two sides that never mix: granules are read with the archive's credentials (`Access`, and
+`maggjob.storage.archive`); `Place` reads and writes our own output, with the environment's or an AWS profile's.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import LocalStore
+
+from maggjob.errors import InputError, StoreError
+from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, plain_message
+from maggjob.storage.urls import is_remote, local_path
+
+
+class Place:
+    """A folder or prefix of our own, to write to and read from.
+
+    Parameters
+    ----------
+    url : str
+        A path, or s3://bucket/prefix.
+    region : str, optional
+        Region of the bucket; see `Access`.
+    create : bool
+        Make the folder when it is not there.
+
+    Raises
+    ------
+    InputError
+        From the constructor: no place for results, or an AWS profile that gives no credentials.
+    StoreError
+        From every method, naming the place and the key.
+    """
+
+    def __init__(self, url: str, region: str | None = None, *, create: bool = False) -> None:
+        self.url = url.rstrip("/") or "/"
+        self.store: Any
+        if url.startswith("s3://"):
+            parts = urlsplit(self.url)
+            options = {"prefix": parts.path.strip("/")} if parts.path.strip("/") else {}
+            self.store = _s3(f"s3://{parts.netloc}", region, **options)
+        elif is_remote(url):
+            raise InputError(f"{url}: results go to a path or to s3://bucket/prefix")
+        else:
+            folder = local_path(self.url).absolute()
+            with self._doing("open"):
+                self.store = LocalStore(str(folder), mkdir=create)
+
+    @contextmanager
+    def _doing(self, what: str, key: str = "") -> Iterator[None]:
+        """Make whatever obstore raises an error that says what was done where."""
+        try:
+            yield
+        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
+            hint = "check that it exists, may be read and written, and has room"
+            if METADATA in str(problem):
+                hint = LOG_IN
+            elif ELSEWHERE in str(problem):
+                hint = f"the bucket is not in {self.store.config['region']}; set AWS_REGION to its region"
+            raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write a whole object: it is there entirely, or not at all."""
+        with self._doing("write", key):
+            obstore.put(self.store, key, content)
+
+    def get(self, key: str) -> bytes:
+        """Read a whole object."""
+        with self._doing("read", key):
+            return bytes(obstore.get(self.store, key).bytes())
+
+    def find(self, key: str) -> bytes | None:
+        """Read a whole object; None when it is not there."""
+        with self._doing("read", key):
+            try:
+                return bytes(obstore.get(self.store, key).bytes())
+            except FileNotFoundError:
+                return None
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """Read a part of an object."""
+        with self._doing("read", key):
+            return bytes(obstore.get_range(self.store, key, start=start, length=size))
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Keys of all objects below a prefix, sorted."""
+        return sorted(self.times(prefix))
+
+    def times(self, prefix: str = "") -> dict[str, datetime]:
+        """When each object below a prefix was last written, by the store's clock."""
+        with self._doing("list", prefix):
+            found = obstore.list(self.store, prefix or None)
+            return {item["path"]: item["last_modified"] for batch in found for item in batch}
+
+    def modified(self, key: str) -> datetime:
+        """When an object was last written, by the store's clock: S3 tells it in whole seconds."""
+        with self._doing("look for", key):
+            return obstore.head(self.store, key)["last_modified"]
+
+    def holds(self, prefix: str = "") -> bool:
+        """Whether there is any object below a prefix."""
+        with self._doing("list", prefix):
+            return any(len(batch) for batch in obstore.list(self.store, prefix or None, chunk_size=1))
+
+    def has(self, key: str) -> bool:
+        """Whether an object is there."""
+        with self._doing("look for", key):
+            try:
+                obstore.head(self.store, key)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        every = list(keys)
+        one_by_one = isinstance(self.store, LocalStore)  # its batch stops at the first that is not there
+        for batch in [[key] for key in every] if one_by_one else [every] if every else []:
+            with self._doing("delete", batch[0]), suppress(FileNotFoundError):
+                obstore.delete(self.store, batch)
+
+    def probe(self) -> None:
+        """Write and delete an object: what cannot be written is found before any work is done."""
+        self.put(".maggjob-probe", b"probe")
+        self.delete([".maggjob-probe"])
+
+
+def exists(url: str, region: str | None = None) -> bool:
+    """Whether there is anything at a path or below a prefix."""
+    if url.startswith("s3://"):
+        return Place(url, region).holds()
+    path = local_path(url)
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))

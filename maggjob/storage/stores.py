@@ -1,0 +1,56 @@
+"""TODO storage.stores."""
+
+import os
+import re
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from obstore.store import S3Store
+
+from maggjob.storage import aws_profile
+from maggjob.storage.credentials import trusted_host
+from maggjob.storage.urls import LOOPBACK
+
+METADATA = "/latest/api/token"  # of an EC2 machine: where obstore asks for credentials when there are none elsewhere
+LOG_IN = "there are no AWS credentials: log in (aws configure, aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+ELSEWHERE = "redirect without LOCATION"  # how obstore puts S3's answer for a bucket of another region
+DEFAULT_REGION = "us-west-2"  # where NASA's Earthdata Cloud is
+CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
+RETRY: Any = {
+    "max_retries": 4,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+
+
+def _client(root: str, token: str | None = None) -> Any:
+    options: dict[str, Any] = dict(CLIENT)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    http = root if root.startswith("http://") else endpoint if root.startswith("s3://") else ""
+    if urlsplit(http).hostname in LOOPBACK:
+        options["allow_http"] = True
+    if token is not None and trusted_host(root):
+        options["default_headers"] = {"Authorization": f"Bearer {token}"}
+    return options
+
+
+def _s3(root: str, region: str | None, **options: Any) -> Any:
+    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if "credential_provider" not in options and aws_profile.in_use():
+        aws_profile.credentials()  # a login that has ended is told here, and in its own words
+        options["credential_provider"] = aws_profile.credentials
+        region = region or aws_profile.region()
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    config: Any = {"region": region or DEFAULT_REGION}
+    if endpoint:
+        config["endpoint"] = endpoint
+    bucket = urlsplit(root).netloc
+    return S3Store(bucket, config=config, client_options=_client(root), retry_config=RETRY, **options)
+
+
+def plain_message(problem: BaseException) -> str:
+    """First line of an error, without the query of any URL: a signed URL is a credential."""
+    return re.sub(
+        r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", (str(problem).splitlines() or [type(problem).__name__])[0]
+    )

@@ -1,0 +1,798 @@
+"""Two maps give what one gives: exact pairs, the same bytes and the same ledger, whatever becomes of an index."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import maggjob
+from maggjob import Plan
+from maggjob.backend.outcome import Outcome
+from maggjob.catalog.catalog import Catalog, Entry
+from maggjob.cli.commands import main
+from maggjob.errors import LedgerError
+from maggjob.grid.healpix import format_cell, parse_cell
+from maggjob.jobs.cells import map_cells
+from maggjob.jobs.granule_index import index_granules
+from maggjob.jobs.wire import WrittenBatch, WrittenIndexTask, index_written, map_written
+from maggjob.model.reports import CellReport, IndexedGranule, IndexReport
+from maggjob.model.tasks import CellBatch, GranuleList, IndexTask
+from maggjob.pipeline.index_stage import Indexed, collect, exact_plan, index_place, index_tasks
+from maggjob.pipeline.result import RunResult
+from maggjob.planning.cost import GRANULES_A_CALL, granules_a_call
+from maggjob.planning.plan import INDEX_PAYS
+from maggjob.planning.tasks import make_tasks
+from maggjob.show.text import plan_text, summary
+from maggjob.simulator.scene import cmr_records
+from maggjob.storage.folder import Place
+from tests.granule_files import BEAMS, SEGMENTS, beam, write_granule
+from tests.oracle import differences, nested, reference
+from tests.runs import config, do, files, ledger
+from tests.servers import Request, s3_server, server
+from tests.strategies import many
+
+CONVENTIONS = ("authalic", "geodetic-spherical")
+AREA = (-105.0, -76.0, -100.0, -75.0)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache is this test's, and there is nobody to log in as."""
+    monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # workers import functions of this module
+    return tmp_path / "cache" / "index"
+
+
+@dataclass(frozen=True)
+class World:
+    """Simulated granules, some of whose segments cannot be binned, and catalogs of them."""
+
+    paths: list[Path]
+    exact: Mapping[str, Catalog]
+    """From the files, by latitude convention."""
+    wide: Mapping[str, Catalog]
+    """From footprints: many pairs are none."""
+
+
+def with_files(catalog: Catalog, paths: Sequence[Path]) -> Catalog:
+    """The catalog with granules read from files."""
+    where = {path.stem: str(path) for path in paths}
+    return replace(catalog, granules=tuple(replace(g, urls={"file": where[g.id]}) for g in catalog.granules))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world") / "granules"
+    paths = sorted(maggjob.simulate(folder, area=AREA, every=40, most=6, seed=3))
+    with h5py.File(paths[1], "r+") as file:
+        name = next(group for group in BEAMS if group in file)
+        file[name][SEGMENTS]["latitude"][3:40] = 3.4028234663852886e38
+        file[name][SEGMENTS]["longitude"][50:52] = np.nan
+    records = folder.parent / "records.json"
+    records.write_text(json.dumps(cmr_records(paths)))
+    exact, wide = {}, {}
+    for latitude in CONVENTIONS:
+        exact[latitude] = maggjob.make_catalog(str(folder), config(latitude))
+        box = (AREA[0] + 0.5, AREA[1] - 1.0, AREA[2] + 2.0, AREA[3] + 1.0)
+        found = maggjob.find_catalog(config(latitude), records=[records], cycle=22, aoi=box)
+        wide[latitude] = with_files(found, paths)
+    return World(paths, exact, wide)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What h5py and the oracle say of a granule."""
+
+    rows: int
+    invalid: int
+    cells: dict[int, int]
+
+
+def truth(path: Path, latitude: str) -> Truth:
+    rows = invalid = 0
+    cells: dict[int, int] = {}
+    with h5py.File(path) as file:
+        for group in BEAMS:
+            if f"{group}/{SEGMENTS}" in file:
+                lat, lon = (file[group][SEGMENTS][name][:] for name in ("latitude", "longitude"))
+                good = (np.abs(lat) <= 90) & (np.abs(lon) <= 720)
+                rows, invalid = rows + len(lat), invalid + int((~good).sum())
+                ids, counts = np.unique(nested(lat[good], lon[good], 6, latitude), return_counts=True)
+                for cell, count in zip(ids.tolist(), counts.tolist(), strict=True):
+                    cells[cell] = cells.get(cell, 0) + count
+    return Truth(rows, invalid, cells)
+
+
+def planned(catalog: Catalog, **options: Any) -> Plan:
+    return maggjob.plan(config(catalog.latitude), catalog=catalog, **({"store": "map.zarr"} | options))
+
+
+def index_all(made: Plan, place: str = "indexes") -> Indexed:
+    tasks = index_tasks(made, place, 1)
+    return collect(place, tasks, [Outcome(value=index_granules(task)) for task in tasks])
+
+
+def assert_same(catalog: Catalog, **options: Any) -> tuple[RunResult, RunResult]:
+    """Run with indexes and without: the same Zarr, the same parts, the same ledger."""
+    plain = do(catalog, "plain.zarr", index=False, **options)
+    indexed = do(catalog, "indexed.zarr", index=True, **options)
+    assert indexed.indexed is not None
+    assert plain.indexed is None
+    assert ledger(indexed) == ledger(plain)
+    assert files("indexed.zarr") == files("plain.zarr")
+    assert files("indexed.zarr.run/parts") == files("plain.zarr.run/parts")
+    return plain, indexed
+
+
+# ---- the same bytes either way
+
+
+@pytest.mark.parametrize("kind", ["exact", "wide"])
+@pytest.mark.parametrize("latitude", CONVENTIONS)
+def test_the_same_bytes_with_and_without(world: World, latitude: str, kind: str) -> None:
+    catalog = getattr(world, kind)[latitude]
+    plain, indexed = assert_same(catalog)
+    assert plain.complete
+    assert indexed.indexed is not None
+    assert indexed.indexed.states == {"made": len(plain.plan.used_granules)}
+    used = sum(report.indexes["used"] for report in indexed.reports)
+    pairs = sum(cell in catalog.cells for path in world.paths for cell in truth(path, latitude).cells)
+    assert used == pairs
+    assert (pairs < catalog.pairs) == (kind == "wide")
+    expected = reference(world.paths, 12, latitude)
+    inside = {child: values for child, values in expected.items() if child >> 12 in catalog.cells}
+    values = xr.open_zarr("indexed.zarr", group="12").load()
+    columns = {name: values[name].values for name in values.data_vars}
+    assert differences(columns, values["cell_ids"].values.astype(np.int64), inside) == []
+
+
+def test_the_same_bytes_on_workers(world: World) -> None:
+    catalog = world.wide["authalic"]
+    plain = do(catalog, "plain.zarr", index=False)
+    spread = do(catalog, "spread.zarr", index=True, backend="localhost", max_workers=2)
+    assert spread.indexed is not None
+    assert spread.indexed.states == {"made": len(world.paths)}
+    assert ledger(spread) == ledger(plain)
+    assert files("spread.zarr") == files("plain.zarr")
+
+
+def test_the_ledger_of_a_run_says_what_h5py_says(world: World) -> None:
+    catalog = world.wide["authalic"]
+    some = sorted(catalog.cells)[::2]  # the others are outside
+    catalog = replace(catalog, cells={cell: catalog.cells[cell] for cell in some})
+    result = do(catalog, "map.zarr", index=True)
+    said = {path.stem: truth(path, "authalic") for path in world.paths}
+    used = [said[granule.id] for granule in planned(catalog).used_granules]
+    tally = result.tally
+    inside = sum(t.cells.get(cell, 0) for t in used for cell in some)
+    assert tally.segments["rows"] == sum(t.rows for t in used)
+    assert tally.segments["invalid_coordinate"] == sum(t.invalid for t in used)
+    assert tally.segments["outside"] == sum(t.rows - t.invalid for t in used) - inside
+    empty = sum(not any(cell in t.cells for t in used) for cell in some)
+    assert (tally.cells["empty"], tally.cells["complete"]) == (empty, len(some) - empty)
+    assert empty > 0
+    assert tally.granules["no_overlap"] == sum(not t.cells.keys() & set(some) for t in used)
+
+
+# ---- the exact plan
+
+
+@pytest.mark.parametrize("latitude", CONVENTIONS)
+def test_the_exact_plan_is_what_h5py_says(world: World, latitude: str) -> None:
+    catalog = world.wide[latitude]
+    made = planned(catalog)
+    indexed = index_all(made)
+    exact = exact_plan(made, indexed)
+    said = [truth(world.paths[i], latitude) for i in range(len(world.paths))]
+    assert [g.id for g in catalog.granules] == [path.stem for path in world.paths]
+    for cell in made.cells:
+        true = [i for i in catalog.cells[cell] if cell in said[i].cells]
+        assert list(exact.plan.catalog.cells[cell]) == true
+        assert exact.plan.rows is not None
+        assert exact.plan.rows[cell] == sum(said[i].cells[cell] for i in true)
+        assert exact.plan.load(cell).rows == exact.plan.rows[cell]
+        lost = [catalog.granules[i].id for i in catalog.cells[cell] if i not in true]
+        assert [report.id for report in exact.no_overlap.get(cell, ())] == lost
+    assert sum(map(len, exact.no_overlap.values())) == made.pairs - exact.plan.pairs > 0
+    for path, t in zip(world.paths, said, strict=True):
+        granule = indexed.granules[path.stem]
+        assert (granule.rows, granule.invalid, granule.cells) == (t.rows, t.invalid, t.cells)
+        reports = [r for lost in exact.no_overlap.values() for r in lost if r.id == path.stem]
+        assert {(r.state, r.rows, r.invalid_coordinate, r.in_cell) for r in reports} <= {
+            ("no_overlap", t.rows, t.invalid, 0)
+        }
+    assert exact.added == 0
+    assert exact.plan.digest == made.digest
+    rows = exact.plan.rows
+    assert list(exact.plan.cells) == sorted(made.cells, key=lambda cell: (-rows[cell], cell))
+
+
+def test_a_pair_that_the_catalog_lacks_is_added(world: World) -> None:
+    catalog = world.exact["authalic"]
+    cell = max(catalog.cells, key=lambda c: len(catalog.cells[c]))
+    gone = next(i for i in catalog.cells[cell] if sum(i in g for g in catalog.cells.values()) > 1)
+    fewer = tuple(i for i in catalog.cells[cell] if i != gone)
+    lacking = replace(catalog, cells={**catalog.cells, cell: fewer})
+    rows = truth(world.paths[gone], "authalic").cells[cell]
+    whole = do(catalog, "whole.zarr", index=False)
+    plain = do(lacking, "plain.zarr", index=False)
+    indexed = do(lacking, "indexed.zarr", index=True)
+    assert plain.tally.segments["outside"] == whole.tally.segments["outside"] + rows
+    assert ledger(indexed) == ledger(whole)
+    made = planned(lacking)
+    exact = exact_plan(made, index_all(made))
+    assert exact.added == 1
+    assert exact.plan.digest == planned(catalog).digest != made.digest
+    assert files("indexed.zarr") == files("whole.zarr")
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[Plan, Indexed]:
+    """A catalog of a few granules and cells, and what was found in each granule."""
+    count = draw(st.integers(1, 5))
+    names = [f"granule{i}" for i in range(count)]
+    some = draw(st.lists(st.integers(0, 49151), min_size=1, max_size=6, unique=True))
+    listed = st.lists(st.integers(0, count - 1), max_size=count, unique=True).map(lambda found: tuple(sorted(found)))
+    cells = {cell: draw(listed) for cell in some}
+    if not any(cells.values()):
+        cells[some[0]] = (0,)
+    entries = tuple(Entry(name, {"file": f"/{name}.h5"}, rows=draw(st.one_of(st.none(), st.just(9)))) for name in names)
+    catalog = Catalog(entries, cells, 6, "authalic")
+    chosen = draw(st.lists(st.sampled_from(some), min_size=1, unique=True))
+    made = Plan(config(), catalog, tuple(chosen), "file", "all", "map.zarr")
+    everywhere = st.dictionaries(st.sampled_from([*some, 49153]), st.integers(1, 1000))
+    granules = {}
+    for granule in made.used_granules:
+        inside = draw(everywhere)
+        state = draw(st.sampled_from(("made", "there", "failed")))
+        invalid = draw(st.integers(0, 3))
+        good = IndexedGranule(granule.id, state, sum(inside.values()) + invalid, invalid, {"gt1l": "read"}, inside)
+        granules[granule.id] = good if state != "failed" else IndexedGranule(granule.id, state, reason="truncated")
+    return made, Indexed("indexes", granules)
+
+
+@many
+@given(plans())
+def test_any_exact_plan_has_all_true_pairs_and_no_other(of: tuple[Plan, Indexed]) -> None:
+    made, indexed = of
+    exact = exact_plan(made, indexed)
+    names = [g.id for g in made.catalog.granules]
+    known = {name: g for name, g in indexed.granules.items() if g.state != "failed"}
+    before = {(names[i], cell) for cell in made.cells for i in made.catalog.cells[cell]}
+    after = {(names[i], cell) for cell in exact.plan.cells for i in exact.plan.catalog.cells[cell]}
+    true = {(name, cell) for name, g in known.items() for cell in g.cells if cell in made.cells}
+    assert after == true | {(name, cell) for name, cell in before if name not in known}
+    lost = [(report.id, cell) for cell, reports in exact.no_overlap.items() for report in reports]
+    assert len(lost) == len(set(lost))
+    assert set(lost) == before - after
+    assert {report.state for reports in exact.no_overlap.values() for report in reports} <= {"no_overlap"}
+    assert exact.added == len(after - before)
+    assert sorted(exact.plan.cells) == sorted(made.cells)
+    rows = {cell: sum(g.cells.get(cell, 0) for g in known.values()) for cell in made.cells}
+    assert exact.plan.rows == rows
+    assert list(exact.plan.cells) == sorted(made.cells, key=lambda cell: (-rows[cell], cell))
+    assert (exact.plan.digest == made.digest) == (not exact.added)
+    for name, granule in known.items():  # each segment is somewhere, once
+        inside = sum(granule.cells[cell] for other, cell in after if other == name)
+        outside = sum(count for cell, count in granule.cells.items() if cell not in made.cells)
+        assert inside + outside + granule.invalid == granule.rows
+    assert all(list(positions) == sorted(set(positions)) for positions in exact.plan.catalog.cells.values())
+    untouched = made.catalog.cells.keys() - set(made.cells)
+    assert all(exact.plan.catalog.cells[cell] == made.catalog.cells[cell] for cell in untouched)
+
+
+def test_a_cell_of_false_pairs_alone_ends_empty(world: World) -> None:
+    """Also the last of the list of granules, and when no cell has any."""
+    catalog = world.exact["authalic"]
+    for cells in ({**catalog.cells, 30000: (0, 2)}, {30000: (0, 2), 30001: (1,)}):
+        plain, indexed = assert_same(replace(catalog, cells=cells), overwrite=True)
+        states = {r.cell: r.state for r in indexed.reports}
+        assert states[format_cell(30000, 6)] == "empty"
+        assert indexed.complete
+        assert plain.tally.granules["no_overlap"] == (0 if len(cells) > 2 else 3)
+
+
+def test_the_totals_of_a_run_are_those_of_its_ledger(world: World) -> None:
+    """A granule that lies in no planned cell was planned, and is in the ledger: it is not gone from the totals."""
+    catalog = world.exact["authalic"]
+    cell, away = next((c, i) for c, g in catalog.cells.items() for i in range(len(world.paths)) if i not in g)
+    catalog = replace(catalog, cells={cell: tuple(sorted({*catalog.cells[cell], away}))})
+    for index in (False, True):
+        plain = do(catalog, f"{index}.zarr", index=index).to_dict()
+        assert plain["granules"]["no_overlap"] == 1
+        assert plain["total_granules"] == sum(plain["granules"].values()) == len(catalog.cells[cell])
+        assert plain["total_pairs"] == catalog.pairs
+
+
+# ---- tasks and answers of the first map
+
+
+@pytest.mark.parametrize(("granules", "workers"), [(1, 1), (3, 8), (64, 1), (500, 2), (4000, 2)])
+def test_every_granule_is_in_one_index_task(granules: int, workers: int) -> None:
+    entries = tuple(Entry(f"granule{i:04d}", {"file": f"/{i}.h5"}, 100 + i) for i in range(granules + 1))
+    catalog = Catalog(entries, {5: tuple(range(1, granules + 1)), 6: (1,), 7: (0,)}, 6, "authalic")
+    made = Plan(config(), catalog, (5, 6), "file", "all", "map.zarr")
+    tasks = index_tasks(made, "place", workers, "private", "us-west-2")
+    assert [g for task in tasks for g in task.granules] == [e.granule("file") for e in entries[1:]]
+    assert len({task.id for task in tasks}) == len(tasks)
+    least, most = GRANULES_A_CALL
+    assert all(least <= len(task.granules) <= most for task in tasks[:-1])
+    assert 1 <= len(tasks[-1].granules) <= most
+    assert granules < 2 * least * workers or len(tasks) >= 2 * workers
+    assert {(t.indexes, t.credentials, t.region) for t in tasks} == {("place", "private", "us-west-2")}
+
+
+def test_a_call_that_comes_to_nothing_fails_its_granules() -> None:
+    granules = tuple(maggjob.Granule(name, f"/{name}.h5") for name in "abcd")
+    tasks = [IndexTask(str(i), config().recipe(), granules[2 * i : 2 * i + 2], "place") for i in range(2)]
+    answer = IndexReport(
+        "0", (IndexedGranule("a", "made"), IndexedGranule("b", "failed", reason="x")), None, None, 2.0, 10, 3, 7
+    )
+    found = collect("place", tasks, [Outcome(value=answer), Outcome(reason="died", message="it is gone")])
+    assert found.states == {"failed": 3, "made": 1}
+    assert [found.granules[n].reason for n in "abcd"] == [None, "x", "died", "died"]
+    assert found.granules["c"].message == "it is gone"
+    assert (found.worker_time_s, found.bytes_read, found.requests, found.peak_memory) == (2.0, 10, 3, 7)
+    refused = IndexReport("1", (), "store", "cannot open place")
+    found = collect("place", tasks, [Outcome(value=answer), Outcome(value=refused)])
+    assert [found.granules[n].reason for n in "cd"] == ["store", "store"]
+    elsewhere = replace(tasks[0], granules=GranuleList("list", 0, 1))
+    with pytest.raises(LedgerError, match="written down elsewhere"):
+        collect("place", [elsewhere], [Outcome(reason="died")])
+
+
+# ---- indexes are kept, and made anew when they must be
+
+
+@pytest.fixture
+def copies(world: World, tmp_path: Path) -> list[Path]:
+    """The granules, to be damaged."""
+    (tmp_path / "granules").mkdir()
+    return [Path(shutil.copy2(path, tmp_path / "granules" / path.name)) for path in world.paths]
+
+
+def listed(paths: Sequence[Path], world: World) -> Catalog:
+    """The catalog of footprints, of copies."""
+    return with_files(world.wide["authalic"], paths)
+
+
+def test_a_second_run_uses_the_indexes_of_the_first(world: World) -> None:
+    catalog = world.wide["authalic"]
+    first, second = (do(catalog, f"{n}.zarr", index=True) for n in (1, 2))
+    assert first.indexed is not None
+    assert second.indexed is not None
+    before = files("indexes")
+    count = len(world.paths)
+    assert (first.indexed.states, second.indexed.states) == ({"made": count}, {"there": count})
+    assert second.indexed.requests == count  # the first bytes of each, which tell its ETag
+    assert second.indexed.bytes_read <= count * 65536 < first.indexed.bytes_read
+    assert files("1.zarr") == files("2.zarr")
+    assert files("indexes") == before
+    assert len(before) == count
+    fewer = do(catalog, "3.zarr", index=True, max_cells=2)
+    assert fewer.indexed is not None
+    assert set(fewer.indexed.states) == {"there"}
+
+
+@dataclass
+class Versions:
+    """A server of one file, which changes."""
+
+    content: bytes
+    etag: str | None
+
+    def answer(self, request: Request) -> None:
+        start, stop = request.range(len(self.content))
+        headers = {"Content_Range": f"bytes {start}-{stop - 1}/{len(self.content)}"}
+        request.reply(206, self.content[start:stop], **headers | ({"ETag": self.etag} if self.etag else {}))
+
+
+def two_versions(folder: Path) -> list[bytes]:
+    """A granule twice, of one size, with other heights and other places."""
+    made = []
+    options = {
+        name: {"chunks": (20,)}
+        for name in ("latitude", "longitude", "h_li", "h_li_sigma", "atl06_quality_summary", "delta_time")
+    }
+    for seed, south in ((1, -75.0), (2, -76.1)):
+        values = {"gt1l": beam(120, seed=seed, south=south, step=1.6e-2)}
+        path = write_granule(folder / "ATL06_20190222031203_08500211_006_01.h5", values, options=options)
+        made.append(path.read_bytes())
+    assert len(made[0]) == len(made[1])
+    assert made[0] != made[1]
+    return made
+
+
+@pytest.mark.parametrize("etags", [('"one"', '"two"'), (None, None), (None, '"two"')])
+def test_a_granule_of_a_server_that_changed_is_noticed(tmp_path: Path, etags: tuple[str | None, str | None]) -> None:
+    """A server that gives no ETag cannot tell: what has only its size to go by is not taken for the same."""
+    old, new = two_versions(tmp_path)
+    path = tmp_path / "ATL06_20190222031203_08500211_006_01.h5"
+    path.write_bytes(new)
+    catalog = maggjob.make_catalog(str(path), config())
+    catalog = replace(catalog, cells=dict.fromkeys(catalog.cells, (0,)))
+    versions = Versions(old, etags[0])
+    with server(versions.answer) as there:
+        url = {"https": there.url(f"/{path.name}")}
+        catalog = replace(catalog, granules=(replace(catalog.granules[0], urls=url),))
+        first = do(catalog, "first.zarr", index=True)
+        versions.content, versions.etag = new, etags[1]
+        plain, indexed = assert_same(catalog)
+    assert plain.tally.observations != first.tally.observations or files("first.zarr") != files("plain.zarr")
+    assert indexed.indexed is not None
+    assert indexed.indexed.states == {"made": 1}
+
+
+def test_a_file_that_was_rewritten_is_noticed(tmp_path: Path) -> None:
+    old, new = two_versions(tmp_path)
+    path = tmp_path / "ATL06_20190222031203_08500211_006_01.h5"
+    path.write_bytes(old)
+    catalog = maggjob.make_catalog(str(path), config())
+    do(catalog, "first.zarr", index=True)
+    path.write_bytes(new)  # of the same name and size
+    fresh = maggjob.make_catalog(str(path), config())
+    assert fresh.granules == replace(catalog, granules=fresh.granules).granules
+    _, indexed = assert_same(fresh)
+    assert indexed.indexed is not None
+    assert indexed.indexed.states == {"made": 1}
+    assert indexed.complete
+    assert files("first.zarr") != files("indexed.zarr")
+    longer = {"gt1l": beam(300, seed=3, step=1.6e-2), "gt3r": beam(40)}
+    write_granule(path, longer)
+    _, again = assert_same(maggjob.make_catalog(str(path), config()), overwrite=True)
+    assert again.indexed is not None
+    assert again.indexed.states == {"made": 1}
+
+
+def test_damaged_indexes_are_made_anew(world: World) -> None:
+    catalog = world.wide["authalic"]
+    good = do(catalog, "good.zarr", index=True)
+    before = files("indexes")
+    keys = [Path("indexes") / key for key in before]
+    flipped = bytearray(keys[0].read_bytes())
+    flipped[len(flipped) // 2] ^= 4
+    keys[0].write_bytes(flipped)
+    keys[1].write_bytes(keys[1].read_bytes()[:-9])
+    keys[2].write_bytes(b"")
+    keys[3].write_bytes(keys[4].read_bytes())  # of another granule
+    again = do(catalog, "again.zarr", index=True)
+    assert again.indexed is not None
+    assert again.indexed.states == {"made": 4, "there": len(keys) - 4}
+    assert (files("again.zarr"), ledger(again)) == (files("good.zarr"), ledger(good))
+    assert files("indexes") == before
+
+
+def test_an_index_that_is_damaged_between_the_maps_is_refused(world: World) -> None:
+    """Its granule is read without, and the cell says so."""
+    catalog = world.exact["authalic"]
+    good = do(catalog, "good.zarr", index=True)
+    for path in Path("indexes").rglob("*.idx"):
+        path.write_bytes(path.read_bytes()[:100])
+    made = planned(catalog)
+    reports = {r.cell: r for t in make_tasks(made, indexes="indexes") for r in map_cells(CellBatch((t,)))}
+    for report in good.reports:
+        other = reports[report.cell]
+        assert other.indexes["refused"] == len(other.granules) == report.indexes["used"]
+        assert (other.segments, other.granules) == (report.segments, report.granules)
+        assert "cut short" in other.index_problems[0]
+
+
+# ---- what goes wrong
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_indexes_that_cannot_be_written_are_done_without(world: World, where: str) -> None:
+    """The run is as complete as it is without indexes, and says why it has none."""
+    Path("file").write_text("in the way")
+    catalog = world.exact["authalic"]
+    plain = do(catalog, "plain.zarr", index=False)
+    result = do(catalog, "map.zarr", index=True, indexes=where)
+    assert result.tally.cells == plain.tally.cells
+    assert result.complete
+    assert ledger(result) == ledger(plain)
+    assert files("map.zarr") == files("plain.zarr")
+    assert result.indexed is not None
+    assert result.indexed.states == {"failed": len(world.paths)}
+    assert {g.reason for g in result.indexed.granules.values()} == {"store"}
+    assert f"{len(world.paths)} failed" in summary(result.to_dict())
+    assert f"cannot open {where}" in summary(result.to_dict())  # it is not kept from the user
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def no_hdf5(path: Path) -> None:
+    path.write_bytes(b"<html>" + path.read_bytes()[6:])
+
+
+def without(name: str) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            group = next(group for group in BEAMS if group in file)
+            del file[group][SEGMENTS][name]
+
+    return edit
+
+
+def poisoned(name: str) -> Callable[[Path], None]:
+    """The bytes of a dataset's chunks in every beam are others, the file is as long as before."""
+
+    def edit(path: Path) -> None:
+        with h5py.File(path) as file:
+            tables = [file[group][SEGMENTS][name].id for group in BEAMS if group in file]
+            places = [table.get_chunk_info(n) for table in tables for n in range(table.get_num_chunks())]
+        content = bytearray(path.read_bytes())
+        for place in places:
+            content[place.byte_offset : place.byte_offset + place.size] = b"\xff" * place.size
+        path.write_bytes(content)
+
+    return edit
+
+
+DAMAGE = {
+    "truncated": truncated,
+    "gone": gone,
+    "no HDF5": no_hdf5,
+    "no latitude": without("latitude"),
+    "no heights": without("h_li"),
+    "latitude poisoned": poisoned("latitude"),
+    "heights poisoned": poisoned("h_li"),
+    "quality poisoned": poisoned("atl06_quality_summary"),
+    "times poisoned": poisoned("delta_time"),
+    "no times": without("delta_time"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_a_damaged_granule_is_the_same_in_the_ledger(world: World, copies: list[Path], damage: str, when: str) -> None:
+    """Whether its index was made before the damage or could not be made after it."""
+    catalog = listed(copies, world)
+    said = [truth(path, "authalic").cells for path in copies]
+    true = max(said[0], key=lambda c: sum(c in cells for cells in said))
+    false = next(c for c, g in catalog.cells.items() if 0 in g and c not in said[0])
+    cells = {true: catalog.cells[true], false: catalog.cells[false], 30000: (0,)}
+    catalog = replace(catalog, cells=cells)
+    if when == "between":
+        do(catalog, "before.zarr", index=True)
+    size = copies[0].stat().st_size
+    DAMAGE[damage](copies[0])
+    if copies[0].exists() and copies[0].stat().st_size != size and damage.startswith("no "):
+        entries = [replace(g, size=copies[i].stat().st_size) for i, g in enumerate(catalog.granules)]
+        catalog = replace(catalog, granules=tuple(entries))
+    plain, indexed = assert_same(catalog)
+    good = damage == "no times"
+    assert plain.complete == good
+    assert plain.tally.granules["failed"] == (0 if good else 1)
+    if not good:
+        (known,) = plain.tally.errors.values()
+        (other,) = indexed.tally.errors.values()
+        assert [e["what"].split()[0] for e in known["examples"]] == [copies[0].stem] * len(known["examples"])
+        if known["count"] <= 5:
+            assert {e["message"] for e in known["examples"]} == {e["message"] for e in other["examples"]}
+
+
+def test_a_cell_of_one_damaged_granule_and_false_pairs_has_one_state(world: World, copies: list[Path]) -> None:
+    """It is failed or partial, but the same with and without indexes: the pair that is none was not read."""
+    catalog = listed(copies, world)
+    said = [truth(path, "authalic") for path in copies]
+    cell, one = next(
+        (c, i) for i, t in enumerate(said) for c in t.cells if sum(c in other.cells for other in said) == 1
+    )
+    other = next(i for i in range(len(said)) if i != one)
+    catalog = replace(catalog, cells={**catalog.cells, cell: tuple(sorted((one, other)))})
+    poisoned("h_li")(copies[one])
+    _, indexed = assert_same(catalog)
+    (report,) = [r for r in indexed.reports if r.cell == format_cell(cell, 6)]
+    assert {g.id: g.state for g in report.granules} == {copies[one].stem: "failed", copies[other].stem: "no_overlap"}
+
+
+def raises(batch: WrittenIndexTask) -> IndexReport:
+    """A call that comes to nothing: nobody has made the place of the indexes."""
+    raise RuntimeError(batch.id)
+
+
+def test_without_any_answer_of_the_first_map_the_second_is_complete(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = world.wide["authalic"]
+    plain = do(catalog, "plain.zarr", index=False)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.index_written", raises)
+    result = do(catalog, "map.zarr", index=True)
+    assert result.indexed is not None
+    assert result.indexed.states == {"failed": len(world.paths)}
+    assert {g.reason for g in result.indexed.granules.values()} == {"worker"}
+    assert result.complete
+    assert ledger(result) == ledger(plain)
+    assert files("map.zarr") == files("plain.zarr")
+
+
+def index_or_die(batch: WrittenIndexTask) -> IndexReport:
+    """A worker that dies with every call but the first."""
+    if not batch.id.endswith("/0"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return index_written(batch)
+
+
+def map_or_die(batch: WrittenBatch) -> tuple[CellReport, ...]:
+    """A worker that dies with the call that holds the cell which the environment names."""
+    if any(cell == os.environ["DIES"] for cell, *_ in batch.cells):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return map_written(batch)
+
+
+def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first map the granules of the call are read without index; in the second all of its cells fail."""
+    catalog = world.wide["authalic"]
+    plain = {r.cell: r for r in do(catalog, "plain.zarr", index=False).reports}
+    monkeypatch.setenv("DIES", format_cell(max(catalog.cells), 6))
+    monkeypatch.setattr("maggjob.pipeline.cell_map.index_written", index_or_die)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_written", map_or_die)
+    monkeypatch.setattr("maggjob.backend.watch.GRACE", 3.0)
+    seen: dict[int, Outcome[CellReport]] = {}
+    result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)
+    assert result.indexed is not None
+    size = granules_a_call(len(world.paths), 2)
+    assert 0 < size < len(world.paths)
+    failed = {path.stem for path in world.paths[size:]}
+    assert {name for name, granule in result.indexed.granules.items() if granule.state == "failed"} == failed
+    assert result.indexed.states == {"failed": len(failed), "made": size}
+    dead = [r for r in result.reports if r.state == "failed"]
+    assert os.environ["DIES"] in {r.cell for r in dead}
+    assert 1 <= len(dead) < len(result.reports)
+    assert all(r.reason == "worker" and r.message for r in dead)
+    assert sorted(seen) == list(range(len(result.reports)))
+    assert result.tally.cells["failed"] == len(dead) == sum(o.value is None for o in seen.values())
+    assert {reason: error["count"] for reason, error in result.tally.errors.items()} == {"worker": len(dead)}
+    for report in result.reports:
+        names = {catalog.granules[i].id for i in catalog.cells[parse_cell(report.cell, 6)]}
+        assert {g.id for g in report.granules} == names
+        if report not in dead:
+            other = plain[report.cell]
+            assert (report.state, report.segments, report.time) == (other.state, other.segments, other.time)
+    tally = result.tally
+    assert tally.segments["rows"] == sum(n for state, n in tally.segments.items() if state != "rows")
+
+
+# ---- when, and where
+
+
+def test_indexes_are_made_when_they_pay(world: World, apart: Path) -> None:
+    entries = tuple(Entry(f"granule{i}", {"file": f"/{i}.h5"}) for i in range(3))
+    for pairs, pays in ((5, False), (6, True), (7, True)):
+        cells = {cell: tuple(range(min(3, pairs - 3 * cell))) for cell in range(-(-pairs // 3))}
+        made = Plan(config(), Catalog(entries, cells, 6, "authalic"), tuple(cells), "file", "all", "map.zarr")
+        assert (made.pairs, made.worth_index) == (pairs, pays) == (pairs, pairs >= INDEX_PAYS * 3)
+        assert made.to_dict()["index"] is pays
+        assert f"indexes       {'made and used' if pays else 'none'}: {pairs / 3:.1f} cells a granule" in plan_text(
+            made
+        )
+        assert made.estimate == made.expected(indexed=pays)
+        assert made.expected(indexed=True).index_time_s > 0
+        assert made.expected(indexed=False).index_time_s == 0
+    catalog = world.exact["authalic"]
+    cell = max(catalog.cells, key=lambda c: len(catalog.cells[c]))
+    one = do(catalog, "one.zarr", indexes=None, morton_cell=format_cell(cell, 6))
+    assert one.indexed is None
+    assert not apart.exists()
+    every = do(catalog, "every.zarr", indexes=None)
+    assert planned(catalog).worth_index
+    assert every.indexed is not None
+    assert every.indexed.place == str(apart)
+    assert len(files(apart)) == len(world.paths)
+    assert do(catalog, "forced.zarr", indexes=None, index=True, max_cells=1).indexed is not None
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["maggjob", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_command_line_has_the_last_word(
+    world: World, apart: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.exact["authalic"].write("catalog.json")
+    common = ("run", "--config", "atl06.yaml", "--backend", "serial", "--store")
+    assert typed(monkeypatch, *common, "plain.zarr", "--no-index") == 0
+    assert "\nindexes " not in capsys.readouterr().out
+    assert not apart.exists()
+    assert typed(monkeypatch, *common, "here.zarr", "--indexes", "mine") == 0
+    assert f"indexes       {len(world.paths)} made, in " in (said := capsys.readouterr().out)
+    assert ", at mine\n" in said
+    assert not apart.exists()
+    assert typed(monkeypatch, *common, "cache.zarr", "--index") == 0
+    assert f"at {apart}" in capsys.readouterr().out
+    assert files("plain.zarr") == files("here.zarr") == files("cache.zarr")
+
+
+def test_the_place_of_indexes() -> None:
+    def place(store: str | None) -> str:
+        made = Plan(config(), Catalog((), {}, 6, "authalic"), (), "file", "all", store)
+        return index_place(made)
+
+    assert place("s3://bucket/some/map.zarr") == "s3://bucket/some/maggjob-index"
+    assert place("s3://bucket/map.zarr/") == "s3://bucket/maggjob-index"
+    assert place("map.zarr") == place(None) == place("/else/where.zarr") == os.environ["MAGGJOB_CACHE"] + "/index"
+
+
+def test_in_a_bucket_indexes_lie_beside_the_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = world.wide["authalic"]
+    cells = {**catalog.cells, 30000: (0, 1)}  # of false pairs alone
+    catalog = replace(catalog, cells=cells)
+    plain = do(catalog, "plain.zarr", index=False)
+    with s3_server("ours") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        first = do(catalog, "s3://ours/below/map.zarr", indexes=None, index=True)
+        again = do(catalog, "s3://ours/below/map.zarr", indexes=None, index=True, overwrite=True)
+        place = Place("s3://ours/below")
+        stored = {k.removeprefix("map.zarr/"): place.get(k) for k in place.keys("map.zarr")}
+        indexes = place.keys("maggjob-index")
+    assert len(indexes) == len(world.paths)
+    assert all(key.endswith(".idx") for key in indexes)
+    assert first.indexed is not None
+    assert again.indexed is not None
+    assert (first.indexed.states, again.indexed.states) == ({"made": len(indexes)}, {"there": len(indexes)})
+    assert first.indexed.place == "s3://ours/below/maggjob-index"
+    assert first.complete
+    assert ledger(first) == ledger(again) == ledger(plain)
+    assert stored == files("plain.zarr")
+
+
+def test_granules_over_https_are_read_less_with_indexes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From loopback, with false pairs: the same bytes, and no coordinate is read when indexes are there."""
+    contents = {f"/{path.name}": path.read_bytes() for path in world.paths}
+
+    def answer(request: Request) -> None:
+        content = contents[request.key]
+        start, stop = request.range(len(content))
+        headers = {"Content_Range": f"bytes {start}-{stop - 1}/{len(content)}", "ETag": f'"{len(content)}"'}
+        request.reply(206, content[start:stop], **headers)
+
+    with server(answer) as there:
+        catalog = world.wide["authalic"]
+        entries = [replace(g, urls={"https": there.url(f"/{g.id}.h5")}) for g in catalog.granules]
+        exact = world.exact["authalic"].cells
+        most = sorted(exact, key=lambda c: -len(exact[c]))[:2]
+        cells = {cell: exact[cell][:3] for cell in most} | {30000: exact[most[0]][:3]}
+        catalog = replace(catalog, granules=tuple(entries), cells=cells)
+        count = len({i for listed_here in cells.values() for i in listed_here})
+        plain, first = assert_same(catalog)
+        before = len(there.seen)
+        second = do(catalog, "second.zarr", index=True)
+        asked = there.seen[before:]
+    assert second.indexed is not None
+    assert second.indexed.states == {"there": count}
+    assert second.to_dict()["requests"] == len(asked) < first.to_dict()["requests"] < plain.to_dict()["requests"]
+    wanted = {}
+    for path in world.paths:
+        with h5py.File(path) as file:
+            tables = [file[g][SEGMENTS][n].id for g in BEAMS if g in file for n in ("latitude", "longitude")]
+            chunks = [t.get_chunk_info(i) for t in tables for i in range(t.get_num_chunks())]
+            wanted[f"/{path.name}"] = [c.byte_offset for c in chunks]
+    for seen in asked:  # but for the first bytes, which tell whether the file has changed
+        start, stop = (int(n) for n in seen.headers["range"].removeprefix("bytes=").split("-"))
+        assert start == 0 or not any(start == offset for offset in wanted[seen.path]), (start, stop)
