@@ -134,10 +134,10 @@ def floor(name: str) -> dict[str, Any]:
 def requests(name: str) -> dict[str, Any]:
     """(e): ask for the ranges of (c), as many granules at once, and drop what comes."""
     from maggjob.jobs.cells import VISITS_AT_ONCE
-    from maggjob.storage.archive import Access, Ranges
+    from maggjob.storage.archive import Archive, Ranges
 
     given = pickle.loads(Path(name).read_bytes())
-    access, asked = Access(), pickle.loads(Path(given["ranges"]).read_bytes())
+    access, asked = Archive(), pickle.loads(Path(given["ranges"]).read_bytes())
     start_cpu, start = time.process_time(), time.monotonic()
     with ThreadPoolExecutor(VISITS_AT_ONCE) as pool:
         for _ in pool.map(lambda one: len(Ranges(one[0].url, access).get_all(one[1])), asked):
@@ -207,12 +207,12 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
     """Index the granules at a fast server, and write the task of each way, which reads from another."""
     from maggjob.config.load import load_config
     from maggjob.granules.granule import open_granule
-    from maggjob.granules.index_format import decode, index_key, recipe_digest
+    from maggjob.granules.index_format import decode, index_digest, index_key
     from maggjob.granules.selection import Buffers, ranges_needed
     from maggjob.grid.healpix import format_cell
     from maggjob.jobs.granule_index import index_granules
     from maggjob.model.tasks import CellTask, Granule, IndexTask
-    from maggjob.storage.archive import Access
+    from maggjob.storage.archive import Archive
 
     recipe = load_config("atl06.yaml").recipe()
     granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths)
@@ -224,7 +224,7 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
         raise SystemExit(report.message or failed[0])
     name = format_cell(cell, 6)
     plain = CellTask(f"cycle22/{name}", name, "cycle22", recipe, granules, parts=str(folder / "parts"))
-    chunks, asked, access, digest = [], [], Access(), recipe_digest(recipe)
+    chunks, asked, access, digest = [], [], Archive(), index_digest(recipe)
     for granule, far in zip(near, granules, strict=True):
         index = decode((indexes / index_key(granule, digest)).read_bytes(), granule.id, digest)
         shares = index.shares(cell, recipe.grid)

@@ -29,10 +29,10 @@ def make_parts(folder: Path, count: int) -> None:
     from maggjob.grid.healpix import format_cell
     from maggjob.jobs.parts import ledger_of, pack
     from maggjob.model.tasks import CellTask
-    from maggjob.storage.folder import Place
+    from maggjob.storage.folder import Folder
 
     recipe, rng = load_config("atl06.yaml").recipe(), np.random.default_rng(0)
-    place, child = Place(str(folder / "parts"), create=True), np.arange(4096)
+    place, child = Folder(str(folder / "parts"), create=True), np.arange(4096)
     counts = np.full(4096, 7, "i4")
     values = [
         {s.name: counts if s.function == "len" else rng.normal(0, 300, 4096).astype("f4") for s in recipe.statistics}

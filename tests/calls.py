@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from maggjob.jobs.cells import map_call
+from maggjob.jobs.granule_index import index_call
 from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
-from maggjob.jobs.wire import WrittenBatch, WrittenIndexTask, index_written, map_written
+from maggjob.jobs.wire import WireTask
 
 
 class UnpicklableError(Exception):
@@ -94,16 +96,16 @@ def naps(task: int) -> int:
     return task
 
 
-def naps_and_maps(batch: WrittenBatch) -> Any:
+def naps_and_maps(batch: WireTask) -> Any:
     """The map of a run, slow enough to be killed in."""
     time.sleep(1.0)
-    return map_written(batch)
+    return map_call(batch)
 
 
-def naps_and_indexes(task: WrittenIndexTask) -> Any:
+def naps_and_indexes(task: WireTask) -> Any:
     """The first map of a run, slow enough to be killed in."""
     time.sleep(1.0)
-    return index_written(task)
+    return index_call(task)
 
 
 def naps_and_writes(shard: ShardTask) -> ShardReport:

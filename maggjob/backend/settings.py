@@ -17,7 +17,7 @@ LAMBDA_WORKERS = 1000  # Lithops' own default for max_workers of aws_lambda, and
 
 
 @dataclass(frozen=True)
-class Setting:
+class BackendSettings:
     """Where the calls of a run go."""
 
     backend: str
@@ -51,13 +51,13 @@ class Setting:
         return str(bucket)
 
 
-def place_run(
+def settings_of(
     backend: str,
     cells: int,
     max_workers: int | None = None,
     given: Mapping[str, Any] | str | Path | None = None,
     region: str | None = None,
-) -> Setting:
+) -> BackendSettings:
     """Work out where the calls of a run go, and how many workers there are at once.
 
     Parameters
@@ -80,10 +80,10 @@ def place_run(
     if max_workers is not None and max_workers < 1:
         raise InputError(f"max_workers is {max_workers}; give 1 or more")
     if backend == "serial":
-        return Setting(backend, 1, None, region)
+        return BackendSettings(backend, 1, None, region)
     if backend != "aws_lambda":
         workers = min(max_workers or default_workers(), cells)
-        return Setting(backend, workers, lithops_config(backend, workers, given), region)
+        return BackendSettings(backend, workers, lithops_config(backend, workers, given), region)
     config = lithops_config(backend, None, given)
     check_filled_in(config)
     most = config["aws_lambda"].get("max_workers", LAMBDA_WORKERS)
@@ -92,7 +92,7 @@ def place_run(
     workers = min(max_workers or most, most)
     config["aws_lambda"] = {**config["aws_lambda"], "max_workers": workers}
     where = config["aws_lambda"].get("region") or config.get("aws", {}).get("region")
-    return Setting(backend, workers, config, region or where)
+    return BackendSettings(backend, workers, config, region or where)
 
 
 BACKENDS = {

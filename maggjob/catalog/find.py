@@ -7,7 +7,7 @@ from typing import Any
 from maggjob.catalog.catalog import Catalog
 from maggjob.catalog.cmr import Watch
 from maggjob.catalog.local import from_files
-from maggjob.catalog.search import Answer, from_pages
+from maggjob.catalog.search import Listing, from_pages
 from maggjob.catalog.search import find_catalog as search_catalog
 from maggjob.config.load import ConfigLike, load_config, make_search
 from maggjob.grid.areas import AreaLike, parse_area
@@ -84,7 +84,7 @@ def find_catalog(
     known = {} if loaded.search is None else loaded.search.model_dump(exclude_unset=True)
     if WHEN & search.keys():
         known = {name: value for name, value in known.items() if name not in WHEN}
-    answer: Answer | None = None if records is None else from_pages(records)
+    answer: Listing | None = None if records is None else from_pages(records)
     if answer is not None and len(held := {record.name.version for record in answer.records}) == 1:
         known = {"version": held.pop()} | known
     asked = make_search(known | search)

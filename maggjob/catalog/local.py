@@ -16,7 +16,7 @@ from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
 from maggjob.grid.healpix import locate
 from maggjob.model.recipe import Recipe
-from maggjob.storage.archive import Access
+from maggjob.storage.archive import Archive
 
 
 def find_files(places: Sequence[str]) -> list[Path]:
@@ -77,7 +77,7 @@ def with_pairs(
     """
     entries = sorted(entries, key=lambda entry: entry.id)
     check_each_once(entries)
-    grid, access = recipe.grid, Access()
+    grid, access = recipe.grid, Archive()
     wanted = None if area is None else area_cells(area, grid.parent_order, grid.latitude)
     cells: dict[int, list[int]] = {}
     used: list[Entry] = []

@@ -39,7 +39,7 @@ DAY = 86400.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class Listing:
     """What CMR listed."""
 
     records: tuple[Record, ...]
@@ -81,7 +81,7 @@ def make_query(search: Search, area: Area) -> Query:
     )
 
 
-def ask(query: Query, watch: Watch | None = None) -> Answer:
+def ask(query: Query, watch: Watch | None = None) -> Listing:
     """All that CMR lists.
 
     Raises
@@ -94,14 +94,14 @@ def ask(query: Query, watch: Watch | None = None) -> Answer:
     if any(not record.rings for record in records):  # UMM-JSON may have an orbit where JSON has polygons
         rings = dict(json_rings(entry) for page in pages(query, "json", watch) for entry in page)
         records = [_with_rings(record, rings) for record in records]
-    return Answer(tuple(records), started, asdict(query))
+    return Listing(tuple(records), started, asdict(query))
 
 
 def _with_rings(record: Record, rings: Mapping[str, Any]) -> Record:
     return record if record.rings else Record(**(vars(record) | {"rings": rings.get(record.concept, ())}))
 
 
-def ask_or_recall(query: Query, max_age_days: float = 1.0, watch: Watch | None = None) -> Answer:
+def ask_or_recall(query: Query, max_age_days: float = 1.0, watch: Watch | None = None) -> Listing:
     """CMR's answer, or the one that was kept when the same was asked before.
 
     Parameters
@@ -132,18 +132,18 @@ def ask_or_recall(query: Query, max_age_days: float = 1.0, watch: Watch | None =
     return answer
 
 
-def _recall(path: Path) -> Answer | None:
+def _recall(path: Path) -> Listing | None:
     """A kept answer; None when there is none that can be read."""
     try:
         plain = json.loads(gzip.decompress(path.read_bytes()))
         records = tuple(Record.from_dict(record) for record in plain["records"])
         _ = datetime.now(UTC) - datetime.fromisoformat(plain["searched"])  # which must be a time, with its zone
-        return Answer(records, plain["searched"], plain["query"])
+        return Listing(records, plain["searched"], plain["query"])
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):  # none, or damaged: it is asked for again
         return None
 
 
-def _keep(answer: Answer, path: Path) -> None:
+def _keep(answer: Listing, path: Path) -> None:
     plain = asdict(answer)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -156,7 +156,7 @@ def _keep(answer: Answer, path: Path) -> None:
         raise InputError(f"cannot keep CMR's answer in {path.parent}: {problem}; set MAGGJOB_CACHE") from problem
 
 
-def from_pages(paths: Sequence[str | Path]) -> Answer:
+def from_pages(paths: Sequence[str | Path]) -> Listing:
     """An answer from recorded pages of UMM-JSON, such as ``maggjob simulate --records`` writes.
 
     Raises
@@ -177,7 +177,7 @@ def from_pages(paths: Sequence[str | Path]) -> Answer:
         raise CatalogError(f"the pages hold {len(records)} granules and say {sorted(hits)}; record them again")
     modified = max(Path(path).stat().st_mtime for path in paths)
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
-    return Answer(tuple(records), when, {"recorded": [str(path) for path in paths]})
+    return Listing(tuple(records), when, {"recorded": [str(path) for path in paths]})
 
 
 def wanted(records: Iterable[Record], search: Search) -> list[Record]:
@@ -224,7 +224,7 @@ def newest(records: Iterable[Record]) -> tuple[list[Record], int]:
     return latest, older
 
 
-def to_catalog(answer: Answer, search: Search, area: Area, grid: Grid) -> Catalog:
+def to_catalog(answer: Listing, search: Search, area: Area, grid: Grid) -> Catalog:
     """Granules of an answer, and the cells of an area that each touches.
 
     Raises
@@ -299,7 +299,7 @@ def _entry(record: Record, cells: int) -> Entry:
 
 
 def find_catalog(
-    search: Search, grid: Grid, *, max_age_days: float = 1.0, watch: Watch | None = None, answer: Answer | None = None
+    search: Search, grid: Grid, *, max_age_days: float = 1.0, watch: Watch | None = None, answer: Listing | None = None
 ) -> Catalog:
     """Ask CMR, and work out which granule touches which cell.
 
@@ -311,7 +311,7 @@ def find_catalog(
         How old a kept answer may be.
     watch : callable, optional
         ``watch(granules so far, granules in all)``
-    answer : Answer, optional
+    answer : Listing, optional
         To be used instead of asking.
 
     Raises

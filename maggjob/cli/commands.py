@@ -7,7 +7,7 @@ Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ for _command in (doctor_command, runtime_commands):
     "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
 )
 @click.option("--allow-partial", is_flag=True, help="Take partial and failed cells: exit 0, overwrite.")
-def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
+def run(dry_run: bool, **options: Any) -> None:
     """Run the job: read, bin, reduce, write.
 
     \b
@@ -104,25 +104,20 @@ def run(dry_run: bool, allow_partial: bool, **options: Any) -> None:
     maggjob run --config atl06.yaml --morton-cell -6134114 --store one.zarr
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
     """  # noqa: D301
-    from maggjob.backend.settings import resolve_backend
-    from maggjob.pipeline.cell_map import execute, plan_run
-    from maggjob.pipeline.target import check_reach
+    from maggjob.pipeline.cell_map import RunOptions, check_plan_reach, execute, plan_run
     from maggjob.show.progress import Progress
     from maggjob.show.text import plan_text
 
-    how = {name: options.pop(name) for name in _HOW}
-    made = plan_run(**options, watch=_paging)
-    _tell_notes(made.catalog)
+    how = RunOptions(**{field.name: options.pop(field.name) for field in fields(RunOptions) if field.name in options})
+    plan = plan_run(**options, watch=_paging)
+    _tell_notes(plan.catalog)
     if dry_run:
-        check_reach(resolve_backend(how["backend"]), made, how["indexes"])
-        click.echo(plan_text(made))
+        check_plan_reach(plan, how)
+        click.echo(plan_text(plan))
         return
-    with Progress(len(made.cells)) as progress:
-        result = execute(made, **how, allow_partial=allow_partial, watch=progress)
-    _tell(result.to_dict(), allow_partial)
-
-
-_HOW = ("backend", "max_workers", "overwrite", "index", "indexes", "region", "lithops_config", "deadline")
+    with Progress(len(plan.cells)) as progress:
+        result = execute(plan, how, watch=progress)
+    _tell(result.to_dict(), how.allow_partial)
 
 
 def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
@@ -282,7 +277,7 @@ def report(store: str, as_json: bool) -> None:
     \b
     maggjob report atl06.zarr
     """  # noqa: D301
-    from maggjob.pipeline.result import read_summary
+    from maggjob.pipeline.status import read_summary
 
     content = read_summary(store)
     if as_json:

@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
-from maggjob.granules.screening import Column, Visit, make_visit
-from maggjob.granules.selection import Buffers, Columns, Dataset, Share, Slow, SlowRead, beam_rows, ranges_needed
+from maggjob.granules.screening import Column, GranuleRows
+from maggjob.granules.selection import (
+    BeamSelection,
+    Buffers,
+    CellSelection,
+    Columns,
+    Dataset,
+    Paths,
+    Unindexed,
+    UnindexedRead,
+)
 from maggjob.grid.healpix import INVALID, child_index, valid_coordinates
 from maggjob.hdf5.chunks import ChunkTable, merge
 from maggjob.hdf5.messages import end_of_file
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import Granule
-from maggjob.storage.archive import Access, Source
+from maggjob.storage.archive import Archive, Source
 
 if TYPE_CHECKING:
     from maggjob.hdf5.file import DatasetInfo, Hdf5File
@@ -53,7 +62,7 @@ class OpenGranule:
     """Its structure."""
 
 
-def open_granule(granule: Granule, access: Access) -> OpenGranule:
+def open_granule(granule: Granule, archive: Archive) -> OpenGranule:
     """Open a granule, after checking that it is all there.
 
     Raises
@@ -63,7 +72,7 @@ def open_granule(granule: Granule, access: Access) -> OpenGranule:
     """
     from maggjob.hdf5.file import Hdf5File  # 0.05 s for h5coro, which a worker with indexes never needs
 
-    source = Source(granule.url, access, granule.size)
+    source = Source(granule.url, archive, granule.size)
     expected = end_of_file(source.head[:64], granule.id)
     if expected != source.size:
         raise TruncatedError(
@@ -98,7 +107,7 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
 
     def values(info: DatasetInfo) -> np.ndarray:
         table = tables[info.path]
-        if isinstance(table, Slow):
+        if isinstance(table, Unindexed):
             return file.rows(info.path, 0, info.rows)
         try:
             return table.values(0, table.rows, [buffers.cut(*table.range_of(n)) for n in table.numbers(0, table.rows)])
@@ -127,7 +136,7 @@ def _required(file: Hdf5File, path: str) -> DatasetInfo:
 
 
 def tables_of(granule: OpenGranule, infos: Sequence[DatasetInfo]) -> dict[str, Dataset]:
-    """Chunk tables of some datasets by path, read in one round; `Slow` as in `table_of`."""
+    """Chunk tables of some datasets by path, read in one round; `Unindexed` as in `table_of`."""
     wanted = granule.file.nodes_wanted((info.path for info in infos), granule.source.size)
     ranges = merge(wanted)
     buffers = Buffers(ranges, granule.source.views(ranges))
@@ -136,106 +145,108 @@ def tables_of(granule: OpenGranule, infos: Sequence[DatasetInfo]) -> dict[str, D
 
 
 def table_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
-    """Chunk table of a dataset; `Slow` when it cannot be relied upon, or the dataset has none."""
+    """Chunk table of a dataset; `Unindexed` when it cannot be relied upon, or the dataset has none."""
     try:
         table = granule.file.chunk_table(info.path)
     except (CorruptError, UnsupportedError) as problem:
-        return Slow(str(problem))
+        return Unindexed(str(problem))
     if len(table.sizes) and int((table.offsets + table.sizes).max()) > granule.source.size:
-        return Slow(f"a chunk lies beyond the end at {granule.source.size}")
+        return Unindexed(f"a chunk lies beyond the end at {granule.source.size}")
     return table
 
 
-def datasets_of(
-    granule: OpenGranule, recipe: Recipe, beams: Sequence[Beam], pool: Executor, *, timed: bool
-) -> list[dict[str, Dataset]]:
-    """The datasets that a cell needs of each beam, by path, and its times; one that the beam lacks is not there."""
+def datasets_of(granule: OpenGranule, beams: Sequence[Beam], paths: Paths, pool: Executor) -> list[dict[str, Dataset]]:
+    """Return some datasets of each beam, by path; one that the beam lacks is not there."""
 
-    def look(beam: Beam) -> dict[str, DatasetInfo | Slow | None]:
-        times = [recipe.path(recipe.time, beam.group)] if timed else []
-        return {
-            path: _look(granule.file, path, len(beam.latitude)) for path in [*recipe.needed_paths[beam.group], *times]
-        }
+    def look(beam: Beam) -> dict[str, DatasetInfo | Unindexed | None]:
+        return {path: _look(granule.file, path, len(beam.latitude)) for path in paths[beam.group]}
 
     found = list(pool.map(look, beams))
-    infos = [one for beam in found for one in beam.values() if one is not None and not isinstance(one, Slow)]
+    infos = [one for beam in found for one in beam.values() if one is not None and not isinstance(one, Unindexed)]
     tables = tables_of(granule, infos)
     return [
-        {path: one if isinstance(one, Slow) else tables[path] for path, one in beam.items() if one is not None}
+        {path: one if isinstance(one, Unindexed) else tables[path] for path, one in beam.items() if one is not None}
         for beam in found
     ]
 
 
-def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Slow | None:
-    """What the header of a dataset says; None when there is none, `Slow` when it cannot be relied upon."""
+def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Unindexed | None:
+    """What the header of a dataset says; None when there is none, `Unindexed` when it cannot be relied upon."""
     try:
         info = file.info(path)
     except (CorruptError, UnsupportedError) as problem:
-        return Slow(str(problem))
-    return info if info is None or info.rows == rows else Slow(f"{path}: {info.rows} rows")
+        return Unindexed(str(problem))
+    return info if info is None or info.rows == rows else Unindexed(f"{path}: {info.rows} rows")
 
 
-def visit(granule: Granule, recipe: Recipe, cell: int, access: Access, pool: Executor, *, timed: bool = True) -> Visit:
-    """Read what one granule has in one cell, without an index.
+def select(granule: OpenGranule, recipe: Recipe, cell: int, paths: Paths, pool: Executor) -> CellSelection:
+    """Find the rows of a granule that lie in a cell, from its coordinates.
 
     Parameters
     ----------
-    granule : Granule
+    granule : OpenGranule
     recipe : Recipe
     cell : int
         Nested id.
-    access : Access
+    paths : mapping
+        Datasets of each beam whose places are wanted.
     pool : Executor
         Reads run in it side by side.
-    timed : bool
-        Whether the times of what is kept are read, too.
 
     Raises
     ------
     GranuleError
-        Anything was not read; nothing of the granule is used then.
+        If the coordinates of a beam cannot be read.
     """
-    opened = open_granule(granule, access)
-    beams = read_beams(opened, recipe, pool)
+    beams = read_beams(granule, recipe, pool)
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
-    met = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
-    datasets = datasets_of(opened, recipe, [beam for beam, _ in met], pool, timed=timed)
-    shares = [_share(*one, found) for one, found in zip(met, datasets, strict=True)]
-    ranges = ranges_needed(shares, recipe, timed=timed)
-    buffers = Buffers(ranges, opened.source.views(ranges))
-    slow = slow_read(opened, pool)
-    return make_visit(
+    inside = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
+    datasets = datasets_of(granule, [beam for beam, _ in inside], paths, pool)
+    return CellSelection(
         granule.id,
-        recipe,
-        present=[beam.group for beam in beams],
+        [beam.group for beam in beams],
         rows=sum(len(beam.latitude) for beam in beams),
         invalid=sum(int(np.count_nonzero(child == INVALID)) for child in children),
-        beams=[beam_rows(granule.id, recipe, share, buffers, slow) for share in shares],
-        timed=timed,
+        beams=[_select_rows(*one, found) for one, found in zip(inside, datasets, strict=True)],
     )
 
 
-def _share(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset]) -> Share:
+def _select_rows(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset]) -> BeamSelection:
     inside = np.flatnonzero(child >= 0)
     start, stop = int(inside[0]), int(inside[-1]) + 1
     chosen = inside - start if len(inside) < stop - start else None
-    return Share(beam.group, len(beam.latitude), start, stop, chosen, child[inside], datasets)
+    return BeamSelection(beam.group, len(beam.latitude), start, stop, chosen, child[inside], datasets)
 
 
-def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
-    """A reader of datasets that ranges do not serve: from the first to the last row of a share, through h5coro.
+def rows_reader(
+    granule: OpenGranule, selection: CellSelection, paths: Paths, pool: Executor
+) -> Callable[[Paths], GranuleRows]:
+    """Read the ranges of some datasets of a selection, and return what gives the values of any of them.
+
+    Raises
+    ------
+    GranuleError
+        If anything was not read, now or when values are asked for; nothing of the granule may be used then.
+    """
+    ranges = selection.ranges(paths)
+    buffers, unindexed = Buffers(ranges, granule.source.views(ranges)), unindexed_read(granule, pool)
+    return lambda some: selection.values(some, buffers, unindexed)
+
+
+def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
+    """A reader of datasets that ranges do not serve: through h5coro, from the first row of a selection to its last.
 
     It raises a GranuleError when a dataset is missing, has another number of rows than the beam, or
     cannot be read.
     """
     file = granule.file
 
-    def read(share: Share, paths: Sequence[str]) -> Columns:
+    def read(beam: BeamSelection, paths: Sequence[str]) -> Columns:
         infos = [_required(file, path) for path in paths]
         for info in infos:
-            if info.rows != share.rows:
-                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {share.rows}")
-        values = pool.map(lambda info: share.pick(file.rows(info.path, share.start, share.stop)), infos)
+            if info.rows != beam.rows:
+                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {beam.rows}")
+        values = pool.map(lambda info: beam.pick(file.rows(info.path, beam.start, beam.stop)), infos)
         columns = {info.path: Column(v, info.fill) for info, v in zip(infos, values, strict=True)}
         return columns, {info.path: info.described for info in infos}
 
@@ -243,7 +254,7 @@ def slow_read(granule: OpenGranule, pool: Executor) -> SlowRead:
 
 
 def granule_cells(
-    granule: Granule, recipe: Recipe, access: Access, pool: Executor, locate: Callable[..., np.ndarray]
+    granule: Granule, recipe: Recipe, archive: Archive, pool: Executor, locate: Callable[..., np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """All cells that a granule's segments lie in: exact, from its coordinates.
 
@@ -265,7 +276,7 @@ def granule_cells(
         The granule cannot be read.
     """
     cells = [np.empty(0, np.int64)]
-    for beam in read_beams(open_granule(granule, access), recipe, pool):
+    for beam in read_beams(open_granule(granule, archive), recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)
         cells.append(locate(beam.latitude[valid], beam.longitude[valid]))
     found, rows = np.unique(np.concatenate(cells), return_counts=True)

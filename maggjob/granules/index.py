@@ -14,7 +14,7 @@ import numpy as np
 from maggjob.errors import StaleIndexError
 from maggjob.granules.granule import OpenGranule, datasets_of, read_beams
 from maggjob.granules.screening import child_type
-from maggjob.granules.selection import Buffers, Dataset, Share, ranges_needed
+from maggjob.granules.selection import BeamSelection, Buffers, CellSelection, Dataset
 from maggjob.grid.healpix import INVALID, Grid
 from maggjob.grid.tracks import locate_runs
 from maggjob.hdf5.chunks import ChunkTable, merge
@@ -82,20 +82,17 @@ class GranuleIndex:
         counts = np.bincount(place, lengths, len(found)).astype(np.int64)
         return {cell: count for cell, count in zip(found.tolist(), counts.tolist(), strict=True) if cell >= 0}
 
-    def shares(self, cell: int, grid: Grid) -> list[Share]:
-        """The rows in a cell, of each beam that has any.
+    def select(self, cell: int, grid: Grid) -> CellSelection:
+        """Return the rows in a cell.
 
         Parameters
         ----------
         cell : int
             Nested id at ``grid.parent_order``.
+        grid : Grid
         """
-        return [share for beam in self.beams if (share := _share(beam, cell, grid)) is not None]
-
-    def visit_cost(self, cell: int, recipe: Recipe) -> tuple[int, int]:
-        """Requests and bytes that reading the rows in a cell takes, without times and slow datasets."""
-        ranges = ranges_needed(self.shares(cell, recipe.grid), recipe, timed=False)
-        return len(ranges), sum(stop - start for start, stop in ranges)
+        inside = [found for beam in self.beams if (found := _select_rows(beam, cell, grid)) is not None]
+        return CellSelection(self.granule, [beam.group for beam in self.beams], self.rows, self.invalid, inside)
 
     def check(self, size: int, etag: str | None) -> None:
         """See that an object is still the one that the index was made of.
@@ -112,7 +109,7 @@ class GranuleIndex:
             )
 
 
-def _share(beam: BeamIndex, cell: int, grid: Grid) -> Share | None:
+def _select_rows(beam: BeamIndex, cell: int, grid: Grid) -> BeamSelection | None:
     runs = np.flatnonzero(beam.ids >> grid.shift == cell)
     if not len(runs):
         return None
@@ -123,7 +120,9 @@ def _share(beam: BeamIndex, cell: int, grid: Grid) -> Share | None:
     if last - first > len(runs):
         chosen = np.flatnonzero(np.repeat(beam.ids[first:last] >> grid.shift == cell, spanned))
     stop = start + int(spanned.sum())
-    return Share(beam.group, beam.rows, start, stop, chosen, np.repeat(child, beam.lengths[runs]), beam.datasets)
+    return BeamSelection(
+        beam.group, beam.rows, start, stop, chosen, np.repeat(child, beam.lengths[runs]), beam.datasets
+    )
 
 
 def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor) -> GranuleIndex:
@@ -145,7 +144,7 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
         with other datasets is found, and told, by the cells that need them.
     """
     grid, beams, indexed = recipe.grid, read_beams(granule, recipe, pool), []
-    every = datasets_of(granule, recipe, beams, pool, timed=True)
+    every = datasets_of(granule, beams, recipe.indexed_paths, pool)
     for beam, datasets in zip(beams, every, strict=True):
         ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
         indexed.append(BeamIndex(beam.group, ids, lengths, datasets))

@@ -31,7 +31,7 @@ import numpy as np
 
 from maggjob.errors import CorruptError, IndexFileError
 from maggjob.granules.index import BeamIndex, GranuleIndex
-from maggjob.granules.selection import Dataset, Slow
+from maggjob.granules.selection import Dataset, Unindexed
 from maggjob.grid.healpix import INVALID
 from maggjob.hdf5.chunks import ChunkTable, inflate, shuffle, unshuffle
 from maggjob.model.recipe import Recipe
@@ -43,7 +43,7 @@ LENGTH = struct.Struct("<I")
 LARGEST = 1 << 28  # bytes: what claims to hold more is damaged
 
 
-def recipe_digest(recipe: Recipe) -> str:
+def index_digest(recipe: Recipe) -> str:
     """Digest of everything in a recipe that an index depends on: grid, beams and datasets."""
     datasets = sorted({path for _, path in recipe.columns} | {condition.dataset for condition in recipe.filters})
     coordinates = sorted(recipe.used_columns & {"latitude", "longitude"})
@@ -82,7 +82,7 @@ def encode(index: GranuleIndex) -> bytes:
     kinds = list(dict.fromkeys(map(_kind, tables)))
 
     def plain(dataset: Dataset) -> str | list[int]:
-        if isinstance(dataset, Slow):
+        if isinstance(dataset, Unindexed):
             return dataset.reason
         return [dataset.rows, len(dataset.sizes), kinds.index(_kind(dataset))]
 
@@ -186,7 +186,7 @@ def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
     for plain in header["beams"]:
         some = slice(run, run + plain["runs"])
         run += plain["runs"]
-        datasets = {p: Slow(d) if isinstance(d, str) else table(*d) for p, d in plain["datasets"].items()}
+        datasets = {p: Unindexed(d) if isinstance(d, str) else table(*d) for p, d in plain["datasets"].items()}
         beam = BeamIndex(plain["group"], ids[some], lengths[some], datasets)
         if any(isinstance(one, ChunkTable) and one.rows != beam.rows for one in datasets.values()):
             raise ValueError(f"{beam.group}: {beam.rows} rows, its datasets have others")

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from maggjob.errors import StoreError
 from maggjob.model.tasks import CellTask, Granule, GranuleList, IndexTask
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url, split_url
 
 
@@ -17,7 +17,7 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     texts = ["".join(json.dumps(asdict(granule)) + "\n" for granule in granules).encode() for granules in lists]
     content = b"".join(texts)
     key = f"granules-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
-    Place(folder, region, create=True).put(key, content)
+    Folder(folder, region, create=True).put(key, content)
     starts = accumulate((len(text) for text in texts), initial=0)
     url = join_url(folder, key)
     return [GranuleList(url, start, len(text)) for text, start in zip(texts, starts, strict=False)]
@@ -37,7 +37,7 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     if where.size == 0:  # all pairs of the cell were false; stores refuse to read nothing
         return ()
     address = split_url(where.url)
-    content = Place(address.root, task.region).get_range(address.key, where.start, where.size)
+    content = Folder(address.root, task.region).get_range(address.key, where.start, where.size)
     try:
         return tuple(Granule(**json.loads(line)) for line in content.splitlines())
     except (ValueError, TypeError) as problem:

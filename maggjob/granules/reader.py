@@ -1,50 +1,50 @@
-"""All visits of one cell: one concurrent round of merged ranges over the granules that have an index.
+"""All granules of one cell, read and screened: one concurrent round of merged ranges over those that have an index.
 
-What an index cannot serve is visited without it, and that visit decides: a granule that changed since,
-an index that is missing or damaged, a chunk that does not inflate. So the result and the ledger of a
-cell are the same with and without indexes.
+What an index cannot serve is read without it, and that read decides: a granule that changed since, an index that is
+missing or damaged, a chunk that does not inflate. So the result and the ledger of a cell are the same with and without
+indexes.
+
+Times are read of two granules per cell, the first and the last (by name) of which anything is kept: granules do not
+overlap in time, so these hold the first and last time of the cell, and the times of all would add three fifths to the
+bytes. A granule whose name has no time is read always.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from functools import cache
 
 from maggjob.errors import IndexFileError, NetworkError, StaleIndexError, StoreError
-from maggjob.granules.granule import open_granule, slow_read, visit
+from maggjob.granules.granule import open_granule, rows_reader, select, unindexed_read
 from maggjob.granules.index import GranuleIndex
-from maggjob.granules.index_format import decode, index_key, recipe_digest
-from maggjob.granules.screening import Visit, make_visit
-from maggjob.granules.selection import Buffers, Columns, Share, SlowRead, beam_rows, has_slow, ranges_needed
-from maggjob.hdf5.chunks import GAP
+from maggjob.granules.index_format import decode, index_digest, index_key
+from maggjob.granules.screening import GranuleRows, ScreenedGranule, screen_granule, time_span
+from maggjob.granules.selection import BeamSelection, Buffers, Columns, Paths, UnindexedRead
 from maggjob.icesat2.names import GranuleName
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import INDEX_USES, GranuleReport
 from maggjob.model.tasks import Granule
-from maggjob.storage.archive import Access, Answer, Ranges
-from maggjob.storage.folder import Place
+from maggjob.storage.archive import Archive, RangeAnswer, Ranges
+from maggjob.storage.folder import Folder
 
-IN_FLIGHT = 24 << 20  # bytes asked for and not yet reduced: some 60 visits, three times as many as are read at once
-WIDE_GAP = 1 << 18
-"""As `GAP`, for the two granules of a cell of which times are read, too, if these are two of `MANY`: what their times
-cost in requests, half as many again, is saved by joining others, for a tenth more bytes of the cell."""
-MANY = 16
-SIGN_OF_LIFE = (0, 64)  # read when nothing else is: whether the granule is still the one of the index
-PROBLEMS = 5  # told in full
+IN_FLIGHT = 24 << 20
+"""Bytes asked for and not yet reduced: of some 60 granules, three times as many as are read at once."""
+SIGN_OF_LIFE = (0, 64)
+"""Range that is read when nothing else is, to see whether the granule is still the one of the index."""
+PROBLEMS = 5
+"""Problems with indexes that are told in full."""
 
 Describe = Callable[[BaseException], tuple[str, str]]
 """Reason and message of whatever was raised; what ends a process goes on ending it."""
-Outcome = Visit | Exception | None
-"""What came of a visit by index; None when there is no index."""
 
 
 @dataclass
-class CellVisits:
+class ScreenedCell:
     """What all granules give to one cell."""
 
-    visits: list[Visit]
-    """One a granule, in their order."""
+    granules: list[ScreenedGranule]
+    """What each gives, in their order."""
     indexes: dict[str, int] = field(default_factory=dict)
     """Granules by what became of their index, as in `maggjob.model.reports.CellReport`."""
     index_bytes: int = 0
@@ -55,138 +55,128 @@ class CellVisits:
 
 @dataclass(frozen=True)
 class CellReader:
-    """Visits the granules of one cell. A granule that cannot be read has a visit that says so."""
+    """Reads the granules of one cell. A granule that cannot be read has a report that says so."""
 
     recipe: Recipe
     """What to read."""
     cell: int
     """Nested id."""
-    access: Access
+    archive: Archive
     """Where granules are."""
-    indexes: Place | None
+    indexes: Folder | None
     """Where indexes are; None to read without."""
     describe: Describe
     """For the report of a granule that failed."""
     reads: Executor
     """Runs single reads."""
     apart: Executor
-    """Runs whole visits; each holds the coordinates of a granule."""
+    """Runs reads of whole granules; each holds the coordinates of one."""
 
-    def visit_all(self, granules: Sequence[Granule]) -> CellVisits:
-        """Visit granules, with the times of the first and the last of which anything is kept.
+    def read_all(self, granules: Sequence[Granule]) -> ScreenedCell:
+        """Read and screen granules, with the times of the first and the last of which anything is kept.
 
-        Granules do not overlap in time, so the first and the last hold the first and last time of the
-        cell; times of all would add three fifths to what is read. Those two are known when all are visited, and
-        then visited again, unless they are the first and the last of all.
+        Nearly always those are the first and the last of all. Where they are others, these are read once more.
         """
-        gap = WIDE_GAP if len(granules) > MANY else GAP
-        done = self.visit(granules, dict.fromkeys(ends(granules), gap))
+        timed = ends(granules)
+        found = self._screen_all(granules, timed)
         while True:
-            kept = ends([g for g, one in zip(granules, done.visits, strict=True) if one.report.kept])
-            late = [n for n, g in enumerate(granules) if g in kept and not done.visits[n].timed]
-            if not late:
-                return done
-            again = self.visit([granules[n] for n in late], dict.fromkeys(kept, gap))
-            done.index_bytes += again.index_bytes
-            for n, one in zip(late, again.visits, strict=True):
-                done.visits[n] = one
+            kept = ends(g for g, one in zip(granules, found.granules, strict=True) if one.report.kept)
+            left = [n for n, granule in enumerate(granules) if granule in kept - timed]
+            if not left:
+                return found
+            again = self._screen_all([granules[n] for n in left], kept)
+            found.index_bytes += again.index_bytes
+            for n, one in zip(left, again.granules, strict=True):
+                found.granules[n] = one
+            timed |= kept
 
-    def visit(self, granules: Sequence[Granule], timed: Mapping[Granule, int]) -> CellVisits:
-        """Visit each granule once; the times of those that are ``timed`` are read, and ranges over that gap joined."""
+    def _screen_all(self, granules: Sequence[Granule], timed: Collection[Granule]) -> ScreenedCell:
+        """Read and screen each granule once, with the times of those that are ``timed``."""
         if self.indexes is None:
-            return CellVisits(list(self.apart.map(lambda g: self._plain(g, g in timed), granules)))
-        result = CellVisits([], dict.fromkeys(INDEX_USES, 0))
-        visits: list[Visit | Future[Visit]] = []
-        for granule, outcome in zip(granules, self._by_index(granules, timed, result), strict=True):
-            result.indexes[_use(outcome)] += 1
-            if isinstance(outcome, Visit):
-                visits.append(outcome)
+            return ScreenedCell(list(self.apart.map(lambda g: self._without_index(g, g in timed), granules)))
+        result = ScreenedCell([], dict.fromkeys(INDEX_USES, 0))
+        screened: list[ScreenedGranule | Future[ScreenedGranule]] = []
+        for granule, answer in zip(granules, self._by_index(granules, self.indexes, timed, result), strict=True):
+            result.indexes[_use(answer)] += 1
+            if isinstance(answer, ScreenedGranule):
+                screened.append(answer)
                 continue
-            if outcome is not None and len(result.problems) < PROBLEMS:
-                result.problems.append(str(outcome))
-            visits.append(self.apart.submit(self._plain, granule, granule in timed))
-        result.visits = [one if isinstance(one, Visit) else one.result() for one in visits]
+            if answer is not None and len(result.problems) < PROBLEMS:
+                result.problems.append(str(answer))
+            screened.append(self.apart.submit(self._without_index, granule, granule in timed))
+        result.granules = [one if isinstance(one, ScreenedGranule) else one.result() for one in screened]
         return result
 
-    def _plain(self, granule: Granule, timed: bool) -> Visit:
-        """A visit without an index; what fails is written down in its report, not raised."""
+    def _without_index(self, granule: Granule, timed: bool) -> ScreenedGranule:
+        """Read a granule without an index; what fails is written down in its report, not raised."""
+        recipe = self.recipe
         try:
-            return visit(granule, self.recipe, self.cell, self.access, self.reads, timed=timed)
+            opened, paths = open_granule(granule, self.archive), recipe.needed_paths
+            selection = select(opened, recipe, self.cell, recipe.indexed_paths if timed else paths, self.reads)
+            times = selection.those_there(recipe.time_paths) if timed else {}
+            rows = rows_reader(opened, selection, both(paths, times), self.reads)
+            return _screen(recipe, rows, times)
         except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
             reason, message = self.describe(problem)
-        return Visit(GranuleReport(granule.id, "failed", reason=reason, message=message), timed=timed)
+        return ScreenedGranule(GranuleReport(granule.id, "failed", reason=reason, message=message))
 
     def _by_index(
-        self, granules: Sequence[Granule], timed: Mapping[Granule, int], result: CellVisits
-    ) -> Iterator[Outcome]:
-        """The outcome of each granule, in order; the bytes that wait to be reduced stay below `IN_FLIGHT`."""
-        digest, place = recipe_digest(self.recipe), self.indexes
-        if place is None:
-            raise ValueError("no place of indexes")
-        contents = [self.reads.submit(place.find, index_key(granule, digest)) for granule in granules]
+        self, granules: Sequence[Granule], indexes: Folder, timed: Collection[Granule], result: ScreenedCell
+    ) -> Iterator[ScreenedGranule | Exception | None]:
+        """Read granules by index, in order: what each gives, why not, or None without an index.
+
+        The bytes that wait to be reduced stay below `IN_FLIGHT`.
+        """
+        digest = index_digest(self.recipe)
+        contents = [self.reads.submit(indexes.find, index_key(granule, digest)) for granule in granules]
         waiting: deque[_Pending] = deque()
         for granule, content in zip(granules, contents, strict=True):
-            pending = self._start(granule, content, digest, timed, result)
-            waiting.append(pending)
+            waiting.append(self._ask(granule, content, digest, granule in timed, result))
             while sum(one.size for one in waiting) > IN_FLIGHT:
                 yield waiting.popleft().outcome()
         while waiting:
             yield waiting.popleft().outcome()
 
-    def _start(
-        self,
-        granule: Granule,
-        fetched: Future[bytes | None],
-        digest: str,
-        those_timed: Mapping[Granule, int],
-        result: CellVisits,
+    def _ask(
+        self, granule: Granule, fetched: Future[bytes | None], digest: str, timed: bool, result: ScreenedCell
     ) -> "_Pending":
         """Ask for the ranges of one granule."""
-        timed, gap = granule in those_timed, those_timed.get(granule, GAP)
+        recipe = self.recipe
         try:
             content = fetched.result()
             if content is None:
                 return _Pending(0, lambda: None)
             result.index_bytes += len(content)
             index = decode(content, granule.id, digest)
-            source = Ranges(granule.url, self.access)
-        except Exception as problem:  # noqa: BLE001  # whatever it is, the visit without an index decides
+            selection = index.select(self.cell, recipe.grid)
+            # The runs of all cells: what waits for its ranges need not hold them.
+            index = replace(index, beams=())
+            times = selection.those_there(recipe.time_paths) if timed else {}
+            wanted = both(recipe.needed_paths, times)
+            asked = selection.ranges(wanted) or [SIGN_OF_LIFE]
+            answers = self.reads.submit(Ranges(granule.url, self.archive).get_all, asked)
+        except Exception as problem:  # noqa: BLE001  # whatever it is, the read without an index decides
             return _Pending(0, lambda problem=problem: problem)  # type: ignore[misc]
-        shares = index.shares(self.cell, self.recipe.grid)
-        present, rows, invalid = [beam.group for beam in index.beams], index.rows, index.invalid
-        index = replace(index, beams=())  # the runs of all cells: what waits for its ranges need not hold them
-        ranges = ranges_needed(shares, self.recipe, timed=timed, gap=gap) or [SIGN_OF_LIFE]
-        answers = self.reads.submit(source.get_all, ranges)
 
-        def finish() -> Visit:
-            contents = [_checked(index, one, *r) for one, r in zip(answers.result(), ranges, strict=True)]
-            buffers = Buffers(ranges, contents)
-            slow = self._slow_read(granule, index)
-            return make_visit(
-                granule.id,
-                self.recipe,
-                present=present,
-                rows=rows,
-                invalid=invalid,
-                beams=[beam_rows(granule.id, self.recipe, share, buffers, slow) for share in shares],
-                timed=timed,
-            )
+        def finish() -> ScreenedGranule:
+            contents = [_checked(index, one, *r) for one, r in zip(answers.result(), asked, strict=True)]
+            buffers, unindexed = Buffers(asked, contents), self._unindexed_read(granule, index)
+            return _screen(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
 
-        size = sum(stop - start for start, stop in ranges)
-        aside = has_slow(shares, self.recipe, timed=timed)
-        return _Pending(size, self.apart.submit(finish).result if aside else finish)
+        size = sum(stop - start for start, stop in asked)
+        return _Pending(size, self.apart.submit(finish).result if selection.has_unindexed(wanted) else finish)
 
-    def _slow_read(self, granule: Granule, index: GranuleIndex) -> SlowRead:
-        """A reader of what ranges do not serve, which opens the granule when it is first used."""
+    def _unindexed_read(self, granule: Granule, index: GranuleIndex) -> UnindexedRead:
+        """Return a reader of what ranges do not serve, which opens the granule when it is first used."""
 
         @cache
-        def opened() -> SlowRead:
-            one = open_granule(granule, self.access)
+        def opened() -> UnindexedRead:
+            one = open_granule(granule, self.archive)
             index.check(one.source.size, one.source.etag)
-            return slow_read(one, self.reads)
+            return unindexed_read(one, self.reads)
 
-        def read(share: Share, paths: Sequence[str]) -> Columns:
-            return opened()(share, paths)
+        def read(beam: BeamSelection, paths: Sequence[str]) -> Columns:
+            return opened()(beam, paths)
 
         return read
 
@@ -197,17 +187,30 @@ class _Pending:
 
     size: int
     """Bytes of the ranges."""
-    finish: Callable[[], Outcome]
-    """Waits for them and screens the rows."""
+    finish: Callable[[], ScreenedGranule | Exception | None]
+    """Waits for them and screens the rows; None without an index."""
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ScreenedGranule | Exception | None:
         try:
             return self.finish()
-        except Exception as problem:  # noqa: BLE001  # as in CellReader._start
+        except Exception as problem:  # noqa: BLE001  # as in CellReader._ask
             return problem
 
 
-def _checked(index: GranuleIndex, answer: Answer, start: int, stop: int) -> memoryview:
+def both(paths: Paths, times: Paths) -> dict[str, list[str]]:
+    """Join the datasets that a cell needs and the times, by beam."""
+    return {group: [*some, *times.get(group, ())] for group, some in paths.items()}
+
+
+def _screen(recipe: Recipe, rows: Callable[[Paths], GranuleRows], times: Paths) -> ScreenedGranule:
+    """Screen what was read of a granule; with times of any beam, find the first and the last of what is kept."""
+    screened = screen_granule(recipe, rows(recipe.needed_paths))
+    if not any(times.values()) or not screened.report.kept:
+        return screened
+    return replace(screened, time=time_span(screened.kept, rows(times)))
+
+
+def _checked(index: GranuleIndex, answer: RangeAnswer, start: int, stop: int) -> memoryview:
     """The bytes of a range, if they are all there and of the granule that the index was made of."""
     index.check(answer.size, answer.etag)
     if len(answer.content) != stop - start:
@@ -215,12 +218,12 @@ def _checked(index: GranuleIndex, answer: Answer, start: int, stop: int) -> memo
     return answer.content
 
 
-def _use(outcome: Outcome) -> str:
+def _use(answer: ScreenedGranule | Exception | None) -> str:
     """What became of an index, one of `INDEX_USES`."""
-    match outcome:
+    match answer:
         case None:
             return "missing"
-        case Visit():
+        case ScreenedGranule():
             return "used"
         case StaleIndexError():
             return "stale"
@@ -230,7 +233,7 @@ def _use(outcome: Outcome) -> str:
 
 
 def ends(granules: Iterable[Granule]) -> set[Granule]:
-    """The first and the last of some granules by the start in their names, and those whose name has none."""
+    """Return the first and the last of some granules by the start in their names, and those whose name has none."""
     names = {granule: GranuleName.parse(granule.id) for granule in granules}
     starts = {granule: name.start for granule, name in names.items() if name is not None}
     extremes = {min(starts.values()), max(starts.values())} if starts else set()

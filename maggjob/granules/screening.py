@@ -1,10 +1,16 @@
-"""What one granule gives to one cell: the rows inside are screened here, however they were read.
+"""Which segments of a cell are kept, and the count of those that are not: each in one state.
 
-`maggjob.granules.granule` reads them through h5coro, `maggjob.granules.reader` through an index; both end in
-`make_visit`, so that a cell's result does not depend on the way.
+However the rows of a granule were read, through an index or without, they are screened here: so a cell's result and
+ledger do not depend on the way.
+
+The states of a segment in a cell, in the order in which it is tried: each filter under its own name (``quality``
+first); ``fill`` (any of the configuration's variables has its fill value, is not finite, or is at float32's limit);
+``bad_weight`` (a weight is not finite and positive, or a column that a weight raises to an even power is not
+positive); ``not_finite`` (a source, or what an expression reduces, is not finite); ``kept``. A value that is a
+dataset's fill never passes a filter, whatever the comparison says.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -12,10 +18,12 @@ import numpy as np
 
 from maggjob.errors import UnsupportedError
 from maggjob.icesat2.names import GranuleName
-from maggjob.model.ledger import add_counts
+from maggjob.model.ledger import Span, add_counts, join_spans
 from maggjob.model.recipe import BUILT_IN_COLUMNS, Recipe, RowFilter
 from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, GranuleReport
 from maggjob.statistics.checks import bad_weights, not_finite
+
+READ, ABSENT = "read", "absent"
 
 Fill = float | int | None
 LARGEST = float(np.finfo(np.float32).max)  # what ICESat-2 products write where there is no value
@@ -107,9 +115,6 @@ def screen(
     return left, counts
 
 
-READ, ABSENT = "read", "absent"
-
-
 @dataclass(frozen=True)
 class BeamRows:
     """The rows of one beam that lie in a cell, as they are in the file."""
@@ -119,15 +124,29 @@ class BeamRows:
     child: np.ndarray
     """Child that each row lies in, shape (n,), integers."""
     columns: Mapping[str, Column]
-    """Values of each dataset by its path, shape (n,): those that ``Recipe.needed_paths`` names."""
+    """Values of each dataset by its path, shape (n,)."""
     attributes: Mapping[str, Mapping[str, str]]
     """``units`` and ``long_name`` of each dataset, by its path."""
-    time: Callable[[], Column | None]
-    """Reads the times, shape (n,), seconds since 2018-01-01; None when the beam has none, or none is wanted."""
 
 
 @dataclass(frozen=True)
-class Visit:
+class GranuleRows:
+    """The rows of one granule that lie in a cell."""
+
+    granule: str
+    """Id of the granule."""
+    present: Sequence[str]
+    """The beams that the granule has."""
+    rows: int
+    """All segments of the granule."""
+    invalid: int
+    """Segments whose coordinates cannot be binned."""
+    beams: Sequence[BeamRows]
+    """Beams with rows in the cell, in the order of ``present``."""
+
+
+@dataclass(frozen=True)
+class ScreenedGranule:
     """What one granule gives to one cell."""
 
     report: GranuleReport
@@ -138,107 +157,103 @@ class Visit:
     """Child of each segment kept, shape (kept,), the smallest unsigned integers that hold all children."""
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What the statistics use, shape (kept,) each, in the granule's own types."""
-    time: tuple[float, float] | None = None
-    """First and last time of the segments kept, seconds since 2018-01-01."""
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Which rows of each beam are kept, shape (rows in the cell,), bool; only beams of which any is."""
     attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """``units`` and ``long_name`` of each variable."""
-    timed: bool = True
-    """Whether times were asked for."""
+    time: Span | None = None
+    """First and last time of the segments kept, where it was asked for."""
 
 
 def child_type(children: int) -> np.dtype:
-    """The smallest type that holds the number of any child."""
+    """Return the smallest type that holds the number of any child."""
     return np.min_scalar_type(children - 1)
 
 
-def make_visit(
-    granule: str,
-    recipe: Recipe,
-    present: Sequence[str],
-    rows: int,
-    invalid: int,
-    beams: Sequence[BeamRows],
-    *,
-    timed: bool = True,
-) -> Visit:
+def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
     """Screen the rows of a granule in a cell.
-
-    Parameters
-    ----------
-    granule : str
-        Its id.
-    recipe : Recipe
-    present : sequence of str
-        The beams that the granule has.
-    rows, invalid : int
-        All segments of the granule, and those whose coordinates cannot be binned.
-    beams : sequence of BeamRows
-        Of beams with rows in the cell, in the order of ``present``.
-    timed : bool
-        Whether the times of what is kept are wanted; they are read only if anything is.
 
     Raises
     ------
     GranuleError
-        Times cannot be read, or the name gives no column that a statistic uses.
+        If the granule's name gives no column that a statistic uses.
     """
-    states = dict.fromkeys(recipe.groups, ABSENT) | dict.fromkeys(present, READ)
-    named = [_named(granule, recipe, beam) for beam in beams]
-    pieces = [_screen(recipe, list(some), timed) for _, some in groupby(named, key=_kind)]
+    states = dict.fromkeys(recipe.groups, ABSENT) | dict.fromkeys(found.present, READ)
+    named = [_named(found.granule, recipe, beam) for beam in found.beams]
+    pieces = [_screen(recipe, list(some)) for _, some in groupby(named, key=_kind)]
     segments = add_counts(piece.segments for piece in pieces)
-    times = [piece.time for piece in pieces if piece.time is not None]
     report = GranuleReport(
-        granule,
+        found.granule,
         "used" if pieces else "no_overlap",
         beams=states,
-        rows=rows,
-        invalid_coordinate=invalid,
+        rows=found.rows,
+        invalid_coordinate=found.invalid,
         in_cell=sum(segments.values()),
         kept=segments.get(KEPT, 0),
     )
     if not pieces:
-        return Visit(report, timed=timed)
-    return Visit(
+        return ScreenedGranule(report)
+    return ScreenedGranule(
         report,
         segments,
         child=np.concatenate([piece.child for piece in pieces]),
         columns={name: np.concatenate([p.columns[name] for p in pieces]) for name in sorted(recipe.used_columns)},
-        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
+        kept={group: kept for piece in pieces for group, kept in piece.kept.items()},
         attributes=named[0].attributes,
-        timed=timed,
     )
+
+
+def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None:
+    """Return the first and the last time of the rows kept.
+
+    Parameters
+    ----------
+    kept : mapping
+        `ScreenedGranule.kept`.
+    times : GranuleRows
+        With the times of each beam, seconds since 2018-01-01, as its only column; a beam may lack them. Fill does not
+        count.
+
+    Returns
+    -------
+    tuple of float or None
+        None if there is no time.
+    """
+    own = [(kept[beam.group], column) for beam in times.beams if beam.group in kept for column in beam.columns.values()]
+    good = [column.values[some & ~column.is_fill] for some, column in own]
+    return join_spans((float(some.min()), float(some.max())) for some in good if len(some))
 
 
 @dataclass(frozen=True)
 class _Named:
     """The rows of a beam, its columns by the names of the recipe instead of paths."""
 
+    group: str
     child: np.ndarray
     columns: Mapping[str, Column]
     conditions: Mapping[str, Column]
     extra: Mapping[str, np.ndarray]
-    time: Callable[[], Column | None]
     attributes: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """What is kept of some beams; fields as in `Visit`."""
+    """What is kept of some beams; fields as in `ScreenedGranule`."""
 
     segments: Mapping[str, int]
     child: np.ndarray
     columns: Mapping[str, np.ndarray]
-    time: tuple[float, float] | None
+    kept: Mapping[str, np.ndarray]
 
 
 def _named(granule: str, recipe: Recipe, beam: BeamRows) -> _Named:
     path = {name: recipe.path(template, beam.group) for name, template in recipe.columns}
     return _Named(
+        beam.group,
         beam.child.astype(child_type(recipe.grid.children), copy=False),
         {name: beam.columns[p] for name, p in path.items()},
         {f.state: beam.columns[recipe.path(f.dataset, beam.group)] for f in recipe.filters},
         built_in_columns(granule, recipe, beam),
-        beam.time,
         {name: beam.attributes[p] for name, p in path.items()},
     )
 
@@ -249,7 +264,7 @@ def _kind(beam: _Named) -> tuple[object, ...]:
     return tuple((column.values.dtype, column.fill) for column in every)
 
 
-def _screen(recipe: Recipe, beams: Sequence[_Named], timed: bool) -> _Piece:
+def _screen(recipe: Recipe, beams: Sequence[_Named]) -> _Piece:
     """Screen the rows of beams of one kind, and cut them to those kept."""
 
     def joined(columns: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
@@ -264,25 +279,13 @@ def _screen(recipe: Recipe, beams: Sequence[_Named], timed: bool) -> _Piece:
     child = np.concatenate([beam.child for beam in beams])
     kept, counts = screen(recipe, conditions, columns, extra, len(child))
     named = {name: column.values for name, column in columns.items()} | extra
+    own = np.split(kept, np.cumsum([len(beam.child) for beam in beams])[:-1])
     return _Piece(
         counts,
         child=child[kept],
         columns={name: named[name][kept] for name in recipe.used_columns},
-        time=_span(beams, kept) if timed else None,
+        kept={beam.group: some for beam, some in zip(beams, own, strict=True) if some.any()},
     )
-
-
-def _span(beams: Sequence[_Named], kept: np.ndarray) -> tuple[float, float] | None:
-    """First and last time of what is kept; the times of a beam of which nothing is kept are not read."""
-    good, start = [], 0
-    for beam in beams:
-        own = kept[start : start + len(beam.child)]
-        start += len(beam.child)
-        time = beam.time() if own.any() else None
-        if time is not None:
-            good.append(time.values[own & ~time.is_fill])
-    times = np.concatenate(good) if good else np.empty(0)
-    return (float(times.min()), float(times.max())) if len(times) else None
 
 
 def built_in_columns(granule: str, recipe: Recipe, beam: BeamRows) -> dict[str, np.ndarray]:

@@ -1,34 +1,33 @@
-"""What a cell has of a granule: which ranges of the file it needs, and the values out of these.
+"""Which rows of a granule lie in a cell: the ranges of the file that hold their values, and the values out of these.
 
-A share knows the rows of one beam that lie in a cell and where their bytes are. It comes from the
-granule itself (`maggjob.granules.granule`) or from its index (`maggjob.granules.index`).
+A selection knows the rows and where their bytes are. It comes from the granule itself (`maggjob.granules.granule`) or
+from its index (`maggjob.granules.index`).
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from maggjob.errors import CorruptError
-from maggjob.granules.screening import BeamRows, Column
+from maggjob.granules.screening import BeamRows, Column, GranuleRows
 from maggjob.hdf5.chunks import GAP, ChunkTable, merge
-from maggjob.model.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Slow:
+class Unindexed:
     """A dataset that only h5coro's own read can serve, or tell what is wrong with it."""
 
     reason: str
     """Why: for people."""
 
 
-Dataset = ChunkTable | Slow
+Dataset = ChunkTable | Unindexed
 
 
 @dataclass(frozen=True)
-class Share:
+class BeamSelection:
     """The rows of one beam that lie in a cell."""
 
     group: str
@@ -45,7 +44,7 @@ class Share:
     child: np.ndarray
     """Child that each of them lies in, shape (n,), integers."""
     datasets: Mapping[str, Dataset]
-    """The datasets of the beam that a cell needs and its times, by path; one that the beam lacks is not there."""
+    """Datasets of the beam, by path; one that the beam lacks is not there."""
 
     def pick(self, values: np.ndarray) -> np.ndarray:
         """Of a value for each row from ``start`` to ``stop`` those that lie in the cell, shape (n,)."""
@@ -68,82 +67,88 @@ class Buffers:
         return self.contents[number][start - first : stop - first]
 
 
+Paths = Mapping[str, Sequence[str]]
+"""Paths of datasets, by beam."""
 Columns = tuple[dict[str, Column], dict[str, Mapping[str, str]]]
-SlowRead = Callable[[Share, Sequence[str]], Columns]
-"""Reads some datasets of a share through h5coro: columns and attributes by path."""
+UnindexedRead = Callable[[BeamSelection, Sequence[str]], Columns]
+"""Reads some datasets of a selection through h5coro: columns and attributes by path."""
 
 
-def ranges_needed(shares: Iterable[Share], recipe: Recipe, *, timed: bool, gap: int = GAP) -> list[tuple[int, int]]:
-    """Ranges of the file that hold the rows of some shares, merged, ascending.
+@dataclass(frozen=True)
+class CellSelection:
+    """The rows of one granule that lie in a cell."""
 
-    Chunks that are kept with the tables, and datasets that are read slowly, are not among them.
-    """
-    chunks = []
-    for share in shares:
-        times = [recipe.path(recipe.time, share.group)] if timed else []
-        for path in [*recipe.needed_paths[share.group], *times]:
-            table = share.datasets.get(path)
-            if isinstance(table, ChunkTable):
-                chunks += [table.range_of(n) for n in table.numbers(share.start, share.stop) if n not in table.inline]
-    return merge(chunks, gap)
+    granule: str
+    """Id of the granule."""
+    present: Sequence[str]
+    """The beams that the granule has."""
+    rows: int
+    """All segments of the granule."""
+    invalid: int
+    """Segments whose coordinates cannot be binned."""
+    beams: Sequence[BeamSelection]
+    """Beams with rows in the cell, in the order of ``present``."""
+
+    def those_there(self, paths: Paths) -> dict[str, list[str]]:
+        """Leave out the datasets that a beam lacks."""
+        return {beam.group: [path for path in paths[beam.group] if path in beam.datasets] for beam in self.beams}
+
+    def ranges(self, paths: Paths, gap: int = GAP) -> list[tuple[int, int]]:
+        """Return the ranges of the file that hold some datasets of these rows, merged, ascending.
+
+        Chunks that are kept with the tables, and datasets that are read unindexed, are not among them.
+        """
+        chunks = []
+        for beam in self.beams:
+            for table in map(beam.datasets.get, paths[beam.group]):
+                if isinstance(table, ChunkTable):
+                    chunks += [table.range_of(n) for n in table.numbers(beam.start, beam.stop) if n not in table.inline]
+        return merge(chunks, gap)
+
+    def has_unindexed(self, paths: Paths) -> bool:
+        """Return whether any of some datasets is not served by ranges."""
+        return not all(isinstance(b.datasets.get(path), ChunkTable) for b in self.beams for path in paths[b.group])
+
+    def values(self, paths: Paths, buffers: Buffers, unindexed: UnindexedRead) -> GranuleRows:
+        """Return the values of some datasets.
+
+        Parameters
+        ----------
+        paths : mapping
+            Datasets of each beam.
+        buffers : Buffers
+            What `ranges` asked for.
+        unindexed : callable
+            Called for datasets that are not served by ranges.
+
+        Raises
+        ------
+        GranuleError
+            If a chunk is damaged, or an unindexed dataset cannot be read.
+        """
+        beams = [_beam_rows(self.granule, beam, paths[beam.group], buffers, unindexed) for beam in self.beams]
+        return GranuleRows(self.granule, self.present, self.rows, self.invalid, beams)
 
 
-def has_slow(shares: Iterable[Share], recipe: Recipe, *, timed: bool) -> bool:
-    """Whether any dataset that a cell needs is not served by ranges."""
-    for share in shares:
-        if not all(isinstance(share.datasets.get(p), ChunkTable) for p in recipe.needed_paths[share.group]):
-            return True
-        if timed and isinstance(share.datasets.get(recipe.path(recipe.time, share.group)), Slow):
-            return True
-    return False
-
-
-def beam_rows(granule: str, recipe: Recipe, share: Share, buffers: Buffers, slow: SlowRead) -> BeamRows:
-    """The values of a share.
-
-    Parameters
-    ----------
-    granule : str
-        Its id, for messages.
-    recipe : Recipe
-    share : Share
-    buffers : Buffers
-        What `ranges_needed` asked for.
-    slow : callable
-        Called for datasets that are not served by ranges.
-
-    Raises
-    ------
-    GranuleError
-        A chunk is damaged, or a slow dataset cannot be read.
-    """
-    paths = recipe.needed_paths[share.group]
-    tables = {path: table for path in paths if isinstance(table := share.datasets.get(path), ChunkTable)}
-    columns = {path: _column(granule, path, table, share, buffers) for path, table in tables.items()}
+def _beam_rows(
+    granule: str, beam: BeamSelection, paths: Sequence[str], buffers: Buffers, unindexed: UnindexedRead
+) -> BeamRows:
+    tables = {path: table for path in paths if isinstance(table := beam.datasets.get(path), ChunkTable)}
+    columns = {path: _column(granule, path, table, beam, buffers) for path, table in tables.items()}
     attributes: dict[str, Mapping[str, str]] = {path: table.attributes for path, table in tables.items()}
     others = [path for path in paths if path not in tables]
     if others:
-        more, described = slow(share, others)
+        more, described = unindexed(beam, others)
         columns |= more
         attributes |= described
-    time_path = recipe.path(recipe.time, share.group)
-
-    def time() -> Column | None:
-        table = share.datasets.get(time_path)
-        if table is None:
-            return None
-        if isinstance(table, Slow):
-            return slow(share, [time_path])[0][time_path]
-        return _column(granule, time_path, table, share, buffers)
-
-    return BeamRows(share.group, share.child, columns, attributes, time)
+    return BeamRows(beam.group, beam.child, columns, attributes)
 
 
-def _column(granule: str, path: str, table: ChunkTable, share: Share, buffers: Buffers) -> Column:
-    numbers = table.numbers(share.start, share.stop)
+def _column(granule: str, path: str, table: ChunkTable, beam: BeamSelection, buffers: Buffers) -> Column:
+    numbers = table.numbers(beam.start, beam.stop)
     stored = [table.inline[n] if n in table.inline else buffers.cut(*table.range_of(n)) for n in numbers]
     try:
-        values = table.values(share.start, share.stop, stored)
+        values = table.values(beam.start, beam.stop, stored)
     except CorruptError as problem:
         raise CorruptError(f"{granule}: {path}: {problem}") from problem
-    return Column(share.pick(values), table.fill)
+    return Column(beam.pick(values), table.fill)

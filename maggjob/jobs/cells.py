@@ -1,6 +1,6 @@
-"""What runs in a worker: `index_granules`, `map_cell` and `reduce_tally`, importable by name and picklable.
+"""The map: a cell's granules read, screened and reduced, its part written.
 
-Nothing here knows who calls it: Lithops, a notebook, or a test by hand.
+`map_cell` is importable by name and picklable, and does not know who calls it: Lithops, a notebook, or a test by hand.
 """
 
 import time
@@ -11,24 +11,32 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.errors import InputError, MaggjobError
 from maggjob.granules.lists import load_granules
 from maggjob.granules.reader import IN_FLIGHT, CellReader
-from maggjob.granules.screening import Visit, child_type
-from maggjob.grid.healpix import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, parse_cell
+from maggjob.granules.screening import ScreenedGranule, child_type
+from maggjob.grid.healpix import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, order_of, parse_cell
 from maggjob.jobs.parts import ledger_of, pack, write_part
-from maggjob.jobs.worker import _described, peak_memory
-from maggjob.model.ledger import add_counts, failed_report
+from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
+from maggjob.jobs.worker import peak_memory, reason_and_message
+from maggjob.model.ledger import add_counts, cell_state, failed_report, join_spans
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask, GranuleList
 from maggjob.statistics.compute import SLAB_ROWS, SPLIT, compute, fill_children
-from maggjob.storage.archive import Access
-from maggjob.storage.folder import Place
+from maggjob.storage.archive import Archive
+from maggjob.storage.folder import Folder
+from maggjob.storage.run_folder import PARTS
+from maggjob.storage.urls import join_url
 
-GRANULES_AT_ONCE = 8  # without an index; each holds its coordinates and what it read
-BASE_MEMORY = 60 << 20  # of a worker that has imported this module and opened its connections
-READS_AT_ONCE = 64  # connections, without an index: most of a granule's reads find out where the next one is
-VISITS_AT_ONCE = 20  # with indexes: reads of all ranges of a granule, with ten connections each at the most
+GRANULES_AT_ONCE = 8
+"""Granules read at once without an index; each holds its coordinates and what it read."""
+GRANULES_BY_INDEX_AT_ONCE = 20
+"""Granules read at once by index: all ranges of each, with ten connections at the most."""
+READS_AT_ONCE = 64
+"""Connections without an index: most of a granule's reads find out where the next one is."""
+BASE_MEMORY = 60 << 20
+"""Bytes of a worker that has imported this module and opened its connections."""
 
 
 def map_cell(cell: CellTask) -> CellReport:
@@ -65,7 +73,7 @@ def map_cell(cell: CellTask) -> CellReport:
     try:
         report = _map_cell(cell)
     except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
-        report = _failed(cell, *_described(problem))
+        report = failed_report(cell, _granule_ids(cell), *reason_and_message(problem))
     return replace(report, seconds=time.monotonic() - started, peak_memory=peak_memory())
 
 
@@ -84,37 +92,39 @@ def map_cells(batch: CellBatch) -> tuple[CellReport, ...]:
     return tuple(map_cell(task) for task in batch.tasks)
 
 
-def _failed(task: CellTask, reason: str, message: str) -> CellReport:
-    return failed_report(task, () if isinstance(task.granules, GranuleList) else task.granules, reason, message)
+def _granule_ids(task: CellTask) -> list[str]:
+    return [] if isinstance(task.granules, GranuleList) else [granule.id for granule in task.granules]
 
 
 def _map_cell(task: CellTask) -> CellReport:
     recipe, grid = task.recipe, task.recipe.grid
     nested = parse_cell(task.cell, grid.parent_order)
-    access = Access(task.credentials, task.region)
+    archive = Archive(task.credentials, task.region)
     granules = load_granules(task)
-    indexes = None if task.indexes is None else Place(task.indexes, task.region)
-    at_once = READS_AT_ONCE if indexes is None else VISITS_AT_ONCE
+    indexes = None if task.indexes is None else Folder(task.indexes, task.region)
+    at_once = READS_AT_ONCE if indexes is None else GRANULES_BY_INDEX_AT_ONCE
     with ThreadPoolExecutor(at_once) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as apart:
-        reader = CellReader(recipe, nested, access, indexes, _described, reads, apart)
-        found = reader.visit_all(granules)
-    report, child, columns, attributes = _gather(task, found.visits)
+        reader = CellReader(recipe, nested, archive, indexes, reason_and_message, reads, apart)
+        found = reader.read_all(granules)
+    report, child, columns, attributes = _gather(task, found.granules)
     report = replace(
         report,
-        bytes_read=access.bytes_read,
-        requests=access.requests,
+        bytes_read=archive.bytes_read,
+        requests=archive.requests,
         indexes=found.indexes,
         index_bytes=found.index_bytes,
         index_problems=tuple(found.problems),
     )
-    found.visits.clear()  # their columns are in ``columns`` now
+    # Their columns are in ``columns`` now.
+    found.granules.clear()
     if report.state == "failed":
         return report
     present, values = compute(recipe.statistics, columns, child, grid.children)
     if task.parts is None:
         full = fill_children(present, values, recipe.statistics, grid.children)
         ids = nested_children(np.array([nested]), grid)[0]
-        if grid.child_order <= MAX_DECIMAL_ORDER:  # finer ones have no decimal id in 64 bits
+        # Finer cells have no decimal id in 64 bits.
+        if grid.child_order <= MAX_DECIMAL_ORDER:
             full["morton"] = nested_to_decimal(ids, grid.child_order)
         return replace(report, arrays={"cell_ids": ids} | full)
     return write_part(task, report, pack(ledger_of(task, report, attributes), present, values))
@@ -146,30 +156,96 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
 
 
 def _gather(
-    task: CellTask, visits: Sequence[Visit]
+    task: CellTask, granules: Sequence[ScreenedGranule]
 ) -> tuple[CellReport, np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
-    """Add the visits of one cell up: its report, and the children and columns of the segments kept."""
-    reports = tuple(v.report for v in visits)
-    failed = [r for r in reports if r.state == "failed"]
-    segments = add_counts(v.segments for v in visits)
-    used = [v for v in visits if len(v.child)]
-    state = "complete" if used else "empty"
-    if failed:
-        state = "partial" if any(r.state == "used" for r in reports) else "failed"
-    times = [v.time for v in used if v.time is not None]
+    """Join the granules of one cell: its report, the children and columns of the segments kept, their attributes."""
+    reports = tuple(one.report for one in granules)
+    failed = next((report for report in reports if report.state == "failed"), None)
+    kept = [one for one in granules if len(one.child)]
     report = CellReport(
         task.id,
         task.cell,
         task.window,
-        state,
-        segments,
+        cell_state(kept=bool(kept), failed=failed is not None, used=any(r.state == "used" for r in reports)),
+        add_counts(one.segments for one in granules),
         reports,
-        reason=failed[0].reason if failed else None,
-        message=failed[0].message if failed else None,
-        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
+        reason=None if failed is None else failed.reason,
+        message=None if failed is None else failed.message,
+        time=join_spans(one.time for one in kept),
     )
-    names = sorted(task.recipe.used_columns)
-    child = np.concatenate([v.child for v in used]) if used else np.empty(0, np.int64)
-    columns = {name: np.concatenate([v.columns[name] for v in used]) for name in names} if used else {}
-    attributes: dict[str, Any] = next((dict(v.attributes) for v in visits if v.attributes), {})
+    child = np.concatenate([one.child for one in kept]) if kept else np.empty(0, np.int64)
+    columns = {n: np.concatenate([one.columns[n] for one in kept]) for n in sorted(task.recipe.used_columns) if kept}
+    attributes: dict[str, Any] = next((dict(one.attributes) for one in granules if one.attributes), {})
     return report, child, columns, attributes
+
+
+def cell_calls(batches: Sequence[CellBatch], folder: str, region: str | None = None) -> list[WireTask]:
+    """Return the calls of some batches of one run.
+
+    Cells may be of another order than the recipe's: their ids say so.
+
+    Parameters
+    ----------
+    batches : sequence of CellBatch
+        Their lists of granules are written down already, all in one object.
+    folder : str
+        Path or URL of the run's folder.
+    region : str, optional
+        Region of the bucket.
+
+    Raises
+    ------
+    InputError
+        If a task holds its granules itself.
+    """
+    if not batches:
+        return []
+    first = batches[0].tasks[0]
+    shared = {
+        "recipe": first.recipe.to_dict(),
+        "lists": _list_of(first).url.rsplit("/", 1)[-1],
+        "run": first.run,
+        "credentials": first.credentials,
+        "indexes": first.indexes,
+    }
+    own = [
+        [batch.tasks[0].window, [[task.cell, _list_of(task).start, _list_of(task).size] for task in batch.tasks]]
+        for batch in batches
+    ]
+    return wire_tasks(shared, own, folder, region)
+
+
+def _list_of(task: CellTask) -> GranuleList:
+    if not isinstance(task.granules, GranuleList):
+        raise InputError(f"{task.id}: its granules are not written down; make tasks with a store")
+    return task.granules
+
+
+def map_call(task: WireTask) -> tuple[CellReport, ...]:
+    """Work on the cells of a call (`map_cells`); if what its stage shares cannot be read, all of them have failed."""
+    window, cells = task.own
+    try:
+        shared = read_shared(task)
+    except MaggjobError as problem:
+        reason, message = problem.reason, str(problem)
+        return tuple(
+            CellReport(f"{window}/{cell}", cell, window, "failed", reason=reason, message=message)
+            for cell, _, _ in cells
+        )
+    recipe = Recipe.from_dict(shared["recipe"])
+    tasks = (
+        CellTask(
+            f"{window}/{cell}",
+            cell,
+            window,
+            replace(recipe, grid=replace(recipe.grid, parent_order=order_of(cell))),
+            GranuleList(join_url(task.folder, shared["lists"]), start, size),
+            run=shared["run"],
+            parts=join_url(task.folder, PARTS),
+            credentials=shared["credentials"],
+            region=task.region,
+            indexes=shared["indexes"],
+        )
+        for cell, start, size in cells
+    )
+    return map_cells(CellBatch(tuple(tasks)))

@@ -1,24 +1,28 @@
-"""TODO jobs.granule_index."""
+"""The first map of a run: an index of each granule, which spares its cells all coordinates and all structure."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from maggjob.errors import IndexFileError
+from maggjob.errors import IndexFileError, MaggjobError
 from maggjob.granules.granule import OpenGranule, open_granule
 from maggjob.granules.index import GranuleIndex, make_index
-from maggjob.granules.index_format import decode, encode, index_key, recipe_digest
-from maggjob.granules.lists import load_granules
+from maggjob.granules.index_format import decode, encode, index_digest, index_key
+from maggjob.granules.lists import load_granules, write_lists
 from maggjob.granules.screening import ABSENT, READ
 from maggjob.jobs.cells import READS_AT_ONCE
-from maggjob.jobs.worker import _described, peak_memory
+from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
+from maggjob.jobs.worker import peak_memory, reason_and_message
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import IndexedGranule, IndexReport
-from maggjob.model.tasks import Granule, IndexTask
-from maggjob.storage.archive import Access
-from maggjob.storage.folder import Place
+from maggjob.model.tasks import Granule, GranuleList, IndexTask
+from maggjob.storage.archive import Archive
+from maggjob.storage.folder import Folder
+from maggjob.storage.urls import join_url
 
-INDEXED_AT_ONCE = 8  # hides some fifteen waits for the archive in a row; each holds 15 MB
+INDEXED_AT_ONCE = 8
+"""Granules indexed at once: hides some fifteen waits for the archive in a row; each holds 15 MB."""
 
 
 def index_granules(batch: IndexTask) -> IndexReport:
@@ -37,8 +41,8 @@ def index_granules(batch: IndexTask) -> IndexReport:
     Examples
     --------
     >>> import maggjob
-    >>> from maggjob.jobs.cells import index_granules
-    >>> from maggjob.model.reports import IndexTask
+    >>> from maggjob.job import index_granules
+    >>> from maggjob.model.tasks import IndexTask
     >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
     >>> task = maggjob.tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"))[0]
     >>> report = index_granules(IndexTask("all", task.recipe, task.granules, "indexes"))
@@ -46,44 +50,46 @@ def index_granules(batch: IndexTask) -> IndexReport:
     {'made'}
     """
     started = time.monotonic()
-    access = Access(batch.credentials, batch.region)
+    archive = Archive(batch.credentials, batch.region)
     try:
-        place = Place(batch.indexes, batch.region, create=True)
+        folder = Folder(batch.indexes, batch.region, create=True)
         granules = load_granules(batch)
         with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(INDEXED_AT_ONCE) as apart:
-            done = tuple(apart.map(lambda granule: _index(granule, batch.recipe, place, access, reads), granules))
+            done = tuple(apart.map(lambda granule: _index(granule, batch.recipe, folder, archive, reads), granules))
         report = IndexReport(batch.id, done)
     except BaseException as problem:  # noqa: BLE001  # as in map_cell
-        reason, message = _described(problem)
+        reason, message = reason_and_message(problem)
         report = IndexReport(batch.id, (), reason, message)
     return replace(
         report,
         seconds=time.monotonic() - started,
-        bytes_read=access.bytes_read,
-        requests=access.requests,
+        bytes_read=archive.bytes_read,
+        requests=archive.requests,
         peak_memory=peak_memory(),
     )
 
 
-def _index(granule: Granule, recipe: Recipe, place: Place, access: Access, reads: ThreadPoolExecutor) -> IndexedGranule:
+def _index(
+    granule: Granule, recipe: Recipe, folder: Folder, archive: Archive, reads: ThreadPoolExecutor
+) -> IndexedGranule:
     """Index one granule, unless that was done; what fails is written down in its report."""
-    digest = recipe_digest(recipe)
+    digest = index_digest(recipe)
     key = index_key(granule, digest)
     try:
-        opened = open_granule(granule, access)
-        content = place.find(key)
+        opened = open_granule(granule, archive)
+        content = folder.find(key)
         index = None if content is None else _good(content, opened, digest)
         state = "there"
         if index is None:
             index, state = make_index(opened, recipe, digest, reads), "made"
             content = encode(index)
-            place.put(key, content)
+            folder.put(key, content)
         rows = index.cells(recipe.grid)
         present = {beam.group for beam in index.beams}
         beams = {group: READ if group in present else ABSENT for group in recipe.groups}
         return IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
     except BaseException as problem:  # noqa: BLE001  # as in map_cell
-        reason, message = _described(problem)
+        reason, message = reason_and_message(problem)
     return IndexedGranule(granule.id, "failed", reason=reason, message=message)
 
 
@@ -94,4 +100,42 @@ def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | N
         index.check(granule.source.size, granule.source.etag)
     except IndexFileError:
         return None
-    return None if None in (index.etag, granule.source.etag) else index  # size alone does not tell a change
+    # The size alone does not tell a change.
+    return None if None in (index.etag, granule.source.etag) else index
+
+
+def index_calls(tasks: Sequence[IndexTask], folder: str, region: str | None = None) -> list[WireTask]:
+    """Return the calls of the index tasks of one run, whose lists of granules are written down.
+
+    Parameters
+    ----------
+    tasks : sequence of IndexTask
+        Each with its granules in it.
+    folder : str
+        Path or URL of the run's folder.
+    region : str, optional
+        Region of the bucket.
+    """
+    if not tasks:
+        return []
+    lists = write_lists([load_granules(task) for task in tasks], folder, region)
+    shared = {
+        "recipe": tasks[0].recipe.to_dict(),
+        "lists": lists[0].url.rsplit("/", 1)[-1],
+        "indexes": tasks[0].indexes,
+        "credentials": tasks[0].credentials,
+    }
+    own = [[task.id, where.start, where.size] for task, where in zip(tasks, lists, strict=True)]
+    return wire_tasks(shared, own, folder, region)
+
+
+def index_call(task: WireTask) -> IndexReport:
+    """Make the indexes of a call (`index_granules`)."""
+    name, start, size = task.own
+    try:
+        shared = read_shared(task)
+    except MaggjobError as problem:
+        return IndexReport(name, (), problem.reason, str(problem))
+    granules = GranuleList(join_url(task.folder, shared["lists"]), start, size)
+    recipe = Recipe.from_dict(shared["recipe"])
+    return index_granules(IndexTask(name, recipe, granules, shared["indexes"], shared["credentials"], task.region))

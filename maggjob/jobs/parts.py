@@ -19,14 +19,17 @@ from typing import Any
 import numpy as np
 
 from maggjob.errors import LedgerError, StoreError
-from maggjob.model.recipe import Recipe
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 
 FORMAT = 1
 LEDGER = "ledger.json"
-DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, OSError)
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
+    *(KeyError, ValueError, TypeError, AttributeError),
+)
+"""What numpy and zipfile raise for bytes that are no part."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # of every member: zip has no room for none
 
 
@@ -48,7 +51,7 @@ def tag_of(report: CellReport) -> str:
     Nothing, if the cell was read whole, as that gives the same bytes each time; else the digest of its
     ledger, as another call may have met other failures, or none.
     """
-    return "" if report.state in ("complete", "empty") else ledger_digest(_said(report))[:16]
+    return "" if report.state in ("complete", "empty") else ledger_digest(_ledger_part(report))[:16]
 
 
 def part_key(task: str, tag: str) -> str:
@@ -73,23 +76,55 @@ def tag_in(part: str) -> str:
     return part.rpartition("/")[2].removesuffix(".npz").partition(".")[2]
 
 
-def load(task: CellTask, place: Place, tag: str) -> Part:
+def load(task: CellTask, folder: Folder, tag: str) -> Part:
     """Read and check a part of a task.
 
     Raises
     ------
     StoreError
-        It is missing, damaged, or belongs to something else.
+        If it is missing, damaged, or belongs to something else.
     """
-    return opened(task, place.get(part_key(task.id, tag)), tag)
+    return check_part(task, folder.get(part_key(task.id, tag)), tag)
 
 
-def opened(task: CellTask, content: bytes, tag: str) -> Part:
-    """Check a part of a task; StoreError when it is damaged or belongs to something else."""
+def check_part(task: CellTask, content: bytes, tag: str) -> Part:
+    """Unpack a part, and check it against its task and its own ledger.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged, belongs to another cell or run, lacks a statistic, or its counts do not add up.
+    """
     name = f"{task.parts}/{part_key(task.id, tag)}"
     part = unpack(content, name)
-    check(part, task, task.recipe, name)
+    check(part, task, name)
     return part
+
+
+def check(part: Part, task: CellTask, name: str) -> None:
+    """Check a part, which has a name for messages, against its task and its own ledger.
+
+    Raises
+    ------
+    StoreError
+        See `check_part`.
+    """
+    ledger, recipe = part.ledger, task.recipe
+    if ledger["id"] != task.id or ledger["run"] != task.run:
+        raise StoreError(
+            f"part {name} belongs to {ledger['id']} of run {ledger['run'][:12]}, expected {task.id} of "
+            f"{task.run[:12]}; delete it and run again"
+        )
+    names = {statistic.name for statistic in recipe.statistics}
+    if set(part.values) != names or any(len(values) != len(part.child) for values in part.values.values()):
+        raise StoreError(f"part {name} holds {sorted(part.values)}, expected {sorted(names)}; run again")
+    if len(part.child) and int(part.child.max()) >= recipe.grid.children:
+        raise StoreError(f"part {name} has child {int(part.child.max())}, a cell has {recipe.grid.children}; run again")
+    in_cell = sum(ledger["segments"].values())
+    if in_cell != sum(granule["in_cell"] for granule in ledger["granules"]):
+        raise StoreError(f"part {name} counts {in_cell} segments, its granules another number; run again")
+    if ledger["observations"] != sum(granule["kept"] for granule in ledger["granules"]):
+        raise StoreError(f"part {name} counts {ledger['observations']} observations, its granules another number")
 
 
 def _json(ledger: Mapping[str, Any]) -> bytes:
@@ -123,7 +158,7 @@ def ledger_digest(ledger: Mapping[str, Any]) -> str:
     return hashlib.sha256(_json({key: ledger[key] for key in ("state", "segments", "granules")})).hexdigest()
 
 
-def _said(report: CellReport) -> dict[str, Any]:
+def _ledger_part(report: CellReport) -> dict[str, Any]:
     """What `ledger_digest` looks at, by a report."""
     return {"state": report.state, "segments": dict(report.segments), "granules": granules_ledger(report)}
 
@@ -142,7 +177,7 @@ def agree(report: CellReport, digest: str) -> None:
     LedgerError
         It is another.
     """
-    if ledger_digest(_said(report)) != digest:
+    if ledger_digest(_ledger_part(report)) != digest:
         raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
 
 
@@ -162,55 +197,31 @@ def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.n
 def write_part(task: CellTask, report: CellReport, content: bytes) -> CellReport:
     """Write a part, and say so in its report; StoreError if that cannot be done."""
     parts, key = str(task.parts), part_key(task.id, tag_of(report))
-    Place(parts, task.region, create=True).put(key, content)
+    Folder(parts, task.region, create=True).put(key, content)
     return replace(report, part=f"{parts}/{key}", part_bytes=len(content))
 
 
 def unpack(content: bytes, name: str) -> Part:
     """Read a part back.
 
+    Parameters
+    ----------
+    content : bytes
+    name : str
+        For messages.
+
     Raises
     ------
     StoreError
-        It is not whole.
+        If it is not whole.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {member: archive.read(member) for member in archive.namelist()}
-        ledger = json.loads(members.pop(LEDGER))
-        arrays = {
-            member.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-            for member, raw in members.items()
-        }
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name != LEDGER}
+            ledger = json.loads(archive[LEDGER])
         child = arrays.pop("child")
     except DAMAGE as problem:
         raise StoreError(f"part {name} is damaged ({problem}); delete it and run again") from problem
     if ledger.get("format") != FORMAT:
         raise StoreError(f"part {name} has format {ledger.get('format')}, expected {FORMAT}; run again")
     return Part(ledger, child, arrays)
-
-
-def check(part: Part, task: CellTask, recipe: Recipe, name: str) -> None:
-    """Hold a part, which has a name for messages, against its task and its own ledger.
-
-    Raises
-    ------
-    StoreError
-        It belongs to another cell or run, lacks a statistic, or its counts do not add up.
-    """
-    ledger = part.ledger
-    if ledger["id"] != task.id or ledger["run"] != task.run:
-        raise StoreError(
-            f"part {name} belongs to {ledger['id']} of run {ledger['run'][:12]}, expected {task.id} of "
-            f"{task.run[:12]}; delete it and run again"
-        )
-    names = {statistic.name for statistic in recipe.statistics}
-    if set(part.values) != names or any(len(values) != len(part.child) for values in part.values.values()):
-        raise StoreError(f"part {name} holds {sorted(part.values)}, expected {sorted(names)}; run again")
-    if len(part.child) and int(part.child.max()) >= recipe.grid.children:
-        raise StoreError(f"part {name} has child {int(part.child.max())}, a cell has {recipe.grid.children}; run again")
-    in_cell = sum(ledger["segments"].values())
-    if in_cell != sum(granule["in_cell"] for granule in ledger["granules"]):
-        raise StoreError(f"part {name} counts {in_cell} segments, its granules another number; run again")
-    if ledger["observations"] != sum(granule["kept"] for granule in ledger["granules"]):
-        raise StoreError(f"part {name} counts {ledger['observations']} observations, its granules another number")

@@ -1,10 +1,11 @@
 """One shard of a result: the parts of some cells, checked, and written to every array of the Zarr.
 
-A shard of an array is one object, and whole cells lie in it: so shards can be written by calls that know
-nothing of each other. The client has made the arrays, and makes them visible when all shards agree with the ledger.
+A shard of an array is one object, and whole cells lie in it: so shards can be written by calls that know nothing of
+each other. On Lambda they are calls in the region of the buckets, on localhost from some number on, else the client
+writes them one by one; what a call did not write, the client writes. The client has made the arrays, and makes them
+visible when all shards agree with the ledger. The memory of a shard does not grow with the number of cells.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,38 +15,33 @@ import numpy as np
 
 from maggjob.errors import StoreError
 from maggjob.grid.healpix import format_cell, nested_children, nested_to_decimal, nested_to_word
-from maggjob.jobs.parts import ledger_digest, opened, part_key
-from maggjob.jobs.wire import Written, read_recipe
+from maggjob.jobs.parts import check_part, ledger_digest, part_key
+from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import CellTask
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url
 
 READERS = 16
+"""Parts that are read at once."""
 CONFIG = {
-    "array.write_empty_chunks": True,  # a chunk that is missing is then a chunk that was lost
-    "codec_pipeline.batch_size": 16,  # chunks one by one take a third more time, of asyncio
+    # A chunk that is missing is then a chunk that was lost.
+    "array.write_empty_chunks": True,
+    # Chunks one by one take a third more time, of asyncio.
+    "codec_pipeline.batch_size": 16,
 }
 
 
 @dataclass(frozen=True)
-class ShardTask(Written):
-    """Everything that `write_shard` needs; what all shards of a run share is written down in its folder."""
+class ShardTask:
+    """Everything that `write_shard` needs."""
 
     group: str
     """Path or URL of the Zarr group that holds the arrays."""
-    folder: str
-    """Path or URL of the run's folder."""
     parts: str
     """Path or URL that parts lie below."""
-    recipe: str
-    """Key of the recipe in the run's folder."""
-    rows: str
-    """Key of the list of all cells, in the order of the rows."""
-    first: int
-    """Number of the first cell in that list."""
-    stop: int
-    """Number of the cell after the last."""
+    recipe: Recipe
+    """What was computed."""
     window: str
     """As in `CellTask`."""
     run: str
@@ -54,8 +50,14 @@ class ShardTask(Written):
     """Region of the buckets."""
     morton: str | None
     """Type of the morton ids: int64, uint64, or None for a result without them."""
-    write: bool = True
+    write: bool
     """Whether to write; else parts are only checked."""
+    first: int
+    """Number of the first cell among those of the result."""
+    cells: Sequence[int]
+    """Nested ids of the cells, ascending."""
+    tags: Sequence[str | None]
+    """Tag of each part (`maggjob.jobs.parts.tag_in`); None for cells that left none: they failed, and are fill."""
 
 
 @dataclass(frozen=True)
@@ -68,33 +70,31 @@ class ShardReport:
     """Sum of each count of segments, read back from its array."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The cells of a result."""
+OWN = ("first", "cells", "tags")
+"""Fields of a `ShardTask` that differ between the shards of a result."""
 
-    nested: Sequence[int]
-    """Nested ids, ascending."""
-    tags: Sequence[str | None]
-    """Tag of each part (`maggjob.jobs.parts.tag_in`); None for those that left none: they failed, and are fill."""
 
-    def to_json(self) -> bytes:
-        """As it is written down in the folder of a run."""
-        return json.dumps([list(self.nested), list(self.tags)], separators=(",", ":")).encode()
+def shard_calls(shards: Sequence[ShardTask], folder: str) -> list[WireTask]:
+    """Return the calls of the shards of one result.
 
-    @classmethod
-    def read(cls, folder: str, key: str, region: str | None) -> "Rows":
-        """Read what was written down.
+    Parameters
+    ----------
+    shards : sequence of ShardTask
+        At least one.
+    folder : str
+        Path or URL of the run's folder.
+    """
+    first = shards[0]
+    shared = {key: value for key, value in vars(first).items() if key not in (*OWN, "region", "recipe")}
+    own = [[shard.first, list(shard.cells), list(shard.tags)] for shard in shards]
+    return wire_tasks(shared | {"recipe": first.recipe.to_dict()}, own, folder, first.region)
 
-        Raises
-        ------
-        StoreError
-            It is not there, or damaged.
-        """
-        try:
-            nested, tags = json.loads(Place(folder, region).get(key))
-            return cls(list(nested), list(tags))
-        except (ValueError, TypeError) as problem:
-            raise StoreError(f"{join_url(folder, key)} is no list of cells ({problem}); run again") from problem
+
+def shard_call(task: WireTask) -> ShardReport:
+    """Write the shard of a call (`write_shard`)."""
+    shared = read_shared(task)
+    shared["recipe"] = Recipe.from_dict(shared["recipe"])
+    return write_shard(ShardTask(**shared, region=task.region, **dict(zip(OWN, task.own, strict=True))))
 
 
 def write_shard(shard: ShardTask) -> ShardReport:
@@ -103,42 +103,40 @@ def write_shard(shard: ShardTask) -> ShardReport:
     Raises
     ------
     StoreError
-        A part is missing, damaged or belongs to something else; or an array cannot be written.
+        If a part is missing, damaged or belongs to something else; or an array cannot be written.
     """
-    recipe = read_recipe(shard.folder, shard.recipe, shard.region)
-    rows, some = Rows.read(shard.folder, shard.rows, shard.region), slice(shard.first, shard.stop)
-    nested = np.array(rows.nested[some], np.int64)
-    ledgers, values = _read(shard, recipe, nested, rows.tags[some])
+    ledgers, values = _read_parts(shard)
     counts: dict[str, int] = {}
     if shard.write:
-        counted = {s.name for s in recipe.statistics if s.function in ("count", "len") and s.fill_value == 0}
-        for name, array in _arrays(shard, recipe, nested, values):
-            total = _write(shard, recipe, name, array, count=name in counted)
+        statistics = shard.recipe.statistics
+        counted = {s.name for s in statistics if s.function in ("count", "len") and s.fill_value == 0}
+        for name, array in _arrays(shard, values):
+            total = _write(shard, name, array, count=name in counted)
             counts |= {name: total} if name in counted else {}
     return ShardReport(ledgers, counts)
 
 
-def _read(
-    shard: ShardTask, recipe: Recipe, nested: np.ndarray, tags: Sequence[str | None]
-) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:
+def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:
     """Digests of the ledgers, and the statistics of all children, by name, each in its own dtype."""
-    shape = (len(nested), recipe.grid.children)
-    some = any(tag is not None for tag in tags)
-    place = Place(shard.parts, shard.region) if some else None  # without parts, it would not be there
+    recipe = shard.recipe
+    shape = (len(shard.cells), recipe.grid.children)
+    # Without any part the folder would not be there.
+    folder = Folder(shard.parts, shard.region) if any(tag is not None for tag in shard.tags) else None
     blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in recipe.statistics}
 
     def task(row: int) -> CellTask:
-        cell = format_cell(int(nested[row]), recipe.grid.parent_order)
+        cell = format_cell(shard.cells[row], recipe.grid.parent_order)
         return CellTask(f"{shard.window}/{cell}", cell, shard.window, recipe, (), shard.run, shard.parts)
 
     def content(row: int) -> bytes | None:
-        tag = tags[row]
-        return None if place is None or tag is None else place.get(part_key(task(row).id, tag))
+        tag = shard.tags[row]
+        return None if folder is None or tag is None else folder.get(part_key(task(row).id, tag))
 
     ledgers: list[str | None] = []
-    with ThreadPoolExecutor(READERS) as pool:  # for the waits; to unpack, threads would wait for each other
-        for row, packed in enumerate(pool.map(content, range(len(nested)))):
-            part = None if packed is None else opened(task(row), packed, tags[row] or "")
+    # Threads for the waits only: to unpack, they would wait for each other.
+    with ThreadPoolExecutor(READERS) as pool:
+        for row, packed in enumerate(pool.map(content, range(len(shard.cells)))):
+            part = None if packed is None else check_part(task(row), packed, shard.tags[row] or "")
             if part is not None:
                 for name, block in blocks.items():
                     block[row, part.child] = part.values[name]
@@ -146,28 +144,27 @@ def _read(
     return tuple(ledgers), {name: block.ravel() for name, block in blocks.items()}
 
 
-def _arrays(
-    shard: ShardTask, recipe: Recipe, nested: np.ndarray, values: Mapping[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(shard: ShardTask, values: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Name and values of each array."""
-    ids = nested_children(nested, recipe.grid).ravel()
+    grid = shard.recipe.grid
+    ids = nested_children(np.array(shard.cells, np.int64), grid).ravel()
     yield "cell_ids", ids
     if shard.morton is not None:
         form = nested_to_decimal if shard.morton == "int64" else nested_to_word
-        yield "morton", form(ids, recipe.grid.child_order)
+        yield "morton", form(ids, grid.child_order)
     yield from values.items()
 
 
-def _write(shard: ShardTask, recipe: Recipe, name: str, values: np.ndarray, *, count: bool) -> int:
+def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> int:
     """Write one shard of one array; with ``count``, the sum of what is read back."""
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
-    url, children = join_url(shard.group, name), recipe.grid.children
-    rows = slice(shard.first * children, shard.stop * children)
+    url, children = join_url(shard.group, name), shard.recipe.grid.children
+    rows = slice(shard.first * children, (shard.first + len(shard.cells)) * children)
     try:
         with zarr.config.set(CONFIG):
-            array: Any = zarr.open_array(ObjectStore(Place(url, shard.region).store), mode="r+")
+            array: Any = zarr.open_array(ObjectStore(Folder(url, shard.region).store), mode="r+")
             array[rows] = values
             return int(np.asarray(array[rows]).sum(dtype=np.int64)) if count else 0
     except Exception as problem:

@@ -1,4 +1,4 @@
-"""TODO jobs.worker."""
+"""What every worker needs: how a failure is told, and how much memory was used."""
 
 import sys
 import traceback
@@ -6,8 +6,8 @@ import traceback
 from maggjob.errors import MaggjobError
 
 
-def _described(problem: BaseException) -> tuple[str, str]:
-    """Reason and message of whatever was raised; what ends a process goes on ending it."""
+def reason_and_message(problem: BaseException) -> tuple[str, str]:
+    """Return the ledger's word for whatever was raised, and its text; what ends a process is raised again."""
     if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         raise problem
     if isinstance(problem, MaggjobError):
@@ -16,10 +16,11 @@ def _described(problem: BaseException) -> tuple[str, str]:
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    """Return the largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:
+        # Windows has no such module.
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

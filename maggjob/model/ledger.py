@@ -1,7 +1,17 @@
-"""TODO model.ledger."""
+"""The ledger: every fold of reports, from quarters to a cell, from cells to a run.
+
+Nothing is dropped without being counted:
+
+- A granule in a cell ends as ``used``, ``no_overlap`` or ``failed``; of several reports of one granule the worst state
+  counts (`worst`), and its rows are known from any report that read it.
+- A cell ends as ``complete``, ``empty``, ``partial`` or ``failed`` (`cell_state`).
+- A segment of a granule is counted once, whatever the number of cells: in a planned cell, ``outside``,
+  ``invalid_coordinate``, or ``unread`` (its granule failed in one cell and was read in another).
+- A task of any job has ended, or failed for a reason (`tally_tasks`).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from maggjob.model.reports import (
@@ -15,11 +25,19 @@ from maggjob.model.reports import (
     GranuleReport,
     Tally,
 )
-from maggjob.model.tasks import CellTask, Granule
+from maggjob.model.tasks import CellTask
+
+SEVERITY = {"no_overlap": 0, "used": 1, "failed": 2}
+"""Of the states of a granule: the worst one counts."""
+EXAMPLES = 5
+"""Failures that are named for each reason."""
+
+Span = tuple[float, float]
+"""First and last time, seconds since 2018-01-01."""
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Sum of counts by state; states in the order in which they first come."""
+    """Sum counts by state; states stand in the order in which they first come."""
     total: dict[str, int] = {}
     for some in counts:
         for state, count in some.items():
@@ -27,35 +45,127 @@ def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellReport:
-    """The report of a cell, but for its part, from those of its quarters.
+def join_spans(spans: Iterable[Span | None]) -> Span | None:
+    """Return the first and the last of some times; None if there are none."""
+    known = [span for span in spans if span is not None]
+    return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
-    A granule that failed in one quarter has failed; what others kept of it stays, and is counted.
+
+def worst(reports: Sequence[GranuleReport]) -> GranuleReport:
+    """Fold the reports of one granule, of cells that do not overlap, into one.
+
+    Parameters
+    ----------
+    reports : sequence of GranuleReport
+        At least one.
+
+    Returns
+    -------
+    GranuleReport
+        The worst state, with beams and rows of the first report that read the granule; segments are summed.
+    """
+    if len(reports) == 1:
+        return reports[0]
+    tells = max(reports, key=lambda report: (SEVERITY[report.state], report.message is not None))
+    read = next((report for report in reports if report.rows), tells)
+    return replace(
+        tells,
+        beams=read.beams,
+        rows=read.rows,
+        invalid_coordinate=read.invalid_coordinate,
+        in_cell=sum(report.in_cell for report in reports),
+        kept=sum(report.kept for report in reports),
+    )
+
+
+def cell_state(*, kept: bool, failed: bool, used: bool) -> str:
+    """Return the state of a cell.
+
+    Parameters
+    ----------
+    kept : bool
+        Whether any segment was kept.
+    failed : bool
+        Whether anything failed: a granule, or the call itself.
+    used : bool
+        Whether any granule was used.
+    """
+    if failed:
+        return "partial" if used else "failed"
+    return "complete" if kept else "empty"
+
+
+def failed_report(task: CellTask, granules: Iterable[str], reason: str | None, message: str | None) -> CellReport:
+    """Return the report of a cell that nothing came of.
+
+    Parameters
+    ----------
+    task : CellTask
+    granules : iterable of str
+        Ids of its granules, none of which was used.
+    reason, message : str
+        Why.
+    """
+    lost = _unused(granules, reason)
+    return CellReport(task.id, task.cell, task.window, "failed", granules=lost, reason=reason, message=message)
+
+
+def _unused(granules: Iterable[str], reason: str | None) -> tuple[GranuleReport, ...]:
+    return tuple(GranuleReport(granule, "failed", reason=reason) for granule in granules)
+
+
+def with_granules(report: CellReport, listed: Iterable[str], no_overlap: Sequence[GranuleReport] = ()) -> CellReport:
+    """Complete the report of a cell, so that it tells of every granule that the catalog lists for it.
+
+    Parameters
+    ----------
+    report : CellReport
+    listed : iterable of str
+        Ids of the granules that were to be read. A cell that failed as a whole gets all of them: none was used.
+    no_overlap : sequence of GranuleReport
+        Granules that an index showed not to lie in the cell; they are told as if they had been visited.
+    """
+    if report.state == "failed" and not report.granules:
+        report = replace(report, granules=_unused(listed, report.reason))
+    return replace(report, granules=(*report.granules, *no_overlap)) if no_overlap else report
+
+
+def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellReport:
+    """Fold the reports of the quarters of a cell into one, without its part.
+
+    A granule that failed in one quarter has failed in the cell; what other quarters kept of it stays, and is counted.
+
+    Parameters
+    ----------
+    name, cell : str
+        Id of the cell's task, and of the cell.
+    quarters : sequence of CellReport
+        In the order of the cell's children.
     """
     names = next((tuple(g.id for g in quarter.granules) for quarter in quarters if quarter.granules), ())
     known = [(quarter, {g.id: g for g in quarter.granules}) for quarter in quarters]
     granules = tuple(
-        _worst([own.get(n) or GranuleReport(n, "failed", reason=quarter.reason) for quarter, own in known])
+        worst([own.get(n) or GranuleReport(n, "failed", reason=quarter.reason) for quarter, own in known])
         for n in names
     )
-    lost = [quarter for quarter in quarters if quarter.state == "failed" and not quarter.granules]  # nobody else tells
+    # Of a quarter that failed as a whole no granule tells why.
+    lost = [quarter for quarter in quarters if quarter.state == "failed" and not quarter.granules]
     bad = next((q for q in [*lost, *quarters] if q.state in ("partial", "failed")), None)
-    state = "complete" if any(quarter.observations for quarter in quarters) else "empty"
-    if bad is not None:
-        used = any(g.state == "used" for quarter in quarters for g in quarter.granules)
-        state = "partial" if used else "failed"
-    times = [quarter.time for quarter in quarters if quarter.time is not None]
     return CellReport(
         name,
         cell,
         quarters[0].window,
-        state,
+        cell_state(
+            kept=any(quarter.observations for quarter in quarters),
+            failed=bad is not None,
+            used=any(g.state == "used" for quarter in quarters for g in quarter.granules),
+        ),
         add_counts(quarter.segments for quarter in quarters),
         granules,
         reason=None if bad is None else bad.reason,
         message=None if bad is None else bad.message,
         seconds=sum(quarter.seconds for quarter in quarters),
-        time=(min(t for t, _ in times), max(t for _, t in times)) if times else None,
+        time=join_spans(quarter.time for quarter in quarters),
         bytes_read=sum(quarter.bytes_read for quarter in quarters),
         requests=sum(quarter.requests for quarter in quarters),
         peak_memory=max(quarter.peak_memory for quarter in quarters),
@@ -65,36 +175,13 @@ def joined_report(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
     )
 
 
-def _worst(reports: Sequence[GranuleReport]) -> GranuleReport:
-    """What became of one granule in all quarters."""
-    worst = max(reports, key=lambda report: (SEVERITY[report.state], report.message is not None))
-    read = next((report for report in reports if report.rows), worst)
-    return replace(
-        worst,
-        beams=read.beams,
-        rows=read.rows,
-        invalid_coordinate=read.invalid_coordinate,
-        in_cell=sum(report.in_cell for report in reports),
-        kept=sum(report.kept for report in reports),
-    )
-
-
-EXAMPLES = 5
-
-
-def failed_report(task: CellTask, granules: Iterable[Granule], reason: str, message: str) -> CellReport:
-    """Report of a cell that nothing came of: none of its granules was used."""
-    lost = tuple(GranuleReport(granule.id, "failed", reason=reason) for granule in granules)
-    return CellReport(task.id, task.cell, task.window, "failed", granules=lost, reason=reason, message=message)
-
-
 def reduce_tally(reports: Iterable[CellReport]) -> Tally:
-    """Add up the reports of all cells.
+    """Sum the reports of all cells.
 
     Parameters
     ----------
     reports : iterable of CellReport
-        One a planned cell.
+        One per planned cell.
 
     Returns
     -------
@@ -107,25 +194,25 @@ def reduce_tally(reports: Iterable[CellReport]) -> Tally:
     """
     cells = dict.fromkeys(("planned", *CELL_STATES), 0)
     segments: dict[str, int] = {KEPT: 0}
-    granules: dict[str, GranuleReport] = {}  # by id, in the worst state of any cell
-    inside: dict[str, int] = {}
+    granules: dict[str, list[GranuleReport]] = {}
     errors: dict[str, dict[str, Any]] = {}
     for report in reports:
         cells["planned"] += 1
         cells[report.state] += 1
         segments = add_counts((segments, report.segments))
-        _count_errors(errors, report)
+        for failure in _failures(report):
+            count_error(errors, *failure)
         for granule in report.granules:
-            inside[granule.id] = inside.get(granule.id, 0) + granule.in_cell
-            granules[granule.id] = _worse(granules.get(granule.id), granule)
+            granules.setdefault(granule.id, []).append(granule)
+    folded = [worst(some) for some in granules.values()]
     for state in (INVALID_COORDINATE, OUTSIDE, UNREAD, "rows"):
         segments[state] = 0
-    for granule in granules.values():
-        left = granule.rows - granule.invalid_coordinate - inside[granule.id]
+    for granule in folded:
         segments["rows"] += granule.rows
         segments[INVALID_COORDINATE] += granule.invalid_coordinate
-        segments[UNREAD if granule.state == "failed" else OUTSIDE] += left
-    states = [granule.state for granule in granules.values()]
+        elsewhere = granule.rows - granule.invalid_coordinate - granule.in_cell
+        segments[UNREAD if granule.state == "failed" else OUTSIDE] += elsewhere
+    states = [granule.state for granule in folded]
     return Tally(
         observations=segments.get(KEPT, 0),
         cells=cells,
@@ -135,30 +222,59 @@ def reduce_tally(reports: Iterable[CellReport]) -> Tally:
     )
 
 
-def _worse(known: GranuleReport | None, new: GranuleReport) -> GranuleReport:
-    """Of two reports of one granule the worse state; rows are known from any cell that read it."""
-    if known is None:
-        return new
-    worse = max(known, new, key=lambda report: SEVERITY[report.state])
-    read = known if known.rows else new
-    if (worse.rows, worse.invalid_coordinate) == (read.rows, read.invalid_coordinate):
-        return worse
-    return replace(worse, rows=read.rows, invalid_coordinate=read.invalid_coordinate)
-
-
-def _count_errors(errors: dict[str, dict[str, Any]], report: CellReport) -> None:
-    """Count what failed in a cell: each granule that tells why, else the cell itself."""
+def _failures(report: CellReport) -> list[tuple[str, str | None, str | None]]:
+    """What failed in a cell: what, reason and message of each granule that tells why, else of the cell itself."""
     failed: list[tuple[str, str | None, str | None]] = [
         (f"{g.id} in {report.cell}", g.reason, g.message) for g in report.granules if g.message is not None
     ]
-    told = {reason for _, reason, _ in failed}
-    if (report.state == "failed" and not failed) or (report.message is not None and report.reason not in told):
-        failed.append((report.id, report.reason, report.message))  # a call that died, or a quarter's
-    for what, reason, message in failed:
-        entry = errors.setdefault(str(reason), {"count": 0, "examples": []})
-        entry["count"] += 1
-        if len(entry["examples"]) < EXAMPLES:
-            entry["examples"].append({"what": what, "message": message})
+    named = {reason for _, reason, _ in failed}
+    # A call that died, or one of a quarter's.
+    if (report.state == "failed" and not failed) or (report.message is not None and report.reason not in named):
+        failed.append((report.id, report.reason, report.message))
+    return failed
 
 
-SEVERITY = {"no_overlap": 0, "used": 1, "failed": 2}  # of the states of a granule: the worst one counts
+def count_error(errors: dict[str, dict[str, Any]], what: str, reason: str | None, message: str | None) -> None:
+    """Count a failure under its reason, and keep the first `EXAMPLES` of each."""
+    entry = errors.setdefault(str(reason), {"count": 0, "examples": []})
+    entry["count"] += 1
+    if len(entry["examples"]) < EXAMPLES:
+        entry["examples"].append({"what": what, "message": message})
+
+
+@dataclass(frozen=True)
+class TaskTally:
+    """What became of the tasks of one stage, of any job."""
+
+    tasks: int
+    """Tasks that there were."""
+    done: int
+    """Tasks that ended with an answer."""
+    errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By reason: how many tasks failed, and the first examples."""
+
+    @property
+    def failed(self) -> int:
+        """Tasks without an answer."""
+        return self.tasks - self.done
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"failed": self.failed}
+
+
+def tally_tasks(outcomes: Iterable[tuple[str, str | None, str | None]]) -> TaskTally:
+    """Count what became of tasks.
+
+    Parameters
+    ----------
+    outcomes : iterable of (id, reason, message)
+        One per task; the reason is None for one that ended with an answer.
+    """
+    tasks = 0
+    errors: dict[str, dict[str, Any]] = {}
+    for what, reason, message in outcomes:
+        tasks += 1
+        if reason is not None:
+            count_error(errors, what, reason, message)
+    return TaskTally(tasks, tasks - sum(error["count"] for error in errors.values()), errors)

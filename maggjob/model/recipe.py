@@ -1,8 +1,9 @@
 """TODO model.recipe."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 from maggjob.grid.healpix import Grid
 from maggjob.statistics.functions import Statistic
@@ -62,14 +63,23 @@ class Recipe:
         templates += [path for name, path in coordinates.items() if name in self.used_columns]
         return {group: list(dict.fromkeys(self.path(t, group) for t in templates)) for group in self.groups}
 
-    def to_json(self) -> bytes:
-        """As text, the same for the same recipe; NaN is written as NaN."""
-        return json.dumps(asdict(self), sort_keys=True).encode()
+    @cached_property
+    def time_paths(self) -> dict[str, list[str]]:
+        """Path of the times of each beam; a beam may lack them."""
+        return {group: [self.path(self.time, group)] for group in self.groups}
+
+    @cached_property
+    def indexed_paths(self) -> dict[str, list[str]]:
+        """Paths of the datasets of each beam that an index tells of."""
+        return {group: [*paths, *self.time_paths[group]] for group, paths in self.needed_paths.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, content: bytes) -> "Recipe":
-        """What `to_json` wrote; whatever else it is raises ValueError, TypeError, KeyError or AttributeError."""
-        plain = json.loads(content)
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `to_dict` wrote, before or after a journey through JSON."""
         values = [tuple(f["value"]) if isinstance(f["value"], list) else f["value"] for f in plain["filters"]]
         lists = {
             "groups": tuple(plain["groups"]),
@@ -78,4 +88,4 @@ class Recipe:
             "statistics": tuple(Statistic(**statistic) for statistic in plain["statistics"]),
             "grid": Grid(**plain["grid"]),
         }
-        return cls(**plain | lists)
+        return cls(**dict(plain) | lists)

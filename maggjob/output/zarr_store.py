@@ -6,11 +6,10 @@ checksums, so that a flipped bit is an error and no wrong height. The group's me
 when parts and arrays agree with the ledger: until then there is nothing to open.
 """
 
-import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from maggjob.config.schema import Config
 from maggjob.errors import LedgerError, MaggjobError, StoreError
 from maggjob.grid.healpix import Grid, parse_cell
 from maggjob.jobs.parts import agree, load, tag_in
-from maggjob.jobs.shards import Rows, ShardReport, ShardTask, write_shard
-from maggjob.jobs.wire import write_recipe
+from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
 from maggjob.model.reports import CellReport, Tally
 from maggjob.model.tasks import CellTask
 from maggjob.output.attributes import cell_ids_attributes, group_attributes, variable_attributes
-from maggjob.storage.folder import Place, exists
-from maggjob.storage.run_folder import OLD, run_folder
+from maggjob.storage.folder import Folder, exists
+from maggjob.storage.run_folder import NEW, OLD, run_folder
 from maggjob.storage.urls import is_remote, join_url, local_path
 
 CHUNK_ROWS = 1 << 14  # at least: four cells of 4,096 children, 64 KiB; zarr takes as long for a chunk as for its values
@@ -65,7 +63,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Job:
+class Assembly:
     """What is to be assembled."""
 
     config: Config
@@ -99,32 +97,29 @@ class Job:
         """Group of the Zarr that holds the arrays."""
         return str(self.config.grid.child_order)
 
-    def shards(self, store: str) -> list[ShardTask]:
-        """The tasks of its shards, as they are written to a store; what they share is written down."""
+    def shards(self, store: str, *, write: bool = True) -> list[ShardTask]:
+        """Return the tasks of its shards, as they are written to a store; or as parts are only checked."""
         grid, first = self.config.grid, self.tasks[0]
-        nested = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
-        content = Rows(nested, [None if one.part is None else tag_in(one.part) for one in self.reports]).to_json()
-        key = f"rows-{hashlib.sha256(content).hexdigest()[:16]}.json"
-        Place(self.folder, self.region, create=True).put(key, content)
-        recipe = write_recipe(self.config.recipe(), self.folder, self.region)
+        cells = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
+        tags = [None if report.part is None else tag_in(report.part) for report in self.reports]
         return [
             ShardTask(
                 join_url(store, self.group),
-                self.folder,
                 str(first.parts),
-                recipe,
-                key,
-                start,
-                stop,
+                self.config.recipe(),
                 first.window,
                 first.run,
                 self.region,
                 self.morton,
+                write,
+                start,
+                cells[start:stop],
+                tags[start:stop],
             )
             for start, stop in self.layout.shards()
         ]
 
-    def held_against(self, done: Sequence[ShardReport]) -> None:
+    def check_parts(self, done: Sequence[ShardReport]) -> None:
         """See that all parts are those that the reports tell of.
 
         Raises
@@ -137,7 +132,7 @@ class Job:
                 agree(report, ledger)
 
 
-def here(shards: Sequence[ShardTask]) -> list[ShardReport]:
+def write_shards_locally(shards: Sequence[ShardTask]) -> list[ShardReport]:
     """Write shards in this process, one after the other."""
     return [write_shard(shard) for shard in shards]
 
@@ -150,7 +145,7 @@ def assemble(
     store: str,
     *,
     region: str | None = None,
-    write: WriteShards = here,
+    write: WriteShards = write_shards_locally,
 ) -> None:
     """Write the Zarr of a run, in place of one that is there.
 
@@ -181,27 +176,27 @@ def assemble(
     for report in told:
         if report.part is None and report.state != "failed":
             raise LedgerError(f"{report.id}: it is {report.state} and left no part; make its task with store={store!r}")
-    job = Job(config, ordered, told, tally, run_folder(store), region, write)
+    assembly = Assembly(config, ordered, told, tally, run_folder(store), region, write)
     try:
         if is_remote(store):
-            _write_in_place(job, store)
+            _write_in_place(assembly, store)
         else:
-            _write_and_swap(job, local_path(store).resolve())  # of a link, what it points to
+            _write_and_swap(assembly, local_path(store).resolve())  # of a link, what it points to
     except MaggjobError:
         raise
     except Exception as problem:
         raise StoreError(f"cannot write {store}: {problem}; check room and rights, then run again") from problem
 
 
-def _write_in_place(job: Job, store: str) -> None:
+def _write_in_place(assembly: Assembly, store: str) -> None:
     """Write a store in a bucket, where nothing can be renamed: an old one goes first, once all parts are seen."""
-    place = Place(store, job.region)
-    if exists(store, job.region):
-        job.held_against(job.write([replace(shard, write=False) for shard in job.shards(store)]))
-        old = place.keys()
-        place.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
-        place.delete(key for key in old if not key.endswith("zarr.json"))
-    _write(job, place)
+    folder = Folder(store, assembly.region)
+    if exists(store, assembly.region):
+        assembly.check_parts(assembly.write(assembly.shards(store, write=False)))
+        old = folder.keys()
+        folder.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
+        folder.delete(key for key in old if not key.endswith("zarr.json"))
+    _write(assembly, folder)
 
 
 def restore(store: str) -> None:
@@ -213,15 +208,15 @@ def restore(store: str) -> None:
         old.rename(path)
 
 
-def _write_and_swap(job: Job, store: Path) -> None:
+def _write_and_swap(assembly: Assembly, store: Path) -> None:
     """Write beside a local store, then put the new one in its place: the old one stays until then."""
-    folder = local_path(job.folder)
-    fresh, old = folder / "new", folder / OLD
+    folder = local_path(assembly.folder)
+    fresh, old = folder / NEW, folder / OLD
     for left in (fresh, old):
         if left.exists():
             shutil.rmtree(left)
     try:
-        _write(job, Place(str(fresh), create=True))
+        _write(assembly, Folder(str(fresh), create=True))
         _swap(fresh, store, old)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)  # what was raised before is what is told
@@ -242,33 +237,37 @@ def _swap(fresh: Path, store: Path, old: Path) -> None:
         shutil.rmtree(old)
 
 
-def _write(job: Job, place: Place) -> None:
+def _write(assembly: Assembly, folder: Folder) -> None:
     """Make the arrays, write all shards, hold them against the ledger, then write the metadata of the group."""
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
-    for name, of in _variables(job).items():
-        _create(Place(join_url(place.url, job.group, name), job.region, create=True), job.layout, *of)
-    done = job.write(job.shards(place.url))
-    job.held_against(done)
+    for name, of in _variables(assembly).items():
+        _create(Folder(join_url(folder.url, assembly.group, name), assembly.region, create=True), assembly.layout, *of)
+    done = assembly.write(assembly.shards(folder.url))
+    assembly.check_parts(done)
     for name in sorted({name for shard in done for name in shard.counts}):
         total = sum(shard.counts[name] for shard in done)
-        if total != job.tally.observations:
+        if total != assembly.tally.observations:
             raise LedgerError(
-                f"{name} sums to {total} in {place.url}, workers reported {job.tally.observations}; run again"
+                f"{name} sums to {total} in {folder.url}, workers reported {assembly.tally.observations}; run again"
             )
-    store = ObjectStore(place.store)
-    attributes = group_attributes(job.config, job.tasks[0].run, job.reports, job.tally)
-    zarr.create_group(store, path=job.group, attributes=attributes)
+    store = ObjectStore(folder.store)
+    attributes = group_attributes(assembly.config, assembly.tasks[0].run, assembly.reports, assembly.tally)
+    zarr.create_group(store, path=assembly.group, attributes=attributes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # version 3 has no consolidated metadata in its text yet; readers have
-        zarr.consolidate_metadata(store, path=job.group)
+        zarr.consolidate_metadata(store, path=assembly.group)
         zarr.consolidate_metadata(store)  # xarray looks for it at the root
 
 
-def _variables(job: Job) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
+def _variables(assembly: Assembly) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
     """Name, dtype, fill value and attributes of each array, in the order in which they are written."""
-    grid, coordinates, variables = job.config.grid, job.config.aggregation.coordinates, job.config.aggregation.variables
+    grid, coordinates, variables = (
+        assembly.config.grid,
+        assembly.config.aggregation.coordinates,
+        assembly.config.aggregation.variables,
+    )
     found: dict[str, tuple[str, float, Mapping[str, Any]]] = {
         "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(grid))
     }
@@ -276,25 +275,25 @@ def _variables(job: Job) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
         spelled = {"int64": "signed decimal id", "uint64": "packed word"}[coordinates.morton.dtype]
         attributes = {"long_name": f"mortie cell id ({spelled})"}
         found["morton"] = (coordinates.morton.dtype, coordinates.morton.fill_value, attributes)
-    source = _source(job)
-    for statistic in job.config.recipe().statistics:
+    source = _source(assembly)
+    for statistic in assembly.config.recipe().statistics:
         own = variable_attributes(statistic, source) | dict(variables[statistic.name].attrs)
         found[statistic.name] = (statistic.dtype, statistic.fill_value, own)
     return found
 
 
-def _source(job: Job) -> Mapping[str, Any]:
+def _source(assembly: Assembly) -> Mapping[str, Any]:
     """What the granules' own columns say of themselves: from the first part that tells."""
-    for task, report in zip(job.tasks, job.reports, strict=True):
+    for task, report in zip(assembly.tasks, assembly.reports, strict=True):
         if report.part is not None and any(granule.state == "used" for granule in report.granules):
-            part = load(task, Place(str(task.parts), job.region), tag_in(report.part))
+            part = load(task, Folder(str(task.parts), assembly.region), tag_in(report.part))
             attributes: Mapping[str, Any] = part.ledger["attributes"]
             if attributes:
                 return attributes
     return {}
 
 
-def _create(folder: Place, layout: Layout, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
+def _create(folder: Folder, layout: Layout, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
     """Make one array, without values."""
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec

@@ -13,12 +13,14 @@ import numpy as np
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.grid.healpix import format_cell, parse_cell
 from maggjob.jobs.parts import Part, agree, ledger_digest, ledger_of, load, pack, part_key, tag_in, write_part
-from maggjob.jobs.shards import READERS
-from maggjob.model.ledger import failed_report, joined_report
+from maggjob.model.ledger import failed_report, join_quarters
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask
 from maggjob.planning.cost import QUARTER, is_hot
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
+
+CELLS_AT_ONCE = 16
+"""Cells whose quarters are joined at once: the client may be far from the bucket."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,54 @@ def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watc
             watch(owner, outcome)
             return
         reports = [report_of(pieces[n].task, ended[owner][n]) for n in left[owner]]
-        watch(owner, Outcome(value=joined_report(tasks[owner].id, tasks[owner].cell, reports)))
+        watch(owner, Outcome(value=join_quarters(tasks[owner].id, tasks[owner].cell, reports)))
 
     return tell
 
 
 def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
-    """The report of a call, or one in its place when the call gave none."""
+    """The report of a call, or one in its folder when the call gave none."""
     if outcome.value is not None:
         return outcome.value
     return failed_report(done, (), str(outcome.reason), str(outcome.message))
+
+
+@dataclass(frozen=True)
+class MappedCells:
+    """The cells of a run, as they are mapped."""
+
+    tasks: Sequence[CellTask]
+    """One per planned cell."""
+    pieces: Sequence[Piece]
+    """Cells, and quarters of cells, longest first."""
+    batches: Sequence[CellBatch]
+    """The calls that these are put in."""
+    outcomes: Sequence[Outcome[CellReport]] = ()
+    """What became of each piece, when they are mapped."""
+
+    @property
+    def in_quarters(self) -> int:
+        """Cells that four calls work on."""
+        return (len(self.pieces) - len(self.tasks)) // 3
+
+    def names_of_quarters(self) -> dict[str, list[str]]:
+        """Return the names of the quarters of each cell that is split, by the cell's."""
+        numbers = _by_owner(self.pieces)
+        split = {owner: some for owner, some in numbers.items() if len(some) > 1}
+        return {self.tasks[owner].cell: [self.pieces[n].task.cell for n in some] for owner, some in split.items()}
+
+    def reports(self) -> list[CellReport]:
+        """Return the report of each cell; the parts of those that were split are put together.
+
+        Raises
+        ------
+        StoreError
+            If the part of a quarter is missing or damaged, or the joined one cannot be written.
+        LedgerError
+            If a quarter's part is not what its report says.
+        """
+        answers = [report_of(piece.task, outcome) for piece, outcome in zip(self.pieces, self.outcomes, strict=True)]
+        return join(self.tasks, self.pieces, answers)
 
 
 def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[CellReport]) -> list[CellReport]:
@@ -114,7 +154,7 @@ def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[C
     """
     of = _by_owner(pieces)
     done = [[(pieces[n].task, reports[n]) for n in of[owner]] for owner in range(len(tasks))]
-    with ThreadPoolExecutor(READERS) as pool:  # the client may be far from the bucket
+    with ThreadPoolExecutor(CELLS_AT_ONCE) as pool:  # the client may be far from the bucket
         return list(pool.map(_joined, tasks, done))
 
 
@@ -129,21 +169,21 @@ def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
 def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
     if len(done) == 1:
         return done[0][1]
-    report = joined_report(task.id, task.cell, [said for _, said in done])
+    report = join_quarters(task.id, task.cell, [said for _, said in done])
     if report.state != "failed":
         report = _join_parts(task, report, done)
     if task.parts is not None:  # a quarter may have written one and died before it said so
-        place = Place(task.parts, task.region, create=True)
-        place.delete({part_key(quarter.id, tag) for quarter, said in done for tag in ("", tag_in(said.part or ""))})
+        folder = Folder(task.parts, task.region, create=True)
+        folder.delete({part_key(quarter.id, tag) for quarter, said in done for tag in ("", tag_in(said.part or ""))})
     return report
 
 
 def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
     """Write the part of a cell from those of its quarters."""
-    place, parts = Place(str(task.parts), task.region), {}
+    folder, parts = Folder(str(task.parts), task.region), {}
     for number, (quarter, said) in enumerate(done):
         if said.part is not None:
-            parts[number] = load(quarter, place, tag_in(said.part))
+            parts[number] = load(quarter, folder, tag_in(said.part))
             agree(said, ledger_digest(parts[number].ledger))
     step = task.recipe.grid.children // 4
     child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])

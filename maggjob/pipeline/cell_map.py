@@ -1,39 +1,46 @@
-"""From a configuration to a Zarr: catalog, plan, map, reduce. What notebooks and the command line call."""
+"""The cells job, from a configuration to a Zarr: catalog, index, map, reduce."""
 
-import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from maggjob.backend.bill import Stage, stage_of
-from maggjob.backend.executor import DEADLINE, run_tasks
-from maggjob.backend.outcome import Outcome, Watcher
-from maggjob.backend.settings import place_run, resolve_backend
+from maggjob.backend.outcome import Outcome
+from maggjob.backend.settings import resolve_backend
 from maggjob.catalog.file import CatalogLike
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
-from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
-from maggjob.jobs.wire import index_written, map_written, written_batches, written_index_tasks
-from maggjob.model.ledger import reduce_tally
+from maggjob.jobs.cells import cell_calls, map_call
+from maggjob.jobs.shards import ShardReport, ShardTask, shard_call, shard_calls, write_shard
+from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
-from maggjob.output.zarr_store import WriteShards, assemble, here
-from maggjob.pipeline.balance import batches, join, pieces_of, report_of, spread, watch_cells, watch_owners
-from maggjob.pipeline.index_stage import ExactPlan, collect, exact_plan, index_place, index_tasks
-from maggjob.pipeline.result import RunResult
-from maggjob.pipeline.status import RunFile
-from maggjob.pipeline.target import _opens, check_reach, check_target, default_store
-from maggjob.planning.plan import Plan, plan
+from maggjob.output.zarr_store import WriteShards, assemble, write_shards_locally
+from maggjob.pipeline.balance import MappedCells, batches, pieces_of, spread, watch_cells, watch_owners
+from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_stage
+from maggjob.pipeline.result import RunResult, by_hand
+from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
+from maggjob.pipeline.target import check_target, default_store, is_published
+from maggjob.planning.plan import Plan
+from maggjob.planning.plan import plan as make_plan
 from maggjob.planning.tasks import make_tasks
-from maggjob.storage.earthdata import private_object
-from maggjob.storage.folder import Place, exists
-from maggjob.storage.run_folder import SUMMARY
-from maggjob.storage.urls import is_remote, local_path
+from maggjob.storage.folder import exists
 
-SHARDS_HERE = 16  # 4,096 cells: fewer are written here before processes have started
+SHARDS_HERE = 16
+"""Shards (of 256 cells) that the client writes itself on localhost: fewer are written before processes have started."""
+
+
+@dataclass(frozen=True)
+class RunOptions(SessionOptions):
+    """How a plan is carried out."""
+
+    overwrite: bool = False
+    """Replace a store that is there, once the new result is complete."""
+    allow_partial: bool = False
+    """Replace it even by a result with partial or failed cells."""
+    index: bool | None = None
+    """Make and use indexes of the granules; by default when it pays (`Plan.worth_index`)."""
+    indexes: str | None = None
+    """Folder or prefix that indexes are kept in; by default beside a store in a bucket, else in the user's cache."""
 
 
 def run(
@@ -41,20 +48,11 @@ def run(
     *,
     catalog: CatalogLike | None = None,
     store: str | None = None,
-    backend: str = "localhost",
     driver: str | None = None,
     max_cells: int | None = None,
     morton_cell: str | None = None,
-    max_workers: int | None = None,
-    overwrite: bool = False,
-    allow_partial: bool = False,
-    index: bool | None = None,
-    indexes: str | None = None,
     dry_run: bool = False,
-    region: str | None = None,
-    lithops_config: Mapping[str, Any] | str | Path | None = None,
-    deadline: float = DEADLINE,
-    watch: Watcher | None = None,
+    **options: Any,
 ) -> RunResult | Plan:
     """Run the whole job.
 
@@ -62,29 +60,10 @@ def run(
     ----------
     config, catalog, store, driver, max_cells, morton_cell
         See `plan`. A store is needed: here, in the configuration, or by the configuration's name.
-    backend : {"localhost", "aws_lambda", "serial"}
-        Where the calls run; ``local`` and ``lambda`` are short for the first two.
-    max_workers : int, optional
-        Local processes; by default what cores and memory allow.
-    overwrite : bool
-        Replace a store that is there, once the new result is complete.
-    allow_partial : bool
-        Replace it even by a result with partial or failed cells.
-    index : bool, optional
-        Make and use indexes of the granules; by default when it pays (`Plan.worth_index`).
-    indexes : str, optional
-        Folder or prefix that indexes are kept in; by default one beside a store in a bucket, else in the
-        user's cache.
     dry_run : bool
         Return the plan, and do nothing.
-    region : str, optional
-        Region of the buckets.
-    lithops_config : mapping or path, optional
-        Lithops' own configuration; by default ./lithops_config.yaml, else a built-in one.
-    deadline : float
-        Seconds after which cells that have not ended are given up, and counted as failed.
-    watch : callable, optional
-        ``watch(index, outcome)``, called as each cell ends.
+    **options
+        Fields of `RunOptions`, such as ``backend="aws_lambda", overwrite=True, max_workers=4, deadline=3600``.
 
     Returns
     -------
@@ -94,8 +73,8 @@ def run(
     Raises
     ------
     MaggjobError
-        The run cannot start, or its ledger does not add up. Whatever happens to single granules and
-        cells is in the result instead.
+        If the run cannot start, or its ledger does not add up. Whatever happens to single granules and cells is in the
+        result instead.
 
     Examples
     --------
@@ -106,201 +85,182 @@ def run(
     >>> result.tally.cells["complete"] == len(catalog.cells)
     True
     """
-    made = plan_run(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
+    how = RunOptions(**options)
+    plan = plan_run(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
     if dry_run:
-        check_reach(resolve_backend(backend), made, indexes)
-        return made
-    return execute(
-        made,
-        backend=backend,
-        max_workers=max_workers,
-        overwrite=overwrite,
-        allow_partial=allow_partial,
-        index=index,
-        indexes=indexes,
-        region=region,
-        lithops_config=lithops_config,
-        deadline=deadline,
-        watch=watch,
-    )
+        check_plan_reach(plan, how)
+        return plan
+    return execute(plan, how)
 
 
-def plan_run(config: ConfigLike, **options: Any) -> Plan:
-    """`plan`, with a store in any case: that of the options, of the configuration, or ``./<config>.zarr``."""
-    made = plan(config, **options)
-    return made if made.store_path is not None else replace(made, store_path=default_store(config))
+def plan_run(config: ConfigLike, **asked: Any) -> Plan:
+    """Make a `plan`, with a store in any case: the one asked for, the configuration's, or ``./<config>.zarr``."""
+    plan = make_plan(config, **asked)
+    return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
 
 
-def execute(
-    made: Plan,
-    *,
-    backend: str = "localhost",
-    max_workers: int | None = None,
-    overwrite: bool = False,
-    allow_partial: bool = False,
-    index: bool | None = None,
-    indexes: str | None = None,
-    region: str | None = None,
-    lithops_config: Mapping[str, Any] | str | Path | None = None,
-    deadline: float = DEADLINE,
-    watch: Watcher | None = None,
-) -> RunResult:
-    """Carry out a plan; for the parameters see `run`.
+def check_plan_reach(plan: Plan, options: RunOptions) -> None:
+    """See that workers can reach what a plan reads and writes (`check_reach`)."""
+    urls = [granule.url for granule in plan.used_granules]
+    check_reach(resolve_backend(options.backend), plan.store_path, urls, indexes=options.indexes)
+
+
+def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:
+    """Carry out a plan: index the granules, map the cells, reduce them to a Zarr.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of a store.
+    options : RunOptions, optional
+    **changes
+        Fields of `RunOptions` in place of those of ``options``.
 
     Raises
     ------
     MaggjobError
-        The run cannot start, or its ledger does not add up.
+        If the run cannot start, or its ledger does not add up.
     """
-    clock = time.monotonic()
-    name = resolve_backend(backend)
-    if made.store_path is None:
+    options = replace(options or RunOptions(), **changes)
+    if plan.store_path is None:
         raise InputError("no store: make the plan with store=")
-    check_reach(name, made, indexes)
-    setting = place_run(name, len(made.cells), max_workers, lithops_config, region)
-    region = setting.region
-    check_target(made.store_path, overwrite, region)
-    run_file = RunFile(made, name, setting.workers, region)
-    login = private_object(
-        [granule.url for granule in made.used_granules], setting.private_bucket, region
-    )  # one that fails leaves nothing behind
-    with login as credentials, _run_folder(str(made.run_path), region), run_file:
-        started = run_file.note.started
-        place = (indexes or index_place(made)) if (made.worth_index if index is None else index) else None
-
-        def call(
-            stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watcher | None
-        ) -> list[Outcome[Any]]:
-            if stage in ("index", "map"):  # assembly has begun already
-                run_file.stage(stage)
-            left = max(0.0, deadline - (time.monotonic() - clock))
-            done = run_tasks(function, tasks, backend=name, config=setting.config, deadline=left, watch=watch)
-            if name == "aws_lambda":
-                stages.append(stage_of(stage, done, setting.memory_mb))
-            return done
-
-        def shards(some: Sequence[ShardTask]) -> list[ShardReport]:
-            late = time.monotonic() - clock >= deadline
-            if name == "serial" or late or (name == "localhost" and len(some) <= SHARDS_HERE):
-                return here(some)
-            stage = "assembly" if some[0].write else "check"
-            try:
-                outcomes = call(stage, write_shard, some, None)
-            except BackendError as problem:  # all parts are there: the backend's trouble is told, and is no loss
-                outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in some]
-                stages.append(stage_of(stage, outcomes, setting.memory_mb))
-            return [write_shard(s) if o.value is None else o.value for s, o in zip(some, outcomes, strict=True)]
-
-        stages: list[Stage] = []
-        exact, indexed, first = ExactPlan(made, made), None, []
-        if place is not None:
-            first, began = index_tasks(made, place, setting.workers, credentials, region), time.monotonic()
-            sent = written_index_tasks(first, str(made.run_path), region)
-            indexed = collect(place, first, call("index", index_written, sent, None))
-            indexed = replace(indexed, wall_time_s=time.monotonic() - began)
-            exact = exact_plan(made, indexed)
-            indexed = replace(indexed, added=exact.added)
-            if set(indexed.states) == {"failed"}:  # nobody may have made the place that cells would open
-                place = None
-        todo = make_tasks(exact.plan, credentials, region, place)
-        seconds = exact.plan.seconds(place is not None)
-        pieces = pieces_of(todo, seconds, setting.workers, split=place is not None)
-        calls = batches([p.task for p in pieces], [p.seconds for p in pieces], setting.workers)
-        workers = min(setting.workers, max(len(first), len(calls)))
-        written = written_batches(calls, made.config.recipe(), str(made.run_path), region)
-        outcomes = spread(
-            calls, call("map", map_written, written, watch_cells(calls, watch_owners(todo, pieces, watch)))
-        )
-    with run_file:
-        run_file.stage("assembly")
-        answers = [report_of(piece.task, outcome) for piece, outcome in zip(pieces, outcomes, strict=True)]
-        reports = join(todo, pieces, answers)
+    check_plan_reach(plan, options)
+    session = Session(describe(plan, plan.store_path), options)
+    check_target(plan.store_path, options.overwrite, session.region)
+    with session:
+        index = run_index_stage(session, plan, _indexes(plan, options))
+        cells = map_cells_of(session, index)
+        session.begin("assembly")
         result = assemble_run(
-            exact.plan,
-            todo,
-            reports,
-            no_overlap=exact.no_overlap,
-            region=region,
-            overwrite=overwrite,
-            allow_partial=allow_partial,
-            write=shards,
+            index.exact.plan,
+            cells.tasks,
+            cells.reports(),
+            no_overlap=index.exact.no_overlap,
+            region=session.region,
+            overwrite=options.overwrite,
+            allow_partial=options.allow_partial,
+            write=shard_writer(session),
         )
-    result = replace(result, backend=name, workers=workers, started=started, calls=len(calls), indexed=indexed)
-    result = replace(result, cells_in_quarters=(len(pieces) - len(todo)) // 3)
-    told = replace(exact.plan, catalog=exact.listed.catalog)  # totals are those of the ledger
-    result = replace(result, plan=told, stages=tuple(stages))
-    result = replace(result, expected=made.expected(place is not None), wall_time_s=time.monotonic() - clock)
-    Place(str(made.run_path), region).put(SUMMARY, json.dumps(result.to_dict(), indent=1).encode())
+        result = replace(
+            result,
+            # Totals are those of the ledger.
+            plan=replace(index.exact.plan, catalog=index.exact.listed.catalog),
+            expected=plan.expected(index.place is not None),
+            indexed=index.indexed,
+            calls=len(cells.batches),
+            cells_in_quarters=cells.in_quarters,
+            session=session.report(),
+        )
+        session.finish(result.to_dict())
     return result
 
 
-@contextmanager
-def _run_folder(url: str, region: str | None) -> Iterator[None]:
-    """A run's folder that can be written to; of a run that cannot start, nothing is left in it."""
-    place = Place(url, region, create=True)
-    place.probe()
-    before = set(place.keys())
-    try:
-        yield
-    except BackendError:
-        place.delete(set(place.keys()) - before)
-        if not before and not is_remote(url):
-            local_path(url).rmdir()
-        raise
+def describe(plan: Plan, store: str) -> RunDescription:
+    """Describe a plan for those who know nothing of cells."""
+    return RunDescription(
+        store,
+        plan.window,
+        {"cells": len(plan.cells), "granules": len(plan.positions), "pairs": plan.pairs},
+        {"run": plan.digest, "configuration": plan.config.digest},
+        [granule.url for granule in plan.used_granules],
+    )
 
 
-def _with_granules(
-    made: Plan, reports: Sequence[CellReport], no_overlap: Mapping[int, tuple[GranuleReport, ...]]
-) -> list[CellReport]:
-    """The reports with every granule of the catalog.
+def _indexes(plan: Plan, options: RunOptions) -> str | None:
+    """Where indexes are kept; None to make none."""
+    wanted = plan.worth_index if options.index is None else options.index
+    return (options.indexes or default_indexes(plan)) if wanted else None
 
-    Those of cells that failed as a whole get all their granules: none was used. And the pairs that an index
-    showed to be none are told, as they would be if they had been visited.
-    """
-    cells = {made.task_id(cell): cell for cell in made.cells}
 
-    def lost(report: CellReport) -> tuple[GranuleReport, ...]:
-        granules = made.granules(cells[report.id])
-        return tuple(GranuleReport(granule.id, "failed", reason=report.reason) for granule in granules)
+def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
+    """Map the cells of an exact plan: hot ones in quarters, small ones together, the longest first."""
+    plan, workers = index.exact.plan, session.settings.workers
+    tasks = make_tasks(plan, session.credentials, session.region, index.place)
+    pieces = pieces_of(tasks, plan.seconds(index.place is not None), workers, split=index.place is not None)
+    calls = batches([piece.task for piece in pieces], [piece.seconds for piece in pieces], workers)
+    watch = watch_cells(calls, watch_owners(tasks, pieces, session.options.watch))
+    mapped = MappedCells(tasks, pieces, calls)
+    sent = cell_calls(calls, session.folder, session.region)
+    outcomes = session.map("map", map_call, sent, watch, pieces=mapped.names_of_quarters())
+    return replace(mapped, outcomes=spread(calls, outcomes))
 
-    reports = [replace(r, granules=lost(r)) if r.state == "failed" and not r.granules else r for r in reports]
-    return [replace(r, granules=(*r.granules, *no_overlap.get(cells[r.id], ()))) for r in reports]
+
+def shard_writer(session: Session) -> WriteShards:
+    """Return what writes the shards of a session's result: its calls, where there are enough of them, or the client."""
+
+    def write(shards: Sequence[ShardTask]) -> list[ShardReport]:
+        few = session.backend == "localhost" and len(shards) <= SHARDS_HERE
+        if session.backend == "serial" or session.left == 0.0 or few:
+            return write_shards_locally(shards)
+        stage = "assembly" if shards[0].write else "check"
+        calls = shard_calls(shards, session.folder)
+        try:
+            outcomes = session.map(stage, shard_call, calls, begin=False)
+        except BackendError as problem:
+            # All parts are there: the backend's trouble is told, and is no loss.
+            outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in calls]
+            session.record(stage, outcomes, calls, billed=True)
+        return [write_shard(s) if o.value is None else o.value for s, o in zip(shards, outcomes, strict=True)]
+
+    return write
 
 
 def assemble_run(
-    made: Plan,
-    done: Sequence[CellTask],
+    plan: Plan,
+    tasks: Sequence[CellTask],
     reports: Sequence[CellReport],
     *,
     no_overlap: Mapping[int, tuple[GranuleReport, ...]] | None = None,
     region: str | None = None,
     overwrite: bool = False,
     allow_partial: bool = False,
-    write: WriteShards = here,
+    write: WriteShards = write_shards_locally,
 ) -> RunResult:
     """Reduce: the tally of the reports, and the Zarr of the parts they name.
 
-    For tasks that were mapped by hand with Lithops; `run` does it by itself. An incomplete result does
-    not replace an old one unless ``allow_partial``: the old one stays, and the new parts are kept.
+    For tasks that were mapped by hand with Lithops; `run` does it by itself. An incomplete result does not replace an
+    old one unless ``allow_partial``: the old one stays, and the new parts are kept.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of a store.
+    tasks : sequence of CellTask
+        One per planned cell.
+    reports : sequence of CellReport
+        One per task, in any order.
+    no_overlap : mapping, optional
+        Granules that indexes showed not to lie in a cell, by nested id of the cell.
+    region : str, optional
+        Region of the bucket.
+    overwrite, allow_partial : bool
+        See `RunOptions`.
+    write : callable, optional
+        Carries out the tasks of shards; by default in this process.
 
     Raises
     ------
     MaggjobError
-        A part is not what its report says, or the counts differ.
+        If a part is not what its report says, or the counts differ.
     """
-    if made.store_path is None:
+    if plan.store_path is None:
         raise InputError("no store: make the plan with store=")
-    planned = sorted(made.task_id(cell) for cell in made.cells)
-    if planned != sorted(task.id for task in done) or planned != sorted(report.id for report in reports):
+    cells = {plan.task_id(cell): cell for cell in plan.cells}
+    if sorted(cells) != sorted(task.id for task in tasks) or sorted(cells) != sorted(report.id for report in reports):
         raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
-    if len({task.run for task in done}) > 1:
+    if len({task.run for task in tasks}) > 1:
         raise LedgerError("tasks are of several runs; make all of them with one plan")
-    reports = _with_granules(made, reports, no_overlap or {})
+    # The ledger tells of every granule of the catalog.
+    known = no_overlap or {}
+    reports = [
+        with_granules(report, (g.id for g in plan.granules(cells[report.id])), known.get(cells[report.id], ()))
+        for report in reports
+    ]
     tally = reduce_tally(reports)
-    check_target(made.store_path, overwrite, region)
-    group = str(made.config.grid.child_order)
-    result = RunResult(made, tally, tuple(reports), "by hand", 0, "", 0.0, made.store_path, group)
-    if exists(made.store_path, region) and _opens(made.store_path, region) and not (result.complete or allow_partial):
+    check_target(plan.store_path, overwrite, region)
+    result = RunResult(plan, tally, tuple(reports), by_hand(describe(plan, plan.store_path)))
+    there = exists(plan.store_path, region) and is_published(plan.store_path, region)
+    if there and not (result.complete or allow_partial):
         return replace(result, published=False)
-    assemble(made.config, done, reports, tally, made.store_path, region=region, write=write)
+    assemble(plan.config, tasks, reports, tally, plan.store_path, region=region, write=write)
     return result

@@ -1,12 +1,16 @@
 """The first map of a run: indexes of its granules, and the exact plan that follows from them."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from maggjob.backend.outcome import Outcome
 from maggjob.errors import LedgerError
+from maggjob.jobs.granule_index import index_call, index_calls
 from maggjob.model.reports import GranuleReport, IndexedGranule, IndexReport
 from maggjob.model.tasks import IndexTask
+from maggjob.pipeline.session import Session
 from maggjob.planning.cost import granules_a_call
 from maggjob.planning.plan import Plan
 from maggjob.storage.run_folder import INDEXES, cache_folder
@@ -40,6 +44,12 @@ class Indexed:
         found = [granule.state for granule in self.granules.values()]
         return {state: found.count(state) for state in sorted(set(found))}
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without the single granules."""
+        plain = asdict(replace(self, granules={})) | {"states": self.states, "problems": self.problems}
+        del plain["granules"]
+        return plain
+
     @property
     def problems(self) -> list[str]:
         """Why granules have no index, for people: the first few."""
@@ -60,23 +70,23 @@ class ExactPlan:
     """Pairs that the catalog lacked: footprints were too narrow."""
 
 
-def index_place(made: Plan) -> str:
+def default_indexes(plan: Plan) -> str:
     """Where indexes are kept when nothing else is said: beside a store in a bucket, else in the user's cache."""
-    if made.store_path is not None and is_remote(made.store_path):
-        above, _, name = made.store_path.rstrip("/").rpartition("/")
+    if plan.store_path is not None and is_remote(plan.store_path):
+        above, _, name = plan.store_path.rstrip("/").rpartition("/")
         return join_url(f"s3://{name}" if above == "s3:/" else above, INDEXES)  # a bucket has nothing beside it
     return str(cache_folder() / "index")
 
 
 def index_tasks(
-    made: Plan, place: str, workers: int, credentials: str | None = None, region: str | None = None
+    plan: Plan, place: str, workers: int, credentials: str | None = None, region: str | None = None
 ) -> list[IndexTask]:
     """Tasks that see to the index of every granule of a plan, several granules a call."""
-    granules = made.used_granules
+    granules = plan.used_granules
     size = granules_a_call(len(granules), workers)
-    recipe = made.config.recipe()
+    recipe = plan.config.recipe()
     return [
-        IndexTask(f"{made.window}/index/{i}", recipe, granules[i : i + size], place, credentials, region)
+        IndexTask(f"{plan.window}/index/{i}", recipe, granules[i : i + size], place, credentials, region)
         for i in range(0, len(granules), size)
     ]
 
@@ -108,36 +118,36 @@ def _granules(task: IndexTask) -> Iterable[str]:
     return (granule.id for granule in task.granules)
 
 
-def exact_plan(made: Plan, indexed: Indexed) -> ExactPlan:
+def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
     """The plan with true pairs only: those of an index, and those of the catalog where there is none.
 
     The digest stays that of the plan that was made, unless the catalog lacked a pair: what is computed is the same.
     """
-    positions = {entry.id: i for i, entry in enumerate(made.catalog.granules)}
+    positions = {entry.id: i for i, entry in enumerate(plan.catalog.granules)}
     known = {positions[name]: granule for name, granule in indexed.granules.items() if granule.state != "failed"}
     pairs: dict[int, tuple[int, ...]] = {}
     no_overlap: dict[int, tuple[GranuleReport, ...]] = {}
     rows, added = {}, 0
-    inside: dict[int, set[int]] = {cell: set() for cell in made.cells}
+    inside: dict[int, set[int]] = {cell: set() for cell in plan.cells}
     for position, granule in known.items():
         for cell in granule.cells:
             if cell in inside:
                 inside[cell].add(position)
-    for cell in made.cells:
-        listed = set(made.catalog.cells[cell])
+    for cell in plan.cells:
+        listed = set(plan.catalog.cells[cell])
         false = sorted((listed & known.keys()) - inside[cell])
         added += len(inside[cell] - listed)
         pairs[cell] = tuple(sorted((listed - set(false)) | inside[cell]))
         rows[cell] = sum(known[i].cells.get(cell, 0) for i in pairs[cell] if i in known)
         no_overlap[cell] = tuple(_no_overlap(known[i]) for i in false)
     whole = {
-        **made.catalog.cells,
-        **{cell: tuple(sorted({*made.catalog.cells[cell], *inside[cell]})) for cell in pairs},
+        **plan.catalog.cells,
+        **{cell: tuple(sorted({*plan.catalog.cells[cell], *inside[cell]})) for cell in pairs},
     }
-    whole_plan = made if not added else replace(made, catalog=replace(made.catalog, cells=whole))
-    cells = tuple(sorted(made.cells, key=lambda cell: (-rows[cell], cell)))
-    catalog = replace(made.catalog, cells={**made.catalog.cells, **pairs})
-    exact = replace(made, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=rows)
+    whole_plan = plan if not added else replace(plan, catalog=replace(plan.catalog, cells=whole))
+    cells = tuple(sorted(plan.cells, key=lambda cell: (-rows[cell], cell)))
+    catalog = replace(plan.catalog, cells={**plan.catalog.cells, **pairs})
+    exact = replace(plan, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=rows)
     return ExactPlan(exact, whole_plan, {cell: lost for cell, lost in no_overlap.items() if lost}, added)
 
 
@@ -145,3 +155,37 @@ def _no_overlap(granule: IndexedGranule) -> GranuleReport:
     return GranuleReport(
         granule.id, "no_overlap", beams=granule.beams, rows=granule.rows, invalid_coordinate=granule.invalid
     )
+
+
+@dataclass(frozen=True)
+class IndexStage:
+    """What the cells are mapped with."""
+
+    exact: ExactPlan
+    """The plan, without false pairs where indexes tell."""
+    place: str | None = None
+    """Folder or prefix that holds indexes; None to read without."""
+    indexed: Indexed | None = None
+    """What became of the indexes; None without that stage."""
+
+
+def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexStage:
+    """Index the granules of a plan, and work out the exact plan that follows.
+
+    Parameters
+    ----------
+    session : Session
+    plan : Plan
+    place : str or None
+        Folder or prefix to keep the indexes in; None to make none.
+    """
+    if place is None:
+        return IndexStage(ExactPlan(plan, plan))
+    tasks = index_tasks(plan, place, session.settings.workers, session.credentials, session.region)
+    sent, began = index_calls(tasks, session.folder, session.region), time.monotonic()
+    indexed = collect(place, tasks, session.map("index", index_call, sent))
+    indexed = replace(indexed, wall_time_s=time.monotonic() - began)
+    exact = exact_plan(plan, indexed)
+    # Where all failed, nobody may have made the folder that cells would open.
+    usable = set(indexed.states) != {"failed"}
+    return IndexStage(exact, place if usable else None, replace(indexed, added=exact.added))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError, StoreError
-from maggjob.storage.folder import Place, exists
+from maggjob.storage.folder import Folder, exists
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +63,7 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
 
     if not exists(str(store), region):
         raise StoreError(f"no result at {store}: run 'maggjob run' first, or give another path")
-    zarr_store = ObjectStore(Place(str(store), region).store)
+    zarr_store = ObjectStore(Folder(str(store), region).store)
     try:
         root = zarr.open_group(zarr_store, mode="r")
         groups = sorted(root.group_keys())

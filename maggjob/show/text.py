@@ -8,7 +8,7 @@ from maggjob.backend.bill import Prices
 from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
 from maggjob.icesat2.names import window_label
-from maggjob.pipeline.status import RunNote, Status
+from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
 
@@ -30,6 +30,8 @@ def summary(result: Mapping[str, Any]) -> str:
     result : mapping
         From `RunResult.to_dict`, or read back from summary.json.
     """
+    if "cells" not in result:
+        return _session_text(result)
     cells, wall = result["cells"], max(result["wall_time_s"], 1e-9)
     granules = {"all": sum(result["granules"].values())} | dict(result["granules"])
     segments = {"rows": result["segments"]["rows"]} | dict(result["segments"])
@@ -39,10 +41,7 @@ def summary(result: Mapping[str, Any]) -> str:
         f"segments      {_counts(segments, 'rows')}",
         f"observations  {result['total_obs']:,}",
     ]
-    for reason, error in result["errors"].items():
-        example = error["examples"][0]
-        last_line = str(example["message"]).strip().splitlines()[-1]
-        lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
+    lines += _error_lines(result["errors"])
     expected = result.get("estimate")
     kept = "not replaced, as the new result is not complete (--allow-partial does)"
     result_state = f"group {result['group']}" if result["published"] else kept
@@ -60,6 +59,34 @@ def summary(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _session_text(result: Mapping[str, Any]) -> str:
+    """The last lines of a run of another job than the cells': what every summary holds."""
+    lines = []
+    for stage, tasks in result["tasks"].items():
+        failed = f", {tasks['failed']:,} failed" if tasks["failed"] else ""
+        lines.append(f"{stage:<13} {tasks['tasks']:,} tasks: {tasks['done']:,} done{failed}")
+        lines += _error_lines(tasks["errors"])
+    return "\n".join(
+        [
+            *lines,
+            *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
+            f"time          {result['wall_time_s']:.1f} s",
+            f"workers       {result['workers']} on {result['backend']}",
+            f"output        {result['store_path']}",
+        ]
+    )
+
+
+def _error_lines(errors: Mapping[str, Any]) -> list[str]:
+    """Why things failed: how many for each reason, and an example."""
+    lines = []
+    for reason, error in errors.items():
+        example = error["examples"][0]
+        last_line = str(example["message"]).strip().splitlines()[-1]
+        lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
+    return lines
+
+
 def _quarters(result: Mapping[str, Any]) -> str:
     return f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
 
@@ -67,10 +94,11 @@ def _quarters(result: Mapping[str, Any]) -> str:
 def status_text(status: Status) -> str:
     """How far a run is; of one that is done, its `summary` tells the rest."""
     run, silent = status.run, _duration(status.silent_s or 0.0)
+    unit = "parts" if run is None else run.unit
     lines = [*_run_lines(run), f"stage         {status.stage}", _parts_line(status)]
-    if status.cells_per_minute is not None:
+    if status.parts_per_minute is not None:
         left = "" if status.left_s is None else f"; {_duration(status.left_s)} left, or less: the longest come first"
-        lines.append(f"pace          {status.cells_per_minute:,.1f} cells a minute{left}")
+        lines.append(f"pace          {status.parts_per_minute:,.1f} {unit} a minute{left}")
     if run is not None and status.stage == "stopped":
         lines.append(f"stopped       {silent} ago, in the stage {run.stage}, by {run.stopped}")
     if status.dollars is not None:
@@ -88,19 +116,18 @@ def _run_lines(run: RunNote | None) -> list[str]:
     """Which run it is."""
     if run is None:
         return []
-    digests = [("run", run.run_digest), ("configuration", run.config_digest)]
     return [
-        f"run           {run.window}: {run.cells:,} cells, {run.granules:,} granules, {run.pairs:,} pairs",
-        f"digests       {', '.join(f'{what} {digest[:12]}' for what, digest in digests if digest)}",
+        f"run           {run.window}: {', '.join(f'{count:,} {what}' for what, count in run.totals.items())}",
+        f"digests       {', '.join(f'{what} {digest[:12]}' for what, digest in run.digests.items())}",
         f"started       {run.started} on {run.backend}, {run.workers:,} workers at most",
     ]
 
 
 def _parts_line(status: Status) -> str:
     """How many parts are there, and how old what is newest of the run is."""
-    of = "" if status.run is None else f" of {status.run.cells:,} cells"
+    of = "" if status.run is None else f" of {status.run.parts:,} {status.run.unit}"
     newest = status.parts > 0 and status.stage in ("map", "unknown")
-    going_on = newest or status.stage in ("index", "map", "assembly")
+    going_on = newest or status.stage not in ENDED
     since = f"; {'the newest came' if newest else 'the stage began'} {_duration(status.silent_s or 0.0)} ago"
     return f"parts         {status.parts:,}{of}{since if going_on else ''}"
 

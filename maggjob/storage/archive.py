@@ -21,8 +21,8 @@ from maggjob.errors import (
     ThrottledError,
     TruncatedError,
 )
-from maggjob.storage.credentials import Book, data_centre, environment_token
-from maggjob.storage.folder import Place
+from maggjob.storage.credentials import CredentialSet, data_centre, environment_token
+from maggjob.storage.folder import Folder
 from maggjob.storage.stores import LOG_IN, METADATA, RETRY, _client, _s3, plain_message
 from maggjob.storage.urls import local_path, split_url, without_query
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Answer:
+class RangeAnswer:
     """A range of an object, and what the server said of the object."""
 
     content: memoryview
@@ -48,7 +48,7 @@ def same_object(size: int, etag: str | None, known_size: int, known_etag: str | 
     return size == known_size and (etag == known_etag or None in (etag, known_etag))
 
 
-class Access:
+class Archive:
     """Stores that granules are read from, each opened once; picks up renewed credentials.
 
     Counts what all of its sources read, those that fail included, as ``bytes_read`` and ``requests``.
@@ -70,13 +70,13 @@ class Access:
         self._stores: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def book(self) -> Book:
+    def credential_set(self) -> CredentialSet:
         """The private object as it is now; without one, what the environment holds."""
         if self.credentials is None:
-            return Book(token=environment_token())
+            return CredentialSet(token=environment_token())
         address = split_url(self.credentials)
         try:
-            return Book.from_json(Place(address.root, self.region).get(address.key))
+            return CredentialSet.from_json(Folder(address.root, self.region).get(address.key))
         except (InputError, StoreError, ValueError, KeyError, TypeError) as problem:
             raise AccessError(f"no credentials at {self.credentials}: {problem}") from None
 
@@ -106,12 +106,12 @@ class Access:
                 return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))
             except InputError as problem:
                 raise AccessError(f"{root}: {problem}") from None
-        return HTTPStore(root, client_options=_client(root, self.book().token), retry_config=RETRY)
+        return HTTPStore(root, client_options=_client(root, self.credential_set().token), retry_config=RETRY)
 
     def _provider(self, centre: str) -> Any:
         def credentials() -> dict[str, Any]:
             with ThreadPoolExecutor(1) as apart:  # obstore calls this from its runtime, and cannot be called there
-                found = apart.submit(self.book).result().s3.get(centre)
+                found = apart.submit(self.credential_set).result().s3.get(centre)
             if found is None:
                 raise AccessError(f"the credentials at {self.credentials} have none for {centre}")
             if found.expires <= datetime.now(UTC):
@@ -130,16 +130,16 @@ class Ranges:
     ----------
     url : str
         Path or URL.
-    access : Access
+    access : Archive
     """
 
-    def __init__(self, url: str, access: Access) -> None:
+    def __init__(self, url: str, access: Archive) -> None:
         self.url = without_query(url)
         self.access = access
         self._address = split_url(url)
         self._store: object = None
 
-    def get(self, start: int, end: int) -> Answer:
+    def get(self, start: int, end: int) -> RangeAnswer:
         """Bytes from ``start`` to before ``end``; called from several threads.
 
         Raises
@@ -148,15 +148,15 @@ class Ranges:
             They were not read.
         """
 
-        def read(store: Any) -> Answer:
+        def read(store: Any) -> RangeAnswer:
             answer = obstore.get(store, self._address.key, options={"range": (start, end)})
             content, meta = memoryview(answer.bytes()), answer.meta
             self.access.count(bytes_read=len(content))
-            return Answer(content, int(meta["size"]), meta.get("e_tag"))
+            return RangeAnswer(content, int(meta["size"]), meta.get("e_tag"))
 
         return self._request(1, read)
 
-    def get_all(self, ranges: Sequence[tuple[int, int]]) -> list[Answer]:
+    def get_all(self, ranges: Sequence[tuple[int, int]]) -> list[RangeAnswer]:
         """Several ranges (first byte, the one after the last) in one call, up to `SIDE_BY_SIDE` at once.
 
         It takes half to three quarters of the CPU of as many calls of `get`. What the server says of the object is
@@ -179,7 +179,7 @@ class Ranges:
 
         contents = self._request(len(most), read) if most else []
         last = self.get(start, end)
-        return [*(Answer(content, last.size, last.etag) for content in contents), last]
+        return [*(RangeAnswer(content, last.size, last.etag) for content in contents), last]
 
     def _request(self, requests: int, read: Callable[[Any], T]) -> T:
         """Read from the store, once more with the credentials as they are now if it is denied: expired, perhaps."""
@@ -204,7 +204,7 @@ class Source(Ranges):
     ----------
     url : str
         Path or URL.
-    access : Access
+    access : Archive
     size : int, optional
         What the object's size must be, in bytes.
 
@@ -214,7 +214,7 @@ class Source(Ranges):
         From the constructor, which reads the first bytes, and from `read`.
     """
 
-    def __init__(self, url: str, access: Access, size: int | None = None) -> None:
+    def __init__(self, url: str, access: Archive, size: int | None = None) -> None:
         super().__init__(url, access)
         first = self.get(0, HEAD)
         self.head, self.size, self.etag = bytes(first.content), first.size, first.etag

@@ -50,7 +50,7 @@ class S3Credentials:
 
 
 @dataclass(frozen=True)
-class Book:
+class CredentialSet:
     """What is in the private object."""
 
     s3: Mapping[str, S3Credentials] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Book:
         return json.dumps({"s3": s3, "token": self.token}).encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> "Book":
+    def from_json(cls, content: bytes) -> "CredentialSet":
         """What `to_json` wrote."""
         plain = json.loads(content)
         s3 = {
@@ -99,14 +99,14 @@ def needs_login(url: str) -> bool:
     return data_centre(url) is not None or (url.startswith("https://") and trusted_host(url))
 
 
-def write_private(path: Path, book: Book) -> None:
+def write_private(path: Path, credential_set: CredentialSet) -> None:
     """Write the private object as a file that nobody else can read (mode 0600)."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
     with os.fdopen(handle, "wb") as file:
-        file.write(book.to_json())
+        file.write(credential_set.to_json())
     temporary.replace(path)
 
 

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from maggjob.errors import AccessError, StoreError
-from maggjob.storage.credentials import Book, S3Credentials, data_centre, needs_login, write_private
-from maggjob.storage.folder import Place
+from maggjob.storage.credentials import CredentialSet, S3Credentials, data_centre, needs_login, write_private
+from maggjob.storage.folder import Folder
 from maggjob.storage.run_folder import PRIVATE
 from maggjob.storage.urls import join_url
 
 POLL = 30.0  # seconds between two looks at what ends when
 LOG = logging.getLogger(__name__)
 
-Write = Callable[[Book], None]
+Write = Callable[[CredentialSet], None]
 
 
 @contextmanager
@@ -57,11 +57,11 @@ def private_object(urls: Sequence[str], bucket: str | None = None, region: str |
     if auth is None:
         yield None
         return
-    book = obtain(urls, auth)
+    credential_set = obtain(urls, auth)
     with _local_file() if bucket is None else _object(bucket, region) as (url, write):
-        write(book)
+        write(credential_set)
         stop = threading.Event()
-        keeper = threading.Thread(target=keep_fresh, args=(write, book, urls, auth, stop), daemon=True)
+        keeper = threading.Thread(target=keep_fresh, args=(write, credential_set, urls, auth, stop), daemon=True)
         keeper.start()
         try:
             yield url
@@ -75,16 +75,16 @@ def _local_file() -> Iterator[tuple[str, Write]]:
     folder = Path(tempfile.mkdtemp(prefix="maggjob-"))
     path = folder / "credentials.json"
     try:
-        yield str(path), lambda book: write_private(path, book)
+        yield str(path), lambda credential_set: write_private(path, credential_set)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _object(bucket: str, region: str | None) -> Iterator[tuple[str, Write]]:
-    place, key = Place(f"s3://{bucket}/{PRIVATE}", region), f"{uuid.uuid4().hex}.json"
+    place, key = Folder(f"s3://{bucket}/{PRIVATE}", region), f"{uuid.uuid4().hex}.json"
     try:
-        yield join_url(place.url, key), lambda book: place.put(key, book.to_json())
+        yield join_url(place.url, key), lambda credential_set: place.put(key, credential_set.to_json())
     finally:
         try:
             place.delete([key])
@@ -93,7 +93,12 @@ def _object(bucket: str, region: str | None) -> Iterator[tuple[str, Write]]:
 
 
 def keep_fresh(
-    write: Write, book: Book, urls: Iterable[str], auth: Any, stop: threading.Event, poll: float | None = None
+    write: Write,
+    credential_set: CredentialSet,
+    urls: Iterable[str],
+    auth: Any,
+    stop: threading.Event,
+    poll: float | None = None,
 ) -> None:
     """Renew the private object before what it holds ends, until told to stop; runs in a thread of its own.
 
@@ -104,7 +109,7 @@ def keep_fresh(
     ----------
     write : callable
         Writes the private object.
-    book : Book
+    credential_set : CredentialSet
         What it holds.
     urls : iterable of str
         URLs of granules.
@@ -116,12 +121,12 @@ def keep_fresh(
     """
     urls = list(urls)
     while not stop.wait(POLL if poll is None else poll):
-        if all(credentials.fresh(datetime.now(UTC)) for credentials in book.s3.values()):
+        if all(credentials.fresh(datetime.now(UTC)) for credentials in credential_set.s3.values()):
             continue
         try:
             renewed = obtain(urls, auth)
             write(renewed)
-            book = renewed
+            credential_set = renewed
         except (AccessError, StoreError, OSError) as problem:
             LOG.warning("credentials were not renewed: %s", problem)
 
@@ -191,7 +196,7 @@ def fetch_s3(centre: str, auth: Any) -> S3Credentials:
     return S3Credentials(*keys, expires if expires.tzinfo else expires.replace(tzinfo=UTC))
 
 
-def obtain(urls: Iterable[str], auth: Any) -> Book:
+def obtain(urls: Iterable[str], auth: Any) -> CredentialSet:
     """Credentials for everything that these granules need.
 
     Parameters
@@ -210,4 +215,4 @@ def obtain(urls: Iterable[str], auth: Any) -> Book:
     centres = sorted({centre for centre in map(data_centre, needy) if centre is not None})
     https = any(url.startswith("https://") for url in needy)
     token = auth.token["access_token"] if https and auth.token else None
-    return Book({centre: fetch_s3(centre, auth) for centre in centres}, token)
+    return CredentialSet({centre: fetch_s3(centre, auth) for centre in centres}, token)

@@ -1,7 +1,7 @@
 """Bytes in files, S3 buckets and https servers, through obstore; its failures as our errors.
 
-Two sides that never mix: granules are read with the archive's credentials (`Access`, and
-`maggjob.storage.archive`); `Place` reads and writes our own output, with the environment's or an AWS profile's.
+Two sides that never mix: granules are read with the archive's credentials (`Archive`, and
+`maggjob.storage.archive`); `Folder` reads and writes our own output, with the environment's or an AWS profile's.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, plain_messa
 from maggjob.storage.urls import is_remote, local_path
 
 
-class Place:
+class Folder:
     """A folder or prefix of our own, to write to and read from.
 
     Parameters
@@ -26,7 +26,7 @@ class Place:
     url : str
         A path, or s3://bucket/prefix.
     region : str, optional
-        Region of the bucket; see `Access`.
+        Region of the bucket; see `Archive`.
     create : bool
         Make the folder when it is not there.
 
@@ -134,6 +134,6 @@ class Place:
 def exists(url: str, region: str | None = None) -> bool:
     """Whether there is anything at a path or below a prefix."""
     if url.startswith("s3://"):
-        return Place(url, region).holds()
+        return Folder(url, region).holds()
     path = local_path(url)
     return path.exists() and (not path.is_dir() or any(path.iterdir()))

@@ -18,7 +18,7 @@ from maggjob.cli.commands import INCOMPLETE, _tell
 from maggjob.errors import AccessError
 from maggjob.pipeline.result import RunResult, read_summary
 from maggjob.show.text import summary
-from maggjob.storage.credentials import Book, S3Credentials
+from maggjob.storage.credentials import CredentialSet, S3Credentials
 from tests import calls
 from tests.aws import faults
 from tests.aws.faults import Crash, Disconnect, Duplicate, Hang, Lose, OutOfMemory
@@ -163,7 +163,7 @@ def test_a_call_that_dies_is_a_failed_cell(
     aws: World, catalog: Catalog, fault: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     quick(monkeypatch, attempts=1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_written", calls.naps_and_maps)  # there is time to die in
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", calls.naps_and_maps)  # there is time to die in
     config = aws.fresh_config()
     config["lithops"]["execution_timeout"] = 5
     run_tasks(calls.square, [1], backend="aws_lambda", config=config)
@@ -212,7 +212,7 @@ def test_an_index_call_that_dies_costs_no_cell(
     aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick(monkeypatch, attempts=1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.index_written", calls.naps_and_indexes)
+    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", calls.naps_and_indexes)
     config = aws.fresh_config()
     config["lithops"]["execution_timeout"] = 5
     run_tasks(calls.square, [1], backend="aws_lambda", config=config)
@@ -233,7 +233,7 @@ def test_what_an_assembly_call_did_not_write_is_written_here(
     aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick(monkeypatch, attempts=1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.write_shard", calls.naps_and_writes)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", calls.naps_and_writes)
     config = aws.fresh_config()
     config["lithops"]["execution_timeout"] = 5
     run_tasks(calls.square, [1], backend="aws_lambda", config=config)
@@ -317,14 +317,14 @@ def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
     bodies: list[bytes] = []
     accept = aws.service.accept
     monkeypatch.setattr(aws.service, "accept", lambda f, body, fault: bodies.append(body) or accept(f, body, fault))
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_written", calls.naps_and_maps)  # long after the renewal
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", calls.naps_and_maps)  # long after the renewal
     monkeypatch.setattr("maggjob.storage.earthdata.POLL", 0.05)
     monkeypatch.setattr("maggjob.storage.earthdata.login", object)
     with front(aws.endpoint) as door:
         door.keys[PROTECTED] = {"ASIA1"}
         issued: list[str] = []
 
-        def obtain(urls: list[str], auth: object) -> Book:
+        def obtain(urls: list[str], auth: object) -> CredentialSet:
             """The first ends soon; the second comes when the first has been used, which then counts for nothing."""
             issued.append(f"ASIA{len(issued) + 1}")
             lasts = timedelta(minutes=5 if len(issued) == 1 else 60)
@@ -336,7 +336,7 @@ def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
             if len(issued) > 1 and not renewed:
                 issued.pop()
                 raise AccessError("the data centre is closed")
-            return Book({"NSIDC": S3Credentials(issued[-1], "s3cret", "s3ssion", datetime.now(UTC) + lasts)})
+            return CredentialSet({"NSIDC": S3Credentials(issued[-1], "s3cret", "s3ssion", datetime.now(UTC) + lasts)})
 
         monkeypatch.setattr("maggjob.storage.earthdata.obtain", obtain)
         aws.service.image = replace(image, environment={**(image.environment or {}), "AWS_ENDPOINT_URL": door.url})

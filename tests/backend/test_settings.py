@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import maggjob
-from maggjob.backend.settings import place_run
+from maggjob.backend.settings import settings_of
 from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
 from maggjob.errors import InputError
@@ -32,7 +32,7 @@ def test_workers_on_lambda_are_those_of_its_configuration(
     asked: int | None, configured: int | None, workers: int
 ) -> None:
     given = settings(**({} if configured is None else {"max_workers": configured}))
-    setting = place_run("aws_lambda", 5, asked, given)
+    setting = settings_of("aws_lambda", 5, asked, given)
     assert setting.workers == workers
     assert setting.config is not None
     assert setting.config["aws_lambda"]["max_workers"] == workers  # or Lithops would start more
@@ -41,25 +41,25 @@ def test_workers_on_lambda_are_those_of_its_configuration(
 
 
 def test_workers_here_are_what_this_machine_feeds() -> None:
-    assert place_run("localhost", 1).workers == 1
-    assert place_run("localhost", 10**6).workers == default_workers()
-    assert place_run("localhost", 10**6, 3).workers == 3
-    assert place_run("serial", 10**6, 3).workers == 1
+    assert settings_of("localhost", 1).workers == 1
+    assert settings_of("localhost", 10**6).workers == default_workers()
+    assert settings_of("localhost", 10**6, 3).workers == 3
+    assert settings_of("serial", 10**6, 3).workers == 1
 
 
 def test_where_the_buckets_are() -> None:
-    assert place_run("aws_lambda", 5, given=settings()).region == "eu-central-1"
-    assert place_run("aws_lambda", 5, given=settings(region="us-east-1")).region == "us-east-1"
-    assert place_run("aws_lambda", 5, given=settings(), region="us-west-2").region == "us-west-2"
-    assert place_run("localhost", 5).region is None
+    assert settings_of("aws_lambda", 5, given=settings()).region == "eu-central-1"
+    assert settings_of("aws_lambda", 5, given=settings(region="us-east-1")).region == "us-east-1"
+    assert settings_of("aws_lambda", 5, given=settings(), region="us-west-2").region == "us-west-2"
+    assert settings_of("localhost", 5).region is None
 
 
 def test_where_credentials_go() -> None:
-    assert place_run("aws_lambda", 5, given=settings()).private_bucket == "ours"
-    assert place_run("localhost", 5, given=settings()).private_bucket is None
+    assert settings_of("aws_lambda", 5, given=settings()).private_bucket == "ours"
+    assert settings_of("localhost", 5, given=settings()).private_bucket is None
     for section in ({}, None):
         with pytest.raises(InputError, match="storage_bucket"):
-            _ = place_run("aws_lambda", 5, given=settings() | {"aws_s3": section}).private_bucket
+            _ = settings_of("aws_lambda", 5, given=settings() | {"aws_s3": section}).private_bucket
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_where_credentials_go() -> None:
 )
 def test_a_configuration_that_cannot_be_used(given: dict[str, Any], asked: int | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        place_run("aws_lambda", 5, asked, given)
+        settings_of("aws_lambda", 5, asked, given)
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from maggjob.errors import (
     UnsupportedError,
 )
 from maggjob.granules.granule import granule_cells, open_granule, read_beams, visit
-from maggjob.granules.screening import Visit
+from maggjob.granules.screening import ScreenedGranule
 from maggjob.grid.healpix import Grid, locate
 from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.model.tasks import Granule
 from maggjob.statistics.functions import Statistic
-from maggjob.storage.archive import Access
+from maggjob.storage.archive import Archive
 from tests.granule_files import BEAMS, FILL, NAME, SEGMENTS, beam, cells_of, write_granule
 from tests.oracle import nested, segments_of
 
@@ -102,7 +102,7 @@ def expected(path: Path, cell: int, grid: Grid) -> dict[str, Any]:
     return {"counts": counts, "segments": segments, "child": child, "columns": columns, "time": span}
 
 
-def assert_visit(got: Visit, path: Path, cell: int, grid: Grid = RECIPE.grid) -> None:
+def assert_visit(got: ScreenedGranule, path: Path, cell: int, grid: Grid = RECIPE.grid) -> None:
     want = expected(path, cell, grid)
     report = got.report
     assert {name: getattr(report, name) for name in want["counts"]} == want["counts"]
@@ -133,7 +133,7 @@ def test_a_visit_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor,
     assert len(cells) >= 4
     total = 0
     for cell in [*cells, cells[0] + 1 if cells[0] + 1 not in cells else cells[-1] + 1]:
-        access = Access()
+        access = Archive()
         got = visit(granule_at(path), recipe, cell, access, pool)
         assert_visit(got, path, cell, recipe.grid)
         assert access.bytes_read > 0
@@ -145,7 +145,7 @@ def test_a_visit_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor,
 def test_a_visit_of_real_granules(pine_island: list[Path], pool: ThreadPoolExecutor) -> None:
     for path in pine_island:
         for cell in all_cells(path)[:3]:
-            assert_visit(visit(granule_at(path), RECIPE, cell, Access(), pool), path, cell)
+            assert_visit(visit(granule_at(path), RECIPE, cell, Archive(), pool), path, cell)
 
 
 def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -159,7 +159,7 @@ def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> Non
     data["atl06_quality_summary"][[50, 60, 70]] = 1
     path = write_granule(tmp_path / NAME, {"gt1l": data})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
     assert_visit(got, path, cell)
     assert got.report.invalid_coordinate == 6
     assert got.report.in_cell == 194
@@ -168,7 +168,7 @@ def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> Non
 
 def test_only_bad_coordinates_are_no_overlap(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(50) | {"latitude": np.full(50, np.nan)}})
-    got = visit(granule_at(path), RECIPE, 45763, Access(), pool)
+    got = visit(granule_at(path), RECIPE, 45763, Archive(), pool)
     assert (got.report.state, got.report.rows, got.report.invalid_coordinate) == ("no_overlap", 50, 50)
     assert len(got.child) == 0
 
@@ -176,7 +176,7 @@ def test_only_bad_coordinates_are_no_overlap(tmp_path: Path, pool: ThreadPoolExe
 def test_a_beam_of_no_rows_is_read(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(0), "gt2r": beam(50)})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
     assert_visit(got, path, cell)
     assert got.report.beams["gt1l"] == "read"
 
@@ -204,7 +204,7 @@ def test_absent_beams_are_no_failure(
 ) -> None:
     path = write_granule(tmp_path / NAME, {name: beam(100) for name in beams}, libver=libver, edit=edit)
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
     assert_visit(got, path, cell)
     assert dict(got.report.beams) == {name: "read" if name in ("gt1r", "gt2l") else "absent" for name in BEAMS}
 
@@ -219,7 +219,7 @@ def without(*names: str) -> Edit:
 
 def failing(path: Path, pool: ThreadPoolExecutor, cell: int, recipe: Recipe = RECIPE) -> GranuleError:
     with pytest.raises(GranuleError) as caught:
-        visit(granule_at(path), recipe, cell, Access(), pool)
+        visit(granule_at(path), recipe, cell, Archive(), pool)
     return caught.value
 
 
@@ -237,7 +237,7 @@ def test_a_missing_dataset_fails(tmp_path: Path, pool: ThreadPoolExecutor, name:
 def test_a_dataset_that_no_cell_needs_may_be_missing(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, edit=without(f"gt2l/{SEGMENTS}/segment_id"))
     for cell in all_cells(path):
-        assert_visit(visit(granule_at(path), RECIPE, cell, Access(), pool), path, cell)
+        assert_visit(visit(granule_at(path), RECIPE, cell, Archive(), pool), path, cell)
 
 
 @pytest.mark.parametrize("beams", [{}, {"other": beam(10)}], ids=["empty", "other"])
@@ -265,7 +265,7 @@ def test_datasets_of_unequal_length_are_corrupt(tmp_path: Path, pool: ThreadPool
 def test_a_corrupt_chunk_fails_the_whole_granule(tmp_path: Path, pool: ThreadPoolExecutor, name: str) -> None:
     path = write_granule(tmp_path / NAME)
     cell = all_cells(path)[0]
-    assert visit(granule_at(path), RECIPE, cell, Access(), pool).report.kept > 0
+    assert visit(granule_at(path), RECIPE, cell, Archive(), pool).report.kept > 0
     with h5py.File(path) as file:
         chunk = file[f"gt3r/{SEGMENTS}/{name}"].id.get_chunk_info(0)
     content = bytearray(path.read_bytes())
@@ -289,7 +289,7 @@ def test_a_cut_granule_is_truncated_before_any_beam(tmp_path: Path, pool: Thread
         for percent in (*range(10, 100, 10), 99):
             path.write_bytes(content[: len(content) * percent // 100])
             with pytest.raises(TruncatedError) as caught:
-                open_granule(granule_at(path), Access())
+                open_granule(granule_at(path), Archive())
             assert caught.value.reason == "truncated"
             assert NAME in str(caught.value)
             assert type(failing(path, pool, 0)) is TruncatedError
@@ -300,29 +300,29 @@ def test_the_first_bytes_alone_are_no_granule(tmp_path: Path, size: int) -> None
     path = write_granule(tmp_path / NAME)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises((TruncatedError, NotHdf5Error)):
-        open_granule(granule_at(path), Access())
+        open_granule(granule_at(path), Archive())
 
 
 def test_a_granule_that_is_too_long_is_refused(tmp_path: Path) -> None:
     path = write_granule(tmp_path / NAME)
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(TruncatedError):
-        open_granule(granule_at(path), Access())
+        open_granule(granule_at(path), Archive())
 
 
 def test_the_size_in_the_catalog_is_held_against_the_granule(tmp_path: Path) -> None:
     path = write_granule(tmp_path / NAME)
     size = path.stat().st_size
-    open_granule(Granule(NAME, str(path), size), Access())
+    open_granule(Granule(NAME, str(path), size), Archive())
     with pytest.raises(TruncatedError, match="the catalog says"):
-        open_granule(Granule(NAME, str(path), size + 1), Access())
+        open_granule(Granule(NAME, str(path), size + 1), Archive())
 
 
 @pytest.mark.parametrize("content", [b"<html>please log in</html>" * 10, b"CDF\x01" + bytes(500), bytes(500)])
 def test_what_is_no_hdf5_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
     with pytest.raises(NotHdf5Error) as caught:
-        open_granule(granule_at(tmp_path / NAME), Access())
+        open_granule(granule_at(tmp_path / NAME), Archive())
     assert caught.value.reason == "not_hdf5"
     assert NAME in str(caught.value)
 
@@ -331,7 +331,7 @@ def test_superblock_3_is_unsupported(tmp_path: Path) -> None:
     path = write_granule(tmp_path / NAME, libver="latest")
     assert path.read_bytes()[8] == 3
     with pytest.raises(UnsupportedError, match="superblock version 3") as caught:
-        open_granule(granule_at(path), Access())
+        open_granule(granule_at(path), Archive())
     assert caught.value.reason == "unsupported"
 
 
@@ -339,7 +339,7 @@ def test_columns_of_the_name_the_beam_and_the_place(tmp_path: Path, pool: Thread
     recipe = using("rgt + cycle + beam + latitude + longitude")
     path = write_granule(tmp_path / NAME, {"gt1r": beam(100), "gt3l": beam(100, seed=1)})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), recipe, cell, Access(), pool)
+    got = visit(granule_at(path), recipe, cell, Archive(), pool)
     with h5py.File(path) as file:
         groups = [file[f"{group}/{SEGMENTS}"] for group in ("gt1r", "gt3l")]
         kept = [group["atl06_quality_summary"][:] == 0 for group in groups]
@@ -357,13 +357,13 @@ def test_a_name_that_tells_nothing_is_unsupported(tmp_path: Path, pool: ThreadPo
     path = write_granule(tmp_path / "renamed.h5", {"gt1l": beam(20)})
     (cell,) = all_cells(path)
     assert type(failing(path, pool, cell, using(column))) is UnsupportedError
-    assert visit(granule_at(path), using("beam"), cell, Access(), pool).report.kept > 0
+    assert visit(granule_at(path), using("beam"), cell, Archive(), pool).report.kept > 0
 
 
 def test_without_times_there_is_no_time(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, edit=without(*(f"{name}/{SEGMENTS}/delta_time" for name in BEAMS)))
     for cell in all_cells(path):
-        got = visit(granule_at(path), RECIPE, cell, Access(), pool)
+        got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
         assert got.time is None
         assert_visit(got, path, cell)
 
@@ -371,7 +371,7 @@ def test_without_times_there_is_no_time(tmp_path: Path, pool: ThreadPoolExecutor
 def test_units_and_names_come_along(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(20)})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Access(), pool)
+    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
     assert got.attributes == {
         "h_li": {"units": "meters", "long_name": "h_li"},
         "s_li": {"units": "meters", "long_name": "h_li_sigma"},
@@ -392,14 +392,14 @@ def test_only_the_rows_of_the_cell_are_read(tmp_path: Path, pool: ThreadPoolExec
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / NAME).write_bytes(broken)
     assert set(cells) >= {first, last}
-    got = visit(granule_at(tmp_path / "broken" / NAME), RECIPE, first, Access(), pool)
+    got = visit(granule_at(tmp_path / "broken" / NAME), RECIPE, first, Archive(), pool)
     assert_visit(got, path, first)
     assert type(failing(tmp_path / "broken" / NAME, pool, last)) is CorruptError
 
 
 def test_beams_come_in_the_order_of_the_configuration(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME)
-    file = open_granule(granule_at(path), Access())
+    file = open_granule(granule_at(path), Archive())
     beams = read_beams(file, replace(RECIPE, groups=("gt3l", "nothing", "gt1r")), pool)
     assert [found.group for found in beams] == ["gt3l", "gt1r"]
     with h5py.File(path) as truth:
@@ -415,7 +415,7 @@ def test_the_cells_of_a_granule(
     odd["latitude"][5:9] = [np.nan, 95.0, 3.4e38, -91.0]
     for path in [write_granule(tmp_path / NAME, {"gt1l": odd, "gt2l": beam(10)}), *real_granules[:2]]:
         where = partial(locate, order=6, convention=latitude)
-        cells, rows = granule_cells(granule_at(path), RECIPE, Access(), pool, where)
+        cells, rows = granule_cells(granule_at(path), RECIPE, Archive(), pool, where)
         truth = segments_of(path, 6, latitude)["cell"]
         assert cells.tolist() == cells_of([path], 6, latitude)
         assert dict(zip(cells.tolist(), rows.tolist(), strict=True)) == Counter(truth.tolist())

@@ -19,20 +19,20 @@ from hypothesis import strategies as st
 from maggjob.errors import CorruptError, IndexFileError, StaleIndexError
 from maggjob.granules.granule import open_granule
 from maggjob.granules.index import INLINE, BeamIndex, GranuleIndex, make_index
-from maggjob.granules.index_format import HEAD, LENGTH, decode, encode, index_key, recipe_digest
-from maggjob.granules.selection import Slow
+from maggjob.granules.index_format import HEAD, LENGTH, decode, encode, index_digest, index_key
+from maggjob.granules.selection import Unindexed
 from maggjob.grid.healpix import INVALID, Grid, locate, valid_coordinates
 from maggjob.grid.tracks import locate_runs
 from maggjob.hdf5.chunks import GAP, ChunkTable, inflate, merge, shuffle, unshuffle
 from maggjob.model.recipe import RowFilter
 from maggjob.model.tasks import Granule
-from maggjob.storage.archive import Access
+from maggjob.storage.archive import Archive
 from tests.granule_files import BEAMS, NAME, SEGMENTS, beam, write_granule
 from tests.granules.test_granule import RECIPE, granule_at, using
 from tests.oracle import nested
 from tests.strategies import few, many, points
 
-DIGEST = recipe_digest(RECIPE)
+DIGEST = index_digest(RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,14 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def indexed(path: Path, pool: ThreadPoolExecutor, recipe: Any = RECIPE) -> GranuleIndex:
-    return make_index(open_granule(granule_at(path), Access()), recipe, recipe_digest(recipe), pool)
+    return make_index(open_granule(granule_at(path), Archive()), recipe, index_digest(recipe), pool)
 
 
 def plain(index: GranuleIndex) -> dict[str, Any]:
     """An index as plain values, which compare."""
 
     def of(dataset: Any) -> Any:
-        if isinstance(dataset, Slow):
+        if isinstance(dataset, Unindexed):
             return dataset.reason
         own = {name: getattr(dataset, name) for name in ChunkTable.__dataclass_fields__}
         own |= {"offsets": dataset.offsets.tolist(), "sizes": dataset.sizes.tolist(), "fill": repr(dataset.fill)}
@@ -192,7 +192,7 @@ def beams(draw: st.DrawFn, group: str) -> BeamIndex:
         attributes={"units": "m", "long_name": draw(st.text(max_size=9))},
         inline=dict(enumerate(inline[: len(places)])),
     )
-    return BeamIndex(group, ids, lengths, {"a": table, "b": Slow(draw(st.text(max_size=20)))})
+    return BeamIndex(group, ids, lengths, {"a": table, "b": Unindexed(draw(st.text(max_size=20)))})
 
 
 indexes = st.builds(
@@ -307,7 +307,7 @@ def test_an_index_that_contradicts_itself_is_refused(tmp_path: Path, pool: Threa
 def test_the_key_names_what_an_index_depends_on() -> None:
     granule = Granule("ATL06_x", "s3://bucket/ATL06_x.h5", 77)
     keys = {
-        index_key(granule, recipe_digest(recipe))
+        index_key(granule, index_digest(recipe))
         for recipe in (
             RECIPE,
             replace(RECIPE, grid=Grid(child_order=11)),
@@ -320,8 +320,8 @@ def test_the_key_names_what_an_index_depends_on() -> None:
     }
     assert len(keys) == 7
     same = replace(RECIPE, grid=Grid(parent_order=5), statistics=RECIPE.statistics[:1])
-    assert recipe_digest(same) == DIGEST
-    assert recipe_digest(replace(RECIPE, filters=(RowFilter("q", RECIPE.filters[0].dataset, "<", 3),))) == DIGEST
+    assert index_digest(same) == DIGEST
+    assert index_digest(replace(RECIPE, filters=(RowFilter("q", RECIPE.filters[0].dataset, "<", 3),))) == DIGEST
     assert index_key(granule, DIGEST) == f"{DIGEST[:16]}/ATL06_x.77.idx"
     assert index_key(replace(granule, size=None), DIGEST) == f"{DIGEST[:16]}/ATL06_x.idx"
 

@@ -17,10 +17,10 @@ import pytest
 
 import maggjob
 from maggjob import CellReport, CellTask, Granule, map_cell
-from maggjob.granules.index_format import decode, encode, index_key, recipe_digest
+from maggjob.granules.index_format import decode, encode, index_digest, index_key
 from maggjob.granules.lists import load_granules
 from maggjob.granules.reader import ends
-from maggjob.granules.selection import Slow
+from maggjob.granules.selection import Unindexed
 from maggjob.jobs.granule_index import index_granules
 from maggjob.model.reports import IndexReport
 from maggjob.model.tasks import IndexTask
@@ -175,9 +175,9 @@ def test_what_an_index_cannot_serve_it_says(tmp_path: Path) -> None:
         folder.mkdir()
         tasks = tasks_of([crafted(folder, **GOOD[kind])])
         make_indexes(tasks, folder)
-        (granule,), digest = granules_of(tasks), recipe_digest(tasks[0].recipe)
+        (granule,), digest = granules_of(tasks), index_digest(tasks[0].recipe)
         index = decode((folder / index_key(granule, digest)).read_bytes(), granule.id, digest)
-        reasons = [d.reason for b in index.beams for d in b.datasets.values() if isinstance(d, Slow)]
+        reasons = [d.reason for b in index.beams for d in b.datasets.values() if isinstance(d, Unindexed)]
         assert reasons
         assert all(reason in one for one in reasons)
 
@@ -302,7 +302,7 @@ def one_task(tmp_path: Path) -> tuple[CellTask, Path, Path]:
     made = make_indexes([task], tmp_path / "indexes")
     assert [g.state for g in made.granules] == ["made", "made"]
     first = load_granules(task)[0]
-    return task, Path(first.url), tmp_path / "indexes" / index_key(first, recipe_digest(task.recipe))
+    return task, Path(first.url), tmp_path / "indexes" / index_key(first, index_digest(task.recipe))
 
 
 def test_a_missing_index_is_no_failure(tmp_path: Path) -> None:
@@ -318,12 +318,12 @@ def other_version(content: bytes) -> bytes:
 
 
 def other_granule(content: bytes) -> bytes:
-    digest = recipe_digest(config().recipe())
+    digest = index_digest(config().recipe())
     return encode(replace(decode(content, name(0)[:-3], digest), granule="ATL06_other"))
 
 
 def other_digest(content: bytes) -> bytes:
-    digest = recipe_digest(config().recipe())
+    digest = index_digest(config().recipe())
     return encode(replace(decode(content, name(0)[:-3], digest), digest="0" * 64))
 
 

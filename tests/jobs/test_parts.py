@@ -63,7 +63,7 @@ def test_a_part_comes_back_as_it_went() -> None:
     for name, values in VALUES.items():
         assert back.values[name].dtype == values.dtype
         np.testing.assert_array_equal(back.values[name], values)
-    check(back, TASK, RECIPE, "p")
+    check(back, TASK, "p")
 
 
 def test_the_same_data_gives_the_same_bytes() -> None:
@@ -88,7 +88,7 @@ def test_an_empty_part_comes_back() -> None:
     report = replace(REPORT, state="empty", segments={}, granules=())
     back = unpack(pack(ledger_of(TASK, report, {}), CHILD[:0], empty), "p")
     assert len(back.child) == 0
-    check(back, TASK, RECIPE, "p")
+    check(back, TASK, "p")
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFF])
@@ -101,7 +101,7 @@ def test_every_flipped_byte_is_seen_or_does_no_harm(mask: int) -> None:
         damaged[i] ^= mask
         try:
             back = unpack(bytes(damaged), "p")
-            check(back, TASK, RECIPE, "p")
+            check(back, TASK, "p")
         except StoreError:
             seen += 1
             continue
@@ -144,7 +144,7 @@ def replaced_values(**values: Any) -> bytes:
 )
 def test_a_part_that_does_not_fit_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(StoreError, match=says) as caught:
-        check(unpack(content, "p"), TASK, RECIPE, "p")
+        check(unpack(content, "p"), TASK, "p")
     assert caught.value.reason == "store"
 
 

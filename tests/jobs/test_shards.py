@@ -20,7 +20,7 @@ from maggjob.jobs.shards import Rows, ShardReport, ShardTask, write_shard
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.zarr_store import here
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, beam, write_granule
 from tests.runs import config, do, files, ledger
 from tests.servers import s3_server
@@ -72,7 +72,7 @@ def test_by_calls_they_are_the_same_bytes(
 ) -> None:
     plain = do(catalog, "here.zarr", index=False)
     monkeypatch.setattr("maggjob.pipeline.cell_map.SHARDS_HERE", 1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.write_shard", function)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", function)
     monkeypatch.setenv("DIED", str(tmp_path / "died"))
     calls = do(catalog, "calls.zarr", index=False, backend="localhost", max_workers=2)
     assert len(calls.reports) >= 2
@@ -144,7 +144,7 @@ def test_what_is_written_down_and_lost_is_named(mapped: Mapped, kind: str, conte
 
 
 def test_rows_come_back() -> None:
-    place = Place("folder", create=True)
+    place = Folder("folder", create=True)
     rows = Rows([1, 5, 49151], ["", None, "9f86d081884c7d65"])
     place.put("rows.json", rows.to_json())
     assert Rows.read("folder", "rows.json", None) == rows
@@ -158,7 +158,7 @@ def test_an_old_result_in_a_bucket_stays_until_all_parts_were_seen(
         for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s"}.items():
             monkeypatch.setenv(f"AWS_{name}", value)
         store = "s3://maps/map.zarr"
-        place = Place(store)
+        place = Folder(store)
 
         def objects() -> dict[str, bytes]:
             return {key: place.get(key) for key in place.keys()}  # noqa: SIM118
@@ -167,7 +167,7 @@ def test_an_old_result_in_a_bucket_stays_until_all_parts_were_seen(
         maggjob.assemble_run(*run)
         before = objects()
         assert len(before) > 11
-        parts = Place(str(run[1][1].parts))
+        parts = Folder(str(run[1][1].parts))
         key = f"{run[1][1].id}.npz"
         content = parts.get(key)
         parts.put(key, content[:-30])
@@ -189,7 +189,7 @@ def test_what_a_client_left_in_a_bucket_half_written_is_replaced(
         run = mapped_to(catalog, "s3://halves/map.zarr")
         with pytest.raises(LedgerError):
             maggjob.assemble_run(*run, write=lambda shards: list(reversed(here(shards))))
-        assert Place("s3://halves/map.zarr").has("12/h_mean/zarr.json")
+        assert Folder("s3://halves/map.zarr").has("12/h_mean/zarr.json")
         assert maggjob.assemble_run(*run).published
         with pytest.raises(ExistsError):
             maggjob.assemble_run(*run)
@@ -204,7 +204,7 @@ def test_a_backend_that_takes_no_more_calls_is_no_loss(catalog: Catalog, monkeyp
         return run_tasks(function, *arguments, **options)
 
     monkeypatch.setattr("maggjob.pipeline.cell_map.SHARDS_HERE", 1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.run_tasks", refuses)
+    monkeypatch.setattr("maggjob.pipeline.session.run_tasks", refuses)
     result = do(catalog, "map.zarr", index=False, backend="localhost", max_workers=2)
     assert files("map.zarr") == files("here.zarr")
     assert ledger(result) == ledger(plain)

@@ -12,7 +12,7 @@ from maggjob.config.load import builtin_configs
 from maggjob.errors import InputError
 from maggjob.jobs.cells import map_cells
 from maggjob.jobs.granule_index import index_granules
-from maggjob.jobs.wire import index_written, map_written, write_recipe, written_batches, written_index_tasks
+from maggjob.jobs.wire import index_call, map_call, write_recipe, written_batches, written_index_tasks
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask
@@ -54,7 +54,7 @@ def test_what_is_sent_comes_to_the_same(plan: Plan) -> None:
     for batch, small in zip(whole, sent, strict=True):
         expected = [science(report) for report in map_cells(batch)]
         parts = {path: path.read_bytes() for path in Path(f"{RUN}/parts").rglob("*.npz")}
-        assert [science(report) for report in map_written(small)] == expected
+        assert [science(report) for report in map_call(small)] == expected
         assert all(path.read_bytes() == content for path, content in parts.items())
         assert {report.state for report in expected} == {"complete"}
 
@@ -63,7 +63,7 @@ def test_indexes_of_what_is_sent_are_the_same(plan: Plan) -> None:
     tasks = index_tasks(plan, "a", 1)
     sent = pickle.loads(pickle.dumps(written_index_tasks(tasks, RUN)))
     for task, small in zip(tasks, sent, strict=True):
-        assert index_written(small).granules == index_granules(replace(task, indexes="b")).granules
+        assert index_call(small).granules == index_granules(replace(task, indexes="b")).granules
     first, second = ({p.name: p.read_bytes() for p in Path(place).rglob("*.idx")} for place in "ab")
     assert len(first) == 2
     assert first == second
@@ -81,11 +81,11 @@ def test_without_its_recipe_a_call_tells_of_each_of_its_cells(plan: Plan, conten
         recipe.unlink()
     else:
         recipe.write_bytes(content)
-    reports = map_written(sent)
+    reports = map_call(sent)
     assert [(r.id, r.state, r.reason) for r in reports] == [(task.id, "failed", "store") for task in tasks]
     assert all(sent.recipe in str(report.message) for report in reports)
     assert maggjob.reduce_tally(reports).cells["failed"] == len(tasks)
-    indexed = index_written(first)
+    indexed = index_call(first)
     assert (indexed.granules, indexed.reason) == ((), "store")
 
 

@@ -18,8 +18,9 @@ from maggjob.backend.outcome import Outcome
 from maggjob.catalog.catalog import Catalog
 from maggjob.errors import LedgerError, StoreError
 from maggjob.grid.healpix import nested_children, parse_cell
-from maggjob.jobs.wire import WrittenBatch, map_written
-from maggjob.model.ledger import joined_report, reduce_tally
+from maggjob.jobs.cells import map_call
+from maggjob.jobs.wire import WireTask
+from maggjob.model.ledger import join_quarters, reduce_tally
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask, Granule
 from maggjob.pipeline.balance import Piece, batches, join, pieces_of, quarters, spread, watch_cells, watch_owners
@@ -160,11 +161,11 @@ def test_a_chunk_that_one_quarter_needs(tmp_path: Path, hot: pytest.MonkeyPatch)
     assert result.tally.errors["corrupt"]["count"] >= 1
 
 
-def map_or_die(batch: WrittenBatch) -> tuple[CellReport, ...]:
+def map_or_die(batch: WireTask) -> tuple[CellReport, ...]:
     """A worker that dies with the call that holds the quarter which the environment names."""
     if any(cell == os.environ["DIES"] for cell, *_ in batch.cells):
         os.kill(os.getpid(), signal.SIGKILL)
-    return map_written(batch)
+    return map_call(batch)
 
 
 def test_a_call_that_dies_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
@@ -174,7 +175,7 @@ def test_a_call_that_dies_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPat
     fullest = max(whole.reports, key=lambda report: report.observations)
     task = next(task for task in tasks if task.cell == fullest.cell)
     hot.setenv("DIES", quarters(task)[2].cell)
-    hot.setattr("maggjob.pipeline.cell_map.map_written", map_or_die)
+    hot.setattr("maggjob.pipeline.cell_map.map_call", map_or_die)
     hot.setattr("maggjob.backend.watch.GRACE", 3.0)
     hot.setattr(
         "maggjob.pipeline.cell_map.batches", lambda some, *_: batches(some, [1.0] * len(some), 10**6)
@@ -289,7 +290,7 @@ def quarter_reports(draw: st.DrawFn) -> list[CellReport]:
 @many
 @given(quarter_reports())
 def test_a_joined_report_counts_everything_once(reports: list[CellReport]) -> None:
-    joined = joined_report("all/x", "x", reports)
+    joined = join_quarters("all/x", "x", reports)
     told = [report for report in reports if report.granules]
     assert joined.observations == sum(report.observations for report in told)
     assert sum(joined.segments.values()) == sum(granule.in_cell for granule in joined.granules)

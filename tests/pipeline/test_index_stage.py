@@ -23,19 +23,19 @@ from maggjob.catalog.catalog import Catalog, Entry
 from maggjob.cli.commands import main
 from maggjob.errors import LedgerError
 from maggjob.grid.healpix import format_cell, parse_cell
-from maggjob.jobs.cells import map_cells
-from maggjob.jobs.granule_index import index_granules
-from maggjob.jobs.wire import WrittenBatch, WrittenIndexTask, index_written, map_written
+from maggjob.jobs.cells import map_call, map_cells
+from maggjob.jobs.granule_index import index_call, index_granules
+from maggjob.jobs.wire import WireTask
 from maggjob.model.reports import CellReport, IndexedGranule, IndexReport
 from maggjob.model.tasks import CellBatch, GranuleList, IndexTask
-from maggjob.pipeline.index_stage import Indexed, collect, exact_plan, index_place, index_tasks
+from maggjob.pipeline.index_stage import Indexed, collect, default_indexes, exact_plan, index_tasks
 from maggjob.pipeline.result import RunResult
 from maggjob.planning.cost import GRANULES_A_CALL, granules_a_call
 from maggjob.planning.plan import INDEX_PAYS
 from maggjob.planning.tasks import make_tasks
 from maggjob.show.text import plan_text, summary
 from maggjob.simulator.scene import cmr_records
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference
 from tests.runs import config, do, files, ledger
@@ -605,7 +605,7 @@ def test_a_cell_of_one_damaged_granule_and_false_pairs_has_one_state(world: Worl
     assert {g.id: g.state for g in report.granules} == {copies[one].stem: "failed", copies[other].stem: "no_overlap"}
 
 
-def raises(batch: WrittenIndexTask) -> IndexReport:
+def raises(batch: WireTask) -> IndexReport:
     """A call that comes to nothing: nobody has made the place of the indexes."""
     raise RuntimeError(batch.id)
 
@@ -615,7 +615,7 @@ def test_without_any_answer_of_the_first_map_the_second_is_complete(
 ) -> None:
     catalog = world.wide["authalic"]
     plain = do(catalog, "plain.zarr", index=False)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.index_written", raises)
+    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", raises)
     result = do(catalog, "map.zarr", index=True)
     assert result.indexed is not None
     assert result.indexed.states == {"failed": len(world.paths)}
@@ -625,18 +625,18 @@ def test_without_any_answer_of_the_first_map_the_second_is_complete(
     assert files("map.zarr") == files("plain.zarr")
 
 
-def index_or_die(batch: WrittenIndexTask) -> IndexReport:
+def index_or_die(batch: WireTask) -> IndexReport:
     """A worker that dies with every call but the first."""
     if not batch.id.endswith("/0"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return index_written(batch)
+    return index_call(batch)
 
 
-def map_or_die(batch: WrittenBatch) -> tuple[CellReport, ...]:
+def map_or_die(batch: WireTask) -> tuple[CellReport, ...]:
     """A worker that dies with the call that holds the cell which the environment names."""
     if any(cell == os.environ["DIES"] for cell, *_ in batch.cells):
         os.kill(os.getpid(), signal.SIGKILL)
-    return map_written(batch)
+    return map_call(batch)
 
 
 def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -644,8 +644,8 @@ def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     catalog = world.wide["authalic"]
     plain = {r.cell: r for r in do(catalog, "plain.zarr", index=False).reports}
     monkeypatch.setenv("DIES", format_cell(max(catalog.cells), 6))
-    monkeypatch.setattr("maggjob.pipeline.cell_map.index_written", index_or_die)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_written", map_or_die)
+    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", index_or_die)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", map_or_die)
     monkeypatch.setattr("maggjob.backend.watch.GRACE", 3.0)
     seen: dict[int, Outcome[CellReport]] = {}
     result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)
@@ -730,7 +730,7 @@ def test_the_command_line_has_the_last_word(
 def test_the_place_of_indexes() -> None:
     def place(store: str | None) -> str:
         made = Plan(config(), Catalog((), {}, 6, "authalic"), (), "file", "all", store)
-        return index_place(made)
+        return default_indexes(made)
 
     assert place("s3://bucket/some/map.zarr") == "s3://bucket/some/maggjob-index"
     assert place("s3://bucket/map.zarr/") == "s3://bucket/maggjob-index"
@@ -748,7 +748,7 @@ def test_in_a_bucket_indexes_lie_beside_the_store(world: World, monkeypatch: pyt
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         first = do(catalog, "s3://ours/below/map.zarr", indexes=None, index=True)
         again = do(catalog, "s3://ours/below/map.zarr", indexes=None, index=True, overwrite=True)
-        place = Place("s3://ours/below")
+        place = Folder("s3://ours/below")
         stored = {k.removeprefix("map.zarr/"): place.get(k) for k in place.keys("map.zarr")}
         indexes = place.keys("maggjob-index")
     assert len(indexes) == len(world.paths)

@@ -22,7 +22,7 @@ from maggjob.output import zarr_store
 from maggjob.pipeline.result import RunResult, clean, read_summary
 from maggjob.pipeline.status import QUIET, RunNote, Status, read_status, status_of
 from maggjob.show.text import status_text
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 from maggjob.storage.run_folder import RUN
 from tests.granule_files import beam, write_granule
 from tests.servers import s3_server
@@ -115,7 +115,7 @@ def test_a_run_on_lithops_is_told_while_its_calls_run(catalog: Catalog) -> None:
 
 def test_each_stage_is_told_and_written_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, written = [], []
-    put = Place.put
+    put = Folder.put
 
     def looked(function: Callable[..., Any]) -> Callable[..., Any]:
         def looks(*arguments: Any, **options: Any) -> Any:
@@ -124,14 +124,14 @@ def test_each_stage_is_told_and_written_once(catalog: Catalog, monkeypatch: pyte
 
         return looks
 
-    def noted(place: Place, key: str, content: bytes) -> None:
+    def noted(place: Folder, key: str, content: bytes) -> None:
         written.append(key)
         put(place, key, content)
 
-    monkeypatch.setattr("maggjob.pipeline.cell_map.index_written", looked(maggjob.pipeline.cell_map.index_written))
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_written", looked(maggjob.pipeline.cell_map.map_written))
+    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", looked(maggjob.pipeline.index_stage.index_call))
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", looked(maggjob.pipeline.cell_map.map_call))
     monkeypatch.setattr(zarr_store, "_write", looked(zarr_store._write))
-    monkeypatch.setattr(Place, "put", noted)
+    monkeypatch.setattr(Folder, "put", noted)
     do(catalog, index=True)
     assert [status.stage for status in seen] == ["index", *["map"] * 5, "assembly"]
     assert [status.parts for status in seen] == [0, 0, 1, 2, 3, 4, 5]
@@ -229,7 +229,7 @@ def killed_in_the_map(store: str = "map.zarr") -> Status:
     code = (
         "import maggjob, maggjob.pipeline.cell_map\n"
         "from tests import calls\n"
-        "maggjob.pipeline.cell_map.map_written = calls.naps_and_maps\n"
+        "maggjob.pipeline.cell_map.map_call = calls.naps_and_maps\n"
         f"maggjob.run('atl06.yaml', catalog='catalog.json', store={store!r}, backend='serial')\n"
     )
     client = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -432,7 +432,7 @@ def test_a_run_on_s3_is_told_as_one_here(catalog: Catalog, told: Told, monkeypat
         assert (killed.stage, killed.result) == ("map", None)
         assert 2 <= killed.parts < 5
         clean(store)
-        assert Place(f"{store}.run").keys() == ["summary.json"]
+        assert Folder(f"{store}.run").keys() == ["summary.json"]
         assert told(store)[0] == 0
 
 

@@ -20,9 +20,9 @@ import maggjob
 from maggjob.errors import AccessError, InputError, StoreError
 from maggjob.pipeline.result import read_summary
 from maggjob.storage import aws_profile, stores
-from maggjob.storage.archive import Access, Source
-from maggjob.storage.credentials import Book, S3Credentials
-from maggjob.storage.folder import Place
+from maggjob.storage.archive import Archive, Source
+from maggjob.storage.credentials import CredentialSet, S3Credentials
+from maggjob.storage.folder import Folder
 from tests.aws.front import Front, front
 from tests.granule_files import beam, write_granule
 from tests.servers import archive, s3_server, server, status
@@ -102,11 +102,11 @@ WAYS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bucket_is_used_with_the_profile(door: Front, profile: Profile, tmp_path: Path, way: str) -> None:
     profile(**WAYS[way])
-    place = Place(f"s3://results/{tmp_path.name}")
+    place = Folder(f"s3://results/{tmp_path.name}")
     place.put("a/b", b"content")
     assert place.keys() == ["a/b"]
     assert place.get_range("a/b", 2, 3) == b"nte"
-    assert Source(f"s3://results/{tmp_path.name}/a/b", Access()).head == b"content"
+    assert Source(f"s3://results/{tmp_path.name}/a/b", Archive()).head == b"content"
     place.delete(["a/b"])
     assert place.keys() == []
     assert set(door.used) == {KEY}
@@ -117,26 +117,26 @@ def test_the_files_may_be_named_from_home(door: Front, profile: Profile, tmp_pat
     profile(keys("default"))
     (tmp_path / "home" / ".aws").rename(tmp_path / "home" / "mine")
     profile(AWS_SHARED_CREDENTIALS_FILE="~/mine/credentials")
-    Place("s3://results").probe()
+    Folder("s3://results").probe()
     assert set(door.used) == {KEY}
 
 
 def test_keys_in_the_environment_go_first(door: Front, profile: Profile) -> None:
     profile(keys("lab"), AWS_PROFILE="lab", AWS_ACCESS_KEY_ID=OTHER, AWS_SECRET_ACCESS_KEY="x")
     with pytest.raises(StoreError):
-        Place("s3://results").probe()
+        Folder("s3://results").probe()
     assert door.requests
     assert door.used == []
     door.keys["results"] = {OTHER}
-    Place("s3://results").probe()
+    Folder("s3://results").probe()
     assert set(door.used) == {OTHER}
 
 
 CODE = """
 import sys
 import maggjob.jobs.cells
-from maggjob.storage.folder import Place
-place = Place("s3://results/light")
+from maggjob.storage.folder import Folder
+place = Folder("s3://results/light")
 if len(sys.argv) > 1:
     place.probe()
 print([name for name in ("boto3", "botocore", "lithops", "obstore.auth.boto3") if name in sys.modules])
@@ -166,11 +166,13 @@ def test_a_worker_imports_boto3_for_a_profile_only(door: Front, profile: Profile
 def test_the_archive_is_read_with_its_own_credentials(door: Front, profile: Profile, tmp_path: Path) -> None:
     profile(keys("default"), "[default]\nregion = us-east-1\n")
     door.keys[PROTECTED].add(KEY)
-    Place(f"s3://{PROTECTED}").put("a.h5", b"granule")
+    Folder(f"s3://{PROTECTED}").put("a.h5", b"granule")
     door.used.clear()
     lasts = datetime.now(UTC) + timedelta(hours=1)
-    (tmp_path / "book").write_bytes(Book({"NSIDC": S3Credentials("ASIAKEY", "s", "t", lasts)}).to_json())
-    access = Access(str(tmp_path / "book"))
+    (tmp_path / "credential_set").write_bytes(
+        CredentialSet({"NSIDC": S3Credentials("ASIAKEY", "s", "t", lasts)}).to_json()
+    )
+    access = Archive(str(tmp_path / "credential_set"))
     assert Source(f"s3://{PROTECTED}/a.h5", access).head == b"granule"
     assert set(door.used) == {"ASIAKEY"}
     assert access.store(f"s3://{PROTECTED}").config["region"] == "us-west-2"
@@ -184,7 +186,7 @@ TWELVE = timedelta(minutes=12)
 def test_a_process_asks_once(door: Front, profile: Profile, tmp_path: Path) -> None:
     profile(config=f"[default]\n{process(tmp_path)}")
     for i in range(20):
-        Place(f"s3://results/{i}").probe()
+        Folder(f"s3://results/{i}").probe()
     assert (tmp_path / "asked").read_text() == "asked\n"
     assert set(door.used) == {KEY}
 
@@ -199,16 +201,16 @@ def test_credentials_are_not_kept_beyond_their_end(profile: Profile, tmp_path: P
 def test_new_credentials_in_the_file_are_used(door: Front, profile: Profile) -> None:
     profile(keys("default", OTHER))
     with pytest.raises(StoreError):
-        Place("s3://results").probe()
+        Folder("s3://results").probe()
     profile(keys("default"))
-    Place("s3://results").probe()
+    Folder("s3://results").probe()
     assert set(door.used) == {KEY}
 
 
 def test_a_login_that_ends_meanwhile_is_named(door: Front, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws_profile, "LIFE", timedelta(seconds=1))  # obstore asks before each request
     profile(keys("default"))
-    place, access = Place("s3://results"), Access()
+    place, access = Folder("s3://results"), Archive()
     place.put("there", b"x")
     source = Source("s3://results/there", access)
     profile("[default]\nregion = us-east-1\n")
@@ -224,8 +226,8 @@ def test_a_login_that_ends_meanwhile_is_named(door: Front, profile: Profile, mon
 
 def test_a_store_is_pickled_without_secrets(door: Front, profile: Profile) -> None:
     profile(keys("default"))
-    Place("s3://results").put("there", b"x")
-    content = pickle.dumps(Place("s3://results").store)
+    Folder("s3://results").put("there", b"x")
+    content = pickle.dumps(Folder("s3://results").store)
     assert SECRET.encode() not in content
     assert KEY.encode() not in content
     assert bytes(obstore.get(pickle.loads(content), "there").bytes()) == b"x"
@@ -254,8 +256,8 @@ def test_the_region_is_the_first_that_is_named(monkeypatch: pytest.MonkeyPatch, 
     profile(**settings)
     with server(archive({"/results/there": b"x"})) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
-        assert Place("s3://results", region).get("there") == b"x"
-        assert Source("s3://results/there", Access(region=region)).head == b"x"
+        assert Folder("s3://results", region).get("there") == b"x"
+        assert Source("s3://results/there", Archive(region=region)).head == b"x"
     assert {seen.headers["authorization"].split("/")[2] for seen in there.seen} == {expected}
 
 
@@ -264,7 +266,7 @@ def test_a_bucket_of_another_region_is_named(monkeypatch: pytest.MonkeyPatch, pr
     with server(archive({}, always=status(301, b"<Error><Code>PermanentRedirect</Code></Error>"))) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
         with pytest.raises(StoreError, match=r"s3://results/x: .*not in us-east-1; set AWS_REGION"):
-            Place("s3://results").get("x")
+            Folder("s3://results").get("x")
 
 
 # ---- what is wrong with a profile
@@ -292,15 +294,15 @@ def test_what_is_wrong_is_said_before_a_request(
     if what == "no boto3":
         monkeypatch.setitem(sys.modules, "boto3", None)  # as Python has it where it is not installed
     with pytest.raises(InputError, match=said):
-        Place("s3://results")
+        Folder("s3://results")
     with pytest.raises(AccessError, match=rf"s3://results: .*{said}") as caught:
-        Source("s3://results/granule.h5", Access())
+        Source("s3://results/granule.h5", Archive())
     assert caught.value.reason == "auth"
     assert not caught.value.retryable
     assert door.requests == []
     profile(**WAYS["default"], AWS_PROFILE="default", AWS_CONFIG_FILE="/nowhere")
     if what != "no boto3":
-        Place("s3://results").probe()
+        Folder("s3://results").probe()
         assert set(door.used) == {KEY}
 
 
@@ -308,9 +310,9 @@ def test_that_nobody_is_logged_in_is_said(door: Front, monkeypatch: pytest.Monke
     with server(status(404)) as metadata:  # of a machine that has no role, or is none of AWS's
         monkeypatch.setenv("AWS_METADATA_ENDPOINT", metadata.url())
         with pytest.raises(StoreError, match=r"cannot write s3://results/.*there are no AWS credentials: log in .*aws"):
-            Place("s3://results").probe()
+            Folder("s3://results").probe()
         with pytest.raises(AccessError, match=r"s3://results/granule\.h5.*there are no AWS credentials: log in"):
-            Source("s3://results/granule.h5", Access())
+            Source("s3://results/granule.h5", Archive())
     assert metadata.seen
     assert door.requests == []
 
@@ -373,4 +375,4 @@ def test_moto_itself_sees_the_profile(s3: str, profile: Profile, monkeypatch: py
     """The same key to boto3 and to our store: what Lithops writes, we read."""
     profile(keys("lab"), AWS_PROFILE="lab", AWS_ENDPOINT_URL=s3)
     boto3.Session(region_name="us-west-2").client("s3").put_object(Bucket="results", Key="theirs", Body=b"x")
-    assert Place("s3://results").get("theirs") == b"x"
+    assert Folder("s3://results").get("theirs") == b"x"

@@ -20,10 +20,10 @@ import requests
 
 from maggjob.errors import AccessError, StoreError
 from maggjob.storage import stores
-from maggjob.storage.archive import Access, Source
+from maggjob.storage.archive import Archive, Source
 from maggjob.storage.credentials import (
     MARGIN,
-    Book,
+    CredentialSet,
     S3Credentials,
     data_centre,
     needs_login,
@@ -31,10 +31,10 @@ from maggjob.storage.credentials import (
     write_private,
 )
 from maggjob.storage.earthdata import fetch_s3, keep_fresh, login, obtain, private_object
-from maggjob.storage.folder import Place
+from maggjob.storage.folder import Folder
 from maggjob.storage.urls import is_remote
 from tests.servers import (
-    Answer,
+    RangeAnswer,
     Request,
     Server,
     ToLoopback,
@@ -50,7 +50,7 @@ from tests.servers import (
 
 NOW = datetime.now(UTC)
 KEYS = S3Credentials("ASIAKEY", "s3cret", "s3ssion", NOW + timedelta(hours=1))
-BOOK = Book({"NSIDC": KEYS}, "b3arer")
+CREDENTIALS = CredentialSet({"NSIDC": KEYS}, "b3arer")
 SECRETS = ("s3cret", "s3ssion", "b3arer", "ASIAKEY", "passw0rd")
 URS, NSIDC = "urs.earthdata.nasa.gov", "data.nsidc.earthdatacloud.nasa.gov"
 GRANULE = "s3://nsidc-cumulus-prod-protected/ATLAS/ATL06/007/2024/01/01/a.h5"
@@ -105,12 +105,19 @@ def nasa(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Nasa, Server]]:
 
 
 def test_a_book_comes_back() -> None:
-    for book in (BOOK, Book(), Book({"NSIDC": KEYS}), Book(token="b3arer")):
-        assert Book.from_json(book.to_json()) == book
+    for credential_set in (CREDENTIALS, CredentialSet(), CredentialSet({"NSIDC": KEYS}), CredentialSet(token="b3arer")):
+        assert CredentialSet.from_json(credential_set.to_json()) == credential_set
 
 
 def test_no_repr_shows_a_secret() -> None:
-    for text in (repr(BOOK), str(BOOK), repr(KEYS), f"{KEYS}", repr(BOOK.s3), repr(Access("/nowhere"))):
+    for text in (
+        repr(CREDENTIALS),
+        str(CREDENTIALS),
+        repr(KEYS),
+        f"{KEYS}",
+        repr(CREDENTIALS.s3),
+        repr(Archive("/nowhere")),
+    ):
         assert not [secret for secret in SECRETS if secret in text]
     assert str(KEYS.expires.year) in repr(KEYS)
 
@@ -119,13 +126,13 @@ def test_a_private_object_is_private(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "private.json"
     old = os.umask(0)
     try:
-        write_private(path, Book())
-        write_private(path, BOOK)
+        write_private(path, CredentialSet())
+        write_private(path, CREDENTIALS)
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert Book.from_json(path.read_bytes()) == BOOK
+    assert CredentialSet.from_json(path.read_bytes()) == CREDENTIALS
     assert [there.name for there in path.parent.iterdir()] == ["private.json"]
 
 
@@ -134,7 +141,7 @@ def test_a_private_object_is_replaced_in_one_step(tmp_path: Path) -> None:
     path.write_bytes(b"anyone may read this")
     path.chmod(0o644)
     with path.open("rb") as before:
-        write_private(path, BOOK)
+        write_private(path, CREDENTIALS)
         assert before.read() == b"anyone may read this"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -142,8 +149,8 @@ def test_a_private_object_is_replaced_in_one_step(tmp_path: Path) -> None:
 def test_a_leftover_does_not_hinder(tmp_path: Path) -> None:
     path = tmp_path / "private.json"
     path.with_name(f".private.json.{os.getpid()}").symlink_to(tmp_path / "elsewhere")
-    write_private(path, BOOK)
-    assert Book.from_json(path.read_bytes()) == BOOK
+    write_private(path, CREDENTIALS)
+    assert CredentialSet.from_json(path.read_bytes()) == CREDENTIALS
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -287,7 +294,7 @@ def test_a_data_centre_that_gives_none(
 
 @pytest.mark.parametrize("fault", [status(200, b"<html>"), reset], ids=["html", "reset"])
 def test_a_data_centre_that_answers_nonsense(
-    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], fault: Answer
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], fault: RangeAnswer
 ) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     monkeypatch.setattr(Nasa, "__call__", lambda _self, request: fault(request))
@@ -314,8 +321,8 @@ def test_only_the_archive_asks_for_a_login(url: str, needed: bool) -> None:
 def test_what_is_needed_is_obtained(monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server]) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     auth = login()
-    assert obtain(["/a.h5"], auth) == Book()
-    assert obtain([f"https://{NSIDC}/a.h5"], auth) == Book(token="b3arer")
+    assert obtain(["/a.h5"], auth) == CredentialSet()
+    assert obtain([f"https://{NSIDC}/a.h5"], auth) == CredentialSet(token="b3arer")
     assert nasa[1].seen == []
     bucket = obtain([GRANULE, GRANULE], auth)
     assert bucket.s3.keys() == {"NSIDC"}
@@ -331,20 +338,20 @@ def test_credentials_are_renewed_before_they_end(
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     auth, path, stop = login(), tmp_path / "private.json", threading.Event()
     old = replace(obtain([GRANULE], auth).s3["NSIDC"], expires=datetime.now(UTC) + timedelta(minutes=5))
-    book = Book({"NSIDC": old})
-    write_private(path, book)
+    credential_set = CredentialSet({"NSIDC": old})
+    write_private(path, credential_set)
     write = partial(write_private, path)
-    keeper = threading.Thread(target=keep_fresh, args=(write, book, [GRANULE], auth, stop, 0.02))
+    keeper = threading.Thread(target=keep_fresh, args=(write, credential_set, [GRANULE], auth, stop, 0.02))
     keeper.start()
     try:
         until = time.monotonic() + 10
-        while Book.from_json(path.read_bytes()).s3["NSIDC"] == old:
+        while CredentialSet.from_json(path.read_bytes()).s3["NSIDC"] == old:
             assert time.monotonic() < until
             time.sleep(0.02)
     finally:
         stop.set()
         keeper.join()
-    assert Book.from_json(path.read_bytes()).s3["NSIDC"].fresh(datetime.now(UTC))
+    assert CredentialSet.from_json(path.read_bytes()).s3["NSIDC"].fresh(datetime.now(UTC))
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(nasa[1].seen) == 2  # one at the start, one renewal: fresh ones are left alone
 
@@ -354,26 +361,26 @@ def test_a_renewal_that_fails_leaves_what_there_is(
 ) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     auth, path, stop = login(), tmp_path / "private.json", threading.Event()
-    old = Book({"NSIDC": replace(obtain([GRANULE], auth).s3["NSIDC"], expires=datetime.now(UTC))})
+    old = CredentialSet({"NSIDC": replace(obtain([GRANULE], auth).s3["NSIDC"], expires=datetime.now(UTC))})
     write_private(path, old)
 
-    def refuse(*_: Any) -> Book:
+    def refuse(*_: Any) -> CredentialSet:
         stop.set()
         raise AccessError("the data centre is closed")
 
     monkeypatch.setattr("maggjob.storage.earthdata.obtain", refuse)
     keep_fresh(partial(write_private, path), old, [GRANULE], auth, stop, 0.01)
-    assert Book.from_json(path.read_bytes()) == old
+    assert CredentialSet.from_json(path.read_bytes()) == old
     assert "the data centre is closed" in caplog.text
 
 
-def private(tmp_path: Path, book: Book) -> str:
-    write_private(tmp_path / "private.json", book)
+def private(tmp_path: Path, credential_set: CredentialSet) -> str:
+    write_private(tmp_path / "private.json", credential_set)
     return str(tmp_path / "private.json")
 
 
 def test_a_token_goes_to_this_machine_and_no_further(tmp_path: Path) -> None:
-    access = Access(private(tmp_path, BOOK))
+    access = Archive(private(tmp_path, CREDENTIALS))
     with (
         server(without_token(archive({"/signed": CONTENT}))) as there,
         server(with_token("b3arer", archive({}, always=redirect(there.url("/signed", "localhost"))))) as here,
@@ -386,13 +393,13 @@ def test_a_token_goes_to_this_machine_and_no_further(tmp_path: Path) -> None:
 def test_a_private_object_comes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "of the environment")
     with server(archive({"/a.h5": CONTENT})) as there:
-        Source(there.url("/a.h5"), Access(private(tmp_path, BOOK)))
-        Source(there.url("/a.h5"), Access())
+        Source(there.url("/a.h5"), Archive(private(tmp_path, CREDENTIALS)))
+        Source(there.url("/a.h5"), Archive())
     assert [seen.headers["authorization"] for seen in there.seen] == ["Bearer b3arer", "Bearer of the environment"]
 
 
 def test_a_renewed_private_object_is_picked_up(tmp_path: Path) -> None:
-    access = Access(private(tmp_path, Book(token="old")))
+    access = Archive(private(tmp_path, CredentialSet(token="old")))
     files, accepted = archive({"/a.h5": CONTENT * 100}), ["old"]
 
     def answer(request: Request) -> None:
@@ -401,7 +408,7 @@ def test_a_renewed_private_object_is_picked_up(tmp_path: Path) -> None:
     with server(answer) as there:
         source = Source(there.url("/a.h5"), access)
         accepted.append("n3w")
-        private(tmp_path, Book(token="n3w"))
+        private(tmp_path, CredentialSet(token="n3w"))
         assert source.read(70_000, 10) == (CONTENT * 100)[70_000:70_010]
         assert source.read(80_000, 10) == (CONTENT * 100)[80_000:80_010]
     tokens = [seen.headers["authorization"].split()[1] for seen in there.seen]
@@ -411,7 +418,7 @@ def test_a_renewed_private_object_is_picked_up(tmp_path: Path) -> None:
 
 def test_credentials_that_stay_wrong_are_tried_twice(tmp_path: Path) -> None:
     with server(with_token("other", archive({"/a.h5": CONTENT}))) as there, pytest.raises(AccessError) as caught:
-        Source(there.url("/a.h5"), Access(private(tmp_path, BOOK)))
+        Source(there.url("/a.h5"), Archive(private(tmp_path, CREDENTIALS)))
     assert len(there.seen) == 2
     assert not [secret for secret in SECRETS if secret in str(caught.value)]
 
@@ -420,7 +427,7 @@ def test_the_s3_credentials_of_a_private_object_are_used(tmp_path: Path, monkeyp
     path = GRANULE.removeprefix("s3:/")
     with server(archive({path: CONTENT * 100})) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
-        source = Source(GRANULE, Access(private(tmp_path, BOOK)))
+        source = Source(GRANULE, Archive(private(tmp_path, CREDENTIALS)))
         assert source.read(70_000, 10) == (CONTENT * 100)[70_000:70_010]
     for seen in there.seen:
         assert "ASIAKEY" in seen.headers["authorization"]
@@ -436,24 +443,27 @@ def test_renewed_s3_credentials_are_picked_up(tmp_path: Path, monkeypatch: pytes
 
     with server(answer) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
-        source = Source(GRANULE, Access(private(tmp_path, BOOK)))
+        source = Source(GRANULE, Archive(private(tmp_path, CREDENTIALS)))
         accepted.append("n3w")
-        private(tmp_path, Book({"NSIDC": S3Credentials("A", "B", "n3w", KEYS.expires)}))
+        private(tmp_path, CredentialSet({"NSIDC": S3Credentials("A", "B", "n3w", KEYS.expires)}))
         assert source.read(70_000, 10) == (CONTENT * 100)[70_000:70_010]
 
 
 @pytest.mark.parametrize(
-    "book",
-    [Book({"NSIDC": S3Credentials("A", "s3cret", "C", NOW - timedelta(hours=1))}), Book(token="b3arer")],
+    "credential_set",
+    [
+        CredentialSet({"NSIDC": S3Credentials("A", "s3cret", "C", NOW - timedelta(hours=1))}),
+        CredentialSet(token="b3arer"),
+    ],
     ids=["expired", "none for NSIDC"],
 )
 def test_a_provider_without_good_credentials_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, book: Book
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credential_set: CredentialSet
 ) -> None:
     with server(archive({GRANULE.removeprefix("s3:/"): CONTENT})) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
         with pytest.raises(AccessError) as caught:
-            Source(GRANULE, Access(private(tmp_path, book)))
+            Source(GRANULE, Archive(private(tmp_path, credential_set)))
     assert there.seen == []
     assert caught.value.reason == "auth"
     assert GRANULE in str(caught.value)
@@ -465,7 +475,7 @@ def test_other_buckets_get_none_of_it(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     with server(archive({"/my-bucket/a.h5": CONTENT})) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
-        Source("s3://my-bucket/a.h5", Access(private(tmp_path, BOOK)))
+        Source("s3://my-bucket/a.h5", Archive(private(tmp_path, CREDENTIALS)))
     assert "of-the-environment" in there.seen[0].headers["authorization"]
     assert not [s for s in SECRETS if s in str(there.seen[0].headers)]
 
@@ -478,7 +488,7 @@ def test_a_private_object_that_cannot_be_used(tmp_path: Path, content: bytes | N
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(AccessError) as caught:
-        Access(str(path)).book()
+        Archive(str(path)).credential_set()
     assert str(path) in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
@@ -486,14 +496,14 @@ def test_a_private_object_that_cannot_be_used(tmp_path: Path, content: bytes | N
 @pytest.mark.parametrize("folder", ["with space", "a#b", "100%", "a%20b"])
 def test_a_private_object_in_any_folder(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
-    assert Access(private(tmp_path / folder, BOOK)).book() == BOOK
+    assert Archive(private(tmp_path / folder, CREDENTIALS)).credential_set() == CREDENTIALS
 
 
 def test_no_credentials_travel_with_a_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     problem = pickle.loads(pickle.dumps(AccessError("why")))
     assert (str(problem), problem.reason) == ("why", "auth")
-    assert Access().book() == Book(token="b3arer")
+    assert Archive().credential_set() == CredentialSet(token="b3arer")
 
 
 @pytest.mark.parametrize("bucket", [None, "lithops"], ids=["file", "bucket"])
@@ -503,7 +513,9 @@ def test_a_run_that_breaks_off_leaves_no_credentials(
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     places: list[str] = []
 
-    def slow_renewal(write: Any, book: Book, urls: list[str], auth: Any, stop: threading.Event) -> None:
+    def slow_renewal(
+        write: Any, credential_set: CredentialSet, urls: list[str], auth: Any, stop: threading.Event
+    ) -> None:
         """One that is under way when the run ends."""
         stop.wait()
         time.sleep(0.3)
@@ -512,7 +524,7 @@ def test_a_run_that_breaks_off_leaves_no_credentials(
     def broken_off() -> None:
         with private_object([GRANULE], bucket) as place:
             places.append(str(place))
-            assert Access(place).book().s3.keys() == {"NSIDC"}
+            assert Archive(place).credential_set().s3.keys() == {"NSIDC"}
             assert is_remote(places[0]) or Path(places[0]).stat().st_mode & 0o777 == 0o600
             raise ValueError("broken off")
 
@@ -521,7 +533,7 @@ def test_a_run_that_breaks_off_leaves_no_credentials(
         with pytest.raises(ValueError, match="broken off"):
             broken_off()
         time.sleep(0.6)
-        assert Place("s3://lithops").keys() == []
+        assert Folder("s3://lithops").keys() == []
     assert is_remote(places[0]) or not Path(places[0]).parent.exists()
 
 
@@ -544,17 +556,17 @@ def test_a_private_object_in_a_bucket_is_renewed_and_deleted(
     nasa[0].answer = {**whole, "expiration": soon.isoformat()}  # type: ignore[dict-item]
     with bucket_of_ours(monkeypatch, "lithops"), caplog.at_level("DEBUG"):
         with private_object([GRANULE], "lithops") as place:
-            (key,) = Place("s3://lithops").keys()
+            (key,) = Folder("s3://lithops").keys()
             assert place == f"s3://lithops/{key}"
             assert re.fullmatch(r"maggjob\.private/[0-9a-f]{32}\.json", key)
             nasa[0].answer = whole
             until = time.monotonic() + 10
-            while not Access(place).book().s3["NSIDC"].fresh(datetime.now(UTC)):
+            while not Archive(place).credential_set().s3["NSIDC"].fresh(datetime.now(UTC)):
                 assert time.monotonic() < until
                 time.sleep(0.02)
-        assert Place("s3://lithops").keys() == []
+        assert Folder("s3://lithops").keys() == []
         with pytest.raises(AccessError, match=r"no credentials at s3://lithops/maggjob\.private"):
-            Access(place).book()
+            Archive(place).credential_set()
     assert not any(secret in caplog.text for secret in SECRETS)
 
 

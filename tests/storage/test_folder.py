@@ -22,12 +22,12 @@ from maggjob.errors import (
     TruncatedError,
 )
 from maggjob.storage import stores
-from maggjob.storage.archive import HEAD, SIDE_BY_SIDE, Access, Source
-from maggjob.storage.folder import Place, exists
+from maggjob.storage.archive import HEAD, SIDE_BY_SIDE, Archive, Source
+from maggjob.storage.folder import Folder, exists
 from maggjob.storage.stores import plain_message
 from maggjob.storage.urls import is_remote, join_url, local_path, split_url
 from tests.servers import (
-    Answer,
+    RangeAnswer,
     Request,
     archive,
     redirect,
@@ -96,25 +96,25 @@ def test_a_file_of_any_name(tmp_path: Path, name: str) -> None:
     folder.mkdir()
     (folder / name).write_bytes(CONTENT)
     for url in (str(folder / name), (folder / name).as_uri()):
-        assert_reads(Source(url, Access()))
+        assert_reads(Source(url, Archive()))
 
 
 def test_a_relative_path(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT)
-    assert_reads(Source(NAME, Access()))
+    assert_reads(Source(NAME, Archive()))
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingGranuleError) as caught:
-        Source(str(tmp_path / name), Access())
+        Source(str(tmp_path / name), Archive())
     assert caught.value.reason == "missing"
     assert name in str(caught.value)
 
 
 def test_a_short_file(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT[:10])
-    source = Source(str(tmp_path / NAME), Access())
+    source = Source(str(tmp_path / NAME), Archive())
     assert (source.head, source.size) == (CONTENT[:10], 10)
     assert source.read(4, 100) == CONTENT[4:10]
 
@@ -122,16 +122,16 @@ def test_a_short_file(tmp_path: Path) -> None:
 def test_an_empty_file_is_truncated(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"")
     with pytest.raises(TruncatedError):
-        Source(str(tmp_path / NAME), Access())
+        Source(str(tmp_path / NAME), Archive())
 
 
 def test_the_size_must_be_that_of_the_catalog(tmp_path: Path) -> None:
     path = tmp_path / NAME
     path.write_bytes(CONTENT)
-    assert Source(str(path), Access(), len(CONTENT)).size == len(CONTENT)
+    assert Source(str(path), Archive(), len(CONTENT)).size == len(CONTENT)
     for size in (len(CONTENT) - 1, len(CONTENT) + 1):
         with pytest.raises(TruncatedError) as caught:
-            Source(str(path), Access(), size)
+            Source(str(path), Archive(), size)
         assert caught.value.reason == "truncated"
         assert str(path) in str(caught.value)
 
@@ -139,7 +139,7 @@ def test_the_size_must_be_that_of_the_catalog(tmp_path: Path) -> None:
 def test_a_file_that_shrinks_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / NAME
     path.write_bytes(CONTENT)
-    source = Source(str(path), Access())
+    source = Source(str(path), Archive())
     path.write_bytes(CONTENT[: HEAD + 10])
     for position in (HEAD, 2 * HEAD):
         with pytest.raises(GranuleError) as caught:
@@ -149,7 +149,7 @@ def test_a_file_that_shrinks_meanwhile(tmp_path: Path) -> None:
 
 def test_http_reads_ranges_and_never_sends_a_head() -> None:
     with server(archive({KEY: CONTENT})) as there:
-        assert_reads(Source(there.url(KEY), Access()))
+        assert_reads(Source(there.url(KEY), Archive()))
     assert {seen.method for seen in there.seen} == {"GET"}
     assert all(seen.headers["range"].startswith("bytes=") for seen in there.seen)
     assert all("authorization" not in seen.headers for seen in there.seen)
@@ -160,7 +160,7 @@ def test_http_with_any_name(name: str) -> None:
     from urllib.parse import unquote
 
     with server(archive({f"/{unquote(name)}": CONTENT})) as there:
-        assert Source(there.url(f"/{name}"), Access()).size == len(CONTENT)
+        assert Source(there.url(f"/{name}"), Archive()).size == len(CONTENT)
 
 
 def test_the_token_does_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_the_token_does_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -
     with server(without_token(archive({"/signed": CONTENT}))) as there:
         signed = there.url("/signed?X-Amz-Signature=s3cret", "localhost")
         with server(with_token("s3cret", archive({}, always=redirect(signed)))) as here:
-            assert_reads(Source(here.url(KEY), Access()))
+            assert_reads(Source(here.url(KEY), Archive()))
         assert len(here.seen) == len(there.seen) > 3
         assert all(seen.headers["authorization"] == "Bearer s3cret" for seen in here.seen)
         assert all("authorization" not in seen.headers for seen in there.seen)
@@ -177,10 +177,10 @@ def test_the_token_does_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_token_no_access() -> None:
     with server(with_token("s3cret", archive({KEY: CONTENT}))) as there, pytest.raises(AccessError):
-        Source(there.url(KEY), Access())
+        Source(there.url(KEY), Archive())
 
 
-ALWAYS: list[tuple[Answer, type[GranuleError], str]] = [
+ALWAYS: list[tuple[RangeAnswer, type[GranuleError], str]] = [
     (status(404), MissingGranuleError, "missing"),
     (status(401), AccessError, "auth"),
     (status(403), AccessError, "auth"),
@@ -199,11 +199,11 @@ IDS = "404 401 403 429 503 500 502 416 reset stall short whole no-content-range"
 
 
 @pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS, ids=IDS)
-def test_each_failure_has_its_reason(fault: Answer, error: type[GranuleError], reason: str) -> None:
+def test_each_failure_has_its_reason(fault: RangeAnswer, error: type[GranuleError], reason: str) -> None:
     with server(archive({}, always=fault)) as there:
         url, started = there.url(KEY), time.monotonic()
         with pytest.raises(error) as caught:
-            Source(url, Access())
+            Source(url, Archive())
     assert time.monotonic() - started < 10
     assert type(caught.value) is error
     assert caught.value.reason == reason
@@ -214,9 +214,9 @@ def test_each_failure_has_its_reason(fault: Answer, error: type[GranuleError], r
 @pytest.mark.parametrize(
     "fault", [status(429), status(503, b"SlowDown"), status(500), reset], ids="429 503 500 reset".split()
 )
-def test_what_fails_once_is_asked_for_again(fault: Answer) -> None:
+def test_what_fails_once_is_asked_for_again(fault: RangeAnswer) -> None:
     with server(archive({KEY: CONTENT}, fault)) as there:
-        source = Source(there.url(KEY), Access())
+        source = Source(there.url(KEY), Archive())
         assert source.head == CONTENT[:HEAD]
         assert source.access.bytes_read == HEAD
     assert len(there.seen) == 2
@@ -225,15 +225,15 @@ def test_what_fails_once_is_asked_for_again(fault: Answer) -> None:
 @pytest.mark.parametrize("ranges", [[(HEAD, HEAD + 1000)], SPREAD], ids=["one", "many"])
 @pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS[:-1], ids=IDS[:-1])
 def test_a_read_fails_as_the_first_one_does(
-    fault: Answer, error: type[GranuleError], reason: str, ranges: list[tuple[int, int]]
+    fault: RangeAnswer, error: type[GranuleError], reason: str, ranges: list[tuple[int, int]]
 ) -> None:
-    answers: list[Answer] = [archive({KEY: CONTENT})]
+    answers: list[RangeAnswer] = [archive({KEY: CONTENT})]
 
     def answer(request: Request) -> None:
         answers[-1](request)
 
     with server(answer) as there:
-        source = Source(there.url(KEY), Access())
+        source = Source(there.url(KEY), Archive())
         answers.append(archive({}, always=fault))
         with pytest.raises(error) as caught:
             source.views(ranges)
@@ -246,7 +246,7 @@ def test_a_read_fails_as_the_first_one_does(
         assert source.read(HEAD, 1000) == CONTENT[HEAD : HEAD + 1000]
 
 
-def with_etag(etags: Sequence[str]) -> Answer:
+def with_etag(etags: Sequence[str]) -> RangeAnswer:
     """CONTENT, with one ETag an answer; the last one stays."""
     left, lock = list(etags), threading.Lock()
 
@@ -264,7 +264,7 @@ def test_ranges_of_one_call_are_those_of_single_reads(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT)
     with server(archive({KEY: CONTENT})) as there:
         for url in (there.url(KEY), str(tmp_path / NAME)):
-            source = Source(url, Access())
+            source = Source(url, Archive())
             wanted = [(0, 10), (HEAD - 5, HEAD + 5), *SPREAD, (len(CONTENT) - 1, len(CONTENT)), (100, 200)]
             assert [bytes(one) for one in source.views(wanted)] == [CONTENT[slice(*one)] for one in wanted]
             assert source.access.requests == 1 + 27
@@ -288,7 +288,7 @@ def test_ranges_of_one_call_come_side_by_side_but_not_all_at_once() -> None:
         archive({KEY: CONTENT})(request)
 
     with server(answer) as there:
-        Source(there.url(KEY), Access()).views(SPREAD)
+        Source(there.url(KEY), Archive()).views(SPREAD)
     assert 1 < most[0] <= SIDE_BY_SIDE
 
 
@@ -296,12 +296,12 @@ def test_ranges_of_one_call_come_side_by_side_but_not_all_at_once() -> None:
 def test_an_object_that_is_replaced_while_it_is_read(before: int) -> None:
     """Whichever of the 25 ranges came of another object."""
     with server(with_etag(['"a"'] * before + ['"b"'])) as there:
-        source = Source(there.url(KEY), Access())
+        source = Source(there.url(KEY), Archive())
         with pytest.raises(NetworkError, match="replaced while it was read") as caught:
             source.views(SPREAD)
     assert caught.value.retryable
     with server(with_etag(['"a"'])) as there:
-        assert len(Source(there.url(KEY), Access()).views(SPREAD)) == 25
+        assert len(Source(there.url(KEY), Archive()).views(SPREAD)) == 25
 
 
 @pytest.mark.parametrize(
@@ -309,25 +309,25 @@ def test_an_object_that_is_replaced_while_it_is_read(before: int) -> None:
 )
 def test_a_name_is_no_reason(name: str) -> None:
     with server(archive({}, always=reset)) as there, pytest.raises(GranuleError) as caught:
-        Source(there.url(f"/{name.replace(' ', '%20')}"), Access())
+        Source(there.url(f"/{name.replace(' ', '%20')}"), Archive())
     assert caught.value.reason == "network"
 
 
 @pytest.mark.parametrize(
     "fault", [reset, status(403), status(503), status(500), stall(3)], ids="reset 403 503 500 stall".split()
 )
-def test_no_message_shows_a_signature(fault: Answer) -> None:
+def test_no_message_shows_a_signature(fault: RangeAnswer) -> None:
     with server(archive({}, always=fault)) as there:
         signed = there.url("/signed?X-Amz-Signature=s3cret&X-Amz-Credential=s3cret", "localhost")
         with server(archive({}, always=redirect(signed))) as here, pytest.raises(GranuleError) as caught:
-            Source(here.url(KEY), Access())
+            Source(here.url(KEY), Archive())
     assert here.url(KEY) in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_query_is_refused_and_not_shown() -> None:
     with pytest.raises(InputError) as caught:
-        Source(f"https://data.nsidc.example{KEY}?X-Amz-Signature=s3cret", Access())
+        Source(f"https://data.nsidc.example{KEY}?X-Amz-Signature=s3cret", Archive())
     assert "s3cret" not in str(caught.value)
     assert KEY in str(caught.value)
 
@@ -336,24 +336,24 @@ def test_nobody_listens() -> None:
     with server(archive({})) as there:
         url = there.url(KEY)
     with pytest.raises(NetworkError) as caught:
-        Source(url, Access())
+        Source(url, Archive())
     assert caught.value.reason == "network"
     assert url in str(caught.value)
 
 
 def test_s3_reads_ranges(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use_s3(monkeypatch, s3)
-    Place("s3://granules/atl06").put(NAME, CONTENT)
-    assert_reads(Source(f"s3://granules{KEY}", Access()))
+    Folder("s3://granules/atl06").put(NAME, CONTENT)
+    assert_reads(Source(f"s3://granules{KEY}", Archive()))
     with pytest.raises(TruncatedError):
-        Source(f"s3://granules{KEY}", Access(), 7)
+        Source(f"s3://granules{KEY}", Archive(), 7)
 
 
 @pytest.mark.parametrize("url", [f"s3://granules/nothing/{NAME}", f"s3://no-such-bucket/{NAME}"])
 def test_s3_has_no_such_object(s3: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     use_s3(monkeypatch, s3)
     with pytest.raises(MissingGranuleError) as caught:
-        Source(url, Access())
+        Source(url, Archive())
     assert url in str(caught.value)
 
 
@@ -377,12 +377,12 @@ def error_xml(code: str) -> bytes:
     ids="expired400 expired403 denied key slowdown nosuchkey internal reset short".split(),
 )
 def test_each_failure_of_s3_has_its_reason(
-    monkeypatch: pytest.MonkeyPatch, fault: Answer, error: type[GranuleError]
+    monkeypatch: pytest.MonkeyPatch, fault: RangeAnswer, error: type[GranuleError]
 ) -> None:
     with server(archive({}, always=fault)) as there:
         use_s3(monkeypatch, there.url())
         with pytest.raises(error) as caught:
-            Source(f"s3://granules{KEY}", Access())
+            Source(f"s3://granules{KEY}", Archive())
     assert type(caught.value) is error
     assert f"s3://granules{KEY}" in str(caught.value)
 
@@ -390,14 +390,14 @@ def test_each_failure_of_s3_has_its_reason(
 def test_s3_that_slows_down_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(archive({f"/granules{KEY}": CONTENT}, status(503, error_xml("SlowDown")))) as there:
         use_s3(monkeypatch, there.url())
-        assert Source(f"s3://granules{KEY}", Access()).head == CONTENT[:HEAD]
+        assert Source(f"s3://granules{KEY}", Archive()).head == CONTENT[:HEAD]
     assert len(there.seen) == 2
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/x.h5", "http://data.nasa.gov/x.h5", "gs://bucket/x.h5"])
 def test_other_schemes_are_refused(url: str) -> None:
     with pytest.raises(InputError, match="is not read") as caught:
-        Source(url, Access())
+        Source(url, Archive())
     assert caught.value.reason == "input"
 
 
@@ -426,14 +426,14 @@ def test_a_message_is_one_line_without_queries() -> None:
 
 
 @pytest.fixture(params=["file", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     if request.param == "file":
-        return Place(str(tmp_path / "a new place#1"), create=True)
+        return Folder(str(tmp_path / "a new place#1"), create=True)
     use_s3(monkeypatch, request.getfixturevalue("s3"))
-    return Place(f"s3://results/{tmp_path.name}/")
+    return Folder(f"s3://results/{tmp_path.name}/")
 
 
-def test_a_place_keeps_what_it_is_given(place: Place) -> None:
+def test_a_place_keeps_what_it_is_given(place: Folder) -> None:
     assert place.keys() == []
     assert not exists(place.url)
     place.put("cycle02/-6134114.npz", CONTENT)
@@ -453,12 +453,12 @@ def test_a_place_keeps_what_it_is_given(place: Place) -> None:
     place.delete([])
 
 
-def test_a_probe_leaves_nothing(place: Place) -> None:
+def test_a_probe_leaves_nothing(place: Folder) -> None:
     place.probe()
     assert place.keys() == []
 
 
-def test_all_are_deleted_even_if_one_is_not_there(place: Place) -> None:
+def test_all_are_deleted_even_if_one_is_not_there(place: Folder) -> None:
     there = [f"there{i}" for i in range(40)]
     for key in there:
         place.put(key, b"x")
@@ -466,7 +466,7 @@ def test_all_are_deleted_even_if_one_is_not_there(place: Place) -> None:
     assert place.keys() == []
 
 
-def test_many_are_deleted(place: Place) -> None:
+def test_many_are_deleted(place: Folder) -> None:
     keys = [f"part/{i:04}" for i in range(30)]
     for key in keys:
         place.put(key, b"x")
@@ -474,7 +474,7 @@ def test_many_are_deleted(place: Place) -> None:
     assert place.keys() == []
 
 
-def test_what_is_not_in_a_place_cannot_be_read(place: Place) -> None:
+def test_what_is_not_in_a_place_cannot_be_read(place: Folder) -> None:
     place.put("short", b"12345")
     for read in (lambda: place.get("nothing"), lambda: place.get_range("nothing", 0, 5)):
         with pytest.raises(StoreError, match="cannot read") as caught:
@@ -484,7 +484,7 @@ def test_what_is_not_in_a_place_cannot_be_read(place: Place) -> None:
         assert "nothing" in str(caught.value)
 
 
-def test_a_range_beyond_the_end_is_an_error_or_short(place: Place) -> None:
+def test_a_range_beyond_the_end_is_an_error_or_short(place: Folder) -> None:
     place.put("short", b"12345")
     with pytest.raises(StoreError):
         place.get_range("short", 10, 5)
@@ -497,20 +497,20 @@ def below_a_file(tmp_path: Path) -> str:
 
 def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
-        Place(below_a_file(tmp_path), create=True).probe()
+        Folder(below_a_file(tmp_path), create=True).probe()
     assert caught.value.reason == "store"
     assert str(tmp_path / "file") in str(caught.value)
 
 
 def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
-        Place(str(tmp_path / "nothing")).get("key")
+        Folder(str(tmp_path / "nothing")).get("key")
     assert not (tmp_path / "nothing").exists()
 
 
 def test_a_bucket_that_is_not_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use_s3(monkeypatch, s3)
-    missing = Place("s3://no-such-bucket/results")
+    missing = Folder("s3://no-such-bucket/results")
     attempts: list[Callable[[], Any]] = [
         missing.probe,
         missing.keys,
@@ -527,13 +527,13 @@ def test_a_bucket_that_denies(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(archive({}, always=status(403, error_xml("AccessDenied")))) as there:
         use_s3(monkeypatch, there.url())
         with pytest.raises(StoreError) as caught:
-            Place("s3://results").probe()
+            Folder("s3://results").probe()
     assert "s3://results" in str(caught.value)
 
 
 def test_results_go_to_no_web_server() -> None:
     with pytest.raises(InputError, match="results go to"):
-        Place("https://data.nasa.gov/results")
+        Folder("https://data.nasa.gov/results")
 
 
 def test_what_exists(tmp_path: Path) -> None:
@@ -549,12 +549,12 @@ def test_what_exists(tmp_path: Path) -> None:
 def test_a_place_is_where_its_address_says(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
     address = split_url(str(tmp_path / folder / "list.jsonl"))
-    Place(str(tmp_path / folder)).put("list.jsonl", b"x")
-    assert Place(address.root).get(address.key) == b"x"
+    Folder(str(tmp_path / folder)).put("list.jsonl", b"x")
+    assert Folder(address.root).get(address.key) == b"x"
 
 
 def test_a_store_is_opened_once(tmp_path: Path) -> None:
-    access = Access()
+    access = Archive()
     first = access.store(f"file://{tmp_path}")
     assert access.store(f"file://{tmp_path}") is first
     renewed = access.store(f"file://{tmp_path}", stale=first)
@@ -563,7 +563,7 @@ def test_a_store_is_opened_once(tmp_path: Path) -> None:
 
 
 def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    place = Place(str(tmp_path / "results"), create=True)
+    place = Folder(str(tmp_path / "results"), create=True)
     place.put("part", b"old")
     with ExitStack() as stack:
         handles = [stack.enter_context((tmp_path / "results" / "part").open("rb")) for _ in range(3)]
@@ -576,6 +576,6 @@ def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["https", "s3", "http", "ftp"])
 def test_a_password_in_a_url_is_refused_and_not_shown(scheme: str) -> None:
     with pytest.raises(InputError) as caught:
-        Source(f"{scheme}://user:s3cret@127.0.0.1/a.h5", Access())
+        Source(f"{scheme}://user:s3cret@127.0.0.1/a.h5", Archive())
     assert "s3cret" not in str(caught.value)
     assert "user" not in str(caught.value).split("a URL with a user")[0]
