@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
-from maggjob.granules.screening import Column, GranuleRows
+from maggjob.granules.screening import Column, Paths, ScreenedGranule, screen_with_times
 from maggjob.granules.selection import (
     BeamSelection,
     Buffers,
     CellSelection,
     Columns,
     Dataset,
-    Paths,
     Unindexed,
     UnindexedRead,
+    join_paths,
 )
 from maggjob.grid.healpix import INVALID, child_index, valid_coordinates
 from maggjob.hdf5.chunks import ChunkTable, merge
@@ -218,19 +218,34 @@ def _select_rows(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset])
     return BeamSelection(beam.group, len(beam.latitude), start, stop, chosen, child[inside], datasets)
 
 
-def rows_reader(
-    granule: OpenGranule, selection: CellSelection, paths: Paths, pool: Executor
-) -> Callable[[Paths], GranuleRows]:
-    """Read the ranges of some datasets of a selection, and return what gives the values of any of them.
+def read_granule(
+    granule: Granule, recipe: Recipe, cell: int, archive: Archive, pool: Executor, *, timed: bool
+) -> ScreenedGranule:
+    """Read and screen what one granule has in one cell, without an index.
+
+    Parameters
+    ----------
+    granule : Granule
+    recipe : Recipe
+    cell : int
+        Nested id.
+    archive : Archive
+    pool : Executor
+        Reads run in it side by side.
+    timed : bool
+        Whether the times of what is kept are wanted.
 
     Raises
     ------
     GranuleError
-        If anything was not read, now or when values are asked for; nothing of the granule may be used then.
+        If anything was not read; nothing of the granule may be used then.
     """
-    ranges = selection.ranges(paths)
-    buffers, unindexed = Buffers(ranges, granule.source.views(ranges)), unindexed_read(granule, pool)
-    return lambda some: selection.values(some, buffers, unindexed)
+    opened = open_granule(granule, archive)
+    selection = select(opened, recipe, cell, recipe.indexed_paths if timed else recipe.needed_paths, pool)
+    times = selection.those_there(recipe.time_paths) if timed else {}
+    ranges = selection.ranges(join_paths(recipe.needed_paths, times))
+    buffers, unindexed = Buffers(ranges, opened.source.views(ranges)), unindexed_read(opened, pool)
+    return screen_with_times(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
 
 
 def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:

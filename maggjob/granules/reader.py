@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from maggjob.errors import IndexFileError, NetworkError, StaleIndexError, StoreError
-from maggjob.granules.granule import open_granule, rows_reader, select, unindexed_read
+from maggjob.granules.granule import open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
 from maggjob.granules.index_format import decode, index_digest, index_key
-from maggjob.granules.screening import GranuleRows, ScreenedGranule, screen_granule, time_span
-from maggjob.granules.selection import BeamSelection, Buffers, Columns, Paths, UnindexedRead
+from maggjob.granules.screening import ScreenedGranule, screen_with_times
+from maggjob.granules.selection import BeamSelection, Buffers, Columns, UnindexedRead, join_paths
+from maggjob.hdf5.chunks import GAP
 from maggjob.icesat2.names import GranuleName
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import INDEX_USES, GranuleReport
@@ -109,13 +110,8 @@ class CellReader:
 
     def _without_index(self, granule: Granule, timed: bool) -> ScreenedGranule:
         """Read a granule without an index; what fails is written down in its report, not raised."""
-        recipe = self.recipe
         try:
-            opened, paths = open_granule(granule, self.archive), recipe.needed_paths
-            selection = select(opened, recipe, self.cell, recipe.indexed_paths if timed else paths, self.reads)
-            times = selection.those_there(recipe.time_paths) if timed else {}
-            rows = rows_reader(opened, selection, both(paths, times), self.reads)
-            return _screen(recipe, rows, times)
+            return read_granule(granule, self.recipe, self.cell, self.archive, self.reads, timed=timed)
         except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
             reason, message = self.describe(problem)
         return ScreenedGranule(GranuleReport(granule.id, "failed", reason=reason, message=message))
@@ -152,8 +148,8 @@ class CellReader:
             # The runs of all cells: what waits for its ranges need not hold them.
             index = replace(index, beams=())
             times = selection.those_there(recipe.time_paths) if timed else {}
-            wanted = both(recipe.needed_paths, times)
-            asked = selection.ranges(wanted) or [SIGN_OF_LIFE]
+            wanted = join_paths(recipe.needed_paths, times)
+            asked = selection.ranges(wanted, GAP) or [SIGN_OF_LIFE]
             answers = self.reads.submit(Ranges(granule.url, self.archive).get_all, asked)
         except Exception as problem:  # noqa: BLE001  # whatever it is, the read without an index decides
             return _Pending(0, lambda problem=problem: problem)  # type: ignore[misc]
@@ -161,7 +157,7 @@ class CellReader:
         def finish() -> ScreenedGranule:
             contents = [_checked(index, one, *r) for one, r in zip(answers.result(), asked, strict=True)]
             buffers, unindexed = Buffers(asked, contents), self._unindexed_read(granule, index)
-            return _screen(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
+            return screen_with_times(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
 
         size = sum(stop - start for start, stop in asked)
         return _Pending(size, self.apart.submit(finish).result if selection.has_unindexed(wanted) else finish)
@@ -195,19 +191,6 @@ class _Pending:
             return self.finish()
         except Exception as problem:  # noqa: BLE001  # as in CellReader._ask
             return problem
-
-
-def both(paths: Paths, times: Paths) -> dict[str, list[str]]:
-    """Join the datasets that a cell needs and the times, by beam."""
-    return {group: [*some, *times.get(group, ())] for group, some in paths.items()}
-
-
-def _screen(recipe: Recipe, rows: Callable[[Paths], GranuleRows], times: Paths) -> ScreenedGranule:
-    """Screen what was read of a granule; with times of any beam, find the first and the last of what is kept."""
-    screened = screen_granule(recipe, rows(recipe.needed_paths))
-    if not any(times.values()) or not screened.report.kept:
-        return screened
-    return replace(screened, time=time_span(screened.kept, rows(times)))
 
 
 def _checked(index: GranuleIndex, answer: RangeAnswer, start: int, stop: int) -> memoryview:

@@ -10,8 +10,8 @@ positive); ``not_finite`` (a source, or what an expression reduces, is not finit
 dataset's fill never passes a filter, whatever the comparison says.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -24,6 +24,8 @@ from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, GranuleRep
 from maggjob.statistics.checks import bad_weights, not_finite
 
 READ, ABSENT = "read", "absent"
+Paths = Mapping[str, Sequence[str]]
+"""Paths of datasets, by beam."""
 
 Fill = float | int | None
 LARGEST = float(np.finfo(np.float32).max)  # what ICESat-2 products write where there is no value
@@ -201,6 +203,23 @@ def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
         kept={group: kept for piece in pieces for group, kept in piece.kept.items()},
         attributes=named[0].attributes,
     )
+
+
+def screen_with_times(recipe: Recipe, rows: Callable[[Paths], GranuleRows], times: Paths) -> ScreenedGranule:
+    """Screen what a cell has of a granule, and find the first and the last time of what is kept.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    rows : callable
+        Returns the values of some datasets; it is asked for times only if anything is kept.
+    times : mapping
+        Path of the times of each beam that has them; empty if they are not wanted.
+    """
+    screened = screen_granule(recipe, rows(recipe.needed_paths))
+    if not any(times.values()) or not screened.report.kept:
+        return screened
+    return replace(screened, time=time_span(screened.kept, rows(times)))
 
 
 def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None:

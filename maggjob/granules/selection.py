@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maggjob.errors import CorruptError
-from maggjob.granules.screening import BeamRows, Column, GranuleRows
+from maggjob.granules.screening import BeamRows, Column, GranuleRows, Paths
 from maggjob.hdf5.chunks import GAP, ChunkTable, merge
 
 
@@ -67,8 +67,6 @@ class Buffers:
         return self.contents[number][start - first : stop - first]
 
 
-Paths = Mapping[str, Sequence[str]]
-"""Paths of datasets, by beam."""
 Columns = tuple[dict[str, Column], dict[str, Mapping[str, str]]]
 UnindexedRead = Callable[[BeamSelection, Sequence[str]], Columns]
 """Reads some datasets of a selection through h5coro: columns and attributes by path."""
@@ -128,6 +126,11 @@ class CellSelection:
         """
         beams = [_beam_rows(self.granule, beam, paths[beam.group], buffers, unindexed) for beam in self.beams]
         return GranuleRows(self.granule, self.present, self.rows, self.invalid, beams)
+
+
+def join_paths(paths: Paths, more: Paths) -> dict[str, list[str]]:
+    """Join paths of datasets, by beam; beams of ``more`` that are not among ``paths`` are left out."""
+    return {group: [*some, *more.get(group, ())] for group, some in paths.items()}
 
 
 def _beam_rows(

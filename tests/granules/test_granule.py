@@ -20,7 +20,7 @@ from maggjob.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from maggjob.granules.granule import granule_cells, open_granule, read_beams, visit
+from maggjob.granules.granule import granule_cells, open_granule, read_beams, read_granule
 from maggjob.granules.screening import ScreenedGranule
 from maggjob.grid.healpix import Grid, locate
 from maggjob.model.recipe import Recipe, RowFilter
@@ -63,7 +63,7 @@ def granule_at(path: Path) -> Granule:
 
 
 def expected(path: Path, cell: int, grid: Grid) -> dict[str, Any]:
-    """The visit done again with h5py and healpix-geo or healpy, beam after beam, row after row."""
+    """What a granule has in a cell, by h5py and healpix-geo or healpy, beam after beam, row after row."""
     counts = {"rows": 0, "invalid_coordinate": 0, "in_cell": 0, "kept": 0}
     segments = {"quality": 0, "fill": 0, "bad_weight": 0, "not_finite": 0, "kept": 0}
     child: list[int] = []
@@ -102,7 +102,7 @@ def expected(path: Path, cell: int, grid: Grid) -> dict[str, Any]:
     return {"counts": counts, "segments": segments, "child": child, "columns": columns, "time": span}
 
 
-def assert_visit(got: ScreenedGranule, path: Path, cell: int, grid: Grid = RECIPE.grid) -> None:
+def assert_same(got: ScreenedGranule, path: Path, cell: int, grid: Grid = RECIPE.grid) -> None:
     want = expected(path, cell, grid)
     report = got.report
     assert {name: getattr(report, name) for name in want["counts"]} == want["counts"]
@@ -125,7 +125,7 @@ def all_cells(path: Path, grid: Grid = RECIPE.grid) -> list[int]:
 
 @pytest.mark.parametrize("latitude", ["authalic", "geodetic-spherical"])
 @pytest.mark.parametrize("libver", [None, ("v108", "v108")], ids=["superblock0", "superblock2"])
-def test_a_visit_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor, libver: Any, latitude: Any) -> None:
+def test_a_granule_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor, libver: Any, latitude: Any) -> None:
     beams = {name: beam(3000, seed=i, west=-100 + 0.3 * i, step=1e-3) for i, name in enumerate(BEAMS)}
     path = write_granule(tmp_path / NAME, beams, chunk=256, libver=libver)
     recipe = replace(RECIPE, grid=Grid(latitude=latitude))
@@ -134,18 +134,18 @@ def test_a_visit_gives_what_h5py_gives(tmp_path: Path, pool: ThreadPoolExecutor,
     total = 0
     for cell in [*cells, cells[0] + 1 if cells[0] + 1 not in cells else cells[-1] + 1]:
         access = Archive()
-        got = visit(granule_at(path), recipe, cell, access, pool)
-        assert_visit(got, path, cell, recipe.grid)
+        got = read_granule(granule_at(path), recipe, cell, access, pool, timed=True)
+        assert_same(got, path, cell, recipe.grid)
         assert access.bytes_read > 0
         assert dict(got.report.beams) == dict.fromkeys(BEAMS, "read")
         total += got.report.in_cell
     assert total == 6 * 3000
 
 
-def test_a_visit_of_real_granules(pine_island: list[Path], pool: ThreadPoolExecutor) -> None:
+def test_real_granules_give_what_h5py_gives(pine_island: list[Path], pool: ThreadPoolExecutor) -> None:
     for path in pine_island:
         for cell in all_cells(path)[:3]:
-            assert_visit(visit(granule_at(path), RECIPE, cell, Archive(), pool), path, cell)
+            assert_same(read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True), path, cell)
 
 
 def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -159,8 +159,8 @@ def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> Non
     data["atl06_quality_summary"][[50, 60, 70]] = 1
     path = write_granule(tmp_path / NAME, {"gt1l": data})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
-    assert_visit(got, path, cell)
+    got = read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True)
+    assert_same(got, path, cell)
     assert got.report.invalid_coordinate == 6
     assert got.report.in_cell == 194
     assert dict(got.segments) == {"quality": 3, "fill": 4, "bad_weight": 1, "not_finite": 0, "kept": 186}
@@ -168,7 +168,7 @@ def test_odd_values_are_counted(tmp_path: Path, pool: ThreadPoolExecutor) -> Non
 
 def test_only_bad_coordinates_are_no_overlap(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(50) | {"latitude": np.full(50, np.nan)}})
-    got = visit(granule_at(path), RECIPE, 45763, Archive(), pool)
+    got = read_granule(granule_at(path), RECIPE, 45763, Archive(), pool, timed=True)
     assert (got.report.state, got.report.rows, got.report.invalid_coordinate) == ("no_overlap", 50, 50)
     assert len(got.child) == 0
 
@@ -176,8 +176,8 @@ def test_only_bad_coordinates_are_no_overlap(tmp_path: Path, pool: ThreadPoolExe
 def test_a_beam_of_no_rows_is_read(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(0), "gt2r": beam(50)})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
-    assert_visit(got, path, cell)
+    got = read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True)
+    assert_same(got, path, cell)
     assert got.report.beams["gt1l"] == "read"
 
 
@@ -204,8 +204,8 @@ def test_absent_beams_are_no_failure(
 ) -> None:
     path = write_granule(tmp_path / NAME, {name: beam(100) for name in beams}, libver=libver, edit=edit)
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
-    assert_visit(got, path, cell)
+    got = read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True)
+    assert_same(got, path, cell)
     assert dict(got.report.beams) == {name: "read" if name in ("gt1r", "gt2l") else "absent" for name in BEAMS}
 
 
@@ -219,7 +219,7 @@ def without(*names: str) -> Edit:
 
 def failing(path: Path, pool: ThreadPoolExecutor, cell: int, recipe: Recipe = RECIPE) -> GranuleError:
     with pytest.raises(GranuleError) as caught:
-        visit(granule_at(path), recipe, cell, Archive(), pool)
+        read_granule(granule_at(path), recipe, cell, Archive(), pool, timed=True)
     return caught.value
 
 
@@ -237,7 +237,7 @@ def test_a_missing_dataset_fails(tmp_path: Path, pool: ThreadPoolExecutor, name:
 def test_a_dataset_that_no_cell_needs_may_be_missing(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, edit=without(f"gt2l/{SEGMENTS}/segment_id"))
     for cell in all_cells(path):
-        assert_visit(visit(granule_at(path), RECIPE, cell, Archive(), pool), path, cell)
+        assert_same(read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True), path, cell)
 
 
 @pytest.mark.parametrize("beams", [{}, {"other": beam(10)}], ids=["empty", "other"])
@@ -265,7 +265,7 @@ def test_datasets_of_unequal_length_are_corrupt(tmp_path: Path, pool: ThreadPool
 def test_a_corrupt_chunk_fails_the_whole_granule(tmp_path: Path, pool: ThreadPoolExecutor, name: str) -> None:
     path = write_granule(tmp_path / NAME)
     cell = all_cells(path)[0]
-    assert visit(granule_at(path), RECIPE, cell, Archive(), pool).report.kept > 0
+    assert read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True).report.kept > 0
     with h5py.File(path) as file:
         chunk = file[f"gt3r/{SEGMENTS}/{name}"].id.get_chunk_info(0)
     content = bytearray(path.read_bytes())
@@ -339,7 +339,7 @@ def test_columns_of_the_name_the_beam_and_the_place(tmp_path: Path, pool: Thread
     recipe = using("rgt + cycle + beam + latitude + longitude")
     path = write_granule(tmp_path / NAME, {"gt1r": beam(100), "gt3l": beam(100, seed=1)})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), recipe, cell, Archive(), pool)
+    got = read_granule(granule_at(path), recipe, cell, Archive(), pool, timed=True)
     with h5py.File(path) as file:
         groups = [file[f"{group}/{SEGMENTS}"] for group in ("gt1r", "gt3l")]
         kept = [group["atl06_quality_summary"][:] == 0 for group in groups]
@@ -357,21 +357,21 @@ def test_a_name_that_tells_nothing_is_unsupported(tmp_path: Path, pool: ThreadPo
     path = write_granule(tmp_path / "renamed.h5", {"gt1l": beam(20)})
     (cell,) = all_cells(path)
     assert type(failing(path, pool, cell, using(column))) is UnsupportedError
-    assert visit(granule_at(path), using("beam"), cell, Archive(), pool).report.kept > 0
+    assert read_granule(granule_at(path), using("beam"), cell, Archive(), pool, timed=True).report.kept > 0
 
 
 def test_without_times_there_is_no_time(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, edit=without(*(f"{name}/{SEGMENTS}/delta_time" for name in BEAMS)))
     for cell in all_cells(path):
-        got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
+        got = read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True)
         assert got.time is None
-        assert_visit(got, path, cell)
+        assert_same(got, path, cell)
 
 
 def test_units_and_names_come_along(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(20)})
     (cell,) = all_cells(path)
-    got = visit(granule_at(path), RECIPE, cell, Archive(), pool)
+    got = read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True)
     assert got.attributes == {
         "h_li": {"units": "meters", "long_name": "h_li"},
         "s_li": {"units": "meters", "long_name": "h_li_sigma"},
@@ -392,8 +392,8 @@ def test_only_the_rows_of_the_cell_are_read(tmp_path: Path, pool: ThreadPoolExec
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / NAME).write_bytes(broken)
     assert set(cells) >= {first, last}
-    got = visit(granule_at(tmp_path / "broken" / NAME), RECIPE, first, Archive(), pool)
-    assert_visit(got, path, first)
+    got = read_granule(granule_at(tmp_path / "broken" / NAME), RECIPE, first, Archive(), pool, timed=True)
+    assert_same(got, path, first)
     assert type(failing(tmp_path / "broken" / NAME, pool, last)) is CorruptError
 
 

@@ -121,28 +121,28 @@ def test_crafted_granules(tmp_path: Path, pool: ThreadPoolExecutor, libver: Any)
     assert plain(decode(encode(index), NAME, DIGEST)) == plain(index)
 
 
-def test_the_shares_of_all_cells_are_all_rows(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+def test_the_selections_of_all_cells_are_all_rows(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path = write_granule(tmp_path / NAME, {"gt1l": beam(4000, step=1e-3), "gt2r": beam(900, step=-2e-3)}, chunk=1000)
     index, grid = indexed(path, pool), RECIPE.grid
     found: dict[str, list[int]] = {"gt1l": [], "gt2r": []}
     for cell, rows in index.cells(grid).items():
-        shares = index.shares(cell, grid)
-        assert sum(len(share.child) for share in shares) == rows
-        for share in shares:
-            inside = share.pick(np.arange(share.start, share.stop))
-            assert (int(inside[0]), int(inside[-1]) + 1) == (share.start, share.stop)
-            found[share.group] += inside.tolist()
-            one = index.beams[["gt1l", "gt2r"].index(share.group)]
+        selection = index.select(cell, grid)
+        assert sum(len(beam.child) for beam in selection.beams) == rows
+        for rows_of in selection.beams:
+            inside = rows_of.pick(np.arange(rows_of.start, rows_of.stop))
+            assert (int(inside[0]), int(inside[-1]) + 1) == (rows_of.start, rows_of.stop)
+            found[rows_of.group] += inside.tolist()
+            one = index.beams[["gt1l", "gt2r"].index(rows_of.group)]
             ids = np.repeat(one.ids, one.lengths)[inside]
-            np.testing.assert_array_equal(share.child.astype(np.int64) + (cell << grid.shift), ids)
-        requests, size = index.visit_cost(cell, RECIPE)
-        assert requests >= 1
-        assert 0 < size < path.stat().st_size
+            np.testing.assert_array_equal(rows_of.child.astype(np.int64) + (cell << grid.shift), ids)
+        ranges = selection.ranges(RECIPE.needed_paths)
+        assert ranges
+        assert 0 < sum(stop - start for start, stop in ranges) < path.stat().st_size
     assert sorted(found["gt1l"]) == list(range(4000))
     assert sorted(found["gt2r"]) == list(range(900))
     nowhere = next(cell for cell in range(49152) if cell not in index.cells(grid))
-    assert index.shares(nowhere, grid) == []
-    assert index.visit_cost(nowhere, RECIPE) == (0, 0)
+    assert index.select(nowhere, grid).beams == []
+    assert index.select(nowhere, grid).ranges(RECIPE.needed_paths) == []
 
 
 @many
@@ -216,7 +216,7 @@ def test_an_index_comes_back_and_its_bytes_are_its_own(index: GranuleIndex) -> N
 
 @few
 @given(indexes, st.data())
-def test_a_damaged_index_is_refused(index: GranuleIndex, data: st.DataObject) -> None:
+def test_a_damaged_index_is_refused_or_the_same(index: GranuleIndex, data: st.DataObject) -> None:
     content = encode(index)
     short = data.draw(st.integers(0, len(content) - 1))
     with pytest.raises(IndexFileError):
@@ -224,10 +224,12 @@ def test_a_damaged_index_is_refused(index: GranuleIndex, data: st.DataObject) ->
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
     flipped = bytearray(content)
     flipped[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(IndexFileError) as caught:
-        decode(bytes(flipped), NAME, DIGEST)
-    assert caught.value.reason == "index"
-    assert NAME in str(caught.value)
+    try:
+        # The last byte of a deflate stream has bits that mean nothing.
+        assert plain(decode(bytes(flipped), NAME, DIGEST)) == plain(index)
+    except IndexFileError as problem:
+        assert problem.reason == "index"
+        assert NAME in str(problem)
 
 
 def test_what_is_refused_is_told_by_name(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

@@ -441,19 +441,6 @@ def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkey
     assert outcome(report) == outcome(expected)
 
 
-@pytest.mark.parametrize(("many", "fewer"), [(2, False), (1, True)])
-def test_wide_gaps_are_for_two_granules_of_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int, fewer: bool
-) -> None:
-    monkeypatch.setattr("maggjob.granules.reader.GAP", 1)
-    task, _, _ = one_task(tmp_path)
-    plain = map_cell(replace(task, indexes=str(tmp_path / "indexes")))
-    monkeypatch.setattr("maggjob.granules.reader.MANY", many)
-    _, report = both_ways(task, tmp_path / "indexes")
-    assert (report.requests < plain.requests) == fewer
-    assert outcome(report) == outcome(plain)
-
-
 def test_bytes_in_flight_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, _, _ = one_task(tmp_path)
     monkeypatch.setattr("maggjob.granules.reader.IN_FLIGHT", 1)  # one granule at a time

@@ -1,10 +1,9 @@
 """Shards written by calls: the same bytes whatever becomes of a call; an old result stays until all parts were seen."""
 
-import json
 import os
 import pickle
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from maggjob import Plan
 from maggjob.backend.executor import run_tasks
 from maggjob.catalog.catalog import Catalog
 from maggjob.errors import BackendError, ExistsError, LedgerError, StoreError
-from maggjob.jobs.shards import Rows, ShardReport, ShardTask, write_shard
+from maggjob.jobs.shards import ShardReport, ShardTask, shard_call, shard_calls, write_shard
+from maggjob.jobs.wire import WireTask
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
-from maggjob.output.zarr_store import here
+from maggjob.output.zarr_store import write_shards_locally
 from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, beam, write_granule
 from tests.runs import config, do, files, ledger
@@ -57,18 +57,18 @@ def mapped_to(catalog: Catalog, store: str) -> Mapped:
     return plan, tasks, [maggjob.map_cell(task) for task in tasks]
 
 
-def dies_once(shard: ShardTask) -> ShardReport:
+def dies_once(task: WireTask) -> ShardReport:
     """A worker that dies with the second shard, the first time that it is asked for it; else in the client."""
     mark = Path(os.environ["DIED"])
-    if shard.first == 1 and not mark.exists():
+    if task.own[0] == 1 and not mark.exists():
         mark.write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGKILL)
-    return write_shard(shard)
+    return shard_call(task)
 
 
-@pytest.mark.parametrize("function", [write_shard, dies_once])
+@pytest.mark.parametrize("function", [shard_call, dies_once])
 def test_by_calls_they_are_the_same_bytes(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Callable[[ShardTask], ShardReport]
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Callable[[WireTask], ShardReport]
 ) -> None:
     plain = do(catalog, "here.zarr", index=False)
     monkeypatch.setattr("maggjob.pipeline.cell_map.SHARDS_HERE", 1)
@@ -100,17 +100,20 @@ def test_a_shard_writes_nothing_but_its_own(mapped: Mapped) -> None:
     assert result.complete
 
 
-def test_what_is_sent_is_small_and_comes_back(mapped: Mapped) -> None:
-    sent: list[ShardTask] = []
+def test_what_is_sent_is_small_and_comes_to_the_same(mapped: Mapped) -> None:
+    sent: list[WireTask] = []
 
-    def pickled(shards: list[ShardTask]) -> list[ShardReport]:
-        sent.extend(shards)
-        return here([pickle.loads(pickle.dumps(shard)) for shard in shards])
+    def by_calls(shards: Sequence[ShardTask]) -> list[ShardReport]:
+        sent.extend(shard_calls(shards, "map.zarr.run"))
+        return [shard_call(pickle.loads(pickle.dumps(task))) for task in sent]
 
-    maggjob.assemble_run(*mapped, write=pickled)
-    long = [replace(shard, group="s3://some-bucket-in-oregon/antarctica/cycle22/map.zarr/12") for shard in sent]
-    assert all(len(pickle.dumps(shard)) < 600 for shard in long)
-    assert [pickle.loads(pickle.dumps(shard)) for shard in sent] == sent
+    maggjob.assemble_run(*mapped)
+    before = files("map.zarr")
+    maggjob.assemble_run(*mapped, overwrite=True, write=by_calls)
+    assert files("map.zarr") == before
+    assert len(sent) == len(mapped[1])
+    far = [replace(task, folder="s3://some-bucket-in-oregon/antarctica/cycle22/map.zarr.run") for task in sent]
+    assert all(len(pickle.dumps(task)) < 300 for task in far)
 
 
 @pytest.mark.parametrize(
@@ -126,29 +129,21 @@ def test_shards_that_disagree_with_the_ledger_are_not_opened(
     mapped: Mapped, alter: Callable[[list[ShardReport]], list[ShardReport]]
 ) -> None:
     with pytest.raises(LedgerError):
-        maggjob.assemble_run(*mapped, write=lambda shards: alter(here(shards)))
+        maggjob.assemble_run(*mapped, write=lambda shards: alter(write_shards_locally(shards)))
     assert not Path("map.zarr").exists()
 
 
-@pytest.mark.parametrize("kind", ["rows", "recipe"])
 @pytest.mark.parametrize("content", [b"{", b"[]", b"1", None])
-def test_what_is_written_down_and_lost_is_named(mapped: Mapped, kind: str, content: bytes | None) -> None:
-    def spoiled(shards: list[ShardTask]) -> list[ShardReport]:
-        path = Path(shards[0].folder) / getattr(shards[0], kind)
+def test_what_is_written_down_and_lost_is_named(mapped: Mapped, content: bytes | None) -> None:
+    def spoiled(shards: Sequence[ShardTask]) -> list[ShardReport]:
+        tasks = shard_calls(shards, "map.zarr.run")
+        path = Path(tasks[0].folder) / tasks[0].shared
         path.unlink() if content is None else path.write_bytes(content)
-        return here(shards)
+        return [shard_call(task) for task in tasks]
 
-    with pytest.raises(StoreError, match=kind):
+    with pytest.raises(StoreError, match="shared-"):
         maggjob.assemble_run(*mapped, write=spoiled)
     assert not Path("map.zarr").exists()
-
-
-def test_rows_come_back() -> None:
-    place = Folder("folder", create=True)
-    rows = Rows([1, 5, 49151], ["", None, "9f86d081884c7d65"])
-    place.put("rows.json", rows.to_json())
-    assert Rows.read("folder", "rows.json", None) == rows
-    assert json.loads(Path("folder/rows.json").read_text()) == [[1, 5, 49151], ["", None, "9f86d081884c7d65"]]
 
 
 def test_an_old_result_in_a_bucket_stays_until_all_parts_were_seen(
@@ -188,7 +183,7 @@ def test_what_a_client_left_in_a_bucket_half_written_is_replaced(
             monkeypatch.setenv(f"AWS_{name}", value)
         run = mapped_to(catalog, "s3://halves/map.zarr")
         with pytest.raises(LedgerError):
-            maggjob.assemble_run(*run, write=lambda shards: list(reversed(here(shards))))
+            maggjob.assemble_run(*run, write=lambda shards: list(reversed(write_shards_locally(shards))))
         assert Folder("s3://halves/map.zarr").has("12/h_mean/zarr.json")
         assert maggjob.assemble_run(*run).published
         with pytest.raises(ExistsError):
@@ -199,7 +194,7 @@ def test_a_backend_that_takes_no_more_calls_is_no_loss(catalog: Catalog, monkeyp
     plain = do(catalog, "here.zarr", index=False)
 
     def refuses(function: Any, *arguments: Any, **options: Any) -> Any:
-        if function is write_shard:
+        if function is shard_call:
             raise BackendError("Lithops could not start: no login")
         return run_tasks(function, *arguments, **options)
 

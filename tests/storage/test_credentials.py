@@ -34,7 +34,7 @@ from maggjob.storage.earthdata import fetch_s3, keep_fresh, login, obtain, priva
 from maggjob.storage.folder import Folder
 from maggjob.storage.urls import is_remote
 from tests.servers import (
-    RangeAnswer,
+    Answer,
     Request,
     Server,
     ToLoopback,
@@ -294,7 +294,7 @@ def test_a_data_centre_that_gives_none(
 
 @pytest.mark.parametrize("fault", [status(200, b"<html>"), reset], ids=["html", "reset"])
 def test_a_data_centre_that_answers_nonsense(
-    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], fault: RangeAnswer
+    monkeypatch: pytest.MonkeyPatch, nasa: tuple[Nasa, Server], fault: Answer
 ) -> None:
     monkeypatch.setenv("EARTHDATA_TOKEN", "b3arer")
     monkeypatch.setattr(Nasa, "__call__", lambda _self, request: fault(request))

@@ -27,7 +27,7 @@ from maggjob.storage.folder import Folder, exists
 from maggjob.storage.stores import plain_message
 from maggjob.storage.urls import is_remote, join_url, local_path, split_url
 from tests.servers import (
-    RangeAnswer,
+    Answer,
     Request,
     archive,
     redirect,
@@ -180,7 +180,7 @@ def test_no_token_no_access() -> None:
         Source(there.url(KEY), Archive())
 
 
-ALWAYS: list[tuple[RangeAnswer, type[GranuleError], str]] = [
+ALWAYS: list[tuple[Answer, type[GranuleError], str]] = [
     (status(404), MissingGranuleError, "missing"),
     (status(401), AccessError, "auth"),
     (status(403), AccessError, "auth"),
@@ -199,7 +199,7 @@ IDS = "404 401 403 429 503 500 502 416 reset stall short whole no-content-range"
 
 
 @pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS, ids=IDS)
-def test_each_failure_has_its_reason(fault: RangeAnswer, error: type[GranuleError], reason: str) -> None:
+def test_each_failure_has_its_reason(fault: Answer, error: type[GranuleError], reason: str) -> None:
     with server(archive({}, always=fault)) as there:
         url, started = there.url(KEY), time.monotonic()
         with pytest.raises(error) as caught:
@@ -214,7 +214,7 @@ def test_each_failure_has_its_reason(fault: RangeAnswer, error: type[GranuleErro
 @pytest.mark.parametrize(
     "fault", [status(429), status(503, b"SlowDown"), status(500), reset], ids="429 503 500 reset".split()
 )
-def test_what_fails_once_is_asked_for_again(fault: RangeAnswer) -> None:
+def test_what_fails_once_is_asked_for_again(fault: Answer) -> None:
     with server(archive({KEY: CONTENT}, fault)) as there:
         source = Source(there.url(KEY), Archive())
         assert source.head == CONTENT[:HEAD]
@@ -225,9 +225,9 @@ def test_what_fails_once_is_asked_for_again(fault: RangeAnswer) -> None:
 @pytest.mark.parametrize("ranges", [[(HEAD, HEAD + 1000)], SPREAD], ids=["one", "many"])
 @pytest.mark.parametrize(("fault", "error", "reason"), ALWAYS[:-1], ids=IDS[:-1])
 def test_a_read_fails_as_the_first_one_does(
-    fault: RangeAnswer, error: type[GranuleError], reason: str, ranges: list[tuple[int, int]]
+    fault: Answer, error: type[GranuleError], reason: str, ranges: list[tuple[int, int]]
 ) -> None:
-    answers: list[RangeAnswer] = [archive({KEY: CONTENT})]
+    answers: list[Answer] = [archive({KEY: CONTENT})]
 
     def answer(request: Request) -> None:
         answers[-1](request)
@@ -246,7 +246,7 @@ def test_a_read_fails_as_the_first_one_does(
         assert source.read(HEAD, 1000) == CONTENT[HEAD : HEAD + 1000]
 
 
-def with_etag(etags: Sequence[str]) -> RangeAnswer:
+def with_etag(etags: Sequence[str]) -> Answer:
     """CONTENT, with one ETag an answer; the last one stays."""
     left, lock = list(etags), threading.Lock()
 
@@ -316,7 +316,7 @@ def test_a_name_is_no_reason(name: str) -> None:
 @pytest.mark.parametrize(
     "fault", [reset, status(403), status(503), status(500), stall(3)], ids="reset 403 503 500 stall".split()
 )
-def test_no_message_shows_a_signature(fault: RangeAnswer) -> None:
+def test_no_message_shows_a_signature(fault: Answer) -> None:
     with server(archive({}, always=fault)) as there:
         signed = there.url("/signed?X-Amz-Signature=s3cret&X-Amz-Credential=s3cret", "localhost")
         with server(archive({}, always=redirect(signed))) as here, pytest.raises(GranuleError) as caught:
@@ -377,7 +377,7 @@ def error_xml(code: str) -> bytes:
     ids="expired400 expired403 denied key slowdown nosuchkey internal reset short".split(),
 )
 def test_each_failure_of_s3_has_its_reason(
-    monkeypatch: pytest.MonkeyPatch, fault: RangeAnswer, error: type[GranuleError]
+    monkeypatch: pytest.MonkeyPatch, fault: Answer, error: type[GranuleError]
 ) -> None:
     with server(archive({}, always=fault)) as there:
         use_s3(monkeypatch, there.url())
