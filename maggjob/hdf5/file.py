@@ -12,8 +12,8 @@ from h5coro.h5dataset import H5Dataset
 
 from maggjob.errors import CorruptError, GranuleError, UnsupportedError
 from maggjob.hdf5.chunks import ChunkTable
-from maggjob.hdf5.h5coro_fixes import UNDEFINED, Driver, ReadRange, Walk
-from maggjob.hdf5.messages import AttributeValue
+from maggjob.hdf5.h5coro_fixes import CheckedDataset, Driver, ReadRange
+from maggjob.hdf5.messages import UNDEFINED, AttributeValue
 
 CACHE_LINE = 1 << 16  # bytes a read; 64 KiB instead of h5coro's 4 MiB reads a sixth of a granule
 CHUNK_RECORD = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("zero", "<u8"), ("address", "<u8")])
@@ -94,12 +94,12 @@ class Hdf5File:
                 return self._infos[path]
         with self._named(path):
             options = {"earlyExit": False, "metaOnly": True, "enableAttributes": True}
-            dataset = Walk(self._h5, path, **options)
+            dataset = CheckedDataset(self._h5, path, **options)
             info = None
-            if dataset.dtype is not None:
+            if dataset.is_there:
                 if dataset.meta.ndims != 1:
                     raise UnsupportedError(f"{dataset.meta.ndims} dimensions, expected 1")
-                info = DatasetInfo(path, dataset.meta.dimensions[0], dataset.dtype, dataset.found)
+                info = DatasetInfo(path, dataset.meta.dimensions[0], dataset.dtype, dataset.attributes)
         with self._lock:
             return self._infos.setdefault(path, info)
 
@@ -215,13 +215,9 @@ class Hdf5File:
         with self._named(path):
             self._check_rows(path, info.rows)
             options = {"earlyExit": True, "metaOnly": False, "enableAttributes": False, "enableFill": False}
-            dataset = Walk(self._h5, path, hyperslice=[(start, stop)], **options)
+            dataset = CheckedDataset(self._h5, path, hyperslice=[(start, stop)], **options)
             values = dataset.values
             if not isinstance(values, np.ndarray) or values.shape != (stop - start,):
                 raise CorruptError(f"rows {start} to {stop} were not read")
-            if dataset.meta.layout == dataset.CHUNKED_LAYOUT:
-                (chunk,) = dataset.meta.chunkDimensions
-                wanted = -(-stop // chunk) - start // chunk
-                if dataset.chunks_read != wanted:
-                    raise CorruptError(f"{wanted} chunks hold rows {start} to {stop}, {dataset.chunks_read} are there")
+            dataset.check_chunks()
             return values.astype(info.dtype, copy=False)

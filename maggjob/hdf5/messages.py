@@ -14,6 +14,7 @@ import numpy as np
 from maggjob.errors import CorruptError, NotHdf5Error, TruncatedError, UnsupportedError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+UNDEFINED = 2**64 - 1  # the address of what is not there
 DEFLATE, SHUFFLE = 1, 2
 FILTER_NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset"}
 
@@ -215,7 +216,7 @@ def btree2_records(read: ReadAt, address: int) -> list[bytes]:
     root, count = struct.unpack_from("<QH", head, 16)
     if depth > 1:
         raise UnsupportedError(f"a version 2 B-tree of depth {depth}")
-    if root == 2**64 - 1 or count == 0:
+    if root == UNDEFINED or count == 0:
         return []
 
     def records(node: int, number: int, signature: bytes) -> list[bytes]:
@@ -226,11 +227,33 @@ def btree2_records(read: ReadAt, address: int) -> list[bytes]:
 
     if depth == 0:
         return records(root, count, b"BTLF")
-    found = records(root, count, b"BTIN")
+    collected = records(root, count, b"BTIN")
     count_bytes = (((node_size - 10) // width).bit_length() + 7) // 8
     pointers = read(root + 6 + count * width, (count + 1) * (8 + count_bytes))
     for i in range(count + 1):
         at = i * (8 + count_bytes)
         child = int.from_bytes(pointers[at : at + 8], "little")
-        found += records(child, int.from_bytes(pointers[at + 8 : at + 8 + count_bytes], "little"), b"BTLF")
-    return found
+        collected += records(child, int.from_bytes(pointers[at + 8 : at + 8 + count_bytes], "little"), b"BTLF")
+    return collected
+
+
+def dense_storage(read: ReadAt, message: bytes, index_width: int) -> tuple[FractalHeap, list[bytes]] | None:
+    """Heap and name index that a link info or attribute info message names (sections IV.A.2.c and IV.A.2.v).
+
+    Parameters
+    ----------
+    read : callable
+    message : bytes
+    index_width : int
+        Width of the largest creation index, in bytes: 8 of links, 2 of attributes.
+
+    Returns
+    -------
+    tuple of FractalHeap and list of bytes, or None
+        The heap, and the records of the index, raw; None when there is no dense storage.
+    """
+    position = 2 + (index_width if message[1] & 0x01 else 0)
+    heap, names = struct.unpack_from("<QQ", message, position)
+    if heap == UNDEFINED:
+        return None
+    return FractalHeap.read(read, heap), btree2_records(read, names)

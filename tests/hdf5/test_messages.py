@@ -11,9 +11,11 @@ import pytest
 from maggjob.errors import CorruptError, GranuleError, NotHdf5Error, TruncatedError, UnsupportedError
 from maggjob.hdf5.messages import (
     SIGNATURE,
+    UNDEFINED,
     FractalHeap,
     attribute,
     btree2_records,
+    dense_storage,
     end_of_file,
     filter_pipeline,
     number_type,
@@ -300,3 +302,14 @@ def test_trees_that_are_not_followed() -> None:
         btree2_records(reader(_0=tree(0, 3)), 0)
     with pytest.raises(CorruptError, match="no BTIN node at address 100"):
         btree2_records(reader(_0=tree(1, 3), _100=b"BTLF\0\5"), 0)
+
+
+@pytest.mark.parametrize(("flags", "index_width", "created"), [(0, 8, b""), (1, 8, bytes(8)), (1, 2, bytes(2))])
+def test_dense_storage_is_a_heap_and_its_index(flags: int, index_width: int, created: bytes) -> None:
+    message = bytes([0, flags]) + created + struct.pack("<QQ", 0, 200)
+    dense = dense_storage(reader(_0=heap(), _200=tree(0, 2, root=300), _300=b"BTLF\0\5aaaabbbb"), message, index_width)
+    assert dense is not None
+    assert dense[0].address == 1000
+    assert dense[1] == [b"aaaa", b"bbbb"]
+    none = bytes([0, flags]) + created + struct.pack("<QQ", UNDEFINED, UNDEFINED)
+    assert dense_storage(reader(), none, index_width) is None
