@@ -4,7 +4,8 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
 
     run.json            what run it is, and the stage that began last (`maggjob.pipeline.status`)
     parts/WINDOW/ID.npz a part per task (`maggjob.jobs.parts`)
-    granules-*.jsonl    lists of granules, shared-*.json and rows-*.json: what the calls of a stage have in common
+    granules-*.jsonl    lists of granules (`maggjob.granules.lists`)
+    shared-*.json       what the calls of a stage have in common (`maggjob.jobs.wire`)
     new, old            a result on its way into place, and the one that it replaces (local results only)
     summary.json        what the run did; written last
 """
@@ -22,7 +23,7 @@ NEW = "new"
 """Folder in which a local result is written before it is put into place."""
 OLD = "old"
 """Folder in which an old local result is kept while a new one takes its place."""
-OURS = (RUN, SUMMARY, f"{PARTS}/", "granules-", "recipe-", "rows-")
+OURS = (RUN, SUMMARY, f"{PARTS}/", "granules-", "shared-")
 """What the keys in the folder of a run begin with."""
 INDEXES = "maggjob-index"
 """Folder or prefix of the indexes that lie beside a result in a bucket."""

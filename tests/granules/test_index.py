@@ -226,10 +226,10 @@ def test_a_damaged_index_is_refused_or_the_same(index: GranuleIndex, data: st.Da
     flipped[bit // 8] ^= 1 << bit % 8
     try:
         # The last byte of a deflate stream has bits that mean nothing.
-        assert plain(decode(bytes(flipped), NAME, DIGEST)) == plain(index)
+        again = plain(decode(bytes(flipped), NAME, DIGEST))
     except IndexFileError as problem:
-        assert problem.reason == "index"
-        assert NAME in str(problem)
+        again, said = None, (problem.reason, NAME in str(problem))
+    assert said == ("index", True) if again is None else again == plain(index)
 
 
 def test_what_is_refused_is_told_by_name(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

@@ -319,7 +319,7 @@ def test_a_failure_on_the_way_leaves_what_there_was(
     assert store.exists() == overwrite
     assert contents(store) == before
     run = tmp_path / "map.zarr.run"
-    named_by_content = ("granules-", "recipe-", "rows-")  # what tasks hold: no harm, and no result
+    named_by_content = ("granules-", "shared-")  # what tasks hold: no harm, and no result
     left = {path.name for path in run.iterdir() if not path.name.startswith(named_by_content)}
     assert left <= {"parts", "summary.json", "run.json"}
     assert read_status(str(store)).stage == "stopped"

@@ -163,7 +163,7 @@ def test_a_chunk_that_one_quarter_needs(tmp_path: Path, hot: pytest.MonkeyPatch)
 
 def map_or_die(batch: WireTask) -> tuple[CellReport, ...]:
     """A worker that dies with the call that holds the quarter which the environment names."""
-    if any(cell == os.environ["DIES"] for cell, *_ in batch.cells):
+    if any(cell == os.environ["DIES"] for cell, *_ in batch.own[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return map_call(batch)
 

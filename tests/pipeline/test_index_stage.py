@@ -607,7 +607,7 @@ def test_a_cell_of_one_damaged_granule_and_false_pairs_has_one_state(world: Worl
 
 def raises(batch: WireTask) -> IndexReport:
     """A call that comes to nothing: nobody has made the place of the indexes."""
-    raise RuntimeError(batch.id)
+    raise RuntimeError(batch.own[0])
 
 
 def test_without_any_answer_of_the_first_map_the_second_is_complete(
@@ -627,14 +627,14 @@ def test_without_any_answer_of_the_first_map_the_second_is_complete(
 
 def index_or_die(batch: WireTask) -> IndexReport:
     """A worker that dies with every call but the first."""
-    if not batch.id.endswith("/0"):
+    if not batch.own[0].endswith("/0"):
         os.kill(os.getpid(), signal.SIGKILL)
     return index_call(batch)
 
 
 def map_or_die(batch: WireTask) -> tuple[CellReport, ...]:
     """A worker that dies with the call that holds the cell which the environment names."""
-    if any(cell == os.environ["DIES"] for cell, *_ in batch.cells):
+    if any(cell == os.environ["DIES"] for cell, *_ in batch.own[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return map_call(batch)
 

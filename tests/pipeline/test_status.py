@@ -89,13 +89,14 @@ def test_each_cell_that_ends_is_a_part_more(catalog: Catalog) -> None:
     assert {(status.stage, status.quiet, status.result) for status in seen} == {("map", False, None)}
     assert [status.left_s is None for status in seen] == [True, False, False, False, False]
     assert seen[-1].left_s == 0
-    assert all(status.cells_per_minute is not None and status.cells_per_minute > 0 for status in seen)
+    assert all(status.parts_per_minute is not None and status.parts_per_minute > 0 for status in seen)
     assert all(status.silent_s is not None and 0 <= status.silent_s < 60 for status in seen)
-    (run,) = {status.run for status in seen}
+    run = seen[0].run
     assert run is not None
+    assert all(status.run == run for status in seen)
     assert (run.backend, run.workers, run.window, run.started) == ("serial", 1, "cycle02", result.started)
-    assert (run.cells, run.granules, run.pairs) == (5, 3, catalog.pairs)
-    assert (run.run_digest, run.config_digest) == (result.plan.digest, result.plan.config.digest)
+    assert run.totals == {"cells": 5, "granules": 3, "pairs": catalog.pairs}
+    assert dict(run.digests) == {"run": result.plan.digest, "configuration": result.plan.config.digest}
 
 
 def test_a_run_on_lithops_is_told_while_its_calls_run(catalog: Catalog) -> None:
@@ -169,7 +170,7 @@ def test_a_complete_run_is_done_with_the_result_of_its_summary(catalog: Catalog,
     code, out, _ = told("map.zarr", "--json")
     assert code == 0
     plain = json.loads(out)
-    assert (plain["stage"], plain["run"]["run_digest"]) == ("done", result.plan.digest)
+    assert (plain["stage"], plain["run"]["digests"]["run"]) == ("done", result.plan.digest)
     assert status.run is not None
     assert datetime.fromisoformat(plain["run"]["mapped"]) == status.run.mapped
     assert plain["result"]["segments"] == dict(result.tally.segments)
@@ -199,7 +200,8 @@ def test_a_run_that_is_cleaned_has_its_summary_left(catalog: Catalog, told: Told
     status = read_status("map.zarr")
     assert (status.stage, status.parts) == ("done", 0)
     assert status.run is not None
-    assert (status.run.cells, status.run.granules, status.run.run_digest) == (5, 3, result.plan.digest)
+    assert (status.run.totals["cells"], status.run.totals["granules"]) == (5, 3)
+    assert status.run.digests["run"] == result.plan.digest
     assert told("map.zarr")[0] == 0
 
 
@@ -375,7 +377,7 @@ def test_where_there_is_no_run_that_is_an_error(tmp_path: Path, told: Told, stor
         (RUN, b"[]"),
         (RUN, b"{}"),
         (RUN, b"\xff\xfe"),
-        (RUN, {"cells": "many"}),
+        (RUN, {"totals": "many"}),
         (RUN, {"window": None}),
         (RUN, {"mapped": "yesterday"}),
         (RUN, {"mapped": "2026-05-01T12:00:00"}),
@@ -438,7 +440,17 @@ def test_a_run_on_s3_is_told_as_one_here(catalog: Catalog, told: Told, monkeypat
 
 # ---- numbers in, numbers out
 
-NOTE = RunNote("2026-05-01T11:00:00.000+00:00", "map", "localhost", 2, "cycle22", 100, 60, 300, "digest", 6)
+QUARTERS = [f"-6134114{i}" for i in (1, 2, 3, 4)]
+NOTE = RunNote(
+    "2026-05-01T11:00:00.000+00:00",
+    "map",
+    "localhost",
+    2,
+    "cycle22",
+    {"cells": 100, "granules": 60, "pairs": 300},
+    {"run": "digest"},
+    {"-6134114": QUARTERS, "6134114": [name.removeprefix("-") for name in QUARTERS]},
+)
 
 
 def at(note: RunNote | None, *parts: float, begun: float = -600, **others: datetime) -> Status:
@@ -451,7 +463,7 @@ def at(note: RunNote | None, *parts: float, begun: float = -600, **others: datet
 def test_pace_and_time_left_are_those_of_the_parts() -> None:
     status = at(NOTE, *range(-590, -90, 10))
     assert status.parts == 50
-    assert status.cells_per_minute == pytest.approx(60 * 50 / 500)
+    assert status.parts_per_minute == pytest.approx(60 * 50 / 500)
     assert status.left_s == pytest.approx(50 / (50 / 500))
     assert status.silent_s == 100
     assert "50 of 100 cells; the newest came 100 s ago" in status_text(status)
@@ -472,7 +484,7 @@ def test_no_time_left_is_told_of_too_few_parts(
     parts: tuple[float, ...], begun: float, pace: float | None, left: float | None
 ) -> None:
     status = at(NOTE, *parts, begun=begun)
-    assert status.cells_per_minute == (None if pace is None else pytest.approx(pace))
+    assert status.parts_per_minute == (None if pace is None else pytest.approx(pace))
     assert status.left_s == (None if left is None else pytest.approx(left))
 
 
@@ -516,7 +528,7 @@ def test_a_cell_in_quarters_counts_when_all_four_are_there() -> None:
     def there(*names: str, note: RunNote | None = NOTE) -> int:
         return at(note, **{f"parts/cycle22/{name}.npz": NOW for name in names}).parts
 
-    quarters = [f"-6134114{i}" for i in (1, 2, 3, 4)]
+    quarters = QUARTERS
     assert there(*quarters[:3]) == 0
     assert there(*quarters) == 1
     assert there(*quarters, "-6134114") == 1  # joined, and not yet deleted
@@ -556,15 +568,15 @@ def test_a_quarter_that_is_lost_before_it_is_joined_is_told(catalog: Catalog, mo
 
 
 def test_a_summary_of_another_start_is_of_another_run() -> None:
-    times, note = {RUN: NOW}, replace(NOTE, stage="assembly", config_digest="its own", mapped=NOW)
-    totals = {"total_cells": 100, "total_granules": 60, "total_pairs": 301, "run_digest": "another"}
+    times, note = {RUN: NOW}, replace(NOTE, stage="assembly", mapped=NOW)
+    totals = {"totals": {"cells": 100, "granules": 60, "pairs": 301}, "digests": {"run": "another"}}
     calls = {"stages": [{"dollars": 0.25}, {"dollars": 0.5}]}
     of_run = {"started": NOTE.started, "backend": "aws_lambda", "workers": 1, "window": "cycle22"}
     summary = {**of_run, **totals, **calls, "complete": True}
     done = status_of("map.zarr", note, times, summary, NOW)
     assert (done.stage, done.result, done.dollars) == ("done", summary, 0.75)
     assert done.run is not None
-    assert (done.run.pairs, done.run.run_digest, done.run.config_digest) == (301, "another", "its own")
+    assert (done.run.totals["pairs"], done.run.digests, done.run.pieces) == (301, {"run": "another"}, NOTE.pieces)
     assert "$0.75" in status_text(done)
     other = status_of("map.zarr", note, times, summary | {"started": "2026-05-01T10:59:59.999+00:00"}, NOW)
     assert (other.stage, other.run, other.result, other.dollars) == ("assembly", note, None, None)

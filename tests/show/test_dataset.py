@@ -68,8 +68,8 @@ def test_the_summary_is_that_of_the_file(result: RunResult) -> None:
 def test_cleaning_leaves_the_result_and_the_summary(result: RunResult) -> None:
     before = open_result(result.store_path).h_mean.values
     run = Path(f"{result.store_path}.run")
-    lists = [path for path in run.iterdir() if path.name.startswith(("granules-", "recipe-", "rows-", "run.json"))]
-    assert len(lists) >= 4
+    lists = [path for path in run.iterdir() if path.name.startswith(("granules-", "shared-", "run.json"))]
+    assert len(lists) >= 3
     assert clean(result.store_path) == len(result.reports) + len(lists)
     assert {path.name for path in run.rglob("*") if path.is_file()} == {"summary.json"}
     assert np.array_equal(open_result(result.store_path).h_mean.values, before, equal_nan=True)
