@@ -96,8 +96,6 @@ class GranuleError(MaggjobError):
     """A granule, or a part of it, could not be read."""
 
     reason = "read"
-    retryable: ClassVar[bool] = False
-    """Whether reading again may help."""
 
 
 class MissingGranuleError(GranuleError):
@@ -116,14 +114,12 @@ class ThrottledError(GranuleError):
     """The archive asked us to slow down."""
 
     reason = "throttled"
-    retryable = True
 
 
 class NetworkError(GranuleError):
     """The connection failed, stalled, or ended early."""
 
     reason = "network"
-    retryable = True
 
 
 class TruncatedError(GranuleError):

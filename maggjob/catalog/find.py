@@ -1,4 +1,4 @@
-"""TODO catalog.find."""
+"""Catalogs as users ask for them: of local granules, or of what NASA's CMR lists."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Any
 from maggjob.catalog.catalog import Catalog
 from maggjob.catalog.cmr import Watch
 from maggjob.catalog.local import from_files
-from maggjob.catalog.search import Listing, from_pages
-from maggjob.catalog.search import find_catalog as search_catalog
+from maggjob.catalog.search import from_pages, search_catalog
 from maggjob.config.load import ConfigLike, load_config, make_search
 from maggjob.grid.areas import AreaLike, parse_area
 
@@ -50,7 +49,6 @@ def find_catalog(
     config: ConfigLike = "atl06.yaml",
     *,
     records: Sequence[str | Path] | None = None,
-    max_age_days: float = 1.0,
     watch: Watch | None = None,
     **search: Any,
 ) -> Catalog:
@@ -62,8 +60,6 @@ def find_catalog(
         Its grid is used; and its ``search``, as far as nothing else is said.
     records : sequence of str or Path, optional
         Pages that CMR once gave, in UMM-JSON, instead of asking; of the version that they hold.
-    max_age_days : float
-        How old a kept answer to the same question may be.
     watch : callable, optional
         ``watch(granules so far, granules in all)``, called as CMR answers.
     **search
@@ -84,8 +80,8 @@ def find_catalog(
     known = {} if loaded.search is None else loaded.search.model_dump(exclude_unset=True)
     if WHEN & search.keys():
         known = {name: value for name, value in known.items() if name not in WHEN}
-    answer: Listing | None = None if records is None else from_pages(records)
-    if answer is not None and len(held := {record.name.version for record in answer.records}) == 1:
+    listing = None if records is None else from_pages(records)
+    if listing is not None and len(held := {record.name.version for record in listing.records}) == 1:
         known = {"version": held.pop()} | known
     asked = make_search(known | search)
-    return search_catalog(asked, loaded.grid, max_age_days=max_age_days, watch=watch, answer=answer)
+    return search_catalog(asked, loaded.grid, watch=watch, listing=listing)

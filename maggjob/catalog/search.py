@@ -1,15 +1,12 @@
-"""From a search to a catalog: CMR's answer, kept on disk; then everything else is worked out here.
+"""From a search to a catalog: CMR is asked once, everything else is worked out here.
 
-One query for all granules of a band of latitudes, never one a cell: CMR leaves granules out of small regions.
+One query for all granules of a band of latitudes, never one per cell: CMR leaves granules out of small regions. A
+granule without a footprint, or with one that crosses itself, gets one from its ground track (10 km to each side, two
+degrees beyond its region), and the catalog names it.
 """
 
-import gzip
-import hashlib
 import json
-import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -25,17 +22,17 @@ from maggjob.catalog.records import Record, from_umm, json_rings, track_ring, us
 from maggjob.config.source import Search
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.areas import Area, on_an_ice_sheet, parse_area
-from maggjob.grid.coverage import area_cells, describe_area, footprint_pairs
+from maggjob.grid.coverage import Pairs, area_cells, describe_area, footprint_pairs
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import Grid
 from maggjob.icesat2.orbit import cycle_start
-from maggjob.storage.run_folder import cache_folder
 
-EITHER_SIDE = timedelta(days=16)  # real cycles begin up to two days off the even count, cycle 1 began late
-BAND = 3.0  # degrees by which the band of latitudes asked for is wider than the area
-KEPT = 1  # version of the form in which answers are kept
-FIXED_BYTES, ROW_BYTES = 1.2e6, 320.0  # of native v006 granules: size = FIXED_BYTES + ROW_BYTES * segments, to a third
-DAY = 86400.0
+EITHER_SIDE = timedelta(days=16)
+"""Real cycles begin up to two days off the even count, and cycle 1 began late."""
+BAND = 3.0
+"""Degrees by which the band of latitudes asked for is wider than the area."""
+FIXED_BYTES, ROW_BYTES = 1.2e6, 320.0
+"""Of native v006 granules: size = FIXED_BYTES + ROW_BYTES * segments, to a third."""
 
 
 @dataclass(frozen=True)
@@ -99,61 +96,6 @@ def ask(query: Query, watch: Watch | None = None) -> Listing:
 
 def _with_rings(record: Record, rings: Mapping[str, Any]) -> Record:
     return record if record.rings else Record(**(vars(record) | {"rings": rings.get(record.concept, ())}))
-
-
-def ask_or_recall(query: Query, max_age_days: float = 1.0, watch: Watch | None = None) -> Listing:
-    """CMR's answer, or the one that was kept when the same was asked before.
-
-    Parameters
-    ----------
-    max_age_days : float
-        How old a kept answer may be; 0 to ask in any case.
-
-    Raises
-    ------
-    CatalogError
-        See `ask`; it names the kept answer, if there is one.
-    """
-    key = hashlib.sha256(json.dumps(asdict(query), sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_folder() / f"cmr-{KEPT}-{key}.json.gz"
-    known = _recall(path)
-    age = None if known is None else (datetime.now(UTC) - datetime.fromisoformat(known.searched)).total_seconds() / DAY
-    if known is not None and age is not None and age < max_age_days:
-        return known
-    try:
-        answer = ask(query, watch)
-    except CatalogError as problem:
-        if known is None or age is None:
-            raise
-        raise CatalogError(
-            f"{problem} (an answer of {known.searched} is kept; --max-age {int(age) + 1} takes it)"
-        ) from problem
-    _keep(answer, path)
-    return answer
-
-
-def _recall(path: Path) -> Listing | None:
-    """A kept answer; None when there is none that can be read."""
-    try:
-        plain = json.loads(gzip.decompress(path.read_bytes()))
-        records = tuple(Record.from_dict(record) for record in plain["records"])
-        _ = datetime.now(UTC) - datetime.fromisoformat(plain["searched"])  # which must be a time, with its zone
-        return Listing(records, plain["searched"], plain["query"])
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):  # none, or damaged: it is asked for again
-        return None
-
-
-def _keep(answer: Listing, path: Path) -> None:
-    plain = asdict(answer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(gzip.compress(json.dumps(plain, separators=(",", ":")).encode(), 4))
-        temporary.replace(path)
-    except OSError as problem:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"cannot keep CMR's answer in {path.parent}: {problem}; set MAGGJOB_CACHE") from problem
 
 
 def from_pages(paths: Sequence[str | Path]) -> Listing:
@@ -224,66 +166,72 @@ def newest(records: Iterable[Record]) -> tuple[list[Record], int]:
     return latest, older
 
 
-def to_catalog(answer: Listing, search: Search, area: Area, grid: Grid) -> Catalog:
-    """Granules of an answer, and the cells of an area that each touches.
+def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Catalog:
+    """Work out the granules of a listing, and the cells of an area that each touches.
 
     Raises
     ------
     CatalogError
-        A granule is there twice, or none touches the area.
+        If a granule is there twice, or none touches the area.
     """
-    of_search = wanted(answer.records, search)
+    of_search = wanted(listing.records, search)
     records, older = newest(of_search)
     records.sort(key=lambda record: record.id)
     if not records:
-        cycles = search.cycle_range
-        when = "" if search.start is None else f" of {search.start} to {search.end}"
-        if cycles is not None:
-            when = f" of cycle {cycles[0]}" + f" to {cycles[1]}" * (cycles[0] < cycles[1])
-        raise CatalogError(
-            f"CMR lists {len(answer.records):,} granules, none of {search.short_name} version {search.version}{when}; "
-            "check version, provider, cycle and area"
-        )
+        raise CatalogError(_none_listed(listing, search))
     outlines = [_outline(record) for record in records]
-    modelled = [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track]
     footprints = Footprints.of([rings for rings, _ in outlines])
     everywhere = footprint_pairs(footprints, grid.parent_order, grid.latitude, search.swath_buffer_km)
-    ice = [area_cells(name, grid.parent_order, grid.latitude) for name in ("antarctica", "greenland")]
-    every, on_ice = (
-        np.bincount(some.granule, minlength=len(records))
-        for some in (everywhere, everywhere.among(np.concatenate(ice)))
-    )
-    touched = np.where(on_ice > 0, on_ice, every)  # over the sea between, a granule has no segments
     pairs = everywhere.among(area_cells(area, grid.parent_order, grid.latitude))
     used = np.unique(pairs.granule)
     if len(used) == 0:
         raise CatalogError(
             f"none of the {len(records)} granules found touches the area {area.name}; is there land ice?"
         )
+    touched = _cells_with_segments(everywhere, len(records), grid)
     entries = [_entry(records[i], int(touched[i])) for i in used.tolist()]
     check_each_once(entries)
     position = np.searchsorted(used, pairs.granule)
     provenance = {
         "from": "cmr",
-        "query": dict(answer.query),
-        "searched": answer.searched,
+        "query": dict(listing.query),
+        "searched": listing.searched,
         "search": search.model_dump(mode="json", exclude_none=True, exclude={"aoi"}),
-        "listed": len(answer.records),
+        "listed": len(listing.records),
         "of_the_search": len(of_search),
         "older_revisions": older,
-        "footprints_by_track": modelled,
+        "footprints_by_track": [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track],
         "on_an_ice_sheet": on_an_ice_sheet(area),
         "versions": {"maggjob": __version__} | {name: version(name) for name in ("mortie", "earthaccess", "shapely")},
         **describe_area(area),
     }
     return Catalog(
         tuple(entries),
-        type(pairs)(position, pairs.cell).by_cell(),
+        Pairs(position, pairs.cell).by_cell(),
         grid.parent_order,
         grid.latitude,
         provenance,
         Footprints.of([outlines[i][0] for i in used.tolist()]),
     )
+
+
+def _none_listed(listing: Listing, search: Search) -> str:
+    """What to say when nothing that CMR lists is of the search."""
+    cycles = search.cycle_range
+    when = "" if search.start is None else f" of {search.start} to {search.end}"
+    if cycles is not None:
+        when = f" of cycle {cycles[0]}" + f" to {cycles[1]}" * (cycles[0] < cycles[1])
+    return (
+        f"CMR lists {len(listing.records):,} granules, none of {search.short_name} version {search.version}{when}; "
+        "check version, provider, cycle and area"
+    )
+
+
+def _cells_with_segments(pairs: Pairs, granules: int, grid: Grid) -> np.ndarray:
+    """Cells that each granule is expected to have segments in, shape (granules,): over the sea it has none."""
+    ice = np.concatenate([area_cells(name, grid.parent_order, grid.latitude) for name in ("antarctica", "greenland")])
+    every, on_ice = (np.bincount(some.granule, minlength=granules) for some in (pairs, pairs.among(ice)))
+    return np.where(on_ice > 0, on_ice, every)
 
 
 def _outline(record: Record) -> tuple[list[np.ndarray], bool]:
@@ -298,8 +246,8 @@ def _entry(record: Record, cells: int) -> Entry:
     return Entry(record.id, dict(record.urls), record.size, rows, cells, record.start, record.end)
 
 
-def find_catalog(
-    search: Search, grid: Grid, *, max_age_days: float = 1.0, watch: Watch | None = None, answer: Listing | None = None
+def search_catalog(
+    search: Search, grid: Grid, *, watch: Watch | None = None, listing: Listing | None = None
 ) -> Catalog:
     """Ask CMR, and work out which granule touches which cell.
 
@@ -307,19 +255,15 @@ def find_catalog(
     ----------
     search : Search
     grid : Grid
-    max_age_days : float
-        How old a kept answer may be.
     watch : callable, optional
         ``watch(granules so far, granules in all)``
-    answer : Listing, optional
+    listing : Listing, optional
         To be used instead of asking.
 
     Raises
     ------
     MaggjobError
-        The area is none, CMR cannot be asked, or nothing touches the area.
+        If the area is none, CMR cannot be asked, or nothing touches the area.
     """
     area = parse_area(search.aoi)
-    if answer is None:
-        answer = ask_or_recall(make_query(search, area), max_age_days, watch)
-    return to_catalog(answer, search, area, grid)
+    return to_catalog(listing or ask(make_query(search, area), watch), search, area, grid)

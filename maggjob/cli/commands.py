@@ -179,9 +179,6 @@ def _paging(came: int, total: int) -> None:
 @click.option("--swath-buffer-km", type=float, metavar="KM", help="Widen footprints by so much [default: 0].")
 @click.option("--endpoint", metavar="URL", help="Another CMR than NASA's.")
 @click.option(
-    "--max-age", "max_age", type=float, default=1.0, show_default=True, metavar="DAYS", help="Of a kept answer."
-)
-@click.option(
     "--from-records", "records", multiple=True, metavar="FILE", help="Pages that CMR gave, instead of asking."
 )
 @click.option("--from-files", "places", multiple=True, metavar="DIR|GLOB", help="Local granules, instead of asking.")
@@ -194,7 +191,6 @@ def catalog(
     config: str,
     out: str,
     info: str | None,
-    max_age: float,
     **asked: Any,
 ) -> None:
     """List granules and the cells that they lie in.
@@ -228,7 +224,7 @@ def catalog(
             raise InputError(f"--from-files lists what is there; leave --{unused[0].replace('_', '-')} out")
         made = make_catalog(places, config, aoi=search.get("aoi"))
     else:
-        made = find_catalog(config, records=records or None, max_age_days=max_age, watch=_paging, **search)
+        made = find_catalog(config, records=records or None, watch=_paging, **search)
     made.write(out)
     click.echo(f"{out}: {len(made.granules):,} granules in {len(made.cells):,} cells, {made.pairs:,} pairs")
     _tell_notes(made)

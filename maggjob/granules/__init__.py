@@ -1,1 +1,4 @@
-"""TODO room granules."""
+"""The rows of one granule in one cell: selected by an index or without, read in ranges, screened, counted.
+
+May import grid, hdf5, icesat2, model, statistics and storage.
+"""

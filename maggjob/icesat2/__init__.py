@@ -1,1 +1,4 @@
-"""TODO room icesat2."""
+"""The mission: names of granules and products, and where ICESat-2 flies. Nothing else names a product.
+
+May import nothing of maggjob but errors.
+"""

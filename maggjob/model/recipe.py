@@ -1,4 +1,4 @@
-"""TODO model.recipe."""
+"""A configuration as workers need it: resolved, checked, and of plain values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -9,7 +9,7 @@ from maggjob.backend.bill import Prices
 from maggjob.catalog.catalog import DRIVERS, Catalog
 from maggjob.catalog.cmr import Watch
 from maggjob.catalog.file import CatalogLike, load_catalog
-from maggjob.catalog.search import find_catalog as search_catalog
+from maggjob.catalog.search import search_catalog
 from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import Config, digest_of
 from maggjob.errors import CatalogError, InputError

@@ -1,4 +1,4 @@
-"""TODO statistics.checks."""
+"""Which segments no statistic can use: a bad weight, or a source that is not finite."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TODO statistics.compute."""
+"""All statistics of one cell, in slabs that stay in the cache."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise

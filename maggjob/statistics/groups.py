@@ -1,4 +1,8 @@
-"""TODO statistics.groups."""
+"""Segments grouped by child cell, with one sort.
+
+Inputs become float64 first, so order statistics are those of numpy on each group to the last bit, and sums are
+numpy's pairwise ones.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,6 @@
-"""TODO storage.stores."""
+"""Stores of obstore: how clients connect, which credentials they use, and the one policy by which reads and writes are
+tried again (`RETRY`).
+"""
 
 import os
 import re

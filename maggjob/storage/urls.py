@@ -1,4 +1,4 @@
-"""TODO storage.urls."""
+"""Paths and URLs: what is local, what is remote, and their parts."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -449,9 +449,8 @@ def test_links_to_elsewhere_are_refused(tmp_path: Path, link: str, libver: Any) 
     with h5py.File(path, "w", libver=libver) as file:
         file["good"] = np.arange(5)
         file["d"] = h5py.SoftLink("/good") if link == "soft" else h5py.ExternalLink("other.h5", "/good")
-    with pytest.raises(GranuleError, match=r"^links\.h5: d: ") as caught:
+    with pytest.raises(GranuleError, match=r"^links\.h5: d: "):
         opened(path).rows("d", 0, 5)
-    assert not caught.value.retryable
 
 
 @pytest.mark.parametrize("libver", ["latest", ("v110", "v110")])

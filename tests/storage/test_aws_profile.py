@@ -298,7 +298,6 @@ def test_what_is_wrong_is_said_before_a_request(
     with pytest.raises(AccessError, match=rf"s3://results: .*{said}") as caught:
         Source("s3://results/granule.h5", Archive())
     assert caught.value.reason == "auth"
-    assert not caught.value.retryable
     assert door.requests == []
     profile(**WAYS["default"], AWS_PROFILE="default", AWS_CONFIG_FILE="/nowhere")
     if what != "no boto3":
