@@ -17,13 +17,16 @@ from maggjob.aws.image import PYTHONS, Image, image_of
 
 REGION = "us-west-2"  # NASA's Earthdata Cloud gives s3:// access from there only
 OPEN_FILES = 1024  # connections of Lithops' threads, and room
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+MANIFEST_LISTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
 MANIFESTS = ("application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json")
 SECRETS = ("access_key_id", "secret_access_key", "session_token")
 PROBE = "lithops.jobs/maggjob-doctor"
 # Of section aws_lambda: what Lithops takes when there is none, and the least and the most that make sense
 NUMBERS = {"runtime_memory": (256, 128, 10_240), "runtime_timeout": (180, 1, 900), "max_workers": (1000, 1, 100_000)}
-LOG_IN = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
+LOG_IN_TO_AWS = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -72,7 +75,7 @@ def examine(
     """
     section = {**config.get("aws", {}), **config.get("aws_lambda", {})}
     checks = [check_versions(), check_open_files(), *check_config(config), check_region(section, session)]
-    identity = _ask("credentials", lambda: session.client("sts").get_caller_identity(), LOG_IN)
+    identity = _ask("credentials", lambda: session.client("sts").get_caller_identity(), LOG_IN_TO_AWS)
     if isinstance(identity, Check):
         left = ("account", "role", "bucket", "image", "function", "quota")
         return [*checks, identity, *(Check(name, "skipped", "needs credentials") for name in left)]
@@ -250,7 +253,7 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
         found = ecr.batch_get_image(
             repositoryName=image.repository,
             imageIds=[{"imageTag": image.tag}],
-            acceptedMediaTypes=[*MANIFESTS, *INDEXES],
+            acceptedMediaTypes=[*MANIFESTS, *MANIFEST_LISTS],
         )
         if not found["images"]:
             raise LookupError(f"{image.repository} has no tag {image.tag}")
@@ -260,7 +263,7 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
     if isinstance(stored, Check):
         return [stored, Check("function", "skipped", "needs the image")]
     manifest = json.loads(stored["imageManifest"])
-    if manifest.get("mediaType") in INDEXES or "manifests" in manifest:
+    if manifest.get("mediaType") in MANIFEST_LISTS or "manifests" in manifest:
         found = f"{image.runtime} is an index of several images, which Lambda does not take"
         return [Check("image", "bad", found, build), Check("function", "skipped", "needs the image")]
 

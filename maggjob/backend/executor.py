@@ -140,9 +140,9 @@ def _lithops(
     logger.setLevel(wanted or "CRITICAL")  # what fails at the start is told once, by our error
     try:
         with _starting():
-            made = lithops.FunctionExecutor(config=config, log_level=None)
+            opened = lithops.FunctionExecutor(config=config, log_level=None)
         logger.setLevel(wanted or "ERROR")
-        with made as executor:
+        with opened as executor:
             backend = getattr(executor.compute_handler, "backend", None)
             threads = getattr(executor.invoker, "invoke_pool_threads", 1)
             invocations = None if backend is None else Invocations(backend, threads, (patience or Patience()).put_off)

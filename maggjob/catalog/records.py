@@ -19,7 +19,7 @@ HTTPS, DIRECT = "GET DATA", "GET DATA VIA DIRECT ACCESS"
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
 HALF_WIDTH = 10e3  # metres: beams lie within 6.3 km of the track, and the modelled track within 2 km of the real one
 ALONG = 2.0  # degrees of the orbit by which a granule may go beyond its region
-SPACING = 1.0  # degrees of the orbit between the points of a modelled footprint
+FOOTPRINT_SPACING = 1.0  # degrees of the orbit between the points of a modelled footprint
 
 
 @dataclass(frozen=True)
@@ -187,4 +187,4 @@ def track_ring(name: GranuleName) -> np.ndarray:
         raise CatalogError(f"granule of track {name.rgt}, cycle {name.cycle}: there is no region {name.region}")
     start, stop = region_angles()[name.region]
     start, stop = start - ALONG, stop + ALONG
-    return swath(name.rgt, start, stop, HALF_WIDTH, round((stop - start) / SPACING) + 1)
+    return swath(name.rgt, start, stop, HALF_WIDTH, round((stop - start) / FOOTPRINT_SPACING) + 1)

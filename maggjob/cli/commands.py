@@ -7,7 +7,7 @@ Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -108,7 +108,7 @@ def run(dry_run: bool, **options: Any) -> None:
     from maggjob.show.progress import Progress
     from maggjob.show.text import plan_text
 
-    how = RunOptions(**{field.name: options.pop(field.name) for field in fields(RunOptions) if field.name in options})
+    how = RunOptions.taken_from(options)
     plan = plan_run(**options, watch=_paging)
     _tell_notes(plan.catalog)
     if dry_run:
@@ -146,11 +146,11 @@ def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> No
     from maggjob.show.plan_map import draw_plan
     from maggjob.show.text import plan_dict, plan_text
 
-    made = plan_run(**options, watch=_paging)
-    _tell_notes(made.catalog)
-    click.echo(json.dumps(plan_dict(made, workers), indent=1) if as_json else plan_text(made, workers))
+    plan = plan_run(**options, watch=_paging)
+    _tell_notes(plan.catalog)
+    click.echo(json.dumps(plan_dict(plan, workers), indent=1) if as_json else plan_text(plan, workers))
     if picture is not None:
-        draw_plan(made, picture)
+        draw_plan(plan, picture)
         click.echo(f"map       {picture}", err=as_json)
 
 
@@ -222,12 +222,12 @@ def catalog(
         unused = sorted(search.keys() - {"aoi"}) + ["from_records"] * bool(records)
         if unused:
             raise InputError(f"--from-files lists what is there; leave --{unused[0].replace('_', '-')} out")
-        made = make_catalog(places, config, aoi=search.get("aoi"))
+        catalog = make_catalog(places, config, aoi=search.get("aoi"))
     else:
-        made = find_catalog(config, records=records or None, watch=_paging, **search)
-    made.write(out)
-    click.echo(f"{out}: {len(made.granules):,} granules in {len(made.cells):,} cells, {made.pairs:,} pairs")
-    _tell_notes(made)
+        catalog = find_catalog(config, records=records or None, watch=_paging, **search)
+    catalog.write(out)
+    click.echo(f"{out}: {len(catalog.granules):,} granules in {len(catalog.cells):,} cells, {catalog.pairs:,} pairs")
+    _tell_notes(catalog)
 
 
 @cli.command()

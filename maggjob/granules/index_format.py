@@ -40,7 +40,7 @@ from maggjob.model.tasks import Granule
 MAGIC, VERSION = b"maggjidx", 2
 HEAD = struct.Struct("<8sHIII")
 LENGTH = struct.Struct("<I")
-LARGEST = 1 << 28  # bytes: what claims to hold more is damaged
+LARGEST_STREAM = 1 << 28  # bytes: what claims to hold more is damaged
 
 
 def index_digest(recipe: Recipe) -> str:
@@ -144,7 +144,7 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
     try:
         if len(stream) != packed or zlib.crc32(inline) != checksum:
             raise CorruptError(f"{len(stream)} bytes of {packed}, {len(inline)} bytes of chunks")  # noqa: TRY301
-        index = _parse(memoryview(inflate(stream, min(size, LARGEST))), inline)
+        index = _parse(memoryview(inflate(stream, min(size, LARGEST_STREAM))), inline)
     except (CorruptError, ValueError, KeyError, TypeError, IndexError, struct.error) as problem:
         what = f"{name}: damaged or cut short, {len(content)} bytes are here"
         raise IndexFileError(f"{what} ({type(problem).__name__}: {problem}); make it anew") from problem

@@ -52,7 +52,7 @@ class Column:
         return bad
 
 
-def passes(condition: RowFilter, column: Column) -> np.ndarray:
+def meets(condition: RowFilter, column: Column) -> np.ndarray:
     """Where a filter's dataset has a value that meets its condition, shape (n,), bool."""
     values = column.values
     with np.errstate(invalid="ignore", over="ignore"):
@@ -108,7 +108,7 @@ def screen(
         counts[state] = before - int(np.count_nonzero(left))
 
     for condition in recipe.filters:
-        drop(condition.state, ~passes(condition, conditions[condition.state]))
+        drop(condition.state, ~meets(condition, conditions[condition.state]))
     drop(FILL, np.logical_or.reduce([np.zeros(rows, bool), *(column.is_fill for column in columns.values())]))
     values = {name: column.values for name, column in columns.items()} | dict(extra)
     drop(BAD_WEIGHT, bad_weights(recipe.statistics, values, rows))

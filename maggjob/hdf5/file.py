@@ -12,7 +12,7 @@ from h5coro.h5dataset import H5Dataset
 
 from maggjob.errors import CorruptError, GranuleError, UnsupportedError
 from maggjob.hdf5.chunks import ChunkTable
-from maggjob.hdf5.h5coro_fixes import CheckedDataset, Driver, ReadRange
+from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver, ReadRange
 from maggjob.hdf5.messages import UNDEFINED, AttributeValue
 
 CACHE_LINE = 1 << 16  # bytes a read; 64 KiB instead of h5coro's 4 MiB reads a sixth of a granule
@@ -72,7 +72,7 @@ class Hdf5File:
         self._nodes: dict[int, bytes] = {}
         self._lock = threading.Lock()
         with self._named("superblock"):
-            self._h5 = H5Coro(read, Driver, cacheLineSize=CACHE_LINE)
+            self._h5 = H5Coro(read, H5coroDriver, cacheLineSize=CACHE_LINE)
 
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:

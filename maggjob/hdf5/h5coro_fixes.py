@@ -40,7 +40,7 @@ ReadRange = Callable[[int, int], bytes]
 """``read(position, size)``; shorter than ``size`` only at the end of the file."""
 
 
-class Driver:
+class H5coroDriver:
     """h5coro's view of a file: ``read`` and ``close``."""
 
     def __init__(self, resource: ReadRange, credentials: object) -> None:

@@ -9,7 +9,7 @@ PRODUCT, VERSION, PROVIDER = "ATL06", "007", "NSIDC_CPRD"
 """What is searched for unless something else is asked for, as CMR calls it."""
 PRODUCT_PATTERN = r"^ATL\d\d$"
 """Short name of a product."""
-NAME = re.compile(
+NAME_PATTERN = re.compile(
     r"(?P<product>ATL\d\d)_(?P<start>\d{14})_(?P<rgt>\d{4})(?P<cycle>\d\d)(?P<region>\d\d)"
     r"_(?P<version>\d{3})_(?P<revision>\d\d)"
 )
@@ -46,7 +46,7 @@ class GranuleName:
     @classmethod
     def parse(cls, name: str) -> "GranuleName | None":
         """Read a granule id, a file name or a URL; None if it does not hold such a name."""
-        match = NAME.search(name.rsplit("/", 1)[-1])
+        match = NAME_PATTERN.search(name.rsplit("/", 1)[-1])
         if match is None:
             return None
         product, start, version, revision = match.group("product", "start", "version", "revision")

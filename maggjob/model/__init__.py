@@ -1,4 +1,4 @@
-"""What is handed from room to room: recipe, tasks and reports, frozen and picklable; and the ledger, which folds reports.
+"""What is handed from room to room: recipe, tasks, reports, frozen and picklable; the ledger, which folds reports.
 
 May import grid and statistics.
 """

@@ -1,8 +1,4 @@
-"""What is handed from stage to stage: frozen, picklable, and free of anything but the standard library.
-
-A task goes to a worker by pickle and is kept small: it names its granules, or says where their
-list is, and never holds a credential.
-"""
+"""What workers answer: of a cell, of the granules in it, of indexes; and the tally of a run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace

@@ -1,5 +1,7 @@
-"""What a worker is asked to do. A task goes by pickle and is kept small: it names its granules, or says where they are
-listed, and never holds a credential.
+"""What a worker is asked to do.
+
+A task goes by pickle and is kept small: it names its granules, or says where they are listed, and never holds a
+credential.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,9 @@
-"""Hot cells in four: a cell that all others would wait for is given to four calls, and put together again.
+"""Cells as calls of about the same length: hot ones in quarters, small ones together, the longest first.
 
-A quarter is a cell of the next order, and its task differs in nothing else. What its four calls report and
-write becomes the report and the part of the cell: if nothing fails, the same bytes as one call would have written.
+A cell that all others would wait for is given to four calls, and put together again. A quarter is a cell of the next
+order, and its task differs in nothing else. What its four calls report and write becomes the report and the part of
+the cell: if nothing fails, the same bytes as one call would have written. A granule that fails in one quarter has
+failed in the cell; what other quarters kept of it is counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -221,22 +223,24 @@ def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -
         Workers at once.
     """
     share = sum(seconds) / (CALLS_A_WORKER * workers)
-    made: list[CellBatch] = []
+    calls: list[CellBatch] = []
     waiting: list[CellTask] = []
     time = 0.0
     for task, takes in zip(tasks, seconds, strict=True):
         if waiting and (time + takes > share or len(waiting) == MOST):
-            made.append(CellBatch(tuple(waiting)))
+            calls.append(CellBatch(tuple(waiting)))
             waiting, time = [], 0.0
         waiting.append(task)
         time += takes
-    return [*made, CellBatch(tuple(waiting))] if waiting else made
+    return [*calls, CellBatch(tuple(waiting))] if waiting else calls
 
 
-def spread(made: Sequence[CellBatch], outcomes: Sequence[Outcome[tuple[CellReport, ...]]]) -> list[Outcome[CellReport]]:
+def spread(
+    calls: Sequence[CellBatch], outcomes: Sequence[Outcome[tuple[CellReport, ...]]]
+) -> list[Outcome[CellReport]]:
     """The outcome of each cell, from those of the calls; a call that came to nothing is one for all of its cells."""
     found: list[Outcome[CellReport]] = []
-    for batch, outcome in zip(made, outcomes, strict=True):
+    for batch, outcome in zip(calls, outcomes, strict=True):
         found += _each(batch, outcome)
     return found
 
@@ -247,16 +251,16 @@ def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Ou
     return [Outcome(value=report) for report in outcome.value]
 
 
-def watch_cells(made: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:
+def watch_cells(calls: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:
     """A watcher of calls that tells one of cells, whose numbers are those of the tasks."""
     if watch is None:
         return None
     first = [0]
-    for batch in made:
+    for batch in calls:
         first.append(first[-1] + len(batch.tasks))
 
     def tell(number: int, outcome: Outcome[tuple[CellReport, ...]]) -> None:
-        for offset, one in enumerate(_each(made[number], outcome)):
+        for offset, one in enumerate(_each(calls[number], outcome)):
             watch(first[number] + offset, one)
 
     return tell

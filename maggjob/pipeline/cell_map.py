@@ -1,12 +1,11 @@
 """The cells job, from a configuration to a Zarr: catalog, index, map, reduce."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
-from maggjob.catalog.file import CatalogLike
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
 from maggjob.jobs.cells import cell_calls, map_call
@@ -42,28 +41,26 @@ class RunOptions(SessionOptions):
     indexes: str | None = None
     """Folder or prefix that indexes are kept in; by default beside a store in a bucket, else in the user's cache."""
 
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> "RunOptions":
+        """Take the options that are ours out of some."""
+        return cls(**{field.name: options.pop(field.name) for field in fields(cls) if field.name in options})
 
-def run(
-    config: ConfigLike,
-    *,
-    catalog: CatalogLike | None = None,
-    store: str | None = None,
-    driver: str | None = None,
-    max_cells: int | None = None,
-    morton_cell: str | None = None,
-    dry_run: bool = False,
-    **options: Any,
-) -> RunResult | Plan:
+
+def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResult | Plan:
     """Run the whole job.
 
     Parameters
     ----------
-    config, catalog, store, driver, max_cells, morton_cell
-        See `plan`. A store is needed: here, in the configuration, or by the configuration's name.
+    config : str, Path, mapping or Config
+        A file, the name of a built-in configuration, or its content.
     dry_run : bool
         Return the plan, and do nothing.
     **options
-        Fields of `RunOptions`, such as ``backend="aws_lambda", overwrite=True, max_workers=4, deadline=3600``.
+        What to work on: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell`` (see `plan`; a store is
+        needed: here, in the configuration, or by the configuration's name). And how: ``backend``, ``max_workers``,
+        ``region``, ``lithops_config``, ``deadline``, ``watch``, ``overwrite``, ``allow_partial``, ``index`` and
+        ``indexes`` (see `RunOptions`).
 
     Returns
     -------
@@ -85,8 +82,8 @@ def run(
     >>> result.tally.cells["complete"] == len(catalog.cells)
     True
     """
-    how = RunOptions(**options)
-    plan = plan_run(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
+    how = RunOptions.taken_from(options)
+    plan = plan_run(config, **options)
     if dry_run:
         check_plan_reach(plan, how)
         return plan

@@ -202,7 +202,7 @@ def granules_a_call(granules: int, workers: int) -> int:
     return min(most, max(least, granules // (CALLS_A_WORKER * workers)))
 
 
-def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool, prices: Prices) -> list[CostLine]:
+def lambda_cost(expected: Estimate, cells: int, workers: int, archive_is_free: bool, prices: Prices) -> list[CostLine]:
     """The bill of a run on AWS Lambda, line by line.
 
     Parameters
@@ -214,15 +214,15 @@ def lambda_cost(made: Estimate, cells: int, workers: int, archive_is_free: bool,
     archive_is_free : bool
         Whether somebody else pays for requests to the granules' bucket, as NASA does.
     """
-    of_indexes = math.ceil(made.indexes / granules_a_call(made.indexes, workers))
+    of_indexes = math.ceil(expected.indexes / granules_a_call(expected.indexes, workers))
     calls, started = cells + of_indexes, min(workers, max(cells, of_indexes))
-    index_reads = made.visits if made.indexes else 0
+    index_reads = expected.visits if expected.indexes else 0
     return [
-        CostLine("compute", made.worker_time_s * prices.memory_gb, "GB-s", prices.gb_second),
+        CostLine("compute", expected.worker_time_s * prices.memory_gb, "GB-s", prices.gb_second),
         CostLine("starts", started * prices.init_s * prices.memory_gb, "GB-s", prices.gb_second),
         CostLine("calls", calls, "calls", prices.call),
         CostLine("S3 GET", calls * prices.gets_a_call + index_reads, "requests", prices.get),
-        CostLine("S3 PUT", calls * prices.puts_a_call - of_indexes + made.indexes, "requests", prices.put),
+        CostLine("S3 PUT", calls * prices.puts_a_call - of_indexes + expected.indexes, "requests", prices.put),
         CostLine("logs", calls * prices.log_mb_a_call, "MB", prices.log_mb),
-        CostLine("archive GET", made.requests, "requests", 0.0 if archive_is_free else prices.get),
+        CostLine("archive GET", expected.requests, "requests", 0.0 if archive_is_free else prices.get),
     ]

@@ -137,10 +137,10 @@ class Plan:
         urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
         free = all(data_centre(url) is not None for url in urls)
         by_s3 = replace(self, driver="s3")
-        made, hot = by_s3.estimate, by_s3.hot(workers)
+        expected, hot = by_s3.estimate, by_s3.hot(workers)
         more = (4 * QUARTER - 1) * sum(hot)
-        made = replace(made, worker_time_s=made.worker_time_s + more)
-        lines = lambda_cost(made, len(self.cells) + 3 * len(hot), workers, free, prices or Prices())
+        expected = replace(expected, worker_time_s=expected.worker_time_s + more)
+        lines = lambda_cost(expected, len(self.cells) + 3 * len(hot), workers, free, prices or Prices())
         return [asdict(line) | {"dollars": line.dollars} for line in lines]
 
     def task_id(self, cell: int) -> str:
@@ -257,8 +257,8 @@ def plan(
     --------
     >>> import maggjob
     >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
-    >>> made = plan("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=2)
-    >>> made.to_dict()["total_cells"]
+    >>> found = plan("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=2)
+    >>> found.to_dict()["total_cells"]
     2
     """
     loaded = load_config(config)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from maggjob.catalog.catalog import granule_id
-from maggjob.catalog.file import CatalogLike
 from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import digest_of
 from maggjob.errors import InputError
@@ -75,15 +75,7 @@ def recipe_digest(recipe: Recipe) -> str:
 
 
 def tasks(
-    config: ConfigLike,
-    *,
-    catalog: CatalogLike | None = None,
-    store: str | None = None,
-    driver: str | None = None,
-    max_cells: int | None = None,
-    morton_cell: str | None = None,
-    credentials: str | None = None,
-    region: str | None = None,
+    config: ConfigLike, *, credentials: str | None = None, region: str | None = None, **asked: Any
 ) -> list[CellTask]:
     """Tasks for `maggjob.map_cell`, those with most granules first.
 
@@ -96,10 +88,11 @@ def tasks(
         Where the archive's credentials are; without them the worker's own environment.
     region : str, optional
         Region of the buckets.
+    **asked
+        ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell``: see `plan`.
 
     See Also
     --------
-    plan : for the other parameters.
     assemble_run : to make a Zarr of the reports.
 
     Examples
@@ -110,24 +103,24 @@ def tasks(
     >>> maggjob.map_cell(task).state
     'complete'
     """
-    made = plan(config, catalog=catalog, store=store, driver=driver, max_cells=max_cells, morton_cell=morton_cell)
-    if store is None:
-        made = replace(made, store_path=None)
-    return make_tasks(made, credentials, region)
+    found = plan(config, **asked)
+    if asked.get("store") is None:
+        found = replace(found, store_path=None)
+    return make_tasks(found, credentials, region)
 
 
 def make_tasks(
-    made: Plan, credentials: str | None = None, region: str | None = None, indexes: str | None = None
+    plan: Plan, credentials: str | None = None, region: str | None = None, indexes: str | None = None
 ) -> list[CellTask]:
     """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
-    recipe, digest, run = made.config.recipe(), made.digest, made.run_path
-    lists = [made.granules(cell) for cell in made.cells]
+    recipe, digest, run = plan.config.recipe(), plan.digest, plan.run_path
+    lists = [plan.granules(cell) for cell in plan.cells]
     where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)
     return [
         CellTask(
-            made.task_id(cell),
-            format_cell(cell, made.catalog.order),
-            made.window,
+            plan.task_id(cell),
+            format_cell(cell, plan.catalog.order),
+            plan.window,
             recipe,
             granules,
             run=digest,
@@ -136,5 +129,5 @@ def make_tasks(
             region=region,
             indexes=indexes,
         )
-        for cell, granules in zip(made.cells, where, strict=True)
+        for cell, granules in zip(plan.cells, where, strict=True)
     ]

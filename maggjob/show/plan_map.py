@@ -12,7 +12,7 @@ from maggjob.grid.coverage import great_circle, outline
 from maggjob.planning.plan import Plan
 from maggjob.show.dataset import EXTRA
 
-TRACKS = 400
+TRACKS_DRAWN = 400
 """Tracks that are drawn at most: more only blacken the map."""
 MERIDIANS, PARALLELS = range(-180, 180, 30), range(-85, 90, 5)
 
@@ -94,7 +94,7 @@ def _tracks(plan: Plan, crs: int) -> list[np.ndarray]:
     every = [ring for owner, ring in zip(footprints.owner.tolist(), footprints.rings(), strict=True) if owner in used]
     sign = -1 if crs == SOUTH else 1
     here = [ring for ring in every if (sign * ring[:, 1]).max() > 0]
-    chosen = here[:: max(1, len(here) // TRACKS)]
+    chosen = here[:: max(1, len(here) // TRACKS_DRAWN)]
     found = []
     for ring in chosen:
         dense = great_circle(ring, 100e3)

@@ -201,8 +201,8 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
 def plan_text(plan: Plan, workers: int = 1700) -> str:
     """What a dry run prints."""
     plain = plan_dict(plan, workers)
-    made, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
-    longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in made["longest"][:3])
+    expected, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
+    longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in expected["longest"][:3])
     speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
     setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
     lines = [
@@ -213,9 +213,9 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"window        {plain['window']}",
         f"output        {plain['store_path']}",
         _index_plan(plan),
-        f"observations  about {made['observations']:,.0f}",
-        f"reads         about {made['bytes_read'] / 1e6:,.0f} MB in {made['requests']:,.0f} requests",
-        f"work          about {made['worker_time_s']:,.0f} s in all workers; longest {longest}",
+        f"observations  about {expected['observations']:,.0f}",
+        f"reads         about {expected['bytes_read'] / 1e6:,.0f} MB in {expected['requests']:,.0f} requests",
+        f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
         f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
         f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
         f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers ({setting}):",
@@ -243,7 +243,7 @@ def _duration(seconds: float) -> str:
 
 def catalog_text(catalog: Catalog) -> str:
     """What a catalog holds, and where it comes from."""
-    granules, made = catalog.granules, catalog.provenance
+    granules, origin = catalog.granules, catalog.provenance
     sizes = [granule.size for granule in granules if granule.size is not None]
     drivers = sorted({driver for granule in granules for driver in granule.urls})
     times = sorted(time for granule in granules for time in (granule.start, granule.end) if time is not None)
@@ -256,10 +256,10 @@ def catalog_text(catalog: Catalog) -> str:
         f"digest        {catalog.digest}",
     ]
     lines += [f"times         {times[0]} to {times[-1]}"] if times else []
-    lines += [f"area          {made['area']}"] if "area" in made else []
-    lines += [f"searched      {made['searched']}, {made['listed']:,} listed"] if made.get("from") == "cmr" else []
+    lines += [f"area          {origin['area']}"] if "area" in origin else []
+    lines += [f"searched      {origin['searched']}, {origin['listed']:,} listed"] if origin.get("from") == "cmr" else []
     for key in ("query", "search", "versions"):
-        if isinstance(made.get(key), Mapping):  # an older catalog may have a text there
-            lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in made[key].items()))
-    lines += [f"files         {', '.join(made['from_files'])}"] if "from_files" in made else []
+        if isinstance(origin.get(key), Mapping):  # an older catalog may have a text there
+            lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in origin[key].items()))
+    lines += [f"files         {', '.join(origin['from_files'])}"] if "from_files" in origin else []
     return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])

@@ -24,7 +24,7 @@ from maggjob.simulator.surface import Change, change, dem, years
 FILL = np.float32(3.4028235e38)
 CHUNK = 10_000
 VERSION = "006"
-STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees of the orbit from one segment to the next
+SEGMENT_STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees of the orbit from one segment to the next
 COARSE, FINE = 0.2, 0.005  # degrees of the orbit between the points by which a pass is looked for
 
 
@@ -124,7 +124,7 @@ def beam_values(scene: Scene, one: Pass, number: int) -> dict[str, np.ndarray]:
     number : int
         0 for gt1l to 5 for gt3r.
     """
-    angles = one.angles(STEP * scene.every)
+    angles = one.angles(SEGMENT_STEP * scene.every)
     latitude, longitude = ground_track(one.rgt, angles, OFFSETS[number])
     height = dem(latitude, longitude)
     sky = np.random.default_rng([scene.seed, one.cycle, one.rgt, one.region])  # one sky for all beams
@@ -200,15 +200,15 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
     True
     """
     check_h5py()
-    made = scene if scene is not None else Scene(**options)
-    checked = passes(made)
+    scene = scene if scene is not None else Scene(**options)
+    checked = passes(scene)
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise InputError(f"cannot write granules to {target}: {problem}; give another folder") from problem
     with ThreadPoolExecutor(workers) as pool:
-        written = [write_granule(target / granule_name(one), made, one, pool) for one in checked]
+        written = [write_granule(target / granule_name(one), scene, one, pool) for one in checked]
     return [path for path in written if path is not None]
 
 
@@ -246,7 +246,7 @@ def footprint(one: Pass, half_width: float = 6300.0, points: int = 24) -> list[t
     list of (longitude, latitude)
         Degrees, closed, counter-clockwise or not as the track turns out.
     """
-    start, stop = one.angles(STEP)[[0, -1]]
+    start, stop = one.angles(SEGMENT_STEP)[[0, -1]]
     ring = swath(one.rgt, start, stop, half_width, points).round(5)
     return [(longitude, latitude) for longitude, latitude in ring.tolist()]
 

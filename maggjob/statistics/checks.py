@@ -11,7 +11,7 @@ from maggjob.statistics.functions import Statistic
 
 @dataclass(frozen=True)
 class _Unordered:
-    """Columns as they come, for expressions over rows (``expression.Rows``)."""
+    """Columns as they come, for expressions over rows (`maggjob.statistics.expression.Operands`)."""
 
     columns: Mapping[str, np.ndarray]
 

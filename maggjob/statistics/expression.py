@@ -27,7 +27,7 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
     name: getattr(np, name)
     for name in ("abs", "arctan", "cos", "degrees", "exp", "log", "log10", "radians", "sin", "sqrt", "square", "tan")
 }
@@ -36,7 +36,7 @@ CONSTANT, GROUP, ROW = "constant", "group", "row"
 _RANK = {CONSTANT: 0, GROUP: 1, ROW: 2}
 
 
-class Rows(Protocol):
+class Operands(Protocol):
     """What an expression is worked out over."""
 
     def column(self, name: str) -> np.ndarray:
@@ -66,7 +66,7 @@ class Expression:
 
 
 def _fail(text: str, what: str) -> ExpressionError:
-    known = ", ".join(f"np.{name}" for name in sorted({*FUNCTIONS, *REDUCTIONS} - {"len"}))
+    known = ", ".join(f"np.{name}" for name in sorted({*ELEMENTWISE, *REDUCTIONS} - {"len"}))
     return ExpressionError(f"{text!r}: {what}; allowed are numbers, column names, + - * / **, {known} and len")
 
 
@@ -136,12 +136,12 @@ def function_name(node: ast.expr, text: str) -> str:
             pass
         case _:
             raise _fail(text, f"{ast.unparse(node)!r} is not allowed")
-    if name not in FUNCTIONS and name not in REDUCTIONS:
+    if name not in ELEMENTWISE and name not in REDUCTIONS:
         raise _fail(text, f"unknown function {name!r}")
     return name
 
 
-def evaluate(expression: Expression, rows: Rows) -> np.ndarray:
+def evaluate(expression: Expression, rows: Operands) -> np.ndarray:
     """Work an expression out, in float64.
 
     Returns
@@ -153,7 +153,7 @@ def evaluate(expression: Expression, rows: Rows) -> np.ndarray:
         return np.asarray(_evaluate(expression.tree, rows)[0], np.float64)
 
 
-def _evaluate(node: ast.expr, rows: Rows) -> tuple[Any, str]:
+def _evaluate(node: ast.expr, rows: Operands) -> tuple[Any, str]:
     match node:
         case ast.Constant(value=value):
             return np.float64(value), CONSTANT  # type: ignore[arg-type]  # _check let numbers pass only
@@ -170,7 +170,7 @@ def _evaluate(node: ast.expr, rows: Rows) -> tuple[Any, str]:
         case ast.Call(func=func, args=[argument]):
             name = function_name(func, "")
             value, kind = _evaluate(argument, rows)
-            return (rows.reduce(name, value), GROUP) if name in REDUCTIONS else (FUNCTIONS[name](value), kind)
+            return (rows.reduce(name, value), GROUP) if name in REDUCTIONS else (ELEMENTWISE[name](value), kind)
         case _:
             raise _fail(ast.unparse(node), "was not checked")
 

@@ -1,8 +1,4 @@
-"""Statistics of segments by child cell: named functions and expressions, all children at once.
-
-Segments are grouped by one sort. Inputs become float64 first, so order statistics are those of
-numpy on each group to the last bit, and sums are numpy's pairwise ones.
-"""
+"""The table of named statistics (`FUNCTIONS`), each worked out for all groups at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

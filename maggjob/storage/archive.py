@@ -1,4 +1,9 @@
-"""The bytes of one granule, in ranges; what goes wrong becomes one of our errors."""
+"""Where granules are read: ranges of bytes by path, s3:// or https:// URL, with the archive's credentials.
+
+What goes wrong becomes one of our errors. A read that is denied is tried once more with the credentials as they are
+then, as those before may have expired; everything else is tried again by the stores' own policy
+(`maggjob.storage.stores.RETRY`).
+"""
 
 import re
 import threading

@@ -1,7 +1,6 @@
-"""Bytes in files, S3 buckets and https servers, through obstore; its failures as our errors.
+"""Folders and prefixes of our own, to read and to write: with the environment's credentials, or an AWS profile's.
 
-Two sides that never mix: granules are read with the archive's credentials (`Archive`, and
-`maggjob.storage.archive`); `Folder` reads and writes our own output, with the environment's or an AWS profile's.
+Granules are read by `maggjob.storage.archive`, with the archive's credentials: the two never mix.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,4 @@
-"""Stores of obstore: how clients connect, which credentials they use, and the one policy by which reads and writes are
-tried again (`RETRY`).
-"""
+"""Stores of obstore: how clients connect, which credentials they use, and the one retry policy of reads and writes."""
 
 import os
 import re

@@ -115,7 +115,7 @@ def test_where_all_is_well_nothing_is_bad(aws: World, gate: Front) -> None:
 
 
 def old_index(aws: World, gate: Front, config: Config) -> None:
-    manifest = {"schemaVersion": 2, "mediaType": doctor.INDEXES[0], "manifests": []}
+    manifest = {"schemaVersion": 2, "mediaType": doctor.MANIFEST_LISTS[0], "manifests": []}
     ecr = boto3.client("ecr")
     if "index" not in [i.get("imageTag") for i in ecr.list_images(repositoryName=lithops_repository())["imageIds"]]:
         ecr.put_image(repositoryName=lithops_repository(), imageTag="index", imageManifest=json.dumps(manifest))

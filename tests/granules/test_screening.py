@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maggjob.granules.screening import Column, passes, screen
+from maggjob.granules.screening import Column, meets, screen
 from maggjob.grid.healpix import Grid
 from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.statistics.functions import Statistic
@@ -214,7 +214,7 @@ MEETS = {
 @few
 @given(values=st.lists(st.integers(0, 127), max_size=20), limit=st.one_of(st.integers(-2, 300), st.just(2.5)))
 def test_every_comparison_is_pythons(op: str, dtype: str, values: list[int], limit: float) -> None:
-    met = passes(RowFilter("x", "/{group}/x", op, limit), Column(np.array(values, dtype)))
+    met = meets(RowFilter("x", "/{group}/x", op, limit), Column(np.array(values, dtype)))
     assert met.dtype == np.bool_
     assert met.tolist() == [MEETS[op](value, limit) for value in values]
 
@@ -226,7 +226,7 @@ def test_every_comparison_is_pythons(op: str, dtype: str, values: list[int], lim
     members=st.lists(st.one_of(st.integers(-2, 300), st.just(2.5)), max_size=4),
 )
 def test_in_is_pythons(dtype: str, values: list[int], members: list[float]) -> None:
-    met = passes(RowFilter("x", "/{group}/x", "in", tuple(members)), Column(np.array(values, dtype)))
+    met = meets(RowFilter("x", "/{group}/x", "in", tuple(members)), Column(np.array(values, dtype)))
     assert met.tolist() == [value in members for value in values]
 
 
@@ -234,8 +234,8 @@ def test_in_is_pythons(dtype: str, values: list[int], members: list[float]) -> N
 @given(st.floats(0, 10))
 def test_in_finds_what_equals(value: float) -> None:
     column = Column(np.array([value, 1.0], "f4"))
-    equal = passes(RowFilter("x", "/{group}/x", "==", value), column)
-    assert passes(RowFilter("x", "/{group}/x", "in", (value,)), column).tolist() == equal.tolist()
+    equal = meets(RowFilter("x", "/{group}/x", "==", value), column)
+    assert meets(RowFilter("x", "/{group}/x", "in", (value,)), column).tolist() == equal.tolist()
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,14 @@ def test_in_finds_what_equals(value: float) -> None:
 )
 def test_a_fill_passes_no_filter(op: str, value: float | tuple[float, ...]) -> None:
     column = Column(np.array([math.nan, math.inf, -math.inf, LARGEST, -LARGEST, -9999.0], "f4"), -9999.0)
-    assert not passes(RowFilter("x", "/{group}/x", op, value), column).any()
+    assert not meets(RowFilter("x", "/{group}/x", op, value), column).any()
 
 
 def test_a_whole_number_that_is_fill_passes_no_filter() -> None:
     column = Column(np.array([127, 0], "i1"), 127)
-    assert passes(RowFilter("x", "/{group}/x", "!=", 1), column).tolist() == [False, True]
+    assert meets(RowFilter("x", "/{group}/x", "!=", 1), column).tolist() == [False, True]
 
 
 def test_an_unknown_comparison_is_refused() -> None:
     with pytest.raises(ValueError, match="filter x: operator '>'"):
-        passes(RowFilter("x", "/{group}/x", ">", 1), Column(np.ones(1)))
+        meets(RowFilter("x", "/{group}/x", ">", 1), Column(np.ones(1)))

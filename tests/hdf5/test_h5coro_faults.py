@@ -21,7 +21,7 @@ from maggjob.errors import CorruptError, GranuleError, UnsupportedError
 from maggjob.hdf5 import file as hdf5
 from maggjob.hdf5 import h5coro_fixes as fixes
 from maggjob.hdf5.file import Hdf5File
-from maggjob.hdf5.h5coro_fixes import CheckedDataset, Driver
+from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver
 from maggjob.hdf5.h5coro_speed import CachedFields, MessagesAsWholes
 
 OLD, NEW = None, ("v108", "v108")  # superblock 0, as in native granules, and 2, as in NSIDC's subsets
@@ -45,7 +45,7 @@ def made(write: Write, libver: Any = OLD) -> bytes:
 
 
 def by_h5coro(content: bytes, line: int = 1 << 22) -> H5Coro:
-    return H5Coro(lambda position, size: content[position : position + size], Driver, cacheLineSize=line)
+    return H5Coro(lambda position, size: content[position : position + size], H5coroDriver, cacheLineSize=line)
 
 
 def by_us(content: bytes) -> Hdf5File:

@@ -123,7 +123,7 @@ def test_tracks_are_where_the_granules_fly(
 
 
 def test_only_tracks_of_the_plan_are_drawn_and_not_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("maggjob.show.plan_map.TRACKS", 5)
+    monkeypatch.setattr("maggjob.show.plan_map.TRACKS_DRAWN", 5)
     whole = planned(SOUTHERN, tracks=12)
     every = replace(whole.catalog, cells=dict.fromkeys(whole.catalog.cells, tuple(range(12))))
     (axes,) = artists(replace(whole, catalog=every), monkeypatch, tmp_path)
