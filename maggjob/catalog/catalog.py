@@ -1,4 +1,8 @@
-"""Which granules there are, and which cells each lies in."""
+"""Which granules there are, and which cells each lies in.
+
+A catalog is written in columns, URLs without what all begin with, footprints as compressed differences: 1.3 MB for a
+cycle of 4,161 granules. Its digest is of what decides the numbers; when and how it was found stands beside it.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

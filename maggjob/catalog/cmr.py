@@ -1,7 +1,7 @@
 """Asking NASA's Common Metadata Repository, and counting what comes.
 
-earthaccess builds the query; the pages are fetched here, as it takes a short page for the last one and
-never compares what came with what CMR says there is.
+earthaccess builds the query; the pages are fetched here, as its own paging never compares what came with what CMR says
+there is, and holds all of it at once (docs/decisions/earthaccess.md).
 """
 
 import json

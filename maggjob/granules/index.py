@@ -1,7 +1,8 @@
 """The index of one granule: which of its rows lie in which cell, and where their bytes are.
 
-It is made once a granule and used by every cell that the granule lies in: a cell then reads no
-coordinates, and nothing of the file's structure. `maggjob.granules.index_format` writes it down.
+It is made once per granule and used by every cell that the granule lies in: a cell then reads no coordinates, and
+nothing of the file's structure. `maggjob.granules.index_format` writes it down. docs/decisions/index.md tells what it
+is keyed by, and what happens where it cannot serve a read.
 """
 
 from collections.abc import Mapping

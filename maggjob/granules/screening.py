@@ -308,7 +308,7 @@ def _screen(recipe: Recipe, beams: Sequence[_Named]) -> _Piece:
 
 
 def built_in_columns(granule: str, recipe: Recipe, beam: BeamRows) -> dict[str, np.ndarray]:
-    """Columns that come from a granule's name, its beams and its coordinates, as far as they are used.
+    """Return the columns that come from a granule's name, its beams and its coordinates, as far as they are used.
 
     ``beam`` is 1 for the first of the configuration's groups.
 

@@ -2,7 +2,9 @@
 
 A shape of longitudes and latitudes is put into a polar stereographic plane, each hemisphere in its
 own, where poles and antimeridian are ordinary places. Edges are straight in longitude and latitude
-(RFC 7946), so a parallel stays one; they are sampled finely before they are projected.
+(RFC 7946), so a parallel stays one: an area is unwrapped in longitude, cut at the equator, sampled every 0.1 degrees,
+and projected. The built-in basins are simplified by 100 m, which changes no cell of order 6 in either convention
+(tests/make_outlines.py makes the outlines, and checks it).
 """
 
 import json

@@ -2,7 +2,8 @@
 
 A part is an ``.npz`` (an uncompressed zip, whose members carry CRC-32 checksums), so that
 ``numpy.load`` opens it. Members: ``ledger.json``; ``child``, the children that have segments,
-uint32, ascending; and one array a statistic, a value for each of these children.
+uint32, ascending; and one array per statistic, a value for each of these children. It is not compressed: compressed
+bytes would depend on the zlib at hand. Times, attempts, backend and messages are in the report, never in a part.
 
 A call that is slow gets a backup, and either may write last: parts that may differ have different names, see `tag_of`.
 """

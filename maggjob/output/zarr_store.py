@@ -3,7 +3,12 @@
 Rows are the planned cells sorted by nested id, each with all its children. Shards are written one by one,
 here or by calls (`maggjob.jobs.shards`): only the reports grow with the number of cells. Chunks carry crc32c
 checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written last,
-when parts and arrays agree with the ledger: until then there is nothing to open.
+when parts and arrays agree with the ledger: until then there is nothing to open. Each array is created in a store of
+its own, as zarr would otherwise write the group's metadata before the data is there; empty chunks are written, so that
+a chunk that is missing is a chunk that was lost.
+
+A local result is written in the run's folder and renamed into place; the old one stays until then. A bucket knows no
+renaming: there the old result is deleted when all new parts have been seen, its metadata before its data.
 """
 
 import shutil

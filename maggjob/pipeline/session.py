@@ -274,8 +274,9 @@ class Session:
         dict
             The summary, as it is written.
         """
-        summary = self.report().to_dict() | dict(content)
-        Folder(self.folder, self.region).put(SUMMARY, json.dumps(summary, indent=1).encode())
+        text = json.dumps(self.report().to_dict() | dict(content), indent=1)
+        Folder(self.folder, self.region).put(SUMMARY, text.encode())
+        summary: dict[str, Any] = json.loads(text)
         return summary
 
 

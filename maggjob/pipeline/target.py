@@ -1,4 +1,8 @@
-"""Where a result goes: whether it may be written there, and its name where none is given."""
+"""Where a result goes: whether it may be written there, and its name where none is given.
+
+Only something that maggjob wrote is replaced, and only when asked. The old result stays for good when the new one is
+not complete, unless that is asked for, too.
+"""
 
 import os
 from pathlib import Path

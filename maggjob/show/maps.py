@@ -1,4 +1,7 @@
-"""A result as a picture. Needs the extra "view"."""
+"""A result as a picture. Needs the extra "view".
+
+Each pixel is looked up in the cells: so cells have their true shape, and a picture costs the same for any result.
+"""
 
 import json
 from collections.abc import Mapping

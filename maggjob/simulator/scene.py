@@ -1,8 +1,9 @@
 """Granules of ATL06's shape on ICESat-2's geometry, for the demonstration, tests and benchmarks.
 
 The positions are those of a real orbit (`maggjob.icesat2.orbit`), the surface is made up and known exactly
-(`maggjob.simulator.surface`), the files have the structure of a native v006 granule (`maggjob/data`). The same
-seed gives the same values. Every file says in its attributes that it is simulated.
+(`maggjob.simulator.surface`), the files have the structure of a native v006 granule
+(`maggjob.simulator.files`). The same seed gives the same values. Every file says in its attributes that it is
+simulated.
 """
 
 from collections.abc import Iterable, Sequence
