@@ -1,9 +1,9 @@
 """Cells along a track: its points are near each other, so that most need not be binned one by one.
 
 One point in seven is binned, to a cell so much finer that it tells how far from the edge of its child cell the point
-is, at least. If the three points before and the three after it are nearer than that, they lie in the same child cell; the
-others are binned one by one. The bound is that of the projection's derivatives (`NARROWEST`), and a test measures it.
-It spares a third of the binning, which was the largest part of making an index.
+is, at least. If the three points before and the three after it are nearer than that, they lie in the same child cell;
+the others are binned one by one. The bound is that of the projection's derivatives (`NARROWEST`), and a test measures
+it. It spares a third of the binning, which was the largest part of making an index.
 """
 
 from functools import cache
