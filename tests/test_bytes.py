@@ -1,9 +1,9 @@
 """The bytes of a result are decided by data and configuration alone: those of the demonstration are kept here.
 
-They were written down before the modules moved into rooms. Parts are compared byte for byte; arrays of the Zarr by their
-values and metadata, as compressed bytes are those of a version of zstd. The simulator's exponentials and logarithms
-differ by one unit in the last place between processors (AVX-512), and sizes of its files between versions of HDF5: on
-other granules than those of the note the test is skipped, and says so.
+They were written down before the modules moved into rooms. Parts are compared byte for byte; arrays of the Zarr by
+their values and metadata, as compressed bytes are those of a version of zstd. The simulator's exponentials and
+logarithms differ by one unit in the last place between processors (AVX-512), and sizes of its files between versions of
+HDF5: on other granules than those of the note the test is skipped, and says so.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def arrays_digest(store: Path) -> str:
 
 def test_the_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path) -> None:
     lines: list[str] = []
-    result, picture = demo(tmp_path / "demo", lines.append, lambda cells: Progress(cells))
+    result, picture = demo(tmp_path / "demo", lines.append, Progress)
     assert result.complete
     assert picture.stat().st_size > 10_000
     assert len(lines) == 2
