@@ -104,7 +104,9 @@ def run(dry_run: bool, **options: Any) -> None:
     maggjob run --config atl06.yaml --morton-cell -6134114 --store one.zarr
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
     """  # noqa: D301
-    from maggjob.pipeline.cell_map import RunOptions, check_plan_reach, execute, plan_run
+    from maggjob.backend.settings import resolve_backend
+    from maggjob.pipeline.cell_map import RunOptions, describe, execute, plan_run
+    from maggjob.pipeline.session import check_reach
     from maggjob.show.progress import Progress
     from maggjob.show.text import plan_text
 
@@ -112,7 +114,7 @@ def run(dry_run: bool, **options: Any) -> None:
     plan = plan_run(**options, watch=_paging)
     _tell_notes(plan.catalog)
     if dry_run:
-        check_plan_reach(plan, how)
+        check_reach(resolve_backend(how.backend), describe(plan, how))
         click.echo(plan_text(plan))
         return
     with Progress(len(plan.cells)) as progress:

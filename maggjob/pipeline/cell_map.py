@@ -85,7 +85,7 @@ def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResu
     how = RunOptions.taken_from(options)
     plan = plan_run(config, **options)
     if dry_run:
-        check_plan_reach(plan, how)
+        check_reach(resolve_backend(how.backend), describe(plan, how))
         return plan
     return execute(plan, how)
 
@@ -94,12 +94,6 @@ def plan_run(config: ConfigLike, **asked: Any) -> Plan:
     """Make a `plan`, with a store in any case: the one asked for, the configuration's, or ``./<config>.zarr``."""
     plan = make_plan(config, **asked)
     return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
-
-
-def check_plan_reach(plan: Plan, options: RunOptions) -> None:
-    """See that workers can reach what a plan reads and writes (`check_reach`)."""
-    urls = [granule.url for granule in plan.used_granules]
-    check_reach(resolve_backend(options.backend), plan.store_path, urls, indexes=options.indexes)
 
 
 def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:
@@ -119,11 +113,8 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         If the run cannot start, or its ledger does not add up.
     """
     options = replace(options or RunOptions(), **changes)
-    if plan.store_path is None:
-        raise InputError("no store: make the plan with store=")
-    check_plan_reach(plan, options)
-    session = Session(describe(plan, plan.store_path), options)
-    check_target(plan.store_path, options.overwrite, session.region)
+    session = Session(describe(plan, options), options)
+    check_target(session.run.store, options.overwrite, session.region)
     with session:
         index = run_index_stage(session, plan, _indexes(plan, options))
         cells = map_cells_of(session, index)
@@ -152,14 +143,23 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
     return result
 
 
-def describe(plan: Plan, store: str) -> RunDescription:
-    """Describe a plan for those who know nothing of cells."""
+def describe(plan: Plan, options: RunOptions) -> RunDescription:
+    """Describe a plan for those who know nothing of cells.
+
+    Raises
+    ------
+    InputError
+        If the plan has no store.
+    """
+    if plan.store_path is None:
+        raise InputError("no store: make the plan with store=")
     return RunDescription(
-        store,
+        plan.store_path,
         plan.window,
         {"cells": len(plan.cells), "granules": len(plan.positions), "pairs": plan.pairs},
         {"run": plan.digest, "configuration": plan.config.digest},
         [granule.url for granule in plan.used_granules],
+        {"indexes": options.indexes},
     )
 
 
@@ -240,8 +240,7 @@ def assemble_run(
     MaggjobError
         If a part is not what its report says, or the counts differ.
     """
-    if plan.store_path is None:
-        raise InputError("no store: make the plan with store=")
+    run = describe(plan, RunOptions())
     cells = {plan.task_id(cell): cell for cell in plan.cells}
     if sorted(cells) != sorted(task.id for task in tasks) or sorted(cells) != sorted(report.id for report in reports):
         raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
@@ -254,10 +253,10 @@ def assemble_run(
         for report in reports
     ]
     tally = reduce_tally(reports)
-    check_target(plan.store_path, overwrite, region)
-    result = RunResult(plan, tally, tuple(reports), by_hand(describe(plan, plan.store_path)))
-    there = exists(plan.store_path, region) and is_published(plan.store_path, region)
+    check_target(run.store, overwrite, region)
+    result = RunResult(plan, tally, tuple(reports), by_hand(run))
+    there = exists(run.store, region) and is_published(run.store, region)
     if there and not (result.complete or allow_partial):
         return replace(result, published=False)
-    assemble(plan.config, tasks, reports, tally, plan.store_path, region=region, write=write)
+    assemble(plan.config, tasks, reports, tally, run.store, region=region, write=write)
     return result

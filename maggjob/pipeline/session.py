@@ -68,6 +68,8 @@ class RunDescription:
     """What decides the result, by what it is; ``run`` for all of it."""
     urls: Sequence[str] = ()
     """What is read from the archive."""
+    folders: Mapping[str, str | None] = field(default_factory=dict)
+    """Further places that workers use, by the name of their option; None where one is not used."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Session:
         self.run, self.options = run, options or SessionOptions()
         self._began = time.monotonic()
         self.backend = resolve_backend(self.options.backend)
-        check_reach(self.backend, run.store, run.urls)
+        check_reach(self.backend, run)
         tasks, given = next(iter(run.totals.values()), 1), self.options
         self.settings = settings_of(self.backend, tasks, given.max_workers, given.lithops_config, given.region)
         self.region = self.settings.region
@@ -295,18 +297,13 @@ def _own_folder(url: str, region: str | None) -> Iterator[None]:
         raise
 
 
-def check_reach(backend: str, store: str | None, urls: Sequence[str], **folders: str | None) -> None:
+def check_reach(backend: str, run: RunDescription) -> None:
     """See that workers can reach what they are to read and write.
 
     Parameters
     ----------
-    backend : str
-    store : str or None
-        Where the result goes.
-    urls : sequence of str
-        What is read.
-    **folders : str or None
-        Further places that workers use, by the name of their option.
+    backend : {"localhost", "aws_lambda", "serial"}
+    run : RunDescription
 
     Raises
     ------
@@ -316,14 +313,14 @@ def check_reach(backend: str, store: str | None, urls: Sequence[str], **folders:
     if backend != "aws_lambda":
         return
     why = "workers on Lambda cannot reach this machine"
-    if store is not None and not store.startswith("s3://"):
-        raise InputError(f"store {store}: {why}; give --store s3://BUCKET/NAME.zarr")
-    for name, url in folders.items():
+    if not run.store.startswith("s3://"):
+        raise InputError(f"store {run.store}: {why}; give --store s3://BUCKET/NAME.zarr")
+    for name, url in run.folders.items():
         if url is not None and not url.startswith("s3://"):
             raise InputError(f"{name} at {url}: {why}; give --{name} s3://BUCKET/FOLDER, or leave it out")
-    local = [url for url in urls if not is_remote(url)]
+    local = [url for url in run.urls if not is_remote(url)]
     if local:
         raise InputError(
-            f"{len(local)} of {len(urls)} granules are local files, such as {local[0]}: {why}; "
+            f"{len(local)} of {len(run.urls)} granules are local files, such as {local[0]}: {why}; "
             "copy them to a bucket, or make a catalog of the archive with 'maggjob catalog'"
         )

@@ -11,7 +11,7 @@ from maggjob.backend.settings import settings_of
 from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
 from maggjob.errors import InputError
-from maggjob.pipeline.session import check_reach
+from maggjob.pipeline.session import RunDescription, check_reach
 from tests.granule_files import beam, write_granule
 
 
@@ -116,5 +116,5 @@ def test_what_lies_here_is_refused_before_anything_is_written(
 def test_elsewhere_nothing_is_refused(catalog: Catalog) -> None:
     local, url = [g.urls["file"] for g in catalog.granules], "s3://archive/a.h5"
     for backend in ("localhost", "serial"):
-        check_reach(backend, "map.zarr", local, indexes="indexes")
-    check_reach("aws_lambda", "s3://ours/map.zarr", [url], indexes=None)
+        check_reach(backend, RunDescription("map.zarr", "all", {}, {}, local, {"indexes": "indexes"}))
+    check_reach("aws_lambda", RunDescription("s3://ours/map.zarr", "all", {}, {}, [url], {"indexes": None}))
