@@ -17,7 +17,8 @@ import requests
 import yaml
 from lithops import __version__ as LITHOPS  # noqa: N812
 
-from maggjob import cli, doctor
+from maggjob.aws import doctor
+from maggjob.cli import commands as cli
 from maggjob._version import __version__
 from maggjob.aws.doctor import Check, check_open_files, check_role, examine
 from maggjob.aws.iam import trusts_lambda

@@ -39,7 +39,7 @@ class Image:
 sys.meta_path[:] = [Image()]
 import awslambdaric.bootstrap, maggjob.aws.handler
 import pickle
-import maggjob.jobs.shards
+import maggjob.jobs.cells, maggjob.jobs.shards
 with open(sys.argv[2], "rb") as file:
     task = pickle.load(file)
 if isinstance(task, list):

@@ -66,7 +66,7 @@ def test_build_deploy_run_delete(aws: World, maggjob: Maggjob, tmp_path: Path) -
     assert arguments[:6] == ["buildx", "build", "--platform", "linux/arm64", "--provenance=false", "--sbom=false"]
     given = {arguments[i + 1] for i, word in enumerate(arguments) if word == "--build-arg"}
     assert {f"BASE=python:{HERE}-slim", f"DIGEST=sha256:{'0' * 64}", f"PYTHON={HERE}", "LITHOPS=3.8.0"} <= given
-    assert {"maggjob/lambda_handler.py", "maggjob/job.py", "runtime/Dockerfile", "runtime/worker-3.12.txt"} <= set(
+    assert {"maggjob/aws/handler.py", "maggjob/job.py", "runtime/Dockerfile", "runtime/worker-3.12.txt"} <= set(
         build["files"]
     )
     assert not [name for name in build["files"] if "__pycache__" in name or "tests" in name]

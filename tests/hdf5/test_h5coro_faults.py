@@ -230,6 +230,8 @@ class Fault:
     """Size of a line of h5coro's cache, for the faulty file."""
     saves_time: bool = False
     """Whether the class is good for that, too."""
+    no_oracle: bool = False
+    """Whether h5py has no answer either: what a short chunk lacks is memory that it never wrote."""
 
 
 LONG = "a name of more than 16 letters"
@@ -300,6 +302,7 @@ FAULTS = {
         made(of_sizes(5, 5)),
         refused=CorruptError,
         saves_time=True,
+        no_oracle=True,
     ),
 }
 
@@ -314,7 +317,7 @@ def mended(correction: type, answered: Any, saves_time: bool = False) -> str:
 def test_h5coro_still_has_this_fault(what: str) -> None:
     fault = FAULTS[what]
     with h5py.File(io.BytesIO(fault.faulty)) as file:
-        right = answer(fault.ask.h5py, file)
+        right = None if fault.no_oracle else answer(fault.ask.h5py, file)
     answered = answer(fault.ask.h5coro, by_h5coro(fault.faulty, fault.line))
     if fault.fails is None:
         wrong = not isinstance(answered, Exception) and not same(answered, right)
