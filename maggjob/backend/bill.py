@@ -52,7 +52,7 @@ class Prices:
     init_s: float = 1.5
     """Seconds that a new worker takes to start, charged."""
     puts_a_call: int = 3
-    """Objects that the call of a cell writes: its part, Lithops' status and result. That for indexes has no part."""
+    """Objects that a call of the map writes: its part, Lithops' status and result. Without a part it is one less."""
     gets_a_call: int = 6
     """Objects that are read for a call: function, task, recipe, list of granules; its status by the client, its part
     by the call of its shard. Calls of shards, of which there are few, are not counted."""

@@ -1,6 +1,6 @@
 """A function, tasks and a deadline on Lithops: submit, watch, collect.
 
-This module knows nothing of ATL06: it is handed an importable function and tasks, and gives back
+It is handed an importable function and tasks, and gives back
 an `Outcome` for every task, whatever became of it.
 """
 

@@ -53,7 +53,7 @@ class BackendSettings:
 
 def settings_of(
     backend: str,
-    cells: int,
+    tasks: int,
     max_workers: int | None = None,
     given: Mapping[str, Any] | str | Path | None = None,
     region: str | None = None,
@@ -63,8 +63,8 @@ def settings_of(
     Parameters
     ----------
     backend : {"localhost", "aws_lambda", "serial"}
-    cells : int
-        To work on.
+    tasks : int
+        Tasks of the map: there are never more local workers.
     max_workers : int, optional
         At most so many; by default what cores and memory allow here, and what the Lithops configuration says of Lambda.
     given : mapping or path, optional
@@ -82,7 +82,7 @@ def settings_of(
     if backend == "serial":
         return BackendSettings(backend, 1, None, region)
     if backend != "aws_lambda":
-        workers = min(max_workers or default_workers(), cells)
+        workers = min(max_workers or default_workers(), tasks)
         return BackendSettings(backend, workers, lithops_config(backend, workers, given), region)
     config = lithops_config(backend, None, given)
     check_filled_in(config)

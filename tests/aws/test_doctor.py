@@ -17,11 +17,11 @@ import requests
 import yaml
 from lithops import __version__ as LITHOPS  # noqa: N812
 
-from maggjob.aws import doctor
-from maggjob.cli import commands as cli
 from maggjob._version import __version__
+from maggjob.aws import doctor
 from maggjob.aws.doctor import Check, check_open_files, check_role, examine
 from maggjob.aws.iam import trusts_lambda
+from maggjob.cli import commands as cli
 from tests.aws.front import Front, front
 from tests.aws.test_template import TEMPLATE
 from tests.aws.world import BUCKET, ROLE, ROOT, World, lithops_repository
