@@ -171,22 +171,22 @@ def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
 def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
     if len(done) == 1:
         return done[0][1]
-    report = join_quarters(task.id, task.cell, [said for _, said in done])
+    report = join_quarters(task.id, task.cell, [report for _, report in done])
     if report.state != "failed":
         report = _join_parts(task, report, done)
     if task.parts is not None:  # a quarter may have written one and died before it said so
         folder = Folder(task.parts, task.region, create=True)
-        folder.delete({part_key(quarter.id, tag) for quarter, said in done for tag in ("", tag_in(said.part or ""))})
+        folder.delete({part_key(quarter.id, tag) for quarter, own in done for tag in ("", tag_in(own.part or ""))})
     return report
 
 
 def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
     """Write the part of a cell from those of its quarters."""
     folder, parts = Folder(str(task.parts), task.region), {}
-    for number, (quarter, said) in enumerate(done):
-        if said.part is not None:
-            parts[number] = load(quarter, folder, tag_in(said.part))
-            agree(said, ledger_digest(parts[number].ledger))
+    for number, (quarter, own) in enumerate(done):
+        if own.part is not None:
+            parts[number] = load(quarter, folder, tag_in(own.part))
+            agree(own, ledger_digest(parts[number].ledger))
     step = task.recipe.grid.children // 4
     child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])
     names = [statistic.name for statistic in task.recipe.statistics]
