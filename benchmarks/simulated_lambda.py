@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 from unittest.mock import patch
 
-from maggjob.backend import invoke, watch
+from maggjob.backend import executor, invoke, watch
 
 
 @dataclass(frozen=True)
@@ -219,12 +219,12 @@ class Executor:
 def simulated(model: Model, seconds: Callable[[Any], float]) -> Iterator[Executor]:
     """Put a stand-in in place of lithops.FunctionExecutor, and its clock in place of the runner's."""
     clock = Clock()
-    executor = Executor(Service(model, clock, seconds))
+    stand_in = Executor(Service(model, clock, seconds))
     with (
-        patch("lithops.FunctionExecutor", lambda **_: executor),
+        patch("lithops.FunctionExecutor", lambda **_: stand_in),
         patch.object(watch, "time", clock),
         patch.object(invoke, "time", clock),
         patch.object(executor, "time", clock),
         patch.object(invoke, "temporary", lambda status: True),
     ):
-        yield executor
+        yield stand_in

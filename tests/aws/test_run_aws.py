@@ -117,7 +117,7 @@ def whole(aws: World, catalog: Catalog) -> dict[str, bytes]:
 
 def quick(monkeypatch: pytest.MonkeyPatch, **patience: Any) -> None:
     """Waits that a test can wait for."""
-    monkeypatch.setattr("maggjob.backend.retry.Patience", lambda: Patience(**patience))
+    monkeypatch.setattr("maggjob.backend.watch.Patience", lambda: Patience(**patience))
     monkeypatch.setattr("random.randint", lambda low, high: 0)  # Lithops' pause of up to 5 s before it invokes again
 
 
