@@ -225,6 +225,6 @@ def simulated(model: Model, seconds: Callable[[Any], float]) -> Iterator[Executo
         patch.object(watch, "time", clock),
         patch.object(invoke, "time", clock),
         patch.object(executor, "time", clock),
-        patch.object(invoke, "temporary", lambda status: True),
+        patch.object(invoke, "is_temporary", lambda status: True),
     ):
         yield stand_in

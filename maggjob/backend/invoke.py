@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from types import SimpleNamespace
 from typing import Any
 
-from maggjob.backend.retry import NO_CONNECTION, temporary
+from maggjob.backend.retry import NO_CONNECTION, is_temporary
 
 REFUSED = "refused"  # in place of an id: Lithops then takes the call for submitted and leaves it alone
 
@@ -29,11 +29,11 @@ class Invocations:
         Its ``invoke`` raises for everything but success; aws_lambda's ``session`` is what it sends requests with.
     threads : int
         Threads that invoke at once: as many connections are kept open.
-    patience : float
-        Seconds for which a call is put off before it counts as refused.
+    offer_for : float
+        Seconds for which a call is offered again before it counts as refused.
     """
 
-    def __init__(self, backend: Any, threads: int = 64, patience: float = 300.0) -> None:
+    def __init__(self, backend: Any, threads: int = 64, offer_for: float = 300.0) -> None:
         self.accepted: dict[Key, float] = {}
         """When a call was accepted, by `time.monotonic`."""
         self.refused: dict[Key, str] = {}
@@ -42,7 +42,7 @@ class Invocations:
         """How often a call was put off."""
         self._closed = False
         self._first: dict[Key, float] = {}
-        self._patience = patience
+        self._offer_for = offer_for
         self._seen = threading.local()
         self._invoke = backend.invoke
         backend.invoke = self
@@ -61,7 +61,7 @@ class Invocations:
         return answer
 
     def __call__(self, runtime: str, memory: int, payload: Mapping[str, Any]) -> Any:
-        """Invoke; None when the backend asks for patience, so that Lithops queues the call again."""
+        """Invoke; None when the call is put off, so that Lithops queues it again."""
         keys = [(str(payload["job_id"]), str(call)) for call in payload["call_ids"]]
         if self._closed:
             return REFUSED
@@ -71,10 +71,10 @@ class Invocations:
         except Exception as problem:  # noqa: BLE001  # Lithops raises Exception itself
             status, text = self._seen.status, self._seen.text or str(problem)
             first = [self._first.setdefault(key, time.monotonic()) for key in keys]
-            if temporary(status) and time.monotonic() - min(first) < self._patience:
+            if is_temporary(status) and time.monotonic() - min(first) < self._offer_for:
                 self.put_off.update(keys)
                 return None
-            self.refused.update(dict.fromkeys(keys, explain(status, text, runtime, self._patience)))
+            self.refused.update(dict.fromkeys(keys, explain(status, text, runtime, self._offer_for)))
             return REFUSED
         self.accepted.update(dict.fromkeys(keys, time.monotonic()))
         return request
@@ -91,7 +91,7 @@ class Invocations:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def explain(status: int | None, text: str, runtime: str, patience: float = 300.0) -> str:
+def explain(status: int | None, text: str, runtime: str, offer_for: float = 300.0) -> str:
     """Why an invocation was refused, and what to do about it.
 
     Examples
@@ -108,6 +108,6 @@ def explain(status: int | None, text: str, runtime: str, patience: float = 300.0
         return f"AWS does not allow us to invoke {runtime} {said}; type 'maggjob doctor'"
     if status == 413:
         return f"the task is too large for an event {said}; give tasks that say where their data is"
-    if temporary(status):
-        return f"put off for {patience:.0f} s {said}; run again later, or with fewer workers"
+    if is_temporary(status):
+        return f"put off for {offer_for:.0f} s {said}; run again later, or with fewer workers"
     return f"{runtime} cannot be invoked {said}; type 'maggjob doctor'"

@@ -1,4 +1,4 @@
-"""TODO backend.retry."""
+"""The retry policy: when a call on a serverless backend is tried again, waited for, or given up."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,22 @@ NO_CONNECTION = 0
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to wait for what, in seconds, and how often to try. For serverless backends."""
+class RetryPolicy:
+    """How long to wait for what, and how often to try. For serverless backends."""
 
-    start: float = 60.0
-    """Until an accepted call that does not start while there is room for it is submitted again."""
-    never: float = 360.0
-    """Until it is given up: AWS itself may wait five minutes before it tries an event again."""
-    put_off: float = 300.0
-    """For which a call that the backend does not take now (429, 5xx, no connection) is offered again."""
-    slow: float = 60.0
-    """A call that runs for longer than this, and ten times longer than half of the others, gets a backup."""
-    attempts: int = 2
-    """How often a task is submitted at most."""
+    offer_for: float = 300.0
+    """Seconds for which a call that the backend does not take (429, 5xx, no connection) is offered again."""
+    resubmit_after: float = 60.0
+    """Seconds with room and without a start, after which tasks that wait are submitted again."""
+    give_up_after: float = 360.0
+    """Seconds of the same, after which tasks that may not be submitted again are given up. AWS itself may wait five
+    minutes before it tries an event again."""
+    backup_after: float = 60.0
+    """Seconds for which a call must have run before its task gets a backup."""
+    max_submissions: int = 2
+    """How often a task is submitted, at most."""
 
 
-def temporary(status: int | None) -> bool:
+def is_temporary(status: int | None) -> bool:
     """Whether trying again may help: throttled, out of order, or no connection."""
     return status is not None and (status in (NO_CONNECTION, 429) or status >= 500)

@@ -15,7 +15,7 @@ from typing import Any
 
 from maggjob.backend.invoke import Invocations
 from maggjob.backend.outcome import Outcome, Watcher, call_of, late, outcome_of, refused
-from maggjob.backend.retry import Patience
+from maggjob.backend.retry import RetryPolicy
 from maggjob.errors import BackendError
 
 GRACE = 10.0  # seconds from the end of the local process to the last answers being seen
@@ -58,9 +58,9 @@ class Collection:
         When to give up, by `time.monotonic`.
     note : callable
         Called as each task ends.
+    policy : RetryPolicy
     invocations : Invocations, optional
         Of a serverless backend; without them there is no second submission.
-    patience : Patience
     """
 
     def __init__(
@@ -70,12 +70,11 @@ class Collection:
         tasks: Sequence[Any],
         end: float,
         note: Watcher,
+        policy: RetryPolicy,
         invocations: Invocations | None = None,
-        patience: Patience | None = None,
     ) -> None:
         self.executor, self.function, self.tasks = executor, function, tasks
-        self.end, self.note, self.invocations = end, note, invocations
-        self.patience = patience or Patience()
+        self.end, self.note, self.policy, self.invocations = end, note, policy, invocations
         self.outcomes: list[Outcome[Any] | None] = [None] * len(tasks)
         self.pending: dict[int, _Pending] = {}
         self._next = 0  # index of the first task not yet submitted
@@ -173,7 +172,7 @@ class Collection:
         """Submit a task once more, unless it has been submitted often enough or was refused."""
         if pending.lost and pending.lost[-1].reason == "refused":
             return False
-        if pending.submitted >= self.patience.attempts or self.invocations is None:
+        if pending.submitted >= self.policy.max_submissions or self.invocations is None:
             return False
         pending.submitted += 1
         try:
@@ -197,16 +196,16 @@ class Collection:
         latest = max((invocations.accepted[t.key] for p in waiting.values() for t in p.tries), default=now)
         self._still = max(self._still or now, latest) if waiting and room else None
         still = 0.0 if self._still is None else now - self._still
-        if still > self.patience.start:
+        if still > self.policy.resubmit_after:
             again = [self._again(index, pending) for index, pending in waiting.items()]
             if any(again):
                 self._still = now
-            elif still > self.patience.never:
+            elif still > self.policy.give_up_after:
                 message = f"accepted, and not started for {still:.0f} s although there was room; run again"
                 for index in waiting:
                     self._close(index, self._with_call(Outcome(reason="never_started", message=message), index))
         if self._seconds and 2 * len(self._seconds) >= len(self.tasks):
-            slow = max(self.patience.slow, 10 * self._seconds[len(self._seconds) // 2])
+            slow = max(self.policy.backup_after, 10 * self._seconds[len(self._seconds) // 2])
             for index, pending in list(self.pending.items()):
                 if any(t.running is not None and now - t.running > slow for t in pending.tries):
                     self._again(index, pending)

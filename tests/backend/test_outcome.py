@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from maggjob.backend.invoke import REFUSED, Invocations, explain
 from maggjob.backend.outcome import Activation, Call
-from maggjob.backend.retry import temporary
+from maggjob.backend.retry import is_temporary
 
 STREAMS = st.text(string.ascii_letters + string.digits + "/[]$-_.", max_size=60)
 MILLISECONDS = st.integers(0, 4 * 10**12).map(lambda ms: ms / 1000)
@@ -84,8 +84,8 @@ def test_what_is_put_off_can_be_accepted_later(answer: Callable[[], Any]) -> Non
 
 
 @pytest.mark.parametrize("answer", [status(429), status(500), unplugged])
-def test_patience_ends(answer: Callable[[], Any]) -> None:
-    invocations = Invocations(backend := Backend(answer), patience=0)
+def test_offering_again_ends(answer: Callable[[], Any]) -> None:
+    invocations = Invocations(backend := Backend(answer), offer_for=0)
     assert backend.invoke("r:1", 1, PAYLOAD) == REFUSED
     assert list(invocations.refused) == [KEY]
     assert not invocations.accepted
@@ -117,4 +117,4 @@ def test_every_refusal_is_explained(code: int | None, text: str) -> None:
     message = explain(code, text, "maggjob:01")
     assert message
     assert "\n" not in message
-    assert temporary(code) == (code is not None and (code in (0, 429) or code >= 500))
+    assert is_temporary(code) == (code is not None and (code in (0, 429) or code >= 500))
