@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from maggjob.backend.invoke import Invocations
-from maggjob.backend.outcome import Outcome, Watcher, late
-from maggjob.backend.retry import RetryPolicy
+from maggjob.backend.outcome import Outcome, Watcher, deadline_outcome
+from maggjob.backend.retry import ONE_SUBMISSION, RetryPolicy
 from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, MaggjobError, StoppedError
@@ -109,7 +109,7 @@ def _serial(
     outcome: Outcome[Value]
     for index, task in enumerate(tasks):
         if time.monotonic() >= end:
-            outcome = late()
+            outcome = deadline_outcome()
         else:
             try:
                 outcome = Outcome(value=function(task))
@@ -145,8 +145,9 @@ def _lithops(
         with made as executor:
             backend = getattr(executor.compute_handler, "backend", None)
             threads = getattr(executor.invoker, "invoke_pool_threads", 1)
-            invocations = None if backend is None else Invocations(backend, threads, policy.offer_for)
-            collection = Collection(executor, function, tasks, end, note, policy, invocations)
+            invocations = None if backend is None else Invocations(backend, threads, policy)
+            followed = ONE_SUBMISSION if backend is None else policy
+            collection = Collection(executor, function, tasks, end, note, followed, invocations)
             try:
                 with _starting():
                     collection.submit_first()

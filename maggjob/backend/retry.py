@@ -215,7 +215,7 @@ def decide_unstarted(policy: RetryPolicy, stalled: float, waiting: Mapping[int, 
 
 
 def find_stragglers(
-    policy: RetryPolicy, now: float, running_since: Mapping[int, Sequence[float]], ended: Sequence[float], tasks: int
+    policy: RetryPolicy, now: float, running_since: Mapping[int, float], ended: Sequence[float], tasks: int
 ) -> list[int]:
     """Tasks with a call that runs so long that they get a backup, if they may be submitted again.
 
@@ -224,8 +224,8 @@ def find_stragglers(
     policy : RetryPolicy
     now : float
         Seconds, by any clock that all times share.
-    running_since : mapping of int to sequence of float
-        When each running call of a task began to run, by index of the task.
+    running_since : mapping of int to float
+        When the first running call of a task began to run, by index of the task.
     ended : sequence of float
         Seconds that the calls of ended tasks took, ascending.
     tasks : int
@@ -239,4 +239,4 @@ def find_stragglers(
     if not ended or len(ended) < policy.backup_share * tasks:
         return []
     longest = max(policy.backup_after, policy.backup_factor * ended[len(ended) // 2])
-    return [index for index, times in running_since.items() if any(now - since > longest for since in times)]
+    return [index for index, since in running_since.items() if now - since > longest]
