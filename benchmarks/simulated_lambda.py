@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 from unittest.mock import patch
 
-from maggjob.backend import invoke, watch
+from maggjob.backend import executor, invoke, watch
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,20 @@ class Service:
         self.start()
 
 
+def session_of(service: Service) -> Any:
+    """What a backend sends invocations with: the service takes them, or puts them off."""
+
+    class Session:
+        def __init__(self, max_pool_connections: int = 10) -> None:
+            self.connections = max_pool_connections
+
+        def send(self, request: object) -> SimpleNamespace:
+            throttled = service.chance.random() < service.model.throttled
+            return SimpleNamespace(status_code=429 if throttled else 202, text="", headers={})
+
+    return Session()
+
+
 class Executor:
     """What the runner uses of a lithops.FunctionExecutor."""
 
@@ -172,7 +186,9 @@ class Executor:
 
     def __init__(self, service: Service) -> None:
         self.service, self.clock, self.model = service, service.clock, service.model
-        self.compute_handler = SimpleNamespace(backend=SimpleNamespace(invoke=self.raw_invoke))
+        self.compute_handler = SimpleNamespace(
+            backend=SimpleNamespace(invoke=self.raw_invoke, session=session_of(service))
+        )
         pool = ThreadPoolExecutor(1)
         self.invoker = SimpleNamespace(
             max_workers=self.model.workers, invoke_pool_threads=self.model.threads, executor=pool
@@ -191,8 +207,9 @@ class Executor:
         return None
 
     def raw_invoke(self, runtime: str, memory: int, payload: dict[str, Any]) -> str:
-        if self.service.chance.random() < self.model.throttled:
-            raise OSError("no connection")
+        answer = self.compute_handler.backend.session.send(payload)
+        if answer.status_code != 202:
+            raise OSError(f"answer {answer.status_code}")
         return "request"
 
     def map(self, function: Any, tasks: Sequence[Any], include_modules: None) -> list[Future]:
@@ -219,12 +236,11 @@ class Executor:
 def simulated(model: Model, seconds: Callable[[Any], float]) -> Iterator[Executor]:
     """Put a stand-in in place of lithops.FunctionExecutor, and its clock in place of the runner's."""
     clock = Clock()
-    executor = Executor(Service(model, clock, seconds))
+    stand_in = Executor(Service(model, clock, seconds))
     with (
-        patch("lithops.FunctionExecutor", lambda **_: executor),
+        patch("lithops.FunctionExecutor", lambda **_: stand_in),
         patch.object(watch, "time", clock),
         patch.object(invoke, "time", clock),
         patch.object(executor, "time", clock),
-        patch.object(invoke, "temporary", lambda status: True),
     ):
-        yield executor
+        yield stand_in

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from maggjob.backend.invoke import Invocations
-from maggjob.backend.outcome import Outcome, Watcher, late
-from maggjob.backend.retry import Patience
+from maggjob.backend.outcome import Outcome, Watcher, deadline_outcome
+from maggjob.backend.retry import ONE_SUBMISSION, RetryPolicy
 from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, MaggjobError, StoppedError
@@ -22,7 +22,7 @@ from maggjob.errors import BackendError, MaggjobError, StoppedError
 __all__ = [
     "DEADLINE",
     "Outcome",
-    "Patience",
+    "RetryPolicy",
     "Watcher",
     "lithops_config",
     "packaged_config",
@@ -56,7 +56,7 @@ def run_tasks(
     config: Mapping[str, Any] | None = None,
     deadline: float = DEADLINE,
     watch: Watcher | None = None,
-    patience: Patience | None = None,
+    policy: RetryPolicy | None = None,
 ) -> list[Outcome[Value]]:
     """Call a function on every task.
 
@@ -74,7 +74,7 @@ def run_tasks(
         Seconds after which what has not ended is given up.
     watch : callable, optional
         Called as each task ends.
-    patience : Patience, optional
+    policy : RetryPolicy, optional
         On a serverless backend: how long to wait for what, and how often to try.
 
     Returns
@@ -96,7 +96,7 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(function, tasks, dict(config or {}), end, note, patience)
+        return _lithops(function, tasks, dict(config or {}), end, note, policy or RetryPolicy())
     except KeyboardInterrupt:
         raise StoppedError(f"stopped from the keyboard, before all of the {len(tasks)} tasks had ended") from None
 
@@ -109,7 +109,7 @@ def _serial(
     outcome: Outcome[Value]
     for index, task in enumerate(tasks):
         if time.monotonic() >= end:
-            outcome = late()
+            outcome = deadline_outcome()
         else:
             try:
                 outcome = Outcome(value=function(task))
@@ -128,7 +128,7 @@ def _lithops(
     config: dict[str, Any],
     end: float,
     note: Watcher,
-    patience: Patience | None,
+    policy: RetryPolicy,
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
@@ -145,8 +145,9 @@ def _lithops(
         with opened as executor:
             backend = getattr(executor.compute_handler, "backend", None)
             threads = getattr(executor.invoker, "invoke_pool_threads", 1)
-            invocations = None if backend is None else Invocations(backend, threads, (patience or Patience()).put_off)
-            collection = Collection(executor, function, tasks, end, note, invocations, patience)
+            invocations = None if backend is None else Invocations(backend, threads, policy)
+            followed = ONE_SUBMISSION if backend is None else policy
+            collection = Collection(executor, function, tasks, end, note, followed, invocations)
             try:
                 with _starting():
                     collection.submit_first()

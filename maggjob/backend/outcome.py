@@ -113,14 +113,20 @@ Watcher = Callable[[int, Outcome[Any]], None]
 """``watch(index, outcome)``, called in the caller's thread as each task ends."""
 
 
-def late() -> Outcome[Any]:
+def deadline_outcome() -> Outcome[Any]:
     """Of a task that had not ended when the deadline came."""
     return Outcome(reason="deadline", message="did not end before the deadline; run again, or raise --deadline")
 
 
-def refused(problem: Exception) -> Outcome[Any]:
+def refused_outcome(problem: Exception) -> Outcome[Any]:
     """Of a task that Lithops did not take."""
     return Outcome(reason="refused", message=f"Lithops did not take it: {type(problem).__name__}: {problem}")
+
+
+def never_started_outcome(waited: float) -> Outcome[Any]:
+    """Of a task whose calls were accepted, and waited so many seconds for a start."""
+    message = f"accepted, and not started for {waited:.0f} s although there was room; run again"
+    return Outcome(reason="never_started", message=message)
 
 
 def outcome_of(future: Any) -> Outcome[Any]:

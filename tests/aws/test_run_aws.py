@@ -12,7 +12,7 @@ import pytest
 import maggjob
 from maggjob.backend.bill import Prices
 from maggjob.backend.executor import run_tasks
-from maggjob.backend.retry import Patience
+from maggjob.backend.retry import RetryPolicy
 from maggjob.catalog.catalog import Catalog
 from maggjob.cli.commands import INCOMPLETE, _tell
 from maggjob.errors import AccessError
@@ -115,9 +115,9 @@ def whole(aws: World, catalog: Catalog) -> dict[str, bytes]:
     return objects(RESULTS, "whole.zarr/")
 
 
-def quick(monkeypatch: pytest.MonkeyPatch, **patience: Any) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> None:
     """Waits that a test can wait for."""
-    monkeypatch.setattr("maggjob.backend.retry.Patience", lambda: Patience(**patience))
+    monkeypatch.setattr("maggjob.backend.executor.RetryPolicy", lambda: RetryPolicy(**policy))
     monkeypatch.setattr("random.randint", lambda low, high: 0)  # Lithops' pause of up to 5 s before it invokes again
 
 
@@ -140,7 +140,7 @@ def test_what_is_made_good_is_as_if_it_had_not_been(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    quick(monkeypatch, start=2, never=20)
+    quick(monkeypatch, resubmit_after=2, give_up_after=20)
     run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())  # the function is there
     aws.service.faults.at_invoke.extend(at_invoke)
     aws.service.faults.in_sandbox.extend(in_sandbox)
@@ -162,7 +162,7 @@ def test_what_is_made_good_is_as_if_it_had_not_been(
 def test_a_call_that_dies_is_a_failed_cell(
     aws: World, catalog: Catalog, fault: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    quick(monkeypatch, attempts=1)
+    quick(monkeypatch, max_submissions=1)
     monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", calls.naps_and_maps)  # there is time to die in
     config = aws.fresh_config()
     config["lithops"]["execution_timeout"] = 5
@@ -194,7 +194,7 @@ def test_a_call_that_dies_is_a_failed_cell(
 def test_a_call_that_never_starts_is_a_failed_cell(
     aws: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick(monkeypatch, start=1, never=2)
+    quick(monkeypatch, resubmit_after=1, give_up_after=2)
     run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())
     cells = len(catalog.cells)
     aws.service.faults.at_invoke.extend([Lose(), *[None] * (cells - 1), Lose()])
@@ -211,7 +211,7 @@ def test_a_call_that_never_starts_is_a_failed_cell(
 def test_an_index_call_that_dies_costs_no_cell(
     aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick(monkeypatch, attempts=1)
+    quick(monkeypatch, max_submissions=1)
     monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", calls.naps_and_indexes)
     config = aws.fresh_config()
     config["lithops"]["execution_timeout"] = 5
@@ -232,7 +232,7 @@ def test_an_index_call_that_dies_costs_no_cell(
 def test_what_an_assembly_call_did_not_write_is_written_here(
     aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick(monkeypatch, attempts=1)
+    quick(monkeypatch, max_submissions=1)
     monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", calls.naps_and_writes)
     config = aws.fresh_config()
     config["lithops"]["execution_timeout"] = 5

@@ -10,18 +10,18 @@ import pytest
 
 from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome
-from maggjob.backend.retry import Patience
+from maggjob.backend.retry import RetryPolicy
 from maggjob.errors import BackendError
 from tests import calls
 from tests.aws import faults
 from tests.aws.faults import Crash, Delay, Disconnect, Duplicate, Hang, Lose, OutOfMemory
 from tests.aws.world import World
 
-QUICK = Patience(start=2, never=4, slow=3)
+QUICK = RetryPolicy(resubmit_after=2, give_up_after=4, backup_after=3)
 
 
 def do(aws: World, tasks: int = 4, function: Any = calls.square, **options: Any) -> list[Outcome[Any]]:
-    options.setdefault("patience", QUICK)
+    options.setdefault("policy", QUICK)
     options.setdefault("config", aws.fresh_config())
     return run_tasks(function, list(range(tasks)), backend="aws_lambda", **{"deadline": 90, **options})
 
@@ -110,7 +110,7 @@ def test_throttling_without_end_ends(aws: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("random.randint", lambda low, high: 0)
     aws.service.faults.every_invoke = faults.THROTTLED
     with pytest.raises(BackendError, match=r"put off for 1 s \(429: .*fewer workers"):
-        do(aws, 2, patience=Patience(put_off=1))
+        do(aws, 2, policy=RetryPolicy(offer_for=1))
 
 
 def test_a_service_that_is_not_there_is_no_endless_loop(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_lost_event_is_submitted_again(aws: World) -> None:
 
 def test_a_call_that_never_starts_is_given_up(aws: World) -> None:
     aws.service.faults.every_invoke = Lose()
-    outcomes = do(aws, 2, patience=Patience(start=1, never=2))
+    outcomes = do(aws, 2, policy=RetryPolicy(resubmit_after=1, give_up_after=2))
     assert [o.reason for o in outcomes] == ["never_started"] * 2
     assert [o.call.attempts for o in outcomes] == [2, 2]
     assert all("run again" in str(o.message) for o in outcomes)
@@ -140,7 +140,7 @@ def test_a_call_that_never_starts_is_given_up(aws: World) -> None:
 
 def test_an_event_that_comes_late_is_not_lost(aws: World) -> None:
     aws.service.faults.at_invoke.append(Delay(3.0))
-    assert do(aws, 2, patience=Patience(start=20)) == squares(2)
+    assert do(aws, 2, policy=RetryPolicy(resubmit_after=20)) == squares(2)
 
 
 def test_an_event_that_is_delivered_twice_counts_once(aws: World) -> None:
@@ -155,7 +155,7 @@ def test_a_sandbox_that_dies_is_made_good_by_lambdas_second_attempt(aws: World, 
     do(aws, 1)  # metadata: the faults are for calls
     aws.service.runs.clear()
     aws.service.faults.in_sandbox.extend([fault, None])
-    outcomes = do(aws, 3, patience=Patience())
+    outcomes = do(aws, 3, policy=RetryPolicy())
     assert outcomes == squares(3)
     again = [run for run in aws.service.runs if run.attempt == 2]
     assert [run.status for run in again] == ["ok"]
@@ -169,7 +169,7 @@ def test_a_call_whose_sandboxes_all_die_is_an_outcome_with_its_log(aws: World) -
     aws.service.runs.clear()
     aws.service.faults.every_run = Crash(0.3)
     config["lithops"]["execution_timeout"] = 2
-    (outcome,) = do(aws, 1, calls.naps, config=config, patience=Patience(slow=600, attempts=1))
+    (outcome,) = do(aws, 1, calls.naps, config=config, policy=RetryPolicy(backup_after=600, max_submissions=1))
     assert outcome.reason == "died"
     assert [run.attempt for run in aws.service.runs] == [1, 2, 3]
     assert outcome.call.log_stream in {run.log_stream for run in aws.service.runs}
@@ -181,7 +181,7 @@ def test_a_call_that_hangs_gets_a_backup(aws: World) -> None:
     do(aws, 2)
     aws.service.faults.in_sandbox.append(Hang(0.2))
     started = time.monotonic()
-    outcomes = do(aws, 4, calls.naps, patience=Patience(slow=1))
+    outcomes = do(aws, 4, calls.naps, policy=RetryPolicy(backup_after=1))
     assert [o.value for o in outcomes] == [0, 1, 2, 3]
     assert max(o.call.attempts for o in outcomes) == 2
     assert time.monotonic() - started < 12  # the function's own 15 s were not waited for
@@ -193,7 +193,7 @@ def test_more_tasks_than_workers_all_run(aws: World) -> None:
 
 def test_the_deadline_ends_what_has_not_ended(aws: World) -> None:
     aws.service.faults.at_invoke.append(Lose())
-    outcomes = do(aws, 3, deadline=4, patience=Patience())
+    outcomes = do(aws, 3, deadline=4, policy=RetryPolicy())
     assert sorted(str(o.reason) for o in outcomes) == ["None", "None", "deadline"]
 
 
@@ -251,5 +251,5 @@ def test_an_image_for_another_machine_is_refused(aws: World, tmp_path: Path, mon
 
 
 def test_nothing_is_left_in_the_bucket(aws: World) -> None:
-    do(aws, 3, calls.raises, patience=Patience())
+    do(aws, 3, calls.raises, policy=RetryPolicy())
     assert aws.job_objects == []

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from maggjob.backend.invoke import REFUSED, Invocations, explain
 from maggjob.backend.outcome import Activation, Call
-from maggjob.backend.retry import temporary
+from maggjob.backend.retry import RetryPolicy, is_temporary
+from maggjob.errors import BackendError
 
 STREAMS = st.text(string.ascii_letters + string.digits + "/[]$-_.", max_size=60)
 MILLISECONDS = st.integers(0, 4 * 10**12).map(lambda ms: ms / 1000)
@@ -84,8 +85,8 @@ def test_what_is_put_off_can_be_accepted_later(answer: Callable[[], Any]) -> Non
 
 
 @pytest.mark.parametrize("answer", [status(429), status(500), unplugged])
-def test_patience_ends(answer: Callable[[], Any]) -> None:
-    invocations = Invocations(backend := Backend(answer), patience=0)
+def test_offering_again_ends(answer: Callable[[], Any]) -> None:
+    invocations = Invocations(backend := Backend(answer), policy=RetryPolicy(offer_for=0))
     assert backend.invoke("r:1", 1, PAYLOAD) == REFUSED
     assert list(invocations.refused) == [KEY]
     assert not invocations.accepted
@@ -97,6 +98,15 @@ def test_what_is_refused_is_not_tried_again(code: int) -> None:
     assert backend.invoke("r:1", 1, PAYLOAD) == REFUSED
     assert str(code) in invocations.refused[KEY]
     assert not invocations.put_off
+
+
+def test_a_refusal_is_told_and_the_first_of_all_stops_the_run() -> None:
+    invocations = Invocations(backend := Backend(status(403), status(202)))
+    backend.invoke("r:1", 1, PAYLOAD)
+    with pytest.raises(BackendError, match="does not allow us to invoke r:1"):
+        invocations.refusal(KEY)
+    backend.invoke("r:1", 1, PAYLOAD | {"call_ids": ["00001"]})
+    assert "does not allow us to invoke r:1" in invocations.refusal(KEY)
 
 
 def test_after_the_end_nothing_is_sent() -> None:
@@ -117,4 +127,4 @@ def test_every_refusal_is_explained(code: int | None, text: str) -> None:
     message = explain(code, text, "maggjob:01")
     assert message
     assert "\n" not in message
-    assert temporary(code) == (code is not None and (code in (0, 429) or code >= 500))
+    assert is_temporary(code) == (code is not None and (code in (0, 429) or code >= 500))
