@@ -9,7 +9,7 @@ from typing import Any
 
 from maggjob.jobs.cells import map_call
 from maggjob.jobs.granule_index import index_call
-from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
+from maggjob.jobs.shards import ShardReport, shard_call
 from maggjob.jobs.wire import WireTask
 
 
@@ -96,10 +96,10 @@ def naps(task: int) -> int:
     return task
 
 
-def naps_and_maps(batch: WireTask) -> Any:
+def naps_and_maps(task: WireTask) -> Any:
     """The map of a run, slow enough to be killed in."""
     time.sleep(1.0)
-    return map_call(batch)
+    return map_call(task)
 
 
 def naps_and_indexes(task: WireTask) -> Any:
@@ -108,7 +108,7 @@ def naps_and_indexes(task: WireTask) -> Any:
     return index_call(task)
 
 
-def naps_and_writes(shard: ShardTask) -> ShardReport:
+def naps_and_writes(task: WireTask) -> ShardReport:
     """A shard of a run, slow enough to be killed in; in the client, which has the time, at once."""
     time.sleep(1.0 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else 0.0)
-    return write_shard(shard)
+    return shard_call(task)
