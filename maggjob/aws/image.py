@@ -220,11 +220,6 @@ def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
     ]
 
 
-def status_steps(config_file: Path) -> list[Step]:
-    """Commands that show what is deployed."""
-    return [lithops_step("list", config_file)]
-
-
 def delete_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
     """Commands that delete the function and the image of a runtime."""
     words = ("--repository-name", image.repository, "--image-ids", f"imageTag={image.tag}", "--region", image.region)
