@@ -226,19 +226,15 @@ class Source(Ranges):
 
     def read(self, position: int, size: int) -> bytes:
         """``size`` bytes from ``position``; fewer only where the object ends."""
-        return bytes(self.view(position, size))
-
-    def view(self, position: int, size: int) -> memoryview:
-        """What `read` gives, without a copy."""
         end = min(position + size, self.size)
         if position < 0 or position >= self.size:
             raise TruncatedError(f"{self.url}: bytes at {position} wanted, it ends at {self.size}")
         if end <= len(self.head):
-            return memoryview(self.head)[position:end]
+            return self.head[position:end]
         content = self.get(position, end).content
         if len(content) != end - position:
             raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
-        return content
+        return bytes(content)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Several ranges (first byte, the one after the last) that lie in the object, without copies.
