@@ -10,6 +10,7 @@ positive); ``not_finite`` (a source, or what an expression reduces, is not finit
 dataset's fill never passes a filter, whatever the comparison says.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +26,7 @@ from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, GranuleRep
 from maggjob.statistics.checks import bad_weights, not_finite
 
 READ, ABSENT = "read", "absent"
+COMPARISONS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne}
 Paths = Mapping[str, Sequence[str]]
 """Paths of datasets, by beam."""
 
@@ -57,20 +59,13 @@ def meets(condition: RowFilter, column: Column) -> np.ndarray:
     """Where a filter's dataset has a value that meets its condition, shape (n,), bool."""
     values = column.values
     with np.errstate(invalid="ignore", over="ignore"):
-        match condition.op:
-            case "<":
-                met = values < condition.value
-            case "<=":
-                met = values <= condition.value
-            case "==":
-                met = values == condition.value
-            case "!=":
-                met = values != condition.value
-            case "in":
-                members = np.atleast_1d(condition.value).tolist()  # each compared in the type of the values
-                met = np.logical_or.reduce([values == member for member in members])
-            case _:
-                raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
+        if condition.op in COMPARISONS:
+            met = COMPARISONS[condition.op](values, condition.value)
+        elif condition.op == "in":
+            members = np.atleast_1d(condition.value).tolist()  # each compared in the type of the values
+            met = np.logical_or.reduce([values == member for member in members])
+        else:
+            raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
     return np.asarray(met & ~column.is_fill, bool)
 
 

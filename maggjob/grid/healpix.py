@@ -52,11 +52,6 @@ class Grid:
         """Children of one parent cell."""
         return 1 << self.shift
 
-    @property
-    def cells(self) -> int:
-        """Parent cells on the sphere."""
-        return 12 << 2 * self.parent_order
-
 
 def valid_coordinates(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     """Where coordinates can be binned: finite, latitude within 90 degrees, longitude within 720.
