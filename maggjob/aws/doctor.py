@@ -5,7 +5,7 @@ Nothing is changed, but for one object that is written to each bucket and delete
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -50,6 +50,11 @@ class Check:
         return f"{self.state:8}{self.name:16}{self.found}" + (f"; {self.mend}" if self.mend else "")
 
 
+def _judged(name: str, found: str, mend: str) -> Check:
+    """A check that is ok if there is nothing to mend."""
+    return Check(name, "bad" if mend else "ok", found, mend)
+
+
 def examine(
     config: Mapping[str, Any],
     session: Any,
@@ -74,7 +79,7 @@ def examine(
         In the order in which to mend them.
     """
     section = {**config.get("aws", {}), **config.get("aws_lambda", {})}
-    checks = [check_versions(), check_open_files(), *check_config(config), check_region(section, session)]
+    checks = [check_versions(), check_open_files(), check_config(config), check_region(section, session)]
     identity = _ask("credentials", lambda: session.client("sts").get_caller_identity(), LOG_IN_TO_AWS)
     if isinstance(identity, Check):
         left = ("account", "role", "bucket", "image", "function", "quota")
@@ -120,9 +125,8 @@ def check_versions() -> Check:
         except PackageNotFoundError:
             return Check("versions", "bad", f"{package} is not installed", "pip install 'maggjob[aws]'")
     text = f"Python {HERE}, " + ", ".join(f"{name} {number}" for name, number in found.items())
-    if HERE not in PYTHONS:
-        return Check("versions", "bad", text, f"run maggjob with Python {' or '.join(PYTHONS)}: the image has the same")
-    return Check("versions", "ok", text)
+    mend = "" if HERE in PYTHONS else f"run maggjob with Python {' or '.join(PYTHONS)}: the image has the same"
+    return _judged("versions", text, mend)
 
 
 def check_open_files(limit: int | None = None) -> Check:
@@ -135,10 +139,10 @@ def check_open_files(limit: int | None = None) -> Check:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         limit = sys.maxsize if limit < 0 else limit  # unlimited
     mend = "" if limit >= OPEN_FILES else f"type: ulimit -n {4 * OPEN_FILES}"
-    return Check("open files", "bad" if mend else "ok", f"up to {limit:,}", mend)
+    return _judged("open files", f"up to {limit:,}", mend)
 
 
-def check_config(config: Mapping[str, Any]) -> Iterable[Check]:
+def check_config(config: Mapping[str, Any]) -> Check:
     """Lithops' configuration: complete, for ARM64, and without a secret."""
     section = config.get("aws_lambda", {})
     wrong = []
@@ -146,12 +150,8 @@ def check_config(config: Mapping[str, Any]) -> Iterable[Check]:
         secrets = sorted(set(SECRETS) & config.get(name, {}).keys())
         if secrets:
             wrong.append(f"{name}: {', '.join(secrets)} would travel with each call; remove it")
-    wrong += [
-        f"{name}.{key}: {value}"
-        for name in ("aws_lambda", "aws_s3")
-        for key, value in config.get(name, {}).items()
-        if "CHANGE-ME" in str(value)
-    ]
+    for name in ("aws_lambda", "aws_s3"):
+        wrong += [f"{name}.{key}: {v}" for key, v in config.get(name, {}).items() if "CHANGE-ME" in str(v)]
     if not config.get("aws_s3", {}).get("storage_bucket"):
         wrong.append("aws_s3: no storage_bucket")
     if section.get("architecture") != "arm64":
@@ -162,26 +162,17 @@ def check_config(config: Mapping[str, Any]) -> Iterable[Check]:
         value = section.get(key, usual)
         if not isinstance(value, int) or not least <= value <= most:
             wrong.append(f"aws_lambda.{key} is {value!r}, not from {least:,} to {most:,}")
-    text = "; ".join(wrong)
-    yield (
-        Check("configuration", "bad", text, "edit lithops_config.yaml")
-        if wrong
-        else Check(
-            "configuration",
-            "ok",
-            f"{section.get('runtime_memory', 256)} MB, {section.get('runtime_timeout', 180)} s, arm64",
-        )
-    )
+    if wrong:
+        return Check("configuration", "bad", "; ".join(wrong), "edit lithops_config.yaml")
+    memory, timeout = (section.get(key, NUMBERS[key][0]) for key in ("runtime_memory", "runtime_timeout"))
+    return Check("configuration", "ok", f"{memory} MB, {timeout} s, arm64")
 
 
 def check_region(section: Mapping[str, Any], session: Any) -> Check:
     """Region of the workers."""
     region = section.get("region") or section.get("region_name") or session.region_name
-    if region != REGION:
-        return Check(
-            "region", "bad", f"{region}", f"write region: {REGION} in section aws: s3:// is read from there only"
-        )
-    return Check("region", "ok", region)
+    mend = "" if region == REGION else f"write region: {REGION} in section aws: s3:// is read from there only"
+    return _judged("region", f"{region}", mend)
 
 
 def check_account(section: Mapping[str, Any], account: str) -> Check:
@@ -327,10 +318,8 @@ def check_quota(session: Any, workers: int) -> Check:
     if isinstance(answer, Check):
         return answer
     quota = answer["UnreservedConcurrentExecutions"]
-    if quota < workers:
-        mend = f"ask for more (Service Quotas, Lambda, concurrent executions), or write max_workers: {quota}"
-        return Check("quota", "bad", f"{quota:,} at once, max_workers is {workers:,}", mend)
-    return Check("quota", "ok", f"{quota:,} at once, max_workers is {workers:,}")
+    more = f"ask for more (Service Quotas, Lambda, concurrent executions), or write max_workers: {quota}"
+    return _judged("quota", f"{quota:,} at once, max_workers is {workers:,}", more if quota < workers else "")
 
 
 def fetch_url(url: str) -> bytes:

@@ -74,14 +74,12 @@ class Step:
     """What does it instead, in this process."""
     secret: Callable[[], str] | None = None
     """Gives what the command gets on its standard input; never printed."""
-    hints: Mapping[str, str] | None = None
-    """What to do about an error, by a part of its text."""
 
     def __str__(self) -> str:
         return shlex.join(self.command)
 
 
-DOCKER_HINTS = {
+HINTS = {
     "unknown command: docker buildx": "install docker's buildx plugin",
     "is not a docker command": "install docker's buildx plugin",
     "Cannot connect to the Docker daemon": "start the Docker engine",
@@ -91,6 +89,7 @@ DOCKER_HINTS = {
     "exec format error": "install emulation of ARM64: docker run --privileged tonistiigi/binfmt --install arm64",
     "name unknown": "the repository is not there; deploy the CloudFormation stack of runtime/template.yaml",
 }
+"""What to do about an error of docker's, by a part of its text."""
 
 
 def unique_runtime(python: str, now: float | None = None) -> str:
@@ -135,11 +134,9 @@ def image_of(config: Mapping[str, Any], identity: Mapping[str, str], runtime: st
 def image_folder() -> Path:
     """Folder of the Dockerfile and the locks."""
     # In a wheel they lie in this room, in a checkout beside the package.
-    inside, beside = (
-        resources.files("maggjob.aws") / "runtime",
-        Path(str(resources.files("maggjob"))).parent / "runtime",
-    )
-    return Path(str(inside)) if inside.is_dir() else beside
+    package = Path(str(resources.files("maggjob")))
+    inside = package / "aws" / "runtime"
+    return inside if inside.is_dir() else package.parent / "runtime"
 
 
 def write_context(folder: Path) -> None:
@@ -192,8 +189,8 @@ def build_steps(
     plain = ["--platform", PLATFORM, "--provenance=false", "--sbom=false"]
     where = ["--file", str(context / "runtime" / "Dockerfile"), "--tag", image.uri, "--load", str(context)]
     return [
-        Step(("docker", "buildx", "version"), hints=DOCKER_HINTS),
-        Step(("docker", "buildx", "build", *plain, *flags, *where), hints=DOCKER_HINTS),
+        Step(("docker", "buildx", "version")),
+        Step(("docker", "buildx", "build", *plain, *flags, *where)),
     ]
 
 
@@ -217,16 +214,10 @@ def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
         Step(
             ("docker", "login", "--username", "AWS", "--password-stdin", image.registry),
             secret=lambda: ecr_password(ecr),
-            hints=DOCKER_HINTS,
         ),
-        Step(("docker", "push", image.uri), hints=DOCKER_HINTS),
+        Step(("docker", "push", image.uri)),
         lithops_step("deploy", config_file, image.runtime),
     ]
-
-
-def status_steps(config_file: Path) -> list[Step]:
-    """Commands that show what is deployed."""
-    return [lithops_step("list", config_file)]
 
 
 def delete_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
@@ -288,7 +279,8 @@ def _carry_out(step: Step) -> None:
         raise BackendError(f"{step}: {type(problem).__name__}: {problem}; type 'maggjob doctor'") from None
     code, said = run_and_show(step.command, given)
     if code:
-        hint = next((hint for text, hint in (step.hints or {}).items() if text in said), "see above")
+        known = HINTS if step.command[0] == "docker" else {}
+        hint = next((hint for text, hint in known.items() if text in said), "see above")
         last = next((line for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
         raise BackendError(f"exit code {code} of {step}: {last.strip()[:300]}; {hint}")
 

@@ -170,8 +170,9 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
     provenance = {"from": "older catalog"} | {k: v for k, v in metadata.items() if isinstance(v, (str, int, float))}
     if recipe is not None and recipe.grid.latitude != "geodetic-spherical":
         if all("file" in entry.urls for entry in entries.values()):
-            sized = [Entry(e.id, e.urls, _file_size(e.urls["file"])) for e in entries.values()]
-            return with_pairs(sized, recipe, provenance)
+            paths = {entry.id: local_path(entry.urls["file"]) for entry in entries.values()}
+            sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+            return with_pairs([Entry(e.id, e.urls, sizes.get(e.id)) for e in entries.values()], recipe, provenance)
         raise CatalogError(
             f"{name}: its cells are geodetic-spherical ones and the configuration has output.grid.latitude: "
             f"{recipe.grid.latitude}; set it to geodetic-spherical, or make the catalog anew with 'maggjob catalog'"
@@ -186,11 +187,6 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
         "geodetic-spherical",
         provenance,
     )
-
-
-def _file_size(url: str) -> int | None:
-    path = local_path(url)
-    return path.stat().st_size if path.is_file() else None
 
 
 CatalogLike = str | Path | Mapping[str, Any] | Catalog

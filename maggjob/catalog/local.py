@@ -14,7 +14,6 @@ from maggjob.errors import CatalogError, GranuleError
 from maggjob.granules.granule import granule_cells
 from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
-from maggjob.grid.healpix import locate
 from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import Archive
 
@@ -59,9 +58,7 @@ def from_files(places: Sequence[str], recipe: Recipe, area: Area | None = None) 
     """
     paths = find_files(places)
     entries = [Entry(granule_id(str(path)), {"file": str(path)}, path.stat().st_size) for path in paths]
-    provenance: dict[str, Any] = {"from_files": sorted(places)}
-    if area is not None:
-        provenance |= describe_area(area)
+    provenance = {"from_files": sorted(places)} | ({} if area is None else describe_area(area))
     return with_pairs(entries, recipe, provenance, area)
 
 
@@ -77,20 +74,14 @@ def with_pairs(
     """
     entries = sorted(entries, key=lambda entry: entry.id)
     check_each_once(entries)
-    grid, access = recipe.grid, Archive()
+    grid, archive = recipe.grid, Archive()
     wanted = None if area is None else area_cells(area, grid.parent_order, grid.latitude)
     cells: dict[int, list[int]] = {}
     used: list[Entry] = []
     with ThreadPoolExecutor(8) as pool:
         for entry in entries:
             try:
-                found, rows = granule_cells(
-                    entry.granule("file"),
-                    recipe,
-                    access,
-                    pool,
-                    lambda latitude, longitude: locate(latitude, longitude, grid.parent_order, grid.latitude),
-                )
+                found, rows = granule_cells(entry.granule("file"), recipe, archive, pool)
             except GranuleError as problem:
                 raise CatalogError(f"{problem} (a catalog needs every granule: mend or remove this one)") from problem
             inside = found if wanted is None else found[np.isin(found, wanted)]

@@ -1,7 +1,7 @@
 """What CMR knows of a granule: its answers, in UMM-JSON and in JSON, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,16 +58,6 @@ class Record:
                 f"granule {self.id}: its name gives no track, cycle and region; ask for an ICESat-2 product"
             )
         return name
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Record":
-        """What `to_dict` gave."""
-        rings = tuple(tuple((x, y) for x, y in ring) for ring in plain["rings"])
-        return cls(**(dict(plain) | {"rings": rings}))
 
 
 def from_umm(item: Any) -> Record:

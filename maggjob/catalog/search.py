@@ -7,7 +7,7 @@ degrees beyond its region), and the catalog names it.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -55,16 +55,14 @@ def make_query(search: Search, area: Area) -> Query:
     InputError
         It does not say when, or the cycle has not begun.
     """
-    span = search.cycle_range
-    if span is None and search.start is None:
-        raise InputError("search: say when, with a cycle (such as 22), cycles, or start and end")
-    if span is None:
-        first, last = search.start, search.end
-    else:
+    span, first, last = search.cycle_range, search.start, search.end
+    if span is not None:
         begin = cycle_start(span[1])
         if begin - EITHER_SIDE > datetime.now(UTC).date():
             raise InputError(f"cycle {span[1]} begins about {begin}; give a cycle that has begun")
         first, last = cycle_start(span[0]) - EITHER_SIDE, cycle_start(span[1] + 1) + EITHER_SIDE
+    elif first is None:
+        raise InputError("search: say when, with a cycle (such as 22), cycles, or start and end")
     south, north = area.latitudes()
     return Query(
         search.short_name,
@@ -90,12 +88,8 @@ def ask(query: Query, watch: Watch | None = None) -> Listing:
     records = [from_umm(item) for page in pages(query, "umm_json", watch) for item in page]
     if any(not record.rings for record in records):  # UMM-JSON may have an orbit where JSON has polygons
         rings = dict(json_rings(entry) for page in pages(query, "json", watch) for entry in page)
-        records = [_with_rings(record, rings) for record in records]
+        records = [replace(r, rings=r.rings or rings.get(r.concept, ())) for r in records]
     return Listing(tuple(records), started, asdict(query))
-
-
-def _with_rings(record: Record, rings: Mapping[str, Any]) -> Record:
-    return record if record.rings else Record(**(vars(record) | {"rings": rings.get(record.concept, ())}))
 
 
 def from_pages(paths: Sequence[str | Path]) -> Listing:
@@ -106,15 +100,15 @@ def from_pages(paths: Sequence[str | Path]) -> Listing:
     CatalogError
         A file is no page, or the pages hold fewer granules than they say.
     """
-    records, hits = [], set()
+    records: list[Record] = []
+    hits: set[int] = set()
     for path in paths:
         try:
             page = json.loads(Path(path).read_bytes())
-            items = page["items"]
+            records += map(from_umm, page["items"])
             hits.add(int(page["hits"]))
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise CatalogError(f"{path}: no page of CMR's UMM-JSON ({type(problem).__name__}: {problem})") from problem
-        records += [from_umm(item) for item in items]
     if hits != {len(records)}:
         raise CatalogError(f"the pages hold {len(records)} granules and say {sorted(hits)}; record them again")
     modified = max(Path(path).stat().st_mtime for path in paths)
@@ -149,21 +143,18 @@ def wanted(records: Iterable[Record], search: Search) -> list[Record]:
     return found
 
 
-def newest(records: Iterable[Record]) -> tuple[list[Record], int]:
+def newest(records: Sequence[Record]) -> tuple[list[Record], int]:
     """One revision of each granule, and how many older ones were left out.
 
     Two of one name stay: `check_each_once` refuses them.
     """
-    groups: dict[str, list[Record]] = {}
+    newest_of: dict[str, str] = {}
     for record in records:
-        groups.setdefault(record.id.rsplit("_", 1)[0], []).append(record)
-    latest, older = [], 0
-    for group in groups.values():
-        last = max(record.id for record in group)
-        same = [record for record in group if record.id == last]
-        latest += same
-        older += len(group) - len(same)
-    return latest, older
+        granule = record.id.rsplit("_", 1)[0]
+        newest_of[granule] = max(record.id, newest_of.get(granule, ""))
+    ids = set(newest_of.values())
+    latest = [record for record in records if record.id in ids]
+    return latest, len(records) - len(latest)
 
 
 def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Catalog:

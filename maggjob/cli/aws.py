@@ -119,10 +119,10 @@ def status(file: str, dry_run: bool) -> None:
     \b
     maggjob runtime status
     """  # noqa: D301
-    from maggjob.aws.image import carry_out, status_steps
+    from maggjob.aws.image import carry_out, lithops_step
 
     lithops_config("aws_lambda", given=file)
-    carry_out(status_steps(Path(file)), click.echo, dry_run)
+    carry_out([lithops_step("list", Path(file))], click.echo, dry_run)
 
 
 @runtime_commands.command()

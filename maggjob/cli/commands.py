@@ -341,26 +341,15 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(STOPPED)
     except click.ClickException as problem:
         problem.show()
         sys.exit(BAD_INPUT)
-    except MaggjobError as problem:
-        if debug:
-            raise
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(STOPPED if isinstance(problem, StoppedError) else BAD_INPUT)
-    except KeyboardInterrupt:
-        click.echo("stopped from the keyboard", err=True)
-        sys.exit(STOPPED)
     except Exception as problem:
         if debug:
             raise
-        click.echo(
-            f"error: {type(problem).__name__}: {problem} (a fault of maggjob's own: see it with --debug)", err=True
-        )
-        sys.exit(BAD_INPUT)
+        text = f"{type(problem).__name__}: {problem} (a fault of maggjob's own: see it with --debug)"
+        click.echo(f"error: {problem if isinstance(problem, MaggjobError) else text}", err=True)
+        sys.exit(STOPPED if isinstance(problem, StoppedError) else BAD_INPUT)

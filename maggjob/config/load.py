@@ -6,7 +6,7 @@ is allowed.
 
 import reprlib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -25,11 +25,9 @@ ConfigLike = str | Path | Mapping[str, Any] | Config
 def builtin_configs() -> dict[str, Path]:
     """Name and path of the configurations that come with maggjob."""
     # In a wheel they lie in this room, in a checkout beside the package.
-    inside, beside = (
-        resources.files("maggjob.config") / "builtin",
-        Path(str(resources.files("maggjob"))).parent / "configs",
-    )
-    folder = Path(str(inside)) if inside.is_dir() else beside
+    package = Path(str(resources.files("maggjob")))
+    inside = package / "config" / "builtin"
+    folder = inside if inside.is_dir() else package.parent / "configs"
     return {path.name: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -138,18 +136,13 @@ def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
             yield key
 
 
-def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:
-    """Keys of the model at a location in the configuration."""
-    annotation = model
-    for key in location:
-        while get_origin(annotation) in (Annotated, Union, types.UnionType):
-            annotation = get_args(annotation)[0]
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
-        elif get_origin(annotation) is tuple:
-            annotation = get_args(annotation)[0]
-        else:
-            annotation = annotation.model_fields[key].annotation
-    while get_origin(annotation) in (Annotated, Union, types.UnionType):
-        annotation = get_args(annotation)[0]
-    return list(annotation.model_fields)
+def _known_keys(location: Sequence[int | str], annotation: Any) -> list[str]:
+    """Keys of the model at a location below a type: of a union its first one, of a mapping or a list what it holds."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Annotated, Union, types.UnionType):
+        return _known_keys(location, parts[0])
+    if not location:
+        return list(annotation.model_fields)
+    if origin in (dict, tuple):
+        return _known_keys(location[1:], parts[1] if origin is dict else parts[0])
+    return _known_keys(location[1:], annotation.model_fields[location[0]].annotation)

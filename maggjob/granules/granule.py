@@ -7,7 +7,7 @@ whole: when one beam cannot be read, none of the others is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
@@ -27,8 +27,8 @@ from maggjob.granules.selection import (
     UnindexedRead,
     join_paths,
 )
-from maggjob.grid.healpix import INVALID, child_index, valid_coordinates
-from maggjob.hdf5.chunks import ChunkTable, merge
+from maggjob.grid.healpix import INVALID, child_index, locate, valid_coordinates
+from maggjob.hdf5.chunks import merge
 from maggjob.hdf5.messages import end_of_file
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import Granule
@@ -95,32 +95,20 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
         raise MissingDatasetError(
             f"{granule.id}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
         )
-
-    def coordinates(group: str) -> list[DatasetInfo]:
-        return [_required(file, recipe.path(template, group)) for template in (recipe.latitude, recipe.longitude)]
-
-    infos = list(chain.from_iterable(pool.map(coordinates, present)))
-    tables = tables_of(granule, infos)
-    chunked = [table for table in tables.values() if isinstance(table, ChunkTable)]
-    wanted = merge(table.range_of(n) for table in chunked for n in table.numbers(0, table.rows))
-    buffers = Buffers(wanted, granule.source.views(wanted))
-
-    def values(info: DatasetInfo) -> np.ndarray:
-        table = tables[info.path]
-        if isinstance(table, Unindexed):
-            return file.rows(info.path, 0, info.rows)
-        try:
-            return table.values(0, table.rows, [buffers.cut(*table.range_of(n)) for n in table.numbers(0, table.rows)])
-        except CorruptError as problem:
-            raise CorruptError(f"{granule.id}: {info.path}: {problem}") from problem
-
-    read = [values(info) for info in infos]
-    beams = [Beam(group, *read[2 * i : 2 * i + 2]) for i, group in enumerate(present)]
-    for beam in beams:
-        if len(beam.latitude) != len(beam.longitude):
-            counts = f"{len(beam.latitude)} latitudes and {len(beam.longitude)} longitudes"
-            raise CorruptError(f"{granule.id}: {beam.group}: {counts}")
-    return beams
+    paths = {group: [recipe.path(recipe.latitude, group), recipe.path(recipe.longitude, group)] for group in present}
+    infos = list(pool.map(lambda group: [_required(file, path) for path in paths[group]], present))
+    tables = tables_of(granule, list(chain.from_iterable(infos)))
+    every = []
+    for group, (latitude, longitude) in zip(present, infos, strict=True):
+        if latitude.rows != longitude.rows:
+            counts = f"{latitude.rows} latitudes and {longitude.rows} longitudes"
+            raise CorruptError(f"{granule.id}: {group}: {counts}")
+        every.append(BeamSelection(group, latitude.rows, 0, latitude.rows, None, np.empty(0), tables))
+    selection = CellSelection(granule.id, present, rows=0, invalid=0, beams=every)
+    ranges = selection.ranges(paths)
+    buffers = Buffers(ranges, granule.source.views(ranges))
+    found = selection.values(paths, buffers, unindexed_read(granule, pool))
+    return [Beam(beam.group, *(beam.columns[path].values for path in paths[beam.group])) for beam in found.beams]
 
 
 def _has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
@@ -268,15 +256,8 @@ def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
     return read
 
 
-def granule_cells(
-    granule: Granule, recipe: Recipe, archive: Archive, pool: Executor, locate: Callable[..., np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def granule_cells(granule: Granule, recipe: Recipe, archive: Archive, pool: Executor) -> tuple[np.ndarray, np.ndarray]:
     """All cells that a granule's segments lie in: exact, from its coordinates.
-
-    Parameters
-    ----------
-    locate : callable
-        ``locate(latitude, longitude)`` to cell ids, for valid coordinates.
 
     Returns
     -------
@@ -290,9 +271,9 @@ def granule_cells(
     GranuleError
         The granule cannot be read.
     """
-    cells = [np.empty(0, np.int64)]
+    grid, cells = recipe.grid, [np.empty(0, np.int64)]
     for beam in read_beams(open_granule(granule, archive), recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)
-        cells.append(locate(beam.latitude[valid], beam.longitude[valid]))
+        cells.append(locate(beam.latitude[valid], beam.longitude[valid], grid.parent_order, grid.latitude))
     found, rows = np.unique(np.concatenate(cells), return_counts=True)
     return found, rows

@@ -5,20 +5,21 @@ nothing of the file's structure. `maggjob.granules.index_format` writes it down.
 is keyed by, and what happens where it cannot serve a read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from maggjob.errors import StaleIndexError
 from maggjob.granules.granule import OpenGranule, datasets_of, read_beams
 from maggjob.granules.screening import child_type
-from maggjob.granules.selection import BeamSelection, Buffers, CellSelection, Dataset
+from maggjob.granules.selection import BeamSelection, Buffers, CellSelection, Dataset, Unindexed
 from maggjob.grid.healpix import INVALID, Grid
 from maggjob.grid.tracks import locate_runs
-from maggjob.hdf5.chunks import ChunkTable, merge
+from maggjob.hdf5.chunks import merge
 from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import same_object
 
@@ -145,34 +146,27 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
         with other datasets is found, and told, by the cells that need them.
     """
     grid, beams, indexed = recipe.grid, read_beams(granule, recipe, pool), []
-    every = datasets_of(granule, beams, recipe.indexed_paths, pool)
+    every = _with_inline(datasets_of(granule, beams, recipe.indexed_paths, pool), granule)
     for beam, datasets in zip(beams, every, strict=True):
         ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
         indexed.append(BeamIndex(beam.group, ids, lengths, datasets))
-    whole = GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(indexed))
-    return _with_inline(whole, granule)
+    return GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(indexed))
 
 
-def _with_inline(index: GranuleIndex, granule: OpenGranule) -> GranuleIndex:
-    """The index with the tiny chunks of its tables, read in one round."""
-    tiny = [
-        (beam.group, path, number, *table.range_of(number))
-        for beam in index.beams
-        for path, table in beam.datasets.items()
-        if isinstance(table, ChunkTable)
-        for number in np.flatnonzero(table.sizes <= INLINE).tolist()
-    ]
-    ranges = merge((start, stop) for *_, start, stop in tiny)
+def _with_inline(beams: Sequence[Mapping[str, Dataset]], granule: OpenGranule) -> list[dict[str, Dataset]]:
+    """Datasets of each beam, by path, their tables with their tiny chunks, which are read in one round."""
+
+    def tiny(dataset: Dataset) -> dict[int, tuple[int, int]]:
+        if isinstance(dataset, Unindexed):
+            return {}
+        return {number: dataset.range_of(number) for number in np.flatnonzero(dataset.sizes <= INLINE).tolist()}
+
+    ranges = merge(chain.from_iterable(tiny(dataset).values() for beam in beams for dataset in beam.values()))
     buffers = Buffers(ranges, granule.source.views(ranges))
-    inline: dict[tuple[str, str], dict[int, bytes]] = {}
-    for group, path, number, start, stop in tiny:
-        inline.setdefault((group, path), {})[number] = bytes(buffers.cut(start, stop))
 
-    def filled(beam: BeamIndex) -> BeamIndex:
-        tables = {
-            path: replace(table, inline=inline.get((beam.group, path), {})) if isinstance(table, ChunkTable) else table
-            for path, table in beam.datasets.items()
-        }
-        return replace(beam, datasets=tables)
+    def filled(dataset: Dataset) -> Dataset:
+        if isinstance(dataset, Unindexed):
+            return dataset
+        return replace(dataset, inline={number: bytes(buffers.cut(*where)) for number, where in tiny(dataset).items()})
 
-    return replace(index, beams=tuple(filled(beam) for beam in index.beams))
+    return [{path: filled(dataset) for path, dataset in beam.items()} for beam in beams]

@@ -21,7 +21,6 @@ from maggjob.granules.index import GranuleIndex
 from maggjob.granules.index_format import decode, index_digest, index_key
 from maggjob.granules.screening import ScreenedGranule, screen_with_times
 from maggjob.granules.selection import BeamSelection, Buffers, Columns, UnindexedRead, join_paths
-from maggjob.hdf5.chunks import GAP
 from maggjob.icesat2.names import GranuleName
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import INDEX_USES, GranuleReport
@@ -149,7 +148,7 @@ class CellReader:
             index = replace(index, beams=())
             times = selection.those_there(recipe.time_paths) if timed else {}
             wanted = join_paths(recipe.needed_paths, times)
-            asked = selection.ranges(wanted, GAP) or [SIGN_OF_LIFE]
+            asked = selection.ranges(wanted) or [SIGN_OF_LIFE]
             answers = self.reads.submit(Ranges(granule.url, self.archive).get_all, asked)
         except Exception as problem:  # noqa: BLE001  # whatever it is, the read without an index decides
             return _Pending(0, lambda problem=problem: problem)  # type: ignore[misc]

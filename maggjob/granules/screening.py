@@ -10,8 +10,10 @@ positive); ``not_finite`` (a source, or what an expression reduces, is not finit
 dataset's fill never passes a filter, whatever the comparison says.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -24,6 +26,7 @@ from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, GranuleRep
 from maggjob.statistics.checks import bad_weights, not_finite
 
 READ, ABSENT = "read", "absent"
+COMPARISONS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne}
 Paths = Mapping[str, Sequence[str]]
 """Paths of datasets, by beam."""
 
@@ -56,20 +59,13 @@ def meets(condition: RowFilter, column: Column) -> np.ndarray:
     """Where a filter's dataset has a value that meets its condition, shape (n,), bool."""
     values = column.values
     with np.errstate(invalid="ignore", over="ignore"):
-        match condition.op:
-            case "<":
-                met = values < condition.value
-            case "<=":
-                met = values <= condition.value
-            case "==":
-                met = values == condition.value
-            case "!=":
-                met = values != condition.value
-            case "in":
-                members = np.atleast_1d(condition.value).tolist()  # each compared in the type of the values
-                met = np.logical_or.reduce([values == member for member in members])
-            case _:
-                raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
+        if condition.op in COMPARISONS:
+            met = COMPARISONS[condition.op](values, condition.value)
+        elif condition.op == "in":
+            members = np.atleast_1d(condition.value).tolist()  # each compared in the type of the values
+            met = np.logical_or.reduce([values == member for member in members])
+        else:
+            raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
     return np.asarray(met & ~column.is_fill, bool)
 
 
@@ -181,8 +177,8 @@ def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
         If the granule's name gives no column that a statistic uses.
     """
     states = dict.fromkeys(recipe.groups, ABSENT) | dict.fromkeys(found.present, READ)
-    named = [_named(found.granule, recipe, beam) for beam in found.beams]
-    pieces = [_screen(recipe, list(some)) for _, some in groupby(named, key=_kind)]
+    alike = groupby(found.beams, key=partial(_kind, recipe))
+    pieces = [_screen(found.granule, recipe, list(beams)) for _, beams in alike]
     segments = add_counts(piece.segments for piece in pieces)
     report = GranuleReport(
         found.granule,
@@ -195,13 +191,14 @@ def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
     )
     if not pieces:
         return ScreenedGranule(report)
+    first = found.beams[0]
     return ScreenedGranule(
         report,
         segments,
         child=np.concatenate([piece.child for piece in pieces]),
         columns={name: np.concatenate([p.columns[name] for p in pieces]) for name in sorted(recipe.used_columns)},
         kept={group: kept for piece in pieces for group, kept in piece.kept.items()},
-        attributes=named[0].attributes,
+        attributes={name: first.attributes[recipe.path(path, first.group)] for name, path in recipe.columns},
     )
 
 
@@ -244,18 +241,6 @@ def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None
 
 
 @dataclass(frozen=True)
-class _Named:
-    """The rows of a beam, its columns by the names of the recipe instead of paths."""
-
-    group: str
-    child: np.ndarray
-    columns: Mapping[str, Column]
-    conditions: Mapping[str, Column]
-    extra: Mapping[str, np.ndarray]
-    attributes: Mapping[str, Mapping[str, str]]
-
-
-@dataclass(frozen=True)
 class _Piece:
     """What is kept of some beams; fields as in `ScreenedGranule`."""
 
@@ -265,37 +250,29 @@ class _Piece:
     kept: Mapping[str, np.ndarray]
 
 
-def _named(granule: str, recipe: Recipe, beam: BeamRows) -> _Named:
-    path = {name: recipe.path(template, beam.group) for name, template in recipe.columns}
-    return _Named(
-        beam.group,
-        beam.child.astype(child_type(recipe.grid.children), copy=False),
-        {name: beam.columns[p] for name, p in path.items()},
-        {f.state: beam.columns[recipe.path(f.dataset, beam.group)] for f in recipe.filters},
-        built_in_columns(granule, recipe, beam),
-        {name: beam.attributes[p] for name, p in path.items()},
-    )
-
-
-def _kind(beam: _Named) -> tuple[object, ...]:
+def _kind(recipe: Recipe, beam: BeamRows) -> tuple[object, ...]:
     """Types and fill values: beams that have them in common, as all of real granules do, are screened as one."""
-    every = (*beam.columns.values(), *beam.conditions.values())
+    templates = [path for _, path in recipe.columns] + [condition.dataset for condition in recipe.filters]
+    every = [beam.columns[recipe.path(template, beam.group)] for template in templates]
     return tuple((column.values.dtype, column.fill) for column in every)
 
 
-def _screen(recipe: Recipe, beams: Sequence[_Named]) -> _Piece:
+def _joined(recipe: Recipe, beams: Sequence[BeamRows], templates: Mapping[str, str]) -> dict[str, Column]:
+    """Columns of beams of one kind by the names of their paths, one beam after the other."""
+    joined = {}
+    for name, template in templates.items():
+        each = [beam.columns[recipe.path(template, beam.group)] for beam in beams]
+        joined[name] = Column(np.concatenate([column.values for column in each]), each[0].fill)
+    return joined
+
+
+def _screen(granule: str, recipe: Recipe, beams: Sequence[BeamRows]) -> _Piece:
     """Screen the rows of beams of one kind, and cut them to those kept."""
-
-    def joined(columns: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
-        return {
-            name: Column(np.concatenate([one[name].values for one in columns]), first.fill)
-            for name, first in columns[0].items()
-        }
-
-    columns = joined([beam.columns for beam in beams])
-    conditions = joined([beam.conditions for beam in beams])
-    extra = {name: np.concatenate([beam.extra[name] for beam in beams]) for name in beams[0].extra}
-    child = np.concatenate([beam.child for beam in beams])
+    columns = _joined(recipe, beams, dict(recipe.columns))
+    conditions = _joined(recipe, beams, {condition.state: condition.dataset for condition in recipe.filters})
+    built_in = [built_in_columns(granule, recipe, beam) for beam in beams]
+    extra = {name: np.concatenate([one[name] for one in built_in]) for name in built_in[0]}
+    child = np.concatenate([beam.child.astype(child_type(recipe.grid.children), copy=False) for beam in beams])
     kept, counts = screen(recipe, conditions, columns, extra, len(child))
     named = {name: column.values for name, column in columns.items()} | extra
     own = np.split(kept, np.cumsum([len(beam.child) for beam in beams])[:-1])

@@ -12,7 +12,7 @@ import numpy as np
 
 from maggjob.errors import CorruptError
 from maggjob.granules.screening import BeamRows, Column, GranuleRows, Paths
-from maggjob.hdf5.chunks import GAP, ChunkTable, merge
+from maggjob.hdf5.chunks import ChunkTable, merge
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class CellSelection:
         """Leave out the datasets that a beam lacks."""
         return {beam.group: [path for path in paths[beam.group] if path in beam.datasets] for beam in self.beams}
 
-    def ranges(self, paths: Paths, gap: int = GAP) -> list[tuple[int, int]]:
+    def ranges(self, paths: Paths) -> list[tuple[int, int]]:
         """Return the ranges of the file that hold some datasets of these rows, merged, ascending.
 
         Chunks that are kept with the tables, and datasets that are read unindexed, are not among them.
@@ -101,7 +101,7 @@ class CellSelection:
             for table in map(beam.datasets.get, paths[beam.group]):
                 if isinstance(table, ChunkTable):
                     chunks += [table.range_of(n) for n in table.numbers(beam.start, beam.stop) if n not in table.inline]
-        return merge(chunks, gap)
+        return merge(chunks)
 
     def has_unindexed(self, paths: Paths) -> bool:
         """Return whether any of some datasets is not served by ranges."""

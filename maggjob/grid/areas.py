@@ -116,13 +116,12 @@ def parse_area(asked: AreaLike) -> Area:
             south, north = (-90.0, latitude) if kind == "south-of" else (latitude, 90.0)
             return _box([-180.0, south, 180.0, north], text)
     path = Path(text)
-    if path.suffix or path.is_file():
-        if not path.is_file() and "," not in text:
-            raise InputError(f"area {text}: there is no such file")
-        if path.is_file():
-            return _from_file(path)
+    if path.is_file():
+        return _from_file(path)
     if "," in text:
         return _box(_numbers(text, text, float, 4), text)
+    if path.suffix:
+        raise InputError(f"area {text}: there is no such file")
     raise InputError(
         f"area {text!r} is unknown; known are {', '.join(NAMES)}, <west>,<south>,<east>,<north>, and a GeoJSON file"
     )
@@ -210,21 +209,18 @@ def _from_ogr(path: Path) -> Area:
     own = CRS.from_user_input(meta["crs"])
     to_degrees = Transformer.from_crs(own, 4326, always_xy=True)
     if not own.is_geographic:  # its edges are straight in its own plane
-        spacing = 5e3 / own.axis_info[0].unit_conversion_factor
-        geometries = shapely.segmentize(geometries, spacing)
-    polygons = []
-    for text in shapely.to_geojson(geometries):
-        for polygon in _polygons(json.loads(text), str(path)):
-            turned = []
-            for ring in polygon:
-                points = np.array(ring)
-                longitude, latitude = to_degrees.transform(points[:, 0], points[:, 1])
-                if not own.is_geographic:  # its points are near each other: what jumps crosses the antimeridian
-                    longitude = np.unwrap(longitude, period=360.0)
-                    longitude[-1] = longitude[0] + 360.0 * round((longitude[-1] - longitude[0]) / 360.0)
-                latitude[-1] = latitude[0]
-                turned.append(np.column_stack([longitude, latitude]).tolist())
-            polygons.append(turned)
+        geometries = shapely.segmentize(geometries, 5e3 / own.axis_info[0].unit_conversion_factor)
+
+    def turned(ring: Any) -> list[list[float]]:
+        longitude, latitude = to_degrees.transform(*np.array(ring).T)
+        if not own.is_geographic:  # its points are near each other: what jumps crosses the antimeridian
+            longitude = np.unwrap(longitude, period=360.0)
+            longitude[-1] = longitude[0] + 360.0 * round((longitude[-1] - longitude[0]) / 360.0)
+        latitude[-1] = latitude[0]
+        return np.column_stack([longitude, latitude]).tolist()
+
+    contents = [json.loads(text) for text in shapely.to_geojson(geometries)]
+    polygons = [[turned(ring) for ring in p] for content in contents for p in _polygons(content, str(path))]
     return _from_geojson({"type": "MultiPolygon", "coordinates": polygons}, str(path))
 
 
@@ -240,15 +236,12 @@ def _polygons(content: Any, name: str) -> Iterator[Any]:
     kind = content.get("type") if isinstance(content, Mapping) else None
     try:
         match kind:
-            case "FeatureCollection":
-                for feature in content["features"]:
-                    yield from _polygons(feature, name)
+            case "FeatureCollection" | "GeometryCollection":
+                for part in content["features" if kind == "FeatureCollection" else "geometries"]:
+                    yield from _polygons(part, name)
             case "Feature":
                 if content["geometry"] is not None:
                     yield from _polygons(content["geometry"], name)
-            case "GeometryCollection":
-                for geometry in content["geometries"]:
-                    yield from _polygons(geometry, name)
             case "MultiPolygon":
                 yield from (list(polygon) for polygon in content["coordinates"])
             case "Polygon":

@@ -11,8 +11,10 @@ Two latitude conventions exist, and their ids do not correspond:
     Geodetic latitudes are taken for spherical ones: the ids of healpy and of older mortie.
 """
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -49,11 +51,6 @@ class Grid:
     def children(self) -> int:
         """Children of one parent cell."""
         return 1 << self.shift
-
-    @property
-    def cells(self) -> int:
-        """Parent cells on the sphere."""
-        return 12 << 2 * self.parent_order
 
 
 def valid_coordinates(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
@@ -144,34 +141,21 @@ class Surrounds:
         return near[np.abs(aside) <= self.reach]
 
 
+@lru_cache(maxsize=64)
 def surrounds(cell: int, grid: Grid) -> Surrounds:
     """A box that surely holds a cell: a cheap sieve before `locate`.
 
-    The centre is that of Gorski et al. (2005), equations 2 to 9. No point of a cell is farther from it
-    than ``1.2 / nside`` radians (healpy's ``max_pixrad`` is below ``1.07 / nside``), and authalic and geodetic
-    latitudes differ by less than 0.13 degrees.
+    No point of a cell is farther from its centre than ``1.2 / nside`` radians (healpy's ``max_pixrad`` is below
+    ``1.07 / nside``), and authalic and geodetic latitudes differ by less than 0.13 degrees.
     """
-    nside, offset = 1 << grid.parent_order, cell & ((1 << 2 * grid.parent_order) - 1)
-    x = sum((offset >> 2 * i & 1) << i for i in range(grid.parent_order))
-    y = sum((offset >> 2 * i + 1 & 1) << i for i in range(grid.parent_order))
-    base = cell >> 2 * grid.parent_order
-    ring = (base // 4 + 2) * nside - x - y - 1  # base // 4 is 0 in the north, 1 at the equator, 2 in the south
-    size, shift = nside, (ring - nside) & 1
-    if ring < nside:
-        size, shift, sine = ring, 0, 1 - ring**2 / (3 * nside**2)
-    elif ring > 3 * nside:
-        size = 4 * nside - ring
-        shift, sine = 0, size**2 / (3 * nside**2) - 1
-    else:
-        sine = 2 * (2 * nside - ring) / (3 * nside)
-    column = 2 * (base % 4) + (base // 4 != 1)  # where the base cell's centre lies, in eighths of a turn
-    longitude = 45.0 / size * (column * size + x - y + 1 + shift - (shift + 1))
-    centre, radius = float(np.degrees(np.arcsin(sine))), float(np.degrees(1.2 / nside)) + 0.2
+    import mortie
+
+    words = nested_to_word(np.array([cell]), grid.parent_order)
+    (centre,), (longitude,) = (each.tolist() for each in mortie.mort2geo(words, latitude=grid.latitude))
+    radius = math.degrees(1.2 / (1 << grid.parent_order)) + 0.2
     highest = abs(centre) + radius
-    reach = 180.0
-    if highest < 90.0:
-        ratio = np.sin(np.radians(radius)) / np.cos(np.radians(highest))
-        reach = 180.0 if ratio >= 1 else float(np.degrees(np.arcsin(ratio)))
+    ratio = math.sin(math.radians(radius)) / math.cos(math.radians(highest)) if highest < 90.0 else 1.0
+    reach = math.degrees(math.asin(ratio)) if ratio < 1.0 else 180.0
     return Surrounds(centre - radius, centre + radius, longitude, reach)
 
 

@@ -130,11 +130,11 @@ def shuffle(values: np.ndarray) -> bytes:
     return np.ascontiguousarray(values.view(np.uint8).reshape(len(values), values.itemsize).T).tobytes()
 
 
-def merge(ranges: Iterable[tuple[int, int]], gap: int = GAP) -> list[tuple[int, int]]:
-    """Join byte ranges (first, after last) that lie less than ``gap`` apart; the result is in order."""
+def merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join byte ranges (first, after last) that lie less than `GAP` apart; the result is in order."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
-        if merged and start - merged[-1][1] < gap:
+        if merged and start - merged[-1][1] < GAP:
             merged[-1] = merged[-1][0], max(stop, merged[-1][1])
         else:
             merged.append((start, stop))

@@ -62,17 +62,11 @@ def filter_pipeline(message: bytes) -> tuple[int, ...]:
     ids = []
     for _ in range(count):
         (number,) = struct.unpack_from("<H", message, position)
-        position += 2
-        name_length = 0
-        if version == 1 or number >= 256:
-            (name_length,) = struct.unpack_from("<H", message, position)
-            position += 2
-        _, values = struct.unpack_from("<HH", message, position)
-        position += 4 + 4 * values
-        if version == 1:
-            position += -(-name_length // 8) * 8 + 4 * (values % 2)
-        else:
-            position += name_length
+        # Number, length of the name, flags, number of values; version 2 leaves out the length for filters of HDF5's own
+        head = "<HHHH" if version == 1 or number >= 256 else "<HHH"
+        _, *lengths, _, values = struct.unpack_from(head, message, position)
+        name = -(-sum(lengths) // 8) * 8 + 4 * (values % 2) if version == 1 else sum(lengths)
+        position += struct.calcsize(head) + name + 4 * values
         ids.append(number)
     return tuple(ids)
 

@@ -13,14 +13,14 @@ renaming: there the old result is deleted when all new parts have been seen, its
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maggjob.config.schema import Config
 from maggjob.errors import LedgerError, MaggjobError, StoreError
-from maggjob.grid.healpix import Grid, parse_cell
+from maggjob.grid.healpix import parse_cell
 from maggjob.jobs.parts import agree, load, tag_in
 from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
 from maggjob.model.reports import CellReport, Tally
@@ -34,37 +34,6 @@ CHUNK_ROWS = 1 << 14  # at least: four cells of 4,096 children, 64 KiB; zarr tak
 SHARD_ROWS = 1 << 20  # one shard up to 256 cells of 4,096 children: 3 MB an object, a second of a worker
 
 WriteShards = Callable[[Sequence[ShardTask]], Sequence[ShardReport]]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Rows of the result."""
-
-    grid: Grid
-    """The grid."""
-    cells: int
-    """Number of planned cells."""
-
-    @property
-    def rows(self) -> int:
-        """Length of the ``cells`` dimension."""
-        return self.cells * self.grid.children
-
-    @property
-    def chunk(self) -> int:
-        """Rows of a chunk: whole cells."""
-        return max(1, CHUNK_ROWS // self.grid.children) * self.grid.children
-
-    @property
-    def shard(self) -> int:
-        """Rows of a shard: whole chunks."""
-        return min(-(-self.rows // self.chunk), max(1, SHARD_ROWS // self.chunk)) * self.chunk
-
-    def shards(self) -> Iterator[tuple[int, int]]:
-        """The first cell of each shard, and the one after its last."""
-        step = self.shard // self.grid.children
-        for start in range(0, self.cells, step):
-            yield start, min(start + step, self.cells)
 
 
 @dataclass(frozen=True)
@@ -87,15 +56,20 @@ class Assembly:
     """Carries out the tasks of shards."""
 
     @property
-    def layout(self) -> Layout:
-        """Its rows."""
-        return Layout(self.config.grid, len(self.tasks))
+    def rows(self) -> int:
+        """Length of the ``cells`` dimension."""
+        return len(self.tasks) * self.config.grid.children
 
     @property
-    def morton(self) -> str | None:
-        """Type of the morton ids."""
-        morton = self.config.aggregation.coordinates.morton
-        return None if morton is None else morton.dtype
+    def chunk(self) -> int:
+        """Rows of a chunk: whole cells."""
+        children = self.config.grid.children
+        return max(1, CHUNK_ROWS // children) * children
+
+    @property
+    def shard(self) -> int:
+        """Rows of a shard: whole chunks."""
+        return min(-(-self.rows // self.chunk), max(1, SHARD_ROWS // self.chunk)) * self.chunk
 
     @property
     def group(self) -> str:
@@ -104,8 +78,9 @@ class Assembly:
 
     def shards(self, store: str, *, write: bool = True) -> list[ShardTask]:
         """Return the tasks of its shards, as they are written to a store; or as parts are only checked."""
-        grid, first = self.config.grid, self.tasks[0]
+        grid, first, morton = self.config.grid, self.tasks[0], self.config.aggregation.coordinates.morton
         cells = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
+        step = self.shard // grid.children
         tags = [None if report.part is None else tag_in(report.part) for report in self.reports]
         return [
             ShardTask(
@@ -115,13 +90,13 @@ class Assembly:
                 first.window,
                 first.run,
                 self.region,
-                self.morton,
+                None if morton is None else morton.dtype,
                 write,
                 start,
-                cells[start:stop],
-                tags[start:stop],
+                cells[start : start + step],
+                tags[start : start + step],
             )
-            for start, stop in self.layout.shards()
+            for start in range(0, len(cells), step)
         ]
 
     def check_parts(self, done: Sequence[ShardReport]) -> None:
@@ -248,7 +223,7 @@ def _write(assembly: Assembly, folder: Folder) -> None:
     from zarr.storage import ObjectStore
 
     for name, of in _variables(assembly).items():
-        _create(Folder(join_url(folder.url, assembly.group, name), assembly.region, create=True), assembly.layout, *of)
+        _create(Folder(join_url(folder.url, assembly.group, name), assembly.region, create=True), assembly, *of)
     done = assembly.write(assembly.shards(folder.url))
     assembly.check_parts(done)
     for name in sorted({name for shard in done for name in shard.counts}):
@@ -268,21 +243,17 @@ def _write(assembly: Assembly, folder: Folder) -> None:
 
 def _variables(assembly: Assembly) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
     """Name, dtype, fill value and attributes of each array, in the order in which they are written."""
-    grid, coordinates, variables = (
-        assembly.config.grid,
-        assembly.config.aggregation.coordinates,
-        assembly.config.aggregation.variables,
-    )
+    config, coordinates = assembly.config, assembly.config.aggregation.coordinates
     found: dict[str, tuple[str, float, Mapping[str, Any]]] = {
-        "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(grid))
+        "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(config.grid))
     }
     if coordinates.morton is not None:
         spelled = {"int64": "signed decimal id", "uint64": "packed word"}[coordinates.morton.dtype]
         attributes = {"long_name": f"mortie cell id ({spelled})"}
         found["morton"] = (coordinates.morton.dtype, coordinates.morton.fill_value, attributes)
     source = _source(assembly)
-    for statistic in assembly.config.recipe().statistics:
-        own = variable_attributes(statistic, source) | dict(variables[statistic.name].attrs)
+    for statistic in config.recipe().statistics:
+        own = variable_attributes(statistic, source) | config.aggregation.variables[statistic.name].attrs
         found[statistic.name] = (statistic.dtype, statistic.fill_value, own)
     return found
 
@@ -298,7 +269,7 @@ def _source(assembly: Assembly) -> Mapping[str, Any]:
     return {}
 
 
-def _create(folder: Folder, layout: Layout, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
+def _create(folder: Folder, assembly: Assembly, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
     """Make one array, without values."""
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -306,9 +277,9 @@ def _create(folder: Folder, layout: Layout, dtype: str, fill: float, attributes:
 
     zarr.create_array(
         ObjectStore(folder.store),  # of its own: in the group's, zarr would write the group's metadata now
-        shape=(layout.rows,),
-        chunks=(layout.chunk,),
-        shards=(layout.shard,),
+        shape=(assembly.rows,),
+        chunks=(assembly.chunk,),
+        shards=(assembly.shard,),
         dtype=dtype,
         fill_value=fill,
         compressors=[ZstdCodec(level=3), Crc32cCodec()],

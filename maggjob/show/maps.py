@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maggjob.errors import InputError
+from maggjob.grid.areas import NORTH, SOUTH, transformer
 from maggjob.grid.healpix import Latitude, locate
 from maggjob.show.dataset import check_installed, open_result
 
 if TYPE_CHECKING:
     import xarray as xr
 
-POLAR = {"south": "EPSG:3031", "north": "EPSG:3413"}
 WIDTH = 1100
 """Pixels of a panel. Each is looked up in the cells, so a picture costs the same for any result."""
 
@@ -27,10 +27,8 @@ WIDTH = 1100
 class Canvas:
     """The pixels of a map, and what each shows."""
 
-    crs: str
-    """Projection, such as EPSG:3031."""
-    to_plane: Any
-    """pyproj's transformer from longitude and latitude to the projection."""
+    crs: int
+    """EPSG code of the projection."""
     centres: Any
     """Centres of the cells of the result, as xdggs gives them."""
     extent: tuple[float, float, float, float]
@@ -88,7 +86,7 @@ def draw_map(
     tally = dataset.attrs["tally"]
     figure.suptitle(
         f"{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
-        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, {canvas.crs}"
+        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, EPSG:{canvas.crs}"
     )
     figure.savefig(out)
     return Path(out)
@@ -102,11 +100,9 @@ def _default_variables(dataset: "xr.Dataset") -> tuple[str, ...]:
 
 def _canvas(dataset: "xr.Dataset") -> Canvas:
     """Look up the cell of each pixel."""
-    import pyproj
-
     centres = dataset.dggs.cell_centers()
-    crs = POLAR["south" if float(centres.latitude.mean()) < 0 else "north"]
-    to_plane = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
+    crs = SOUTH if float(centres.latitude.mean()) < 0 else NORTH
+    to_plane = transformer(crs)
     px, py = to_plane.transform(centres.longitude.values, centres.latitude.values)
     margin = 0.03 * max(np.ptp(px), np.ptp(py)) + 2000.0
     x = np.linspace(px.min() - margin, px.max() + margin, WIDTH)
@@ -119,7 +115,7 @@ def _canvas(dataset: "xr.Dataset") -> Canvas:
     sorting = np.argsort(ids)
     at = np.minimum(np.searchsorted(ids, cell, sorter=sorting), len(ids) - 1)
     row = np.where(ids[sorting[at]] == cell, sorting[at], -1)
-    return Canvas(crs, to_plane, centres, (x[0] / 1e3, x[-1] / 1e3, y[0] / 1e3, y[-1] / 1e3), cell, row)
+    return Canvas(crs, centres, (x[0] / 1e3, x[-1] / 1e3, y[0] / 1e3, y[-1] / 1e3), cell, row)
 
 
 def _panel(figure: Any, axes: Any, variable: "xr.DataArray", canvas: Canvas, edges: np.ndarray) -> None:
@@ -137,7 +133,7 @@ def _panel(figure: Any, axes: Any, variable: "xr.DataArray", canvas: Canvas, edg
     image = axes.imshow(shown, **place, cmap="viridis", norm=norm, interpolation="nearest")
     axes.imshow(edges, **place, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(title=_title(variable.attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")
-    _graticule(axes, canvas.to_plane, canvas.centres, canvas.extent)
+    _graticule(axes, canvas)
     figure.colorbar(image, ax=axes, shrink=0.85)
 
 
@@ -161,9 +157,10 @@ def _title(attributes: Mapping[str, Any], name: str) -> str:
     return f"{name}: {attributes.get('long_name', name)}" + (f" ({units})" if units != "1" else "")
 
 
-def _graticule(axes: Any, to_plane: Any, centres: Any, extent: tuple[float, ...]) -> None:
+def _graticule(axes: Any, canvas: Canvas) -> None:
     """Draw parallels and meridians, labelled where they leave the map on the left and at the bottom."""
-    latitude, longitude = centres.latitude.values, centres.longitude.values
+    latitude, longitude = canvas.centres.latitude.values, canvas.centres.longitude.values
+    to_plane = transformer(canvas.crs)
     spread = float(np.ptp(latitude))
     step = next(s for s in (0.5, 1, 2, 5, 10) if spread / s <= 6 or s == 10)
     wide = step if abs(latitude).max() < 60 else min(30, max(1, round(step * 4)))
@@ -175,4 +172,4 @@ def _graticule(axes: Any, to_plane: Any, centres: Any, extent: tuple[float, ...]
             lines = np.linspace(latitude.min() - step, latitude.max() + step, 50)
             x, y = to_plane.transform(np.full(50, meridian), lines)
             axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
-    axes.set(xlim=extent[:2], ylim=extent[2:])
+    axes.set(xlim=canvas.extent[:2], ylim=canvas.extent[2:])

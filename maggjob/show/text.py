@@ -43,13 +43,14 @@ def summary(result: Mapping[str, Any]) -> str:
     ]
     lines += _error_lines(result["errors"])
     expected = result.get("estimate")
+    quarters = f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
     kept = "not replaced, as the new result is not complete (--allow-partial does)"
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         *_index_lines(result),
         *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
-        f"work          {result['worker_time_s']:.1f} s in all workers{_quarters(result)}",
+        f"work          {result['worker_time_s']:.1f} s in all workers{quarters}",
         *([_held_against(expected, result)] if expected else []),
         f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
         f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
@@ -85,10 +86,6 @@ def _error_lines(errors: Mapping[str, Any]) -> list[str]:
         last_line = str(example["message"]).strip().splitlines()[-1]
         lines.append(f"failed        {error['count']:,} x {reason}, such as {example['what']}: {last_line}")
     return lines
-
-
-def _quarters(result: Mapping[str, Any]) -> str:
-    return f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
 
 
 def status_text(status: Status) -> str:
@@ -204,6 +201,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
     expected, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
     longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in expected["longest"][:3])
     speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
+    share = f"{plan.pairs / max(1, len(plan.positions)):.1f} cells a granule; they pay from {INDEX_PAYS:g}"
     setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
     lines = [
         f"cells         {plain['total_cells']:,}",
@@ -212,7 +210,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"a cell        {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
         f"window        {plain['window']}",
         f"output        {plain['store_path']}",
-        _index_plan(plan),
+        f"indexes       {'made and used' if plan.worth_index else 'none'}: {share}",
         f"observations  about {expected['observations']:,.0f}",
         f"reads         about {expected['bytes_read'] / 1e6:,.0f} MB in {expected['requests']:,.0f} requests",
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
@@ -227,12 +225,6 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
     ]
     lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
     return "\n".join(lines)
-
-
-def _index_plan(plan: Plan) -> str:
-    granules = max(1, len(plan.positions))
-    share = f"{plan.pairs / granules:.1f} cells a granule; they pay from {INDEX_PAYS:g}"
-    return f"indexes       {'made and used' if plan.worth_index else 'none'}: {share}"
 
 
 def _duration(seconds: float) -> str:

@@ -181,10 +181,8 @@ def _write_beam(
 def _pack(entry: Mapping[str, Any], values: np.ndarray, start: int) -> bytes:
     """One chunk as HDF5 stores it: padded, shuffled if need be, deflated."""
     rows = entry["chunks"][0]
-    block = values[start : start + rows]
-    if len(block) < rows:
-        block = np.concatenate([block, np.zeros((rows - len(block), *block.shape[1:]), block.dtype)])
-    raw = np.ascontiguousarray(block)
+    raw = np.zeros((rows, *values.shape[1:]), values.dtype)
+    raw[: len(values) - start] = values[start : start + rows]
     if entry["shuffle"] and raw.itemsize > 1:
         raw = np.ascontiguousarray(raw.reshape(-1).view(np.uint8).reshape(-1, raw.itemsize).T)
     return bytes(zlib_compress(raw, COMPRESSION))

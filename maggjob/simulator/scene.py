@@ -234,8 +234,7 @@ def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor)
     beams = {name: columns for name, on, columns in there if on and len(columns["latitude"])}
     if not beams:
         return None
-    options = {"everything": scene.everything, "fill_as_array": scene.fill_as_array}
-    write_file(path, one, beams, pool, rng, **options)
+    write_file(path, one, beams, pool, rng, everything=scene.everything, fill_as_array=scene.fill_as_array)
     return path
 
 
@@ -260,8 +259,9 @@ def cmr_record(path: Path) -> dict[str, Any]:
         raise InputError(f"{name} is no granule's name; give files that 'maggjob simulate' wrote")
     rgt = parsed.rgt
     ring = footprint(Pass(rgt, parsed.cycle, parsed.region))
+    geometry = {"GPolygons": [{"Boundary": {"Points": [{"Longitude": x, "Latitude": y} for x, y in ring]}}]}
     start = datetime.strptime(parsed.start, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    below = f"ATLAS/ATL06/{VERSION}/{start:%Y/%m/%d}/{name}"
+    below = f"nsidc-cumulus-prod-protected/ATLAS/ATL06/{VERSION}/{start:%Y/%m/%d}/{name}"
     return {
         "meta": {"native-id": name, "concept-type": "granule", "provider-id": "NSIDC_CPRD"},
         "umm": {
@@ -273,21 +273,10 @@ def cmr_record(path: Path) -> dict[str, Any]:
                 "Identifiers": [{"Identifier": name, "IdentifierType": "ProducerGranuleId"}],
                 "ArchiveAndDistributionInformation": [{"Name": name, "SizeInBytes": path.stat().st_size}],
             },
-            "SpatialExtent": {
-                "HorizontalSpatialDomain": {
-                    "Geometry": {
-                        "GPolygons": [
-                            {"Boundary": {"Points": [{"Longitude": x, "Latitude": y} for x, y in ring]}},
-                        ]
-                    }
-                }
-            },
+            "SpatialExtent": {"HorizontalSpatialDomain": {"Geometry": geometry}},
             "RelatedUrls": [
-                {
-                    "Type": "GET DATA",
-                    "URL": f"https://data.nsidc.earthdatacloud.nasa.gov/nsidc-cumulus-prod-protected/{below}",
-                },
-                {"Type": "GET DATA VIA DIRECT ACCESS", "URL": f"s3://nsidc-cumulus-prod-protected/{below}"},
+                {"Type": "GET DATA", "URL": f"https://data.nsidc.earthdatacloud.nasa.gov/{below}"},
+                {"Type": "GET DATA VIA DIRECT ACCESS", "URL": f"s3://{below}"},
             ],
         },
     }

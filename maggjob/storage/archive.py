@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import obstore
@@ -108,24 +109,21 @@ class Archive:
         if root.startswith("s3://"):
             centre = data_centre(root) if self.credentials is not None else None
             try:
-                return _s3(root, self.region, **({"credential_provider": self._provider(centre)} if centre else {}))
+                own = {"credential_provider": partial(self._s3_credentials, centre)} if centre else {}
+                return _s3(root, self.region, **own)
             except InputError as problem:
                 raise AccessError(f"{root}: {problem}") from None
         return HTTPStore(root, client_options=_client(root, self.credential_set().token), retry_config=RETRY)
 
-    def _provider(self, centre: str) -> Any:
-        def credentials() -> dict[str, Any]:
-            with ThreadPoolExecutor(1) as apart:  # obstore calls this from its runtime, and cannot be called there
-                found = apart.submit(self.credential_set).result().s3.get(centre)
-            if found is None:
-                raise AccessError(f"the credentials at {self.credentials} have none for {centre}")
-            if found.expires <= datetime.now(UTC):
-                raise AccessError(
-                    f"the credentials for {centre} ended at {found.expires:%H:%M} UTC; is the clock right?"
-                )
-            return found.for_obstore()
-
-        return credentials
+    def _s3_credentials(self, centre: str) -> dict[str, Any]:
+        """Credentials for a data centre as they are now, as obstore's providers give them."""
+        with ThreadPoolExecutor(1) as apart:  # obstore calls this from its runtime, and cannot be called there
+            found = apart.submit(self.credential_set).result().s3.get(centre)
+        if found is None:
+            raise AccessError(f"the credentials at {self.credentials} have none for {centre}")
+        if found.expires <= datetime.now(UTC):
+            raise AccessError(f"the credentials for {centre} ended at {found.expires:%H:%M} UTC; is the clock right?")
+        return found.for_obstore()
 
 
 class Ranges:
@@ -228,19 +226,15 @@ class Source(Ranges):
 
     def read(self, position: int, size: int) -> bytes:
         """``size`` bytes from ``position``; fewer only where the object ends."""
-        return bytes(self.view(position, size))
-
-    def view(self, position: int, size: int) -> memoryview:
-        """What `read` gives, without a copy."""
         end = min(position + size, self.size)
         if position < 0 or position >= self.size:
             raise TruncatedError(f"{self.url}: bytes at {position} wanted, it ends at {self.size}")
         if end <= len(self.head):
-            return memoryview(self.head)[position:end]
+            return self.head[position:end]
         content = self.get(position, end).content
         if len(content) != end - position:
             raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
-        return content
+        return bytes(content)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Several ranges (first byte, the one after the last) that lie in the object, without copies.

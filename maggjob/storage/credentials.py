@@ -10,11 +10,13 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from maggjob.storage.urls import LOOPBACK
 
 DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
 """Protected buckets that maggjob has credentials for, and the data centre that gives them."""
@@ -60,16 +62,7 @@ class CredentialSet:
 
     def to_json(self) -> bytes:
         """For the private object only."""
-        s3 = {
-            centre: {
-                "access_key_id": c.access_key_id,
-                "secret_access_key": c.secret_access_key,
-                "token": c.token,
-                "expires": c.expires.isoformat(),
-            }
-            for centre, c in self.s3.items()
-        }
-        return json.dumps({"s3": s3, "token": self.token}).encode()
+        return json.dumps(asdict(self), default=datetime.isoformat).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> "CredentialSet":
@@ -91,7 +84,7 @@ def data_centre(url: str) -> str | None:
 def trusted_host(url: str) -> bool:
     """Whether a bearer token may be sent there: NASA's own hosts, and this machine."""
     host = urlsplit(url).hostname or ""
-    return host == "nasa.gov" or host.endswith(".nasa.gov") or host in ("127.0.0.1", "::1", "localhost")
+    return f".{host}".endswith(".nasa.gov") or host in LOOPBACK
 
 
 def needs_login(url: str) -> bool:

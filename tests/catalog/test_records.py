@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,6 @@ def test_a_record() -> None:
     assert one.urls == {"https": f"{HOST}/{below}", "s3": f"s3://{below}"}
     assert (one.size, one.about, one.concept) == (61_234_567, 61_234_567.0, "G1-X")
     assert len(one.rings[0]) == 49
-    assert Record.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_spoiled_records_are_refused_or_read() -> None:
         assert set(one.urls.values()) <= set(good.urls.values())
         assert all(isinstance(usable(ring), bool) for ring in one.rings)
         assert one.start is None or isinstance(one.start, str)
-        json.dumps(one.to_dict())
+        json.dumps(asdict(one))
     assert refused > 100
     assert read > 100
 

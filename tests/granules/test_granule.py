@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from maggjob.errors import (
 )
 from maggjob.granules.granule import granule_cells, open_granule, read_beams, read_granule
 from maggjob.granules.screening import ScreenedGranule
-from maggjob.grid.healpix import Grid, locate
+from maggjob.grid.healpix import Grid
 from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.model.tasks import Granule
 from maggjob.statistics.functions import Statistic
@@ -414,8 +413,8 @@ def test_the_cells_of_a_granule(
     odd = beam(2000, step=2e-3)
     odd["latitude"][5:9] = [np.nan, 95.0, 3.4e38, -91.0]
     for path in [write_granule(tmp_path / NAME, {"gt1l": odd, "gt2l": beam(10)}), *real_granules[:2]]:
-        where = partial(locate, order=6, convention=latitude)
-        cells, rows = granule_cells(granule_at(path), RECIPE, Archive(), pool, where)
+        recipe = replace(RECIPE, grid=Grid(6, 12, latitude))
+        cells, rows = granule_cells(granule_at(path), recipe, Archive(), pool)
         truth = segments_of(path, 6, latitude)["cell"]
         assert cells.tolist() == cells_of([path], 6, latitude)
         assert dict(zip(cells.tolist(), rows.tolist(), strict=True)) == Counter(truth.tolist())

@@ -346,7 +346,9 @@ def test_another_size_or_etag_is_stale() -> None:
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 10**5)), max_size=20), st.integers(0, 10**5))
 def test_merged_ranges_hold_all_and_little_more(places: list[tuple[int, int]], gap: int) -> None:
     ranges = [(start, start + size) for start, size in places]
-    merged = merge(ranges, gap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maggjob.hdf5.chunks.GAP", gap)
+        merged = merge(ranges)
     assert merged == sorted(merged)
     for (_, stop), (start, _) in pairwise(merged):
         assert start - stop >= max(gap, 0)

@@ -414,7 +414,7 @@ def test_one_round_of_few_requests(tmp_path: Path) -> None:
 
 def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first ranges come of one object, the last of another: none is used, the visit without index decides."""
-    monkeypatch.setattr("maggjob.granules.reader.GAP", 1)  # so that it takes several
+    monkeypatch.setattr("maggjob.hdf5.chunks.GAP", 1)  # so that it takes several
     task, path, _ = one_task(tmp_path)
     granules, etags = load_granules(without_sizes(task)), {path.name: ['"old"']}
     files = {Path(g.url).name: Path(g.url).read_bytes() for g in granules}

@@ -312,17 +312,16 @@ def test_higher_orders_have_decimal_ids_as_text(order: int) -> None:
 
 @few
 @given(st.integers(0, 12), st.integers(0, 6), strategies.conventions)
-def test_a_grid_counts_its_cells(parent_order: int, between: int, convention: Latitude) -> None:
+def test_a_grid_counts_its_children(parent_order: int, between: int, convention: Latitude) -> None:
     grid = Grid(parent_order, parent_order + between, convention)
     assert grid.children == 4**between
-    assert grid.cells == 12 * 4**parent_order
 
 
 @few
 @given(st.integers(0, 12), st.integers(0, 4), st.data())
 def test_children_are_the_ids_that_lead_to_their_parent(parent_order: int, between: int, data: st.DataObject) -> None:
     grid = Grid(parent_order, parent_order + between)
-    parents = data.draw(st.lists(st.integers(0, grid.cells - 1), max_size=5))
+    parents = data.draw(st.lists(st.integers(0, (12 << 2 * grid.parent_order) - 1), max_size=5))
     children = nested_children(np.array(parents, np.int64), grid)
     assert children.dtype == np.uint64
     assert children.tolist() == [[p * 4**between + i for i in range(4**between)] for p in parents]
@@ -330,7 +329,7 @@ def test_children_are_the_ids_that_lead_to_their_parent(parent_order: int, betwe
 
 def test_the_ids_of_the_highest_order_fit() -> None:
     grid = Grid(28, 29)
-    assert nested_children(np.array([grid.cells - 1]), grid)[0, -1] == (12 << 58) - 1
+    assert nested_children(np.array([(12 << 2 * grid.parent_order) - 1]), grid)[0, -1] == (12 << 58) - 1
 
 
 def test_authalic_is_the_ellipsoid_wgs84() -> None:
@@ -370,8 +369,8 @@ def test_the_centre_of_a_box_is_that_of_its_cell(order: int) -> None:
     longitude, latitude = healpy.pix2ang(1 << order, cells, nest=True, lonlat=True)
     for cell, lon, lat in zip(cells.tolist(), longitude, latitude, strict=True):
         box = surrounds(cell, Grid(order, order, "geodetic-spherical"))
-        assert (box.south + box.north) / 2 == pytest.approx(lat, abs=1e-9)
-        assert (box.longitude - lon + 180) % 360 - 180 == pytest.approx(0, abs=1e-9)
+        assert (box.south + box.north) / 2 == pytest.approx(lat, abs=1e-8)
+        assert (box.longitude - lon + 180) % 360 - 180 == pytest.approx(0, abs=1e-8)
 
 
 def test_the_box_of_a_small_cell_is_narrow() -> None:
