@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request as Outgoing
-from urllib.request import urlopen
+from urllib.request import Request as Outgoing, urlopen
 
 import requests
 

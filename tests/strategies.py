@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 
 few = settings(deadline=None, max_examples=40)
 many = settings(deadline=None, max_examples=120)

@@ -252,8 +252,7 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
     """  # noqa: D301
     from pathlib import Path
 
-    from maggjob.simulator.scene import Scene, cmr_records
-    from maggjob.simulator.scene import simulate as write
+    from maggjob.simulator.scene import Scene, cmr_records, simulate as write
 
     options["rgts"] = options["rgts"] or None
     paths = write(folder, Scene(**options))

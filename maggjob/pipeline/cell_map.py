@@ -19,8 +19,7 @@ from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_
 from maggjob.pipeline.result import RunResult, by_hand
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_target, default_store, is_published
-from maggjob.planning.plan import Plan
-from maggjob.planning.plan import plan as make_plan
+from maggjob.planning.plan import Plan, plan as make_plan
 from maggjob.planning.tasks import make_tasks
 from maggjob.storage.folder import exists
 

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from maggjob.backend.invoke import REFUSED, Invocations, explain
 from maggjob.backend.outcome import Activation, Call

@@ -13,8 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from maggjob.errors import CorruptError, IndexFileError, StaleIndexError
 from maggjob.granules.granule import open_granule

@@ -12,8 +12,7 @@ import mortie
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pyproj import Transformer
 
 from maggjob.grid.areas import NORTH, SOUTH, parse_area

@@ -7,8 +7,7 @@ import healpy
 import mortie
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from maggjob.errors import CellError
 from maggjob.grid.healpix import (

@@ -7,8 +7,7 @@ import healpy
 import mortie
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from maggjob.grid.healpix import INVALID, Latitude, locate, valid_coordinates
 from maggjob.grid.tracks import FINER, NARROWEST, _margins, locate_runs

@@ -15,12 +15,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from maggjob.errors import CorruptError, GranuleError, TruncatedError, UnsupportedError
-from maggjob.hdf5 import file as hdf5
-from maggjob.hdf5 import h5coro_fixes
+from maggjob.hdf5 import file as hdf5, h5coro_fixes
 from maggjob.hdf5.file import Hdf5File
 
 OLD, NEW = None, ("v108", "v108")  # superblock 0, as in native granules, and 2, as in NSIDC's subsets

@@ -18,8 +18,7 @@ from h5coro.h5coro import H5Coro
 from h5coro.h5dataset import FatalError, H5Dataset
 
 from maggjob.errors import CorruptError, GranuleError, UnsupportedError
-from maggjob.hdf5 import file as hdf5
-from maggjob.hdf5 import h5coro_fixes as fixes
+from maggjob.hdf5 import file as hdf5, h5coro_fixes as fixes
 from maggjob.hdf5.file import Hdf5File
 from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver
 from maggjob.hdf5.h5coro_speed import CachedFields, MessagesAsWholes

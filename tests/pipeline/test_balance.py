@@ -10,8 +10,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import maggjob
 from maggjob.backend.outcome import Outcome

@@ -3,8 +3,7 @@
 import math
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome

@@ -13,8 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import maggjob
 from maggjob import Plan

@@ -4,8 +4,7 @@ import math
 from dataclasses import astuple, replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from maggjob.backend.bill import CostLine, Prices
 from maggjob.planning.cost import (

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from maggjob.errors import ConfigError, ExpressionError
 from maggjob.statistics.compute import compute
