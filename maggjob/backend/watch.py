@@ -237,8 +237,17 @@ class Collection:
         return self.pending[index].add_call(outcome, self.invocations.put_off, attempt)
 
     def _local_process_is_gone(self) -> bool:
-        """Whether the process that runs all local calls has ended a while ago: Lithops tells it nowhere else."""
-        if getattr(self.executor.compute_handler, "job_manager", self) is not None:
+        """Whether no process has run local calls for a while: Lithops tells it nowhere else.
+
+        Its thread that starts processes ends with the last of them, or waits for ever if that one ended at once.
+        """
+        handler = self.executor.compute_handler
+        if not hasattr(handler, "job_manager"):
+            return False
+        processes = list(handler.env.jobs.values())
+        waits = handler.job_queue.empty() and not any(process.poll() is None for process in processes)
+        if handler.job_manager is not None and not waits:
+            self._gone_since = None
             return False
         self._gone_since = self._gone_since if self._gone_since is not None else time.monotonic()
         return time.monotonic() - self._gone_since > GRACE
