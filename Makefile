@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo test test-all test-wheels test-arm64 lint bench lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -24,8 +24,11 @@ demo: $(READY)  ## see it work: simulated granules, the whole job, a map
 	rm -rf demo
 	$(BIN)/maggjob demo demo
 
-test: $(READY)  ## run the tests
+test: $(READY)  ## run the tests (at most 5 CPU-minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-all: $(READY)  ## run every test of this machine, the dear proofs too (about 10 CPU-minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not network and not arm64'
 
 test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
