@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from maggjob.backend.invoke import Invocations
 from maggjob.backend.outcome import Outcome, Watcher, deadline_outcome
+from maggjob.backend.preload import preloading
 from maggjob.backend.retry import ONE_SUBMISSION, RetryPolicy
 from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
 from maggjob.backend.watch import Collection
@@ -57,6 +58,7 @@ def run_tasks(
     deadline: float = DEADLINE,
     watch: Watcher | None = None,
     policy: RetryPolicy | None = None,
+    preload: Sequence[str] = (),
 ) -> list[Outcome[Value]]:
     """Call a function on every task.
 
@@ -76,6 +78,8 @@ def run_tasks(
         Called as each task ends.
     policy : RetryPolicy, optional
         On a serverless backend: how long to wait for what, and how often to try.
+    preload : sequence of str
+        Modules that the function imports while it runs: on localhost they are imported once for all calls.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(function, tasks, dict(config or {}), end, note, policy or RetryPolicy())
+        return _lithops(function, tasks, dict(config or {}), end, note, policy or RetryPolicy(), preload)
     except KeyboardInterrupt:
         raise StoppedError(f"stopped from the keyboard, before all of the {len(tasks)} tasks had ended") from None
 
@@ -129,6 +133,7 @@ def _lithops(
     end: float,
     note: Watcher,
     policy: RetryPolicy,
+    preload: Sequence[str],
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
@@ -142,7 +147,7 @@ def _lithops(
         with _starting():
             opened = lithops.FunctionExecutor(config=config, log_level=None)
         logger.setLevel(wanted or "ERROR")
-        with opened as executor:
+        with preloading(function, preload), opened as executor:
             backend = getattr(executor.compute_handler, "backend", None)
             threads = getattr(executor.invoker, "invoke_pool_threads", 1)
             invocations = None if backend is None else Invocations(backend, threads, policy)

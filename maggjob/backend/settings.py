@@ -1,6 +1,5 @@
 """Where a run's workers are, and what they can reach: those on Lambda have no disk in common with the client."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -9,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from maggjob.backend.preload import local_interpreter
 from maggjob.backend.workers import default_workers
 from maggjob.errors import InputError
 
@@ -175,7 +175,7 @@ def lithops_config(
         general["storage"] = "localhost"
         local = config.setdefault("localhost", {})
         local.setdefault("version", 1)  # version 2 starts an interpreter a call
-        local.setdefault("runtime", sys.executable)
+        local.setdefault("runtime", local_interpreter())
         local["worker_processes"] = workers or default_workers()
     elif backend not in config:
         raise InputError(

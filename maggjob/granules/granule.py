@@ -37,6 +37,9 @@ from maggjob.storage.archive import Archive, Source
 if TYPE_CHECKING:
     from maggjob.hdf5.file import DatasetInfo, Hdf5File
 
+READING_IMPORTS = ("maggjob.hdf5.file", "mortie")
+"""Modules imported when a granule is first read without an index."""
+
 
 @dataclass(frozen=True)
 class Beam:

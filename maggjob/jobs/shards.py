@@ -70,6 +70,8 @@ class ShardReport:
     """Sum of each count of segments, read back from its array."""
 
 
+ZARR_IMPORTS = ("zarr",)
+"""Modules imported when a shard is first written."""
 OWN = ("first", "cells", "tags")
 """Fields of a `ShardTask` that differ between the shards of a result."""
 

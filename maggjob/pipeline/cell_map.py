@@ -8,8 +8,9 @@ from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
+from maggjob.granules.granule import READING_IMPORTS
 from maggjob.jobs.cells import cell_calls, map_call
-from maggjob.jobs.shards import ShardReport, ShardTask, shard_call, shard_calls, write_shard
+from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
 from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
@@ -177,7 +178,8 @@ def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
     watch = watch_cells(calls, watch_owners(tasks, pieces, session.options.watch))
     mapped = MappedCells(tasks, pieces, calls)
     sent = cell_calls(calls, session.folder, session.region)
-    outcomes = session.map("map", map_call, sent, watch, pieces=mapped.names_of_quarters())
+    preload = READING_IMPORTS if index.place is None else ()
+    outcomes = session.map("map", map_call, sent, watch, pieces=mapped.names_of_quarters(), preload=preload)
     return replace(mapped, outcomes=spread(calls, outcomes))
 
 
@@ -191,7 +193,7 @@ def shard_writer(session: Session) -> WriteShards:
         stage = "assembly" if shards[0].write else "check"
         calls = shard_calls(shards, session.folder)
         try:
-            outcomes = session.map(stage, shard_call, calls, begin=False)
+            outcomes = session.map(stage, shard_call, calls, begin=False, preload=ZARR_IMPORTS)
         except BackendError as problem:
             # All parts are there: the backend's trouble is told, and is no loss.
             outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in calls]

@@ -7,6 +7,7 @@ from typing import Any
 
 from maggjob.backend.outcome import Outcome
 from maggjob.errors import LedgerError
+from maggjob.granules.granule import READING_IMPORTS
 from maggjob.jobs.granule_index import index_call, index_calls
 from maggjob.model.reports import GranuleReport, IndexedGranule, IndexReport
 from maggjob.model.tasks import IndexTask
@@ -183,7 +184,7 @@ def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexSta
         return IndexStage(ExactPlan(plan, plan))
     tasks = index_tasks(plan, place, session.settings.workers, session.credentials, session.region)
     sent, began = index_calls(tasks, session.folder, session.region), time.monotonic()
-    indexed = collect(place, tasks, session.map("index", index_call, sent))
+    indexed = collect(place, tasks, session.map("index", index_call, sent, preload=READING_IMPORTS))
     indexed = replace(indexed, wall_time_s=time.monotonic() - began)
     exact = exact_plan(plan, indexed)
     # Where all failed, nobody may have made the folder that cells would open.

@@ -204,6 +204,7 @@ class Session:
         *,
         begin: bool = True,
         pieces: Mapping[str, Sequence[str]] | None = None,
+        preload: Sequence[str] = (),
     ) -> list[Outcome[Value]]:
         """Call a function on every task.
 
@@ -221,6 +222,8 @@ class Session:
             Whether a stage begins; else the calls belong to one that has begun.
         pieces : mapping, optional
             See `begin`.
+        preload : sequence of str
+            See `run_tasks`.
 
         Returns
         -------
@@ -236,8 +239,15 @@ class Session:
         """
         if begin:
             self.begin(stage, pieces)
-        config = self.settings.config
-        outcomes = run_tasks(function, tasks, backend=self.backend, config=config, deadline=self.left, watch=watch)
+        outcomes = run_tasks(
+            function,
+            tasks,
+            backend=self.backend,
+            config=self.settings.config,
+            deadline=self.left,
+            watch=watch,
+            preload=preload,
+        )
         self._most = max(self._most, len(tasks))
         self.record(stage, outcomes, tasks, billed=self.backend == "aws_lambda")
         return outcomes

@@ -1,0 +1,69 @@
+"""Interpreter of a local job that imports the job's modules before Lithops forks workers from it.
+
+Lithops forks a process for each call, and each would import again what the function needs: half a second, for calls
+that take as long.
+
+The console script ``maggjob-python`` stands in place of the interpreter in Lithops' configuration, which takes the path
+of one file.
+"""
+
+import importlib
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCRIPT = "maggjob-python"
+MODULES = "MAGGJOB_PRELOAD"
+"""Environment variable that names the modules to import, separated by blanks."""
+
+
+def local_interpreter() -> str:
+    """Return the path of ``maggjob-python`` beside this interpreter, or of this interpreter if it is not installed."""
+    script = Path(sys.executable).with_name(SCRIPT)
+    return str(script) if os.access(script, os.X_OK) else sys.executable
+
+
+@contextmanager
+def preloading(function: Callable[..., Any], modules: Sequence[str] = ()) -> Iterator[None]:
+    """Have local jobs that start meanwhile import the module of a function.
+
+    Parameters
+    ----------
+    function : callable
+        What the calls run.
+    modules : sequence of str
+        Names of other modules, which the function imports while it runs.
+    """
+    before = os.environ.get(MODULES)
+    os.environ[MODULES] = " ".join((function.__module__, *modules))
+    try:
+        yield
+    finally:
+        os.environ.pop(MODULES)
+        if before is not None:
+            os.environ[MODULES] = before
+
+
+def preload(modules: Sequence[str]) -> None:
+    """Import modules.
+
+    One that cannot be imported here fails again in each call, whose outcome then says so.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as problem:
+            # Lithops writes this to the log of its runner.
+            sys.stderr.write(f"not preloaded: {name}: {problem}\n")
+
+
+def main() -> None:
+    """Preload, then run the script that the arguments name, as the interpreter itself would."""
+    preload(os.environ.get(MODULES, "").split())
+    del sys.argv[0]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
