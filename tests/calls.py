@@ -32,6 +32,10 @@ def square(task: int) -> int:
     return task**2
 
 
+def is_loaded(module: str) -> bool:
+    return module in sys.modules
+
+
 def nothing(task: int) -> None:
     return None
 
@@ -77,7 +81,7 @@ def returns_a_lambda(task: int) -> object:
 
 def sleeps(task: int) -> int:
     if task == 1:
-        time.sleep(120)
+        time.sleep(3600)
     return task
 
 

@@ -26,6 +26,11 @@ class Attempt:
         """Lithops' ids of the call."""
         return self.future.job_id, self.future.call_id
 
+    def has_status(self, storage: Any) -> bool:
+        """Return whether the call has written its status, which Lithops' monitor may not have seen yet."""
+        written = storage.get_call_status(self.future.executor_id, *self.key)
+        return written is not None
+
     def fetch(self, storage: Any) -> None:
         """Fetch the answer from Lithops' storage, into the future."""
         try:

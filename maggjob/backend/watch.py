@@ -138,7 +138,7 @@ class Collection:
         ended = {}
         for index, pending in self.pending.items():
             outcome = self._outcome_of_task(index, pending)
-            if outcome is None and gone:
+            if outcome is None and gone and not any(attempt.has_status(storage) for attempt in pending.attempts):
                 outcome = Outcome(reason="worker", message="the local process ended before this call did; run again")
             if outcome is not None:
                 ended[index] = outcome
@@ -237,16 +237,16 @@ class Collection:
         return self.pending[index].add_call(outcome, self.invocations.put_off, attempt)
 
     def _local_process_is_gone(self) -> bool:
-        """Whether no process has run local calls for a while: Lithops tells it nowhere else.
+        """Return whether the process that runs local calls has been gone for a while: Lithops does not tell.
 
-        Its thread that starts processes ends with the last of them, or waits for ever if that one ended at once.
+        Lithops' thread that starts it dies when it cannot.
         """
         handler = self.executor.compute_handler
         if not hasattr(handler, "job_manager"):
             return False
-        processes = list(handler.env.jobs.values())
-        waits = handler.job_queue.empty() and not any(process.poll() is None for process in processes)
-        if handler.job_manager is not None and not waits:
+        starter, processes = handler.job_manager, list(handler.env.jobs.values())
+        ended = processes and handler.job_queue.empty() and all(process.poll() is not None for process in processes)
+        if not ended and (starter is None or starter.is_alive()):
             self._gone_since = None
             return False
         self._gone_since = self._gone_since if self._gone_since is not None else time.monotonic()
