@@ -22,8 +22,8 @@ KEPT_SHARE = 0.9
 # of a granule in each of its cells of order 6, and the number of these cells.
 ROWS_A_VISIT = 20_000
 CELLS_A_GRANULE = 20
-# Minimum and maximum number of granules indexed per call. Fewer would make calls dominate the cost; with more, a failed
-# call would lose too much work.
+# Minimum and maximum number of granules indexed per call. With fewer, calls cost more than the work; with more, a
+# failed call loses too much work.
 GRANULES_A_CALL = (5, 16)
 # Several calls per worker, so that workers end at about the same time.
 CALLS_A_WORKER = 4

@@ -114,7 +114,7 @@ class Plan:
         return [seconds(load, work_of(indexed), LATENCY[self.driver]) for load in self.loads]
 
     def hot(self, workers: int) -> list[float]:
-        """Return the seconds of each cell that so many workers would process in quarters (`maggjob.pipeline.balance`)."""
+        """Return the seconds of each cell that is processed in quarters (`maggjob.pipeline.balance`)."""
         grid = self.config.grid
         every = self.seconds(indexed=True) if self.worth_index and grid.parent_order < grid.child_order else []
         total = sum(every)
@@ -233,7 +233,7 @@ def select_cells(catalog: Catalog, max_cells: int | None = None, morton_cell: st
         wanted = parse_cell(morton_cell, catalog.order)
         if wanted not in catalog.cells:
             raise CatalogError(
-                f"cell {format_cell(wanted, catalog.order)} is not among the catalog's {len(cells)} cells; the first are "
+                f"cell {format_cell(wanted, catalog.order)} is not among the catalog's {len(cells)} cells, such as "
                 f"{', '.join(format_cell(c, catalog.order) for c in sorted(cells)[:3])}"
             )
         cells = [wanted]

@@ -99,7 +99,7 @@ def tasks(
 
     See Also
     --------
-    assemble_run : Assemble the reports to a Zarr store.
+    assemble_run : Assemble the reports into a Zarr store.
 
     Examples
     --------
