@@ -81,7 +81,7 @@ class Invocations:
         return request
 
     def _put_off_or_refuse(self, keys: list[Key], text: str, runtime: str) -> str | None:
-        """Return what Lithops expects for calls that were not accepted: None to queue them again, else an id."""
+        """Return what Lithops expects for calls that were not accepted: None to queue them again, else `REFUSED`."""
         status, now = self._seen.status, time.monotonic()
         since = min(self._put_off_since.setdefault(key, now) for key in keys)
         if may_offer_again(self._policy, status, now - since):

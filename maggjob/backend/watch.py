@@ -102,7 +102,7 @@ class Collection:
     def _submit_more(self) -> dict[int, Outcome[Any]]:
         """Submit the next slice if Lithops has few tasks left; return outcomes of tasks that it did not accept.
 
-        Lithops always has as many tasks as workers, plus one slice.
+        Lithops is given at most one slice more tasks than it has workers.
         """
         chosen = range(self._next, min(self._next + SLICE, len(self.tasks)))
         if not chosen or len(self.pending) + len(chosen) > self.executor.invoker.max_workers + SLICE:

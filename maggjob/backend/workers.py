@@ -23,7 +23,8 @@ def available_cores(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs
         Where cgroup version 2 is mounted.
     """
     limits = [float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)]
-    with suppress(OSError, ValueError):  # no cgroup version 2, or "max"
+    # Skipped without cgroup version 2, and if the value is "max".
+    with suppress(OSError, ValueError):
         quota, period = (cgroup / "cpu.max").read_text().split()
         limits.append(int(quota) / int(period))
     limit = _number(environment.get("CPU_LIMIT"))
@@ -48,9 +49,11 @@ def available_memory(environment: Mapping[str, str], cgroup: Path = Path("/sys/f
         Bytes; infinite if no limit is known.
     """
     limits = [math.inf]
-    with suppress(AttributeError, ValueError, OSError):  # not a POSIX system
+    # Skipped if the system is not a POSIX one.
+    with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with suppress(OSError, ValueError):  # no cgroup version 2, or "max"
+    # Skipped without cgroup version 2, and if the value is "max".
+    with suppress(OSError, ValueError):
         limits.append(float((cgroup / "memory.max").read_text()))
     limit = _number(environment.get("MEM_LIMIT"))
     if limit:
