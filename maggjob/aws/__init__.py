@@ -1,4 +1,4 @@
-"""The Lambda worker: how its image is built and deployed, what its role must allow, where it is entered; the doctor.
+"""The Lambda worker: build and deployment of its image, rights of its role, its entry point, and the doctor.
 
 May import backend, jobs and storage.
 """

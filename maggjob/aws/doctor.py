@@ -1,6 +1,6 @@
-"""Whether a run on AWS Lambda can work: what is checked before it, what was found, and how to mend it.
+"""Check before a run on AWS Lambda that it can work: what is checked, what was found, and how to fix it.
 
-Nothing is changed, but for one object that is written to each bucket and deleted again.
+Nothing is changed, except that one object is written to each bucket and deleted again.
 """
 
 import json
@@ -15,8 +15,10 @@ from maggjob._version import __version__
 from maggjob.aws.iam import lacking, needed, trusts_lambda
 from maggjob.aws.image import PYTHONS, Image, image_of
 
-REGION = "us-west-2"  # NASA's Earthdata Cloud gives s3:// access from there only
-OPEN_FILES = 1024  # connections of Lithops' threads, and room
+# NASA's Earthdata Cloud allows s3:// access only from this region.
+REGION = "us-west-2"
+# Connections of Lithops' threads, plus a margin.
+OPEN_FILES = 1024
 MANIFEST_LISTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -24,7 +26,7 @@ MANIFEST_LISTS = (
 MANIFESTS = ("application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json")
 SECRETS = ("access_key_id", "secret_access_key", "session_token")
 PROBE = "lithops.jobs/maggjob-doctor"
-# Of section aws_lambda: what Lithops takes when there is none, and the least and the most that make sense
+# Numbers of section aws_lambda: Lithops' default, and the smallest and largest sensible value.
 NUMBERS = {"runtime_memory": (256, 128, 10_240), "runtime_timeout": (180, 1, 900), "max_workers": (1000, 1, 100_000)}
 LOG_IN_TO_AWS = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
@@ -35,14 +37,14 @@ State = Literal["ok", "bad", "skipped"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
-    """What: credentials, region, role, ..."""
+    """Subject of the check: credentials, region, role, ..."""
     state: State
-    """Whether it is as it must be; skipped when that could not be told."""
+    """ok, bad, or skipped if the check could not be made."""
     found: str
-    """What was found."""
+    """Finding."""
     mend: str = ""
     """What to do about it."""
 
@@ -51,7 +53,7 @@ class Check:
 
 
 def _judged(name: str, found: str, mend: str) -> Check:
-    """A check that is ok if there is nothing to mend."""
+    """Return a check that is ok if nothing needs fixing."""
     return Check(name, "bad" if mend else "ok", found, mend)
 
 
@@ -69,14 +71,14 @@ def examine(
         From `maggjob.lithops_config`, for aws_lambda.
     session : boto3.Session
     output : str, optional
-        s3:// URL that a result is to be written to.
+        s3:// URL that the result will be written to.
     fetch : callable, optional
-        Gives the content of an https URL; by default with requests.
+        Returns the content of an https URL; by default `fetch_url`.
 
     Returns
     -------
     list of Check
-        In the order in which to mend them.
+        In the order in which to fix them.
     """
     section = {**config.get("aws", {}), **config.get("aws_lambda", {})}
     checks = [check_versions(), check_open_files(), check_config(config), check_region(section, session)]
@@ -102,22 +104,22 @@ def examine(
 
 
 def _ask(name: str, question: Callable[[], Any], mend: str) -> Any:
-    """The answer of AWS, or a Check that says why there is none."""
+    """Return AWS's answer, or a bad Check with the error."""
     try:
         return question()
-    except Exception as problem:  # noqa: BLE001  # botocore has dozens; each is a finding
+    except Exception as problem:  # noqa: BLE001  # botocore raises dozens of types; each is a finding
         if _response(problem).get("Error", {}).get("Code") in DENIED:
             mend = "attach the policy ClientPolicy of the stack to your role or group"
         return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
 
 
 def _response(problem: Exception) -> Mapping[str, Any]:
-    """What AWS answered; nothing where there was no answer: botocore's own errors have None there, or no such thing."""
+    """Return AWS's answer to a failed request; empty if there was none, as for some of botocore's own errors."""
     return getattr(problem, "response", None) or {}
 
 
 def check_versions() -> Check:
-    """Python and Lithops: those that there are images for."""
+    """Check that an image exists for this Python, and that Lithops and boto3 are installed."""
     found = {}
     for package in ("lithops", "boto3"):
         try:
@@ -125,25 +127,25 @@ def check_versions() -> Check:
         except PackageNotFoundError:
             return Check("versions", "bad", f"{package} is not installed", "pip install 'maggjob[aws]'")
     text = f"Python {HERE}, " + ", ".join(f"{name} {number}" for name, number in found.items())
-    mend = "" if HERE in PYTHONS else f"run maggjob with Python {' or '.join(PYTHONS)}: the image has the same"
+    mend = "" if HERE in PYTHONS else f"run maggjob with Python {' or '.join(PYTHONS)}, as the image must have the same"
     return _judged("versions", text, mend)
 
 
 def check_open_files(limit: int | None = None) -> Check:
-    """Files that this process may open: each connection is one."""
+    """Check the number of files that this process may open: each connection counts as one."""
     if limit is None:
         try:
             import resource
-        except ImportError:  # Windows
+        except ImportError:
             return Check("open files", "skipped", "this system has no such limit")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        limit = sys.maxsize if limit < 0 else limit  # unlimited
+        limit = sys.maxsize if limit < 0 else limit  # negative: unlimited
     mend = "" if limit >= OPEN_FILES else f"type: ulimit -n {4 * OPEN_FILES}"
     return _judged("open files", f"up to {limit:,}", mend)
 
 
 def check_config(config: Mapping[str, Any]) -> Check:
-    """Lithops' configuration: complete, for ARM64, and without a secret."""
+    """Check that Lithops' configuration is complete, for ARM64, and without secrets."""
     section = config.get("aws_lambda", {})
     wrong = []
     for name in ("aws", "aws_lambda", "aws_s3"):
@@ -157,11 +159,11 @@ def check_config(config: Mapping[str, Any]) -> Check:
     if section.get("architecture") != "arm64":
         wrong.append(f"aws_lambda.architecture is {section.get('architecture', 'x86_64')}, the image is for arm64")
     if not isinstance(section.get("user_tags", {}), Mapping):
-        wrong.append("aws_lambda.user_tags is no mapping")
+        wrong.append("aws_lambda.user_tags is not a mapping")
     for key, (usual, least, most) in NUMBERS.items():
         value = section.get(key, usual)
         if not isinstance(value, int) or not least <= value <= most:
-            wrong.append(f"aws_lambda.{key} is {value!r}, not from {least:,} to {most:,}")
+            wrong.append(f"aws_lambda.{key} is {value!r}, not between {least:,} and {most:,}")
     if wrong:
         return Check("configuration", "bad", "; ".join(wrong), "edit lithops_config.yaml")
     memory, timeout = (section.get(key, NUMBERS[key][0]) for key in ("runtime_memory", "runtime_timeout"))
@@ -169,29 +171,51 @@ def check_config(config: Mapping[str, Any]) -> Check:
 
 
 def check_region(section: Mapping[str, Any], session: Any) -> Check:
-    """Region of the workers."""
+    """Check the region of the workers.
+
+    Parameters
+    ----------
+    section : mapping
+        Sections aws and aws_lambda of Lithops' configuration, merged.
+    session : boto3.Session
+    """
     region = section.get("region") or section.get("region_name") or session.region_name
-    mend = "" if region == REGION else f"write region: {REGION} in section aws: s3:// is read from there only"
+    mend = "" if region == REGION else f"write region: {REGION} in section aws: NASA allows s3:// from there only"
     return _judged("region", f"{region}", mend)
 
 
 def check_account(section: Mapping[str, Any], account: str) -> Check:
-    """That configuration and credentials mean one account."""
+    """Check that configuration and credentials name the same account.
+
+    Parameters
+    ----------
+    section : mapping
+    account : str
+        Account of the credentials, 12 digits.
+    """
     role = str(section.get("execution_role", ""))
     named = {"execution_role": (role.split(":") + 5 * [None])[4], "account_id": section.get("account_id")}
     other = {key: value for key, value in named.items() if value is not None and str(value) != account}
     if other:
-        text = f"credentials are of {account}, " + ", ".join(f"{key} is of {value}" for key, value in other.items())
-        return Check("account", "bad", text, "choose the other profile (AWS_PROFILE), or edit lithops_config.yaml")
+        text = f"credentials are for {account}, " + ", ".join(f"{key} is for {value}" for key, value in other.items())
+        return Check("account", "bad", text, "choose another profile (AWS_PROFILE), or edit lithops_config.yaml")
     return Check("account", "ok", account)
 
 
 def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, output: str | None) -> Check:
-    """The workers' role: there, for Lambda, and with the rights that a worker uses."""
+    """Check that the workers' role exists, can be assumed by Lambda, and has the rights that a worker needs.
+
+    Parameters
+    ----------
+    section : mapping
+    session : boto3.Session
+    bucket, output : str, optional
+        Bucket of Lithops, and of the result.
+    """
     given = str(section.get("execution_role", ""))
     name = given.rsplit("/", 1)[-1]
     iam = session.client("iam")
-    mend = "deploy the stack of runtime/template.yaml, and take its output ExecutionRole"
+    mend = "deploy the stack of runtime/template.yaml, and copy its output ExecutionRole"
     answer = _ask("role", lambda: iam.get_role(RoleName=name)["Role"], mend)
     if isinstance(answer, Check):
         return answer
@@ -201,7 +225,7 @@ def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, out
         return Check("role", "bad", f"{name} cannot be assumed by Lambda", mend)
     arn = str(answer["Arn"])
     if given != arn:
-        return Check("role", "bad", f"execution_role is {given}, that of {name} here is {arn}", f"write {arn}")
+        return Check("role", "bad", f"execution_role is {given}, the ARN of {name} is {arn}", f"write {arn}")
     denied = _ask("role", lambda: lacking(iam, arn, needed(arn.split(":")[4], REGION, bucket, output)), "")
     if isinstance(denied, Check):
         return Check("role", "skipped", f"{arn}; its rights could not be simulated ({denied.found})", denied.mend)
@@ -209,35 +233,56 @@ def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, out
 
 
 def check_bucket(what: str, name: str | None, session: Any, account: str, mend: str) -> Check:
-    """A bucket: there, ours, in the region, and writable; ``mend`` is for one that has no name."""
+    """Check that a bucket exists, belongs to the account, is in the region, and is writable.
+
+    Parameters
+    ----------
+    what : str
+        Name of the check.
+    name : str, optional
+    session : boto3.Session
+    account : str
+        Account that must own the bucket.
+    mend : str
+        What to do if the bucket has no name.
+    """
     if not name:
         return Check(what, "bad", "no name", mend)
     s3 = session.client("s3")
     try:
         head = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
-    except Exception as problem:  # noqa: BLE001  # botocore has dozens
+    except Exception as problem:  # noqa: BLE001  # botocore raises dozens of types
         status = _response(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
         reasons = {
-            404: (f"{name} is not there", "deploy the stack of runtime/template.yaml"),
-            403: (f"{name} is somebody else's, or closed to us", "name a bucket of this account"),
+            404: (f"{name} does not exist", "deploy the stack of runtime/template.yaml"),
+            403: (f"{name} belongs to another account, or denies access", "name a bucket of this account"),
             301: (f"{name} is in another region", f"name a bucket in {REGION}"),
         }
-        found, mend = reasons.get(status, (f"{name}: {type(problem).__name__}: {problem}", "see what it says"))
+        found, mend = reasons.get(status, (f"{name}: {type(problem).__name__}: {problem}", "see this message"))
         return Check(what, "bad", found, mend)
     region = head.get("BucketRegion") or head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", REGION)
     if region != REGION:
-        return Check(what, "bad", f"{name} is in {region}", f"name a bucket in {REGION}: traffic between regions costs")
+        return Check(what, "bad", f"{name} is in {region}", f"name one in {REGION}: AWS bills traffic between regions")
 
     def probe() -> None:
         s3.put_object(Bucket=name, Key=PROBE, Body=b"probe")
         s3.delete_object(Bucket=name, Key=PROBE)
 
-    answer = _ask(what, probe, "see what it says")
+    answer = _ask(what, probe, "see this message")
     return answer if isinstance(answer, Check) else Check(what, "ok", f"{name}, writable")
 
 
 def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], section: Mapping[str, Any]) -> list[Check]:
-    """The image: there, for ARM64, with our Lithops and Python; and the function made of it, if there is one."""
+    """Check that the image exists, is for ARM64, and has our Lithops and Python; also check its function.
+
+    Parameters
+    ----------
+    image : Image
+    session : boto3.Session
+    fetch : callable
+    section : mapping
+        As in `examine` and `check_region`.
+    """
     ecr, build = session.client("ecr"), "type 'maggjob runtime build' and 'maggjob runtime deploy'"
 
     def get() -> Mapping[str, Any]:
@@ -255,7 +300,7 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
         return [stored, Check("function", "skipped", "needs the image")]
     manifest = json.loads(stored["imageManifest"])
     if manifest.get("mediaType") in MANIFEST_LISTS or "manifests" in manifest:
-        found = f"{image.runtime} is an index of several images, which Lambda does not take"
+        found = f"{image.runtime} is an index of several images, which Lambda does not accept"
         return [Check("image", "bad", found, build), Check("function", "skipped", "needs the image")]
 
     def read() -> Mapping[str, Any]:
@@ -265,7 +310,7 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
 
     content = _ask("image", read, "")
     checks = [
-        Check("image", "skipped", f"{image.runtime} is there; what is in it could not be read ({content.found})")
+        Check("image", "skipped", f"{image.runtime} exists; its content could not be read ({content.found})")
         if isinstance(content, Check)
         else judge_image(image.runtime, content, build)
     ]
@@ -273,7 +318,15 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
 
 
 def judge_image(name: str, content: Mapping[str, Any], mend: str) -> Check:
-    """Architecture and labels of an image, from its configuration as docker writes it."""
+    """Check architecture and labels of an image.
+
+    Parameters
+    ----------
+    name, mend : str
+        Name of the runtime, and what to do if something is wrong.
+    content : mapping
+        Configuration of the image, as docker writes it.
+    """
     labels = content.get("config", {}).get("Labels") or {}
     wrong = []
     if content.get("architecture") != "arm64":
@@ -290,9 +343,16 @@ def judge_image(name: str, content: Mapping[str, Any], mend: str) -> Check:
 
 
 def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Check:
-    """The function that Lithops made of the image, if it has."""
+    """Check the function that Lithops created from the image, if it exists.
+
+    Parameters
+    ----------
+    image : Image
+    session : boto3.Session
+    section : mapping
+    """
     memory = section.get("runtime_memory", 256)
-    functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see what it says")
+    functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see this message")
     if isinstance(functions, Check):
         return functions
     for function in functions:
@@ -300,11 +360,19 @@ def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Ch
             found = f"{function['FunctionName']} is for {function.get('Architectures')}"
             return Check("function", "bad", found, f"type 'maggjob runtime delete {image.runtime}', then deploy")
         return Check("function", "ok", f"{function['FunctionName']}, {memory} MB, {function['Timeout']} s")
-    return Check("function", "skipped", f"none of {image.runtime} with {memory} MB yet: the first call makes it")
+    return Check("function", "skipped", f"none for {image.runtime} with {memory} MB yet: the first call creates it")
 
 
 def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]]:
-    """Lambda functions that Lithops made of a runtime, with so many MB."""
+    """Return the Lambda functions that Lithops created from a runtime.
+
+    Parameters
+    ----------
+    runtime : str
+    memory : int
+        Memory of the functions, MB.
+    session : boto3.Session
+    """
     client = session.client("lambda")
     known = [f for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
     ours = [f for f in known if f["MemorySize"] == memory and "lithops-worker" in f["FunctionName"]]
@@ -313,8 +381,8 @@ def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]
 
 
 def check_quota(session: Any, workers: int) -> Check:
-    """Sandboxes that the account may run at once."""
-    answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see what it says")
+    """Check that the account may run ``workers`` sandboxes at once."""
+    answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see this message")
     if isinstance(answer, Check):
         return answer
     quota = answer["UnreservedConcurrentExecutions"]
@@ -323,7 +391,7 @@ def check_quota(session: Any, workers: int) -> Check:
 
 
 def fetch_url(url: str) -> bytes:
-    """Content of an https URL."""
+    """Return the content of an https URL."""
     import requests
 
     answer = requests.get(url, timeout=30)

@@ -1,7 +1,7 @@
 """Entry point of the Lambda image: imports what a worker needs, then hands over to Lithops.
 
-Lithops forks a child for each call and makes two S3 clients a call. What is imported here, once a sandbox and while
-Lambda lends a whole core for its start, no child imports again; and one client serves all calls of a sandbox.
+Lithops forks a child per call and makes two S3 clients per call. What is imported here is imported once per sandbox,
+while Lambda gives a whole core to its start, and no child imports it again. One client serves all calls of a sandbox.
 """
 
 import json
@@ -26,7 +26,7 @@ from maggjob.backend.outcome import Activation
 
 
 def process_age() -> float:
-    """Seconds since this process started; 0 where the system does not tell."""
+    """Return the seconds since this process started; 0 if the system does not tell."""
     try:
         ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
@@ -38,29 +38,30 @@ def process_age() -> float:
 def _storage(config: str) -> Any:
     storage = InternalStorage(json.loads(config))
     if hasattr(client := storage.get_client(), "_endpoint"):
-        # A child must not write to a connection that its parent writes to: it opens its own
+        # A child must not write to its parent's connections: it closes them and opens its own.
         os.register_at_fork(after_in_child=client._endpoint.http_session.close)  # noqa: SLF001
     return storage
 
 
 def shared_storage(config: Mapping[str, Any]) -> Any:
-    """Lithops' storage for a configuration: made once a sandbox, and again only for another configuration."""
+    """Return Lithops' storage for a configuration: made once per sandbox, and again only for another configuration."""
     return _storage(json.dumps(config, sort_keys=True))
 
 
 lithops.worker.handler.InternalStorage = shared_storage
-_INIT = [process_age()]  # given once: the first event in a sandbox is the one whose start it was
+# Used once: the sandbox was started for its first event.
+_INIT = [process_age()]
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """Run the calls of an event of Lithops.
+    """Run the calls of a Lithops event.
 
     Parameters
     ----------
     event : dict
         Lithops' payload.
     context : object
-        Lambda's; of it Lithops reads ``aws_request_id``, and here gets an `Activation` for it.
+        Lambda's context. Lithops reads only its ``aws_request_id``, which is replaced by an `Activation`.
     """
     activation = Activation(
         context.aws_request_id,

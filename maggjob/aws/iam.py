@@ -1,4 +1,4 @@
-"""What the worker's role on Lambda must allow, and what of it IAM says that it does not.
+"""What the worker's role on Lambda must allow, and which of these rights IAM says are missing.
 
 The rights are those that runtime/template.yaml gives the role.
 """
@@ -12,7 +12,7 @@ Needs = dict[str, tuple[str, ...]]
 
 
 def trusts_lambda(document: Mapping[str, Any]) -> bool:
-    """Whether Lambda may assume a role, by the role's trust policy."""
+    """Return True if a role's trust policy allows Lambda to assume the role."""
     statements = document.get("Statement", [])
     for statement in [statements] if isinstance(statements, Mapping) else statements:
         principal = statement.get("Principal", {})
@@ -25,12 +25,12 @@ def trusts_lambda(document: Mapping[str, Any]) -> bool:
 
 
 def needed(account: str, region: str, bucket: str | None, output: str | None = None) -> Needs:
-    """Actions of a worker, by what they are done to.
+    """Return the actions that a worker performs, by the resource that they apply to.
 
     Parameters
     ----------
     account, region : str
-        Of the workers.
+        Account and region of the workers.
     bucket : str, optional
         Lithops' bucket.
     output : str, optional
@@ -51,20 +51,20 @@ def needed(account: str, region: str, bucket: str | None, output: str | None = N
 
 
 def lacking(iam: Any, role: str, needs: Needs) -> list[str]:
-    """Which of the needs a role does not allow, as IAM simulates it.
+    """Return which of the needed actions a role does not allow, according to IAM's simulation.
 
     Parameters
     ----------
     iam : botocore.client.IAM
     role : str
-        ARN.
+        ARN of the role.
     needs : dict
         From `needed`.
 
     Raises
     ------
     botocore.exceptions.ClientError
-        IAM does not simulate it for us.
+        If the credentials do not allow the simulation.
     """
     found = []
     for resource, actions in needs.items():

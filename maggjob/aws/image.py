@@ -1,7 +1,7 @@
-"""The image of the Lambda worker: what it is called, and the commands that build, deploy, show and delete it.
+"""The image of the Lambda worker: its name, and the commands that build, deploy, list and delete it.
 
-Lithops builds for x86-64 only, so the image is built here, under the name that Lithops looks for. Functions make
-commands; `carry_out` runs them.
+Lithops builds images for x86-64 only. Therefore this image is built here, under the name that Lithops looks for.
+Functions return the commands as steps; `carry_out` runs them.
 """
 
 import base64
@@ -23,28 +23,29 @@ from maggjob._version import __version__
 from maggjob.errors import BackendError, InputError
 
 NAME = "maggjob"
-PYTHONS = ("3.12", "3.13")  # for which runtime/ has a lock
+# Python versions that runtime/ has lock files for.
+PYTHONS = ("3.12", "3.13")
 PLATFORM = "linux/arm64"
 
 
 @dataclass(frozen=True)
 class Image:
-    """A worker's image, as Lithops and ECR call it."""
+    """The image of a worker, as Lithops and ECR name it."""
 
     account: str
     """AWS account, 12 digits."""
     region: str
-    """Such as us-west-2."""
+    """AWS region, such as us-west-2."""
     user: str
-    """Lithops' word for who owns it: ``user_id`` of the configuration, else STS's."""
+    """Owner as Lithops names it: ``user_id`` of the configuration, else the user id from STS."""
     runtime: str
-    """Lithops' name of the runtime, name:tag."""
+    """Name of the runtime in Lithops, name:tag."""
     namespace: str | None = None
-    """``namespace`` of the configuration."""
+    """``namespace`` of the configuration, part of the repository's name."""
 
     @property
     def repository(self) -> str:
-        """Repository in which Lithops looks for it (its aws_lambda.py: package and _format_repo_name)."""
+        """ECR repository in which Lithops looks for the image (package and _format_repo_name in its aws_lambda.py)."""
         package = f"lithops_v{version('lithops').replace('.', '')}_{self.user.split(':')[0][-4:].lower()}"
         return f"{package}{f'_{self.namespace}' if self.namespace else ''}/{self.runtime.split(':')[0]}".lower()
 
@@ -55,25 +56,25 @@ class Image:
 
     @property
     def registry(self) -> str:
-        """Host of ECR."""
+        """Host name of the ECR registry."""
         return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
 
     @property
     def uri(self) -> str:
-        """What docker pushes to."""
+        """Full name under which docker pushes the image."""
         return f"{self.registry}/{self.repository}:{self.tag}"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do on the way."""
+    """One step of a build, a deployment or a deletion."""
 
     command: tuple[str, ...]
-    """What to run; for ``call``, what does the same in a shell."""
+    """Command to run; if ``call`` is given, the equivalent shell command, which is only shown."""
     call: Callable[[], object] | None = None
-    """What does it instead, in this process."""
+    """Function to call in this process instead of running the command."""
     secret: Callable[[], str] | None = None
-    """Gives what the command gets on its standard input; never printed."""
+    """Function that returns the command's standard input, which is never printed."""
 
     def __str__(self) -> str:
         return shlex.join(self.command)
@@ -84,16 +85,23 @@ HINTS = {
     "is not a docker command": "install docker's buildx plugin",
     "Cannot connect to the Docker daemon": "start the Docker engine",
     "permission denied while trying to connect": "let your user use the Docker engine (group docker)",
-    "no basic auth credentials": "the login to ECR has ended; run it again",
+    "no basic auth credentials": "the login to ECR has expired; log in again",
     "401 Unauthorized": "ECR refused the login; check the AWS credentials and the region",
     "exec format error": "install emulation of ARM64: docker run --privileged tonistiigi/binfmt --install arm64",
-    "name unknown": "the repository is not there; deploy the CloudFormation stack of runtime/template.yaml",
+    "name unknown": "the repository does not exist; deploy the CloudFormation stack of runtime/template.yaml",
 }
-"""What to do about an error of docker's, by a part of its text."""
+"""What to do about an error of docker, by a part of its message."""
 
 
 def unique_runtime(python: str, now: float | None = None) -> str:
-    """A runtime's name and a tag that no build had before: Lambda does not look again at a tag that it knows.
+    """Return a runtime name with a new tag: a Lambda function never looks again at a tag that it knows.
+
+    Parameters
+    ----------
+    python : str
+        Minor version, such as 3.12.
+    now : float, optional
+        Seconds since 1970; by default the current time.
 
     Examples
     --------
@@ -104,21 +112,21 @@ def unique_runtime(python: str, now: float | None = None) -> str:
 
 
 def image_of(config: Mapping[str, Any], identity: Mapping[str, str], runtime: str | None = None) -> Image:
-    """The image that a Lithops configuration means.
+    """Return the image that a Lithops configuration names.
 
     Parameters
     ----------
     config : mapping
         From `maggjob.lithops_config`, with the section aws_lambda.
     identity : mapping
-        ``Account`` and ``UserId``, as STS gives them.
+        ``Account`` and ``UserId``, from STS.
     runtime : str, optional
-        In place of the configuration's.
+        Replaces the runtime of the configuration.
 
     Raises
     ------
     InputError
-        The configuration names no region, or no runtime.
+        If the configuration names no region or no runtime.
     """
     section = {**config.get("aws", {}), **config.get("aws_lambda", {})}
     region = section.get("region") or section.get("region_name")
@@ -132,15 +140,15 @@ def image_of(config: Mapping[str, Any], identity: Mapping[str, str], runtime: st
 
 
 def image_folder() -> Path:
-    """Folder of the Dockerfile and the locks."""
-    # In a wheel they lie in this room, in a checkout beside the package.
+    """Return the folder of the Dockerfile and the lock files."""
+    # In a wheel the folder is in this one, in a checkout beside the package.
     package = Path(str(resources.files("maggjob")))
     inside = package / "aws" / "runtime"
     return inside if inside.is_dir() else package.parent / "runtime"
 
 
 def write_context(folder: Path) -> None:
-    """Lay out what docker builds from: this package as it is installed, the Dockerfile and the locks."""
+    """Write the build context for docker: this package as installed, the Dockerfile and the lock files."""
     ignore = shutil.ignore_patterns("__pycache__", "runtime", "builtin")
     shutil.copytree(Path(str(resources.files("maggjob"))), folder / "maggjob", ignore=ignore)
     shutil.copytree(image_folder(), folder / "runtime")
@@ -155,27 +163,27 @@ def build_steps(
     digest: str | None = None,
     readers: bool = False,
 ) -> list[Step]:
-    """Commands that build an image.
+    """Return the steps that build an image.
 
     Parameters
     ----------
     image : Image
     context : Path
-        From `write_context`.
+        Build context, from `write_context`.
     python : str
-        Minor version, such as 3.12: the client's.
+        Minor version of the client, such as 3.12.
     base, digest : str, optional
         Base image, and the digest that pins it.
     readers : bool
-        With the packages for other formats.
+        If True, include the packages that read other formats.
 
     Raises
     ------
     InputError
-        There is no lock for this Python.
+        If no lock file exists for this Python version.
     """
     if python not in PYTHONS:
-        raise InputError(f"Python {python}: there are images for {' and '.join(PYTHONS)}; run maggjob with one of them")
+        raise InputError(f"Python {python}: images exist for {' and '.join(PYTHONS)}; run maggjob with one of them")
     arguments = {
         "BASE": base or f"python:{python}-slim",
         "DIGEST": digest or "",
@@ -185,7 +193,7 @@ def build_steps(
         "MAGGJOB": __version__,
     }
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    # An index of several manifests, which provenance and sbom make, is nothing that Lambda takes
+    # Provenance and sbom would make an index of several manifests, which Lambda does not accept.
     plain = ["--platform", PLATFORM, "--provenance=false", "--sbom=false"]
     where = ["--file", str(context / "runtime" / "Dockerfile"), "--tag", image.uri, "--load", str(context)]
     return [
@@ -195,7 +203,7 @@ def build_steps(
 
 
 def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
-    """Commands that push an image and make the function of it.
+    """Return the steps that push an image and create its Lambda function.
 
     Parameters
     ----------
@@ -203,7 +211,7 @@ def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
     config_file : Path
         Lithops' configuration.
     ecr : botocore.client.ECR
-        Asked for the login and for the repository when the steps are carried out.
+        Used for the login and the repository when the steps are carried out.
     """
     region = ("--region", image.region)
     return [
@@ -221,7 +229,15 @@ def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
 
 
 def delete_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
-    """Commands that delete the function and the image of a runtime."""
+    """Return the steps that delete the Lambda function and the image of a runtime.
+
+    Parameters
+    ----------
+    image : Image
+    config_file : Path
+        Lithops' configuration.
+    ecr : botocore.client.ECR
+    """
     words = ("--repository-name", image.repository, "--image-ids", f"imageTag={image.tag}", "--region", image.region)
     tags = [{"imageTag": image.tag}]
     return [
@@ -234,7 +250,17 @@ def delete_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
 
 
 def lithops_step(what: str, config_file: Path, *names: str) -> Step:
-    """A command of Lithops' own, by the interpreter that runs."""
+    """Return a step that runs a command of Lithops with this Python interpreter.
+
+    Parameters
+    ----------
+    what : {"deploy", "delete", "list"}
+        Subcommand of ``lithops runtime``.
+    config_file : Path
+        Lithops' configuration.
+    *names : str
+        Names of runtimes.
+    """
     code = "from lithops.scripts.cli import lithops_cli; lithops_cli()"
     flags = ("--config", str(config_file), "--backend", "aws_lambda")
     storage = () if what == "list" else ("--storage", "aws_s3")
@@ -242,7 +268,7 @@ def lithops_step(what: str, config_file: Path, *names: str) -> Step:
 
 
 def ensure_repository(ecr: Any, name: str) -> None:
-    """Make a repository when it is not there."""
+    """Create an ECR repository if it does not exist."""
     try:
         ecr.create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")
     except ecr.exceptions.RepositoryAlreadyExistsException:
@@ -250,18 +276,26 @@ def ensure_repository(ecr: Any, name: str) -> None:
 
 
 def ecr_password(ecr: Any) -> str:
-    """Password of docker's login to ECR, good for 12 hours."""
+    """Return the password for docker's login to ECR, which is valid for 12 hours."""
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     return base64.b64decode(token).decode().split(":", 1)[1]
 
 
 def carry_out(steps: Sequence[Step], say: Callable[[str], object], dry_run: bool = False) -> None:
-    """Run commands one after the other, each shown before it runs.
+    """Run steps one after the other, showing each before it runs.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+    say : callable
+        Called with the text of each step.
+    dry_run : bool
+        If True, only show the steps.
 
     Raises
     ------
     BackendError
-        One failed, or its program is not there: what it was, what it said, and what to do.
+        If a step fails or its program is not installed. The message names the step, its last output and a remedy.
     """
     for step in steps:
         say(str(step))
@@ -275,33 +309,47 @@ def _carry_out(step: Step) -> None:
             step.call()
             return
         given = "" if step.secret is None else step.secret()
-    except Exception as problem:  # noqa: BLE001  # boto3's own and botocore's: all mean that AWS did not do it
+    except Exception as problem:  # noqa: BLE001  # errors of boto3 and of botocore: AWS refused the request
         raise BackendError(f"{step}: {type(problem).__name__}: {problem}; type 'maggjob doctor'") from None
     code, said = run_and_show(step.command, given)
     if code:
         known = HINTS if step.command[0] == "docker" else {}
         hint = next((hint for text, hint in known.items() if text in said), "see above")
-        last = next((line for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")
         raise BackendError(f"exit code {code} of {step}: {last.strip()[:300]}; {hint}")
 
 
 def run_and_show(command: Sequence[str], given: str) -> tuple[int, str]:
-    """Run a command: its exit code, and the end of what it wrote to standard error, which is shown as it comes.
+    """Run a command, and copy its standard error to ours as it arrives.
+
+    Parameters
+    ----------
+    command : sequence of str
+    given : str
+        Standard input of the command.
+
+    Returns
+    -------
+    code : int
+        Exit code.
+    said : str
+        The last 200 lines of its standard error.
 
     Raises
     ------
     BackendError
-        There is no such program.
+        If the program is not installed.
     """
     try:
-        process = subprocess.Popen(  # noqa: S603  # commands of ours, without a shell
+        process = subprocess.Popen(  # noqa: S603  # our own commands, run without a shell
             command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     except FileNotFoundError:
         raise BackendError(f"{command[0]} is not installed, or not on the PATH; install it, and try again") from None
     with process:
         if process.stdin is not None:
-            with suppress(BrokenPipeError):  # it ended without reading
+            # A command that ends without reading its input is no error here: its exit code tells.
+            with suppress(BrokenPipeError):
                 process.stdin.write(given)
                 process.stdin.close()
         said: deque[str] = deque(maxlen=200)

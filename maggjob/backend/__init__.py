@@ -1,4 +1,4 @@
-"""Lithops, driven with care: a function and tasks in, an outcome for every task out; retries, workers, settings, bill.
+"""Lithops with checks: takes a function and tasks, returns an outcome per task; retries, workers, settings, bill.
 
-May import nothing of maggjob but errors: it knows neither granules nor cells, so that any job runs on it.
+May import nothing of maggjob but errors: it knows neither granules nor cells, so that any job can run on it.
 """

@@ -1,4 +1,4 @@
-"""What the calls of a stage on Lambda took and cost, from what is known about each of them."""
+"""Duration and cost of a stage's calls on Lambda, summed from what is known about each call."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,47 +15,48 @@ class CostLine:
     """One line of a bill."""
 
     what: str
-    """What is paid for."""
+    """Item that is paid for."""
     quantity: float
-    """How much of it."""
+    """Number of units."""
     unit: str
     """Unit of the quantity."""
     price: float
-    """US dollars a unit."""
+    """US dollars per unit."""
 
     @property
     def dollars(self) -> float:
-        """US dollars."""
+        """Cost in US dollars."""
         return self.quantity * self.price
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices of AWS in us-west-2, US dollars, and how Lambda is set up."""
+    """AWS prices in us-west-2, US dollars, and the settings of Lambda that they are multiplied with."""
 
     date: str = "2026-05"
-    """Month of the public notes that Lambda's were taken from. S3's were not looked up: hold them against AWS's."""
+    """Month of the public notes that the Lambda prices come from. The S3 prices were not looked up: compare them with
+    AWS's."""
     gb_second: float = 0.0000133334
-    """Lambda on ARM64, a GB-second; the start of a container is charged alike."""
+    """Lambda on ARM64, per GB-second; the start of a container is charged at the same price."""
     call: float = 0.20e-6
-    """Lambda, a call."""
+    """Lambda, per call."""
     get: float = 0.40e-6
-    """S3, a GET. The bucket's owner pays: those of NASA's archive cost nothing."""
+    """S3, per GET. The owner of the bucket pays: requests to NASA's archive are free."""
     put: float = 5.0e-6
-    """S3, a PUT or LIST."""
+    """S3, per PUT or LIST."""
     log_mb: float = 0.50e-3
-    """CloudWatch, a MB of logs; not looked up."""
+    """CloudWatch, per MB of logs; not looked up."""
     log_mb_a_call: float = 500e-6
-    """MB that a call logs: 120 bytes of Lithops', measured, and START, END and REPORT of Lambda, estimated."""
+    """MB logged per call: 120 bytes by Lithops (measured), and Lambda's START, END and REPORT lines (estimated)."""
     memory_gb: float = 1.73
-    """Memory of a worker: 1,769 MB, which is one whole processor."""
+    """Memory of a worker, GB: 1,769 MB, at which Lambda gives a worker one whole core."""
     init_s: float = 1.5
-    """Seconds that a new worker takes to start, charged."""
+    """Seconds that a new worker takes to start; they are charged."""
     puts_a_call: int = 3
-    """Objects that a call of the map writes: its part, Lithops' status and result. Without a part it is one less."""
+    """Objects written per call of the map: its part, Lithops' status and its result. Without a part it is one less."""
     gets_a_call: int = 6
-    """Objects that are read for a call: function, task, recipe, list of granules; its status by the client, its part
-    by the call of its shard. Calls of shards, of which there are few, are not counted."""
+    """Objects read per call: function, task, recipe and list of granules by the worker, the status by the client, and
+    the part by the call that writes its shard. The calls that write shards are few and are not counted."""
 
 
 @dataclass(frozen=True)
@@ -63,50 +64,51 @@ class Stage:
     """The calls of one stage."""
 
     name: str
-    """index, map, check (of the parts, before an old result in a bucket goes) or assembly."""
+    """index, map, check (of the parts, before an old result in a bucket is deleted) or assembly."""
     calls: int
-    """Calls that there were to make."""
+    """Number of tasks: each needs one call."""
     submitted: int
-    """How often one was submitted; AWS's own second and third attempts are not told."""
+    """Number of submissions. AWS's own second and third attempts are not reported to us."""
     throttled: int
-    """How often the backend put one off (429, 5xx, no connection)."""
+    """Number of times that the backend put a call off (429, 5xx, no connection)."""
     failed: int
-    """Calls that came to nothing."""
+    """Number of failed calls."""
     cold_starts: int
-    """Sandboxes that were started for a call."""
+    """Number of calls for which a sandbox was started."""
     queued_s: float
-    """Median of the seconds from submission to start."""
+    """Median time from submission to start, seconds."""
     longest_queued_s: float
-    """The longest of them."""
+    """Longest time from submission to start, seconds."""
     billed_s: float
-    """Seconds that are billed, INIT included."""
+    """Billed seconds, including INIT."""
     gb_s: float
-    """These, times the memory of a worker in GB."""
+    """Billed seconds times the memory of a worker in GB."""
     unbilled: int
-    """Calls of which the seconds are not known: they died or did not end. They cost something all the same."""
+    """Number of calls whose duration is unknown, because they died or did not end. They still cost something."""
     bill: tuple[CostLine, ...]
-    """Line by line."""
+    """Lines of the bill."""
     problems: tuple[str, ...]
-    """What the first failed calls came to, with their log streams."""
+    """Reason and last line of the message of the first failed calls; the line names the log stream."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the stage as plain values."""
         bill = [asdict(line) | {"dollars": line.dollars} for line in self.bill]
         return asdict(self) | {"bill": bill, "dollars": sum(line.dollars for line in self.bill)}
 
 
 def stage_of(name: str, outcomes: Sequence[Outcome[Any]], memory_mb: float, prices: Prices | None = None) -> Stage:
-    """Add the calls of a stage up.
+    """Sum the calls of a stage.
 
     Parameters
     ----------
     name : str
+        Name of the stage.
     outcomes : sequence of Outcome
-        Of all of its calls.
+        Outcomes of all its calls.
     memory_mb : float
         Memory of a worker, MB.
     prices : Prices, optional
-        By default those of today's AWS, as far as we know.
+        By default the prices of AWS as of `Prices.date`.
     """
     prices, calls = prices or Prices(), [outcome.call for outcome in outcomes]
     billed = [call.billed for call in calls if call.billed is not None]
@@ -137,5 +139,5 @@ def stage_of(name: str, outcomes: Sequence[Outcome[Any]], memory_mb: float, pric
 
 
 def _last_line(outcome: Outcome[Any]) -> str:
-    """Of the message of a call that failed; it ends with where its log is."""
+    """Return the last line of a failed call's message, which says where its log is."""
     return (str(outcome.message).strip().splitlines() or [""])[-1]

@@ -1,7 +1,7 @@
-"""A function, tasks and a deadline on Lithops: submit, watch, collect.
+"""Run a function on tasks through Lithops: submit them, watch the calls, collect the outcomes.
 
-It is handed an importable function and tasks, and gives back
-an `Outcome` for every task, whatever became of it.
+Takes an importable function and tasks, and returns an `Outcome` for
+every task, whether its call succeeded or not.
 """
 
 import logging
@@ -34,12 +34,12 @@ __all__ = [
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 DEADLINE = 6 * 3600.0
-# What Lithops and AWS say when a run cannot start, and what to do about it; `maggjob doctor` looks closer
+# Errors of Lithops and AWS when a run cannot start, and what to do about them; `maggjob doctor` checks more.
 HINTS = {
     "Unable to locate credentials": "log in to AWS first (aws configure, aws sso login, or AWS_PROFILE)",
     "ExpiredToken": "the AWS credentials have expired; renew them",
     "InvalidClientTokenId": "AWS does not know these credentials; check AWS_PROFILE and AWS_ACCESS_KEY_ID",
-    "HeadBucket operation: Forbidden": "the bucket is somebody else's, or we may not use it; name another in aws_s3",
+    "HeadBucket operation: Forbidden": "the bucket is another account's, or access is denied; name another in aws_s3",
     "cannot be assumed by Lambda": "check execution_role in aws_lambda",
     "is not deployed to ECR": "there is no image of this name; type 'maggjob runtime build'",
     "pop from empty list": "there is no image with this tag; type 'maggjob runtime build'",
@@ -65,21 +65,21 @@ def run_tasks(
     Parameters
     ----------
     function : callable
-        Importable by name where the calls run; takes one task.
+        Takes one task. Must be importable by name where the calls run.
     tasks : sequence
-        Picklable; Lithops starts them in this order.
+        Picklable tasks; Lithops starts them in this order.
     backend : str
-        ``serial`` calls it here, one task after the other; any other goes through Lithops.
+        ``serial`` calls the function in this process, on one task after the other; all others go through Lithops.
     config : mapping, optional
-        From `lithops_config`.
+        Lithops' configuration, from `lithops_config`.
     deadline : float
-        Seconds after which what has not ended is given up.
+        Seconds after which tasks that have not ended are given up.
     watch : callable, optional
         Called as each task ends.
     policy : RetryPolicy, optional
-        On a serverless backend: how long to wait for what, and how often to try.
+        Waiting times and number of submissions on a serverless backend.
     preload : sequence of str
-        Modules that the function imports while it runs: on localhost they are imported once for all calls.
+        Modules that the function imports while it runs; on localhost they are imported once for all calls.
 
     Returns
     -------
@@ -89,9 +89,9 @@ def run_tasks(
     Raises
     ------
     BackendError
-        The backend takes no calls at all.
+        If the backend accepts no call at all.
     StoppedError
-        Interrupted from the keyboard.
+        If the run is interrupted from the keyboard.
     """
     if not tasks:
         return []
@@ -108,7 +108,7 @@ def run_tasks(
 def _serial(
     function: Callable[[Task], Value], tasks: Sequence[Task], end: float, note: Watcher
 ) -> list[Outcome[Value]]:
-    """The readable specification of every other backend."""
+    """Call the function in this process: the reference for what every other backend must do."""
     outcomes: list[Outcome[Value]] = []
     outcome: Outcome[Value]
     for index, task in enumerate(tasks):
@@ -119,7 +119,7 @@ def _serial(
                 outcome = Outcome(value=function(task))
             except KeyboardInterrupt:
                 raise
-            except BaseException as problem:  # noqa: BLE001  # whatever it is, it is recorded
+            except BaseException as problem:  # noqa: BLE001  # any error is the outcome of its task
                 outcome = Outcome(reason="worker", message="".join(traceback.format_exception(problem)))
         outcomes.append(outcome)
         note(index, outcome)
@@ -138,11 +138,11 @@ def _lithops(
     import lithops  # 1 s
 
     check_filled_in(config)
-    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # of 4 MiB: each call is sent its own task only
-    logger = logging.getLogger("lithops")  # given a log_level, Lithops closes the caller's own handlers
+    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # no limit: each call is sent only its own task
+    logger = logging.getLogger("lithops")  # with a log_level, Lithops would close the caller's handlers
     level = logger.level
     wanted = os.environ.get("MAGGJOB_LITHOPS_LOG")
-    logger.setLevel(wanted or "CRITICAL")  # what fails at the start is told once, by our error
+    logger.setLevel(wanted or "CRITICAL")  # our own error reports what fails at the start
     try:
         with _starting():
             opened = lithops.FunctionExecutor(config=config, log_level=None)
@@ -167,19 +167,19 @@ def _lithops(
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """Make whatever Lithops raises before any call runs an error that says what to do."""
+    """Turn any error that Lithops raises before the first call runs into one that says what to do."""
     try:
         yield
     except MaggjobError:
         raise
     except Exception as problem:
         said = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
-        hint = next((hint for text, hint in HINTS.items() if text in said), "'maggjob doctor' may tell more")
+        hint = next((hint for text, hint in HINTS.items() if text in said), "'maggjob doctor' may show the cause")
         raise BackendError(f"Lithops could not start: {said}; {hint}") from problem
 
 
 def _clean(executor: Any) -> None:
-    """Delete what Lithops stored for this executor, here and now."""
+    """Delete what Lithops stored for this executor, and wait until it is deleted."""
     storage, bucket = executor.internal_storage.storage, executor.internal_storage.bucket
     keys = storage.list_keys(bucket, prefix=f"lithops.jobs/{executor.executor_id}")
     if keys:

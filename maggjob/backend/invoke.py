@@ -1,7 +1,7 @@
-"""What happens between Lithops and a serverless backend when a call is submitted.
+"""Invoke calls on a serverless backend on behalf of Lithops, and record how each invocation ended.
 
-Lithops invokes in threads whose exceptions nobody sees, and tries for ever when there is no connection. Here each
-invocation ends in one of three ways that can be looked at: accepted, put off (Lithops queues it again), or refused.
+Lithops invokes in threads whose exceptions nobody sees, and retries forever when there is no connection. Here each
+invocation ends in one of three recorded states: accepted, put off (Lithops queues it again), or refused.
 """
 
 import threading
@@ -16,56 +16,59 @@ from maggjob.backend.retry import NO_CONNECTION, RetryPolicy, is_temporary, may_
 from maggjob.errors import BackendError
 
 REFUSED = "refused"
-"""In place of an id: Lithops then takes the call for submitted and leaves it alone."""
+"""Returned in place of an invocation id, so that Lithops regards the call as submitted and does not retry it."""
 
 Key = tuple[str, str]
-"""Lithops' ids of a job and of a call in it."""
+"""Lithops' ids of a job and of a call of that job."""
 
 
 class Invocations:
-    """Takes the place of ``invoke`` of a Lithops backend.
+    """Replacement for the ``invoke`` method of a Lithops backend.
 
     Parameters
     ----------
     backend : lithops.serverless.backends.*.ServerlessBackend
-        Its ``invoke`` raises for everything but success; aws_lambda's ``session`` is what it sends requests with.
+        Its ``invoke`` raises unless it succeeds; aws_lambda sends its requests through its ``session``.
     threads : int
-        Threads that invoke at once: as many connections are kept open.
+        Number of threads that invoke at the same time; as many connections are kept open.
     policy : RetryPolicy, optional
-        Says which calls are put off, and for how long.
+        Decides which calls are put off, and for how long.
     """
 
     def __init__(self, backend: Any, threads: int = 64, policy: RetryPolicy | None = None) -> None:
         self.accepted: dict[Key, float] = {}
-        """When a call was accepted, by `time.monotonic`."""
+        """Time at which each call was accepted, by `time.monotonic`."""
         self.refused: dict[Key, str] = {}
-        """Why a call was not."""
+        """Reason why each refused call was refused."""
         self.put_off: Counter[Key] = Counter()
-        """How often a call was put off."""
+        """Number of times that each call was put off."""
         self._closed = False
-        # When a call was first not taken, by `time.monotonic`.
+        # Time at which a call was first put off, by `time.monotonic`.
         self._put_off_since: dict[Key, float] = {}
         self._policy = policy or RetryPolicy()
-        # Status and text of the last answer; each thread sends its own requests.
+        # Status and text of the last answer, per thread: each thread sends its own requests.
         self._seen = threading.local()
         self._invoke = backend.invoke
         backend.invoke = self
         if hasattr(backend, "session"):
-            # Lithops' own keeps ten connections for 64 threads: the others shake hands anew for each call.
+            # Lithops' own session keeps ten connections for 64 threads: the other threads open one for each call.
             self._session = type(backend.session)(max_pool_connections=threads)
             backend.session = self
 
     def send(self, request: Any) -> Any:
-        """Send a request; no connection is an answer too, or Lithops would try without a pause and without an end."""
+        """Send a request.
+
+        A missing connection is returned as an answer: otherwise Lithops would retry without a pause and without an end.
+        """
         try:
             answer = self._session.send(request)
-        except Exception as problem:  # noqa: BLE001  # botocore has a dozen for this
+        except Exception as problem:  # noqa: BLE001  # botocore raises a dozen types
             answer = SimpleNamespace(status_code=NO_CONNECTION, text=f"no connection: {problem}", headers={})
         self._seen.status, self._seen.text = answer.status_code, answer.text
         return answer
 
     def __call__(self, runtime: str, memory: int, payload: Mapping[str, Any]) -> Any:
-        """Invoke; None when the call is put off, so that Lithops queues it again."""
+        """Invoke calls; return None to put them off, which makes Lithops queue them again."""
         keys = [(str(payload["job_id"]), str(call)) for call in payload["call_ids"]]
         if self._closed:
             return REFUSED
@@ -78,7 +81,7 @@ class Invocations:
         return request
 
     def _put_off_or_refuse(self, keys: list[Key], text: str, runtime: str) -> str | None:
-        """What Lithops is told of calls that the backend did not take."""
+        """Return what Lithops expects for calls that were not accepted: None to queue them again, else `REFUSED`."""
         status, now = self._seen.status, time.monotonic()
         since = min(self._put_off_since.setdefault(key, now) for key in keys)
         if may_offer_again(self._policy, status, now - since):
@@ -88,46 +91,57 @@ class Invocations:
         return REFUSED
 
     def refusal(self, key: Key) -> str:
-        """Why the backend refused a call.
+        """Return the reason why the backend refused a call.
 
         Raises
         ------
         BackendError
-            It has accepted no other call: the run can stop.
+            If the backend has accepted no call so far: the run can stop.
         """
         if not self.accepted:
             raise BackendError(self.refused[key])
         return self.refused[key]
 
     def close(self, pool: Executor) -> None:
-        """Invoke nothing any more; returns when what is on its way has been answered.
+        """Stop invoking, and return when all invocations under way have been answered.
 
         Parameters
         ----------
         pool : concurrent.futures.Executor
-            In which Lithops invokes; it never ends it.
+            Lithops' thread pool for invocations, which Lithops itself never shuts down.
         """
         self._closed = True
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def explain(status: int | None, text: str, runtime: str, offered_for: float = RetryPolicy.offer_for) -> str:
-    """Why an invocation was refused, and what to do about it.
+    """Return why an invocation was refused, and what to do about it.
+
+    Parameters
+    ----------
+    status : int, optional
+        HTTP status of the backend's answer, or `NO_CONNECTION`; None when nothing was sent.
+    text : str
+        Text of the answer, or of the error.
+    runtime : str
+        Lithops' name of the runtime.
+    offered_for : float
+        Seconds for which the call was offered.
 
     Examples
     --------
     >>> explain(404, "Function not found", "maggjob:01")
-    "the function of runtime maggjob:01 is not there (404: Function not found); type 'maggjob runtime deploy'"
+    "the function of runtime maggjob:01 does not exist (404: Function not found); type 'maggjob runtime deploy'"
     """
     said = f"({status}: {' '.join(text.split())[:300]})" if status else f"({' '.join(text.split())[:300]})"
     if status == 404:
-        return f"the function of runtime {runtime} is not there {said}; type 'maggjob runtime deploy'"
+        return f"the function of runtime {runtime} does not exist {said}; type 'maggjob runtime deploy'"
     if (status is not None and "ExpiredToken" in text) or "token included in the request is expired" in text:
         return f"the AWS credentials have expired {said}; renew them and run again"
     if status in (401, 403):
         return f"AWS does not allow us to invoke {runtime} {said}; type 'maggjob doctor'"
     if status == 413:
-        return f"the task is too large for an event {said}; give tasks that say where their data is"
+        return f"the task is too large for an invocation {said}; store its data and let the task say where"
     if is_temporary(status):
-        return f"put off for {offered_for:.0f} s {said}; run again later, or with fewer workers"
+        return f"not accepted by the backend for {offered_for:.0f} s {said}; run again later, or with fewer workers"
     return f"{runtime} cannot be invoked {said}; type 'maggjob doctor'"

@@ -1,8 +1,8 @@
-"""What became of a task, and what is known about its call: where it ran, where its log is, what it is billed for.
+"""The outcome of a task, and what is known about its call: where it ran, where its log is, how many seconds are billed.
 
-Lithops reports the id of an activation when a call starts and when it ends, and nothing else that a worker could
+Lithops reports the id of an activation when a call starts and when it ends, and nothing else that a worker can
 choose. `maggjob.aws.handler` therefore packs the log stream and the times into that id, so that they are known even
-of a call whose sandbox died.
+for a call whose sandbox died.
 """
 
 import traceback
@@ -12,26 +12,26 @@ from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
 
-# An activation id is part of a key in a bucket: what a log stream has and a key should not have is replaced.
+# An activation id is part of a key in a bucket, so characters of a log stream that a key should not have are replaced.
 _TO_KEY = str.maketrans("/[]$", "!()*")
 _FROM_KEY = str.maketrans("!()*", "/[]$")
 
 
 @dataclass(frozen=True)
 class Activation:
-    """One run of a handler in a sandbox."""
+    """One run of the handler in a sandbox."""
 
     request: str
-    """Request id of the backend; AWS's own retries of a call have the same."""
+    """Request id of the backend. AWS's own retries of a call share it."""
     log_stream: str = ""
-    """CloudWatch log stream; empty where there is none."""
+    """CloudWatch log stream; empty if the backend has none."""
     started: float = 0.0
-    """When the handler was entered, seconds since 1970 by the worker's clock."""
+    """Time at which the handler was entered, seconds since 1970 by the worker's clock."""
     init: float = 0.0
-    """Seconds from the start of the sandbox's process to the handler being ready; 0 in a warm sandbox."""
+    """Seconds from the start of the sandbox's process until the handler was ready; 0 in a warm sandbox."""
 
     def pack(self) -> str:
-        """As one word that may be part of a key.
+        """Return the activation as one word that may be part of a key in a bucket.
 
         Examples
         --------
@@ -43,7 +43,7 @@ class Activation:
 
     @classmethod
     def parse(cls, word: str) -> "Activation":
-        """What `pack` gave; any other word is a request id.
+        """Return the activation that `pack` made a word of; any other word is taken as a request id.
 
         Examples
         --------
@@ -61,27 +61,29 @@ class Activation:
 
 @dataclass(frozen=True)
 class Call:
-    """What is known about the call of one task; what is not known is None."""
+    """What is known about the call of one task; unknown values are None."""
 
     request: str | None = None
     """Request id of the backend."""
     log_stream: str | None = None
-    """CloudWatch log stream that holds its output."""
+    """CloudWatch log stream that holds the call's output."""
     cold: bool | None = None
-    """Whether its sandbox was started for it."""
+    """True if its sandbox was started for this call."""
     init: float = 0.0
-    """Seconds that the sandbox took to start, as seen from inside it; 0 in a warm one."""
+    """Seconds that the sandbox took to start, measured inside it; 0 in a warm sandbox."""
     queued: float | None = None
-    """Seconds from its submission to its start: by the client's clock and the worker's, so off by their difference."""
+    """Seconds from submission, by the client's clock, to start, by the worker's; off by the difference of the
+    clocks."""
     billed: float | None = None
-    """Seconds that are billed, init included: from the entry of the handler to its last status, some 10 ms short."""
+    """Billed seconds, including init: from the entry of the handler to its last status, some 10 ms less than AWS
+    bills."""
     attempts: int = 1
-    """How often the task was submitted."""
+    """Number of submissions of the task."""
     throttled: int = 0
-    """How often the backend put it off (429, 5xx, no connection)."""
+    """Number of times that the backend put it off (429, 5xx, no connection)."""
 
     def where(self, group: str | None = None) -> str:
-        """For people: where its log is.
+        """Return where the call's log is, as text for people.
 
         Examples
         --------
@@ -95,16 +97,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Value]):
-    """What became of one task."""
+    """Outcome of one task."""
 
     value: Value | None = None
-    """What the function returned; None when it did not."""
+    """Return value of the function; None if the task failed."""
     reason: str | None = None
-    """Why it did not: ``worker`` (it raised, or its process died), ``died`` (it started and was never heard of again:
-    its sandbox crashed, or ran out of memory or time), ``never_started`` (accepted, and never run), ``refused`` (the
-    backend did not accept it), or ``deadline``."""
+    """Reason of the failure: ``worker`` (the function raised, or its process died), ``died`` (the call started and sent
+    no answer: its sandbox crashed, or ran out of memory or time), ``never_started`` (accepted, but not run),
+    ``refused`` (not accepted by the backend), or ``deadline``. None if the function returned."""
     message: str | None = None
-    """What is known about that."""
+    """Details of the failure."""
     call: Call = field(default_factory=Call, compare=False)
     """What is known about its call."""
 
@@ -114,28 +116,29 @@ Watcher = Callable[[int, Outcome[Any]], None]
 
 
 def deadline_outcome() -> Outcome[Any]:
-    """Of a task that had not ended when the deadline came."""
+    """Return the outcome of a task that had not ended at the deadline."""
     return Outcome(reason="deadline", message="did not end before the deadline; run again, or raise --deadline")
 
 
 def refused_outcome(problem: Exception) -> Outcome[Any]:
-    """Of a task that Lithops did not take."""
-    return Outcome(reason="refused", message=f"Lithops did not take it: {type(problem).__name__}: {problem}")
+    """Return the outcome of a task that Lithops did not accept."""
+    return Outcome(reason="refused", message=f"Lithops did not accept the task: {type(problem).__name__}: {problem}")
 
 
 def never_started_outcome(waited: float) -> Outcome[Any]:
-    """Of a task whose calls were accepted, and waited so many seconds for a start."""
-    message = f"accepted, and not started for {waited:.0f} s although there was room; run again"
+    """Return the outcome of a task whose calls were accepted, but did not start within ``waited`` seconds."""
+    message = f"accepted, but not started within {waited:.0f} s although workers were free; run again"
     return Outcome(reason="never_started", message=message)
 
 
 def outcome_of(future: Any) -> Outcome[Any]:
-    """Of a future that is done: success, error, or unknown."""
-    if future.error or future._state != future.State.Done:  # noqa: SLF001  # Lithops tells it nowhere else
+    """Return the outcome of a future that is done: success, error, or death of the worker."""
+    if future.error or future._state != future.State.Done:  # noqa: SLF001  # Lithops has no public field for it
         status = future._call_status or {}  # noqa: SLF001
-        if status and "worker_cold_start" not in status:  # written by the client in place of a worker
+        # A status without this key was written by the client in place of a worker.
+        if status and "worker_cold_start" not in status:
             seconds = future.execution_timeout
-            message = f"started, and not heard of for {seconds} s: its sandbox crashed, or ran out of memory or time"
+            message = f"started, but sent no answer for {seconds} s: its sandbox crashed, or ran out of memory or time"
             return Outcome(reason="died", message=message)
         problem = future._exception  # noqa: SLF001
         text = "".join(traceback.format_exception(*problem)) if isinstance(problem, tuple) else str(problem)
@@ -144,8 +147,17 @@ def outcome_of(future: Any) -> Outcome[Any]:
 
 
 def call_of(future: Any, attempts: int, throttled: int) -> Call:
-    """What Lithops' status of a call tells."""
-    word, status = future.activation_id, future._call_status or {}  # noqa: SLF001  # Lithops tells it nowhere else
+    """Return what Lithops' status of a call tells about it.
+
+    Parameters
+    ----------
+    future : lithops.future.ResponseFuture
+    attempts : int
+        Number of submissions of the task.
+    throttled : int
+        Number of times that the backend put the call off.
+    """
+    word, status = future.activation_id, future._call_status or {}  # noqa: SLF001  # as in outcome_of
     if not word:
         return Call(attempts=attempts, throttled=throttled)
     activation = Activation.parse(word)

@@ -1,4 +1,4 @@
-"""A task that Lithops has and that has not ended: its calls, and what has been tried for it."""
+"""A task that was submitted to Lithops and has not ended: its calls, and what has been tried for it."""
 
 import math
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from maggjob.backend.retry import History
 
 @dataclass
 class Attempt:
-    """One submission of a task, and so one call."""
+    """One submission of a task, which is one call."""
 
     future: Any
     """Lithops' future of the call."""
     running_since: float | None = None
-    """When the call was first seen running, by `time.monotonic`; None while it has not been."""
+    """Time at which the call was first seen running, by `time.monotonic`; None before that."""
     problem: str | None = None
-    """Why its answer could not be read, if it could not."""
+    """Reason why its answer could not be read; None if it could."""
 
     @property
     def key(self) -> Key:
@@ -32,10 +32,10 @@ class Attempt:
         return written is not None
 
     def fetch(self, storage: Any) -> None:
-        """Fetch the answer from Lithops' storage, into the future."""
+        """Fetch the call's answer from Lithops' storage into the future."""
         try:
             self.future.result(throw_except=False, internal_storage=storage)
-        except Exception as problem:  # noqa: BLE001  # it is the call's fault, not the run's
+        except Exception as problem:  # noqa: BLE001  # only this call fails, not the run
             self.problem = f"its answer could not be read: {type(problem).__name__}: {problem}"
 
 
@@ -44,42 +44,42 @@ class PendingTask:
     """A task that was submitted and has not ended."""
 
     attempts: list[Attempt]
-    """Those that may still end well."""
+    """Calls that may still succeed."""
     history: History = field(default_factory=History)
     """What has been tried, for the retry policy."""
     failure: Outcome[Any] | None = None
-    """Outcome of the last attempt that came to nothing; None while there is none."""
+    """Outcome of the last failed attempt; None if none has failed."""
 
     def is_accepted(self, accepted: Mapping[Key, float]) -> bool:
-        """Whether the backend has accepted all of its calls."""
+        """Return True if the backend has accepted all calls of the task."""
         return all(attempt.key in accepted for attempt in self.attempts)
 
     def count_submission(self) -> None:
-        """Note that the task is submitted once more."""
+        """Count one more submission of the task."""
         self.history = replace(self.history, submissions=self.history.submissions + 1)
 
     def note_failure(self, failure: Outcome[Any]) -> None:
-        """Note an attempt that came to nothing."""
+        """Record a failed attempt."""
         self.failure = failure
         self.history = replace(self.history, last_failure=failure.reason)
 
     def add_call(
         self, outcome: Outcome[Any], put_off: Mapping[Key, int], attempt: Attempt | None = None
     ) -> Outcome[Any]:
-        """The outcome of the task, with what is known about its call.
+        """Return the outcome of the task together with what is known about its call.
 
         Parameters
         ----------
         outcome : Outcome
         put_off : mapping of Key to int
-            How often the backend put calls off.
+            Number of times that the backend put each call off.
         attempt : Attempt, optional
-            That gave the outcome; by default one that runs, else the first.
+            The attempt that gave the outcome; by default one that runs, else the first.
 
         Returns
         -------
         Outcome
-            If it is of a failure, its message says where the log of the call is.
+            The message of a failure says where the log of the call is.
         """
         chosen = attempt or max(self.attempts, key=lambda one: one.running_since is not None, default=None)
         if chosen is None:
@@ -92,7 +92,7 @@ class PendingTask:
 
 
 def find_running(pending: Mapping[int, PendingTask]) -> dict[int, float]:
-    """Which tasks run.
+    """Find the tasks that run.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def find_running(pending: Mapping[int, PendingTask]) -> dict[int, float]:
     Returns
     -------
     dict of int to float
-        When the first of a task's running calls was seen to start, by index of the task.
+        Index of each running task, and the time at which the first of its running calls was seen to start, by
+        `time.monotonic`.
     """
     found: dict[int, float] = {}
     for index, task in pending.items():

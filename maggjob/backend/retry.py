@@ -1,52 +1,53 @@
-"""The retry policy: when a call on a serverless backend is tried again, waited for, or given up.
+"""The retry policy: when a call on a serverless backend is retried, waited for, or given up.
 
-1. The backend does not take a call. If that may pass (it throttles, is out of order, or cannot be reached), the call
-   is offered again for five minutes. After that, and after any other answer, the call is refused. A task that was
-   refused is not tried again. A backend that refuses a call before it has accepted any stops the run.
-2. The backend has accepted a call, and the call does not start. While all workers are busy, that is no fault. When
-   there has been room for a minute and nothing has started, each task that waits is submitted once more, and the wait
-   begins anew. After six minutes, those that may not be submitted again are given up.
+1. The backend does not accept a call. If the cause may be temporary (throttling, an outage, no connection), the call
+   is offered again for five minutes. After that, and after any other answer, the call is refused. A refused task is
+   not tried again. If the backend refuses a call before it has accepted any, the run stops.
+2. The backend has accepted a call, but the call does not start. This is normal while all workers are busy. When
+   workers have been free for a minute and nothing has started, each waiting task is submitted once more, and the wait
+   begins again. After six minutes, waiting tasks that may not be submitted again are given up.
 3. A call started, and died without an answer: its task is submitted once more.
-4. A call runs for more than a minute and more than ten times as long as half of the others: its task gets a backup,
-   which is one more submission. What ends first counts.
-5. A function that raised has answered: its task is not tried again.
+4. A call runs for more than a minute and more than ten times as long as the median of the others: its task gets a
+   backup, which is one more submission. The call that ends first counts.
+5. A function that raised an exception has answered: its task is not tried again.
 
-A task is submitted twice at most; AWS's own second and third attempts at a call do not count. All numbers are in
-`RetryPolicy`. Local processes lose no calls: there, each task is submitted once.
+A task is submitted at most twice; AWS's own second and third attempts at a call do not count. All numbers are in
+`RetryPolicy`. Local processes lose no calls, so there each task is submitted once.
 
-The functions here are pure: they are given times, and have no clock. `maggjob.backend.invoke` asks them about point 1,
-`maggjob.backend.watch` about the others, and both do as they are told.
+The functions in this module are pure: times are arguments, and no clock is read. `maggjob.backend.invoke` asks them
+about point 1, `maggjob.backend.watch` about the other points, and both carry out the decision.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NO_CONNECTION = 0
-"""In place of a status, where there was no answer."""
+"""Status used when there was no answer."""
 
 WITHOUT_ANSWER = frozenset({"died", "refused"})
-"""Reasons of calls that ended although their function did not: another call of the same task may do better."""
+"""Reasons of calls that ended without an answer of their function: another call of the same task may succeed."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait for what, and how often to try. The points are those of the text at the top of this module."""
+    """Waiting times and number of attempts. The points are those in the docstring of this module."""
 
     offer_for: float = 300.0
-    """Point 1: seconds for which a call that the backend does not take is offered again."""
+    """Point 1: seconds for which a call that the backend does not accept is offered again."""
     resubmit_after: float = 60.0
-    """Point 2: seconds with room and without a start, after which the tasks that wait are submitted again."""
+    """Point 2: seconds with free workers and without a start, after which the waiting tasks are submitted again."""
     give_up_after: float = 360.0
-    """Point 2: seconds of the same, after which tasks that may not be submitted again are given up. AWS itself may wait
-    five minutes before it tries an event again."""
+    """Point 2: seconds with free workers and without a start, after which waiting tasks that may not be submitted again
+    are given up. AWS itself may wait five minutes before it retries an event."""
     backup_after: float = 60.0
     """Point 4: seconds that a call must have run before its task gets a backup."""
     backup_factor: float = 10.0
-    """Point 4: how many times as long as the median of the ended calls a call must have run before that."""
+    """Point 4: multiple of the median duration of the ended calls that a call must have run before its task gets a
+    backup."""
     backup_share: float = 0.5
-    """Point 4: share of all tasks that must have ended before that, so that their median says something of all."""
+    """Point 4: share of all tasks that must have ended first, so that their median is representative."""
     max_submissions: int = 2
-    """How often a task is submitted, at most."""
+    """Maximum number of submissions of a task."""
 
 
 ONE_SUBMISSION = RetryPolicy(max_submissions=1)
@@ -55,12 +56,12 @@ ONE_SUBMISSION = RetryPolicy(max_submissions=1)
 
 @dataclass(frozen=True)
 class History:
-    """What has been tried so far for a task that has not ended."""
+    """What has been tried for a task that has not ended."""
 
     submissions: int = 1
-    """How often it has been submitted."""
+    """Number of submissions so far."""
     last_failure: str | None = None
-    """Reason of the last of its calls that came to nothing (see `ends_task`); None while there is none."""
+    """Reason of the last failed call that did not end the task (see `ends_task`); None if there was none."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +69,32 @@ class Look:
     """What one look at all calls showed."""
 
     now: float
-    """When it was; seconds, by any clock that all times share."""
+    """Time of the look, seconds, by the clock that all times share."""
     running: int
-    """Calls that run."""
+    """Number of running calls."""
     started: bool
-    """Whether a call has been seen to start since the look before."""
+    """True if a call has started since the previous look."""
     last_accepted: float | None
-    """When the last of the waiting calls was accepted; None when no call waits."""
+    """Time at which the last of the waiting calls was accepted; None if no call waits."""
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Whether calls wait although there is room for them, from all looks so far."""
+    """State of a stall (calls wait although workers are free), updated with every look."""
 
     since: float | None = None
-    """Since when there has been room and nothing has started; None when that is not so."""
+    """Time since which workers have been free and nothing has started; None if there is no stall."""
     most_running: int = 0
-    """How many calls ran at once, at most: there is room for as many."""
+    """Largest number of calls seen running at once, taken as the number of available workers."""
 
     def seconds(self, now: float) -> float:
-        """Seconds that it has lasted at the time ``now``; 0 when there is none."""
+        """Return how many seconds the stall has lasted at time ``now``; 0 if there is none."""
         return 0.0 if self.since is None else now - self.since
 
 
 @dataclass(frozen=True)
 class Unstarted:
-    """What to do with tasks whose calls were accepted and do not start; those that are not named are waited for."""
+    """What to do with tasks whose calls were accepted but do not start; tasks in neither list are waited for."""
 
     submit_again: tuple[int, ...] = ()
     """Indices of tasks to submit once more."""
@@ -102,7 +103,7 @@ class Unstarted:
 
 
 def is_temporary(status: int | None) -> bool:
-    """Whether trying again may help: throttled, out of order, or no connection.
+    """Return True if a retry may help: the backend throttles, has an outage, or cannot be reached.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def is_temporary(status: int | None) -> bool:
 
 
 def may_offer_again(policy: RetryPolicy, status: int | None, put_off: float) -> bool:
-    """Whether a call that the backend did not take is offered again; if not, it is refused.
+    """Return True if a call that the backend did not accept is offered again, False if it is refused.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def may_offer_again(policy: RetryPolicy, status: int | None, put_off: float) -> 
     status : int, optional
         As for `is_temporary`.
     put_off : float
-        Seconds since the backend first did not take it.
+        Seconds since the backend first did not accept the call.
 
     Returns
     -------
@@ -135,7 +136,7 @@ def may_offer_again(policy: RetryPolicy, status: int | None, put_off: float) -> 
 
 
 def ends_task(reason: str | None) -> bool:
-    """Whether a task ends when one of its calls has ended for this reason, whatever becomes of its other calls.
+    """Return True if a call that ended for this reason ends its task, whatever its other calls do.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def ends_task(reason: str | None) -> bool:
 
 
 def may_submit_again(policy: RetryPolicy, history: History) -> bool:
-    """Whether a task may be submitted once more.
+    """Return True if a task may be submitted once more.
 
     Parameters
     ----------
@@ -160,21 +161,21 @@ def may_submit_again(policy: RetryPolicy, history: History) -> bool:
     Returns
     -------
     bool
-        False when its last failure was a refusal, or when it has been submitted often enough.
+        False if its last failure was a refusal, or if it has been submitted ``max_submissions`` times.
     """
     return history.last_failure != "refused" and history.submissions < policy.max_submissions
 
 
 def update_stall(stall: Stall, look: Look) -> Stall:
-    """What is known of a stall after one more look.
+    """Return the state of the stall after one more look.
 
-    There is room when nothing runs, or when less runs than once ran at the same time. A stall begins no earlier than
-    the last waiting call was accepted, and it begins anew when a call starts.
+    Workers are free when no call runs, or when fewer calls run than once ran at the same time. A stall begins no
+    earlier than the last waiting call was accepted, and begins again when a call starts.
 
     Parameters
     ----------
     stall : Stall
-        What was known before.
+        State before the look.
     look : Look
 
     Returns
@@ -190,17 +191,17 @@ def update_stall(stall: Stall, look: Look) -> Stall:
 
 
 def decide_unstarted(policy: RetryPolicy, stalled: float, waiting: Mapping[int, History]) -> Unstarted:
-    """What to do with tasks whose calls were accepted and do not start.
+    """Decide what to do with tasks whose calls were accepted but do not start.
 
-    No task is given up while another is submitted again: the new call may start.
+    No task is given up in the same step in which another is submitted again: the new call may start.
 
     Parameters
     ----------
     policy : RetryPolicy
     stalled : float
-        Seconds for which there has been room and nothing has started.
+        Seconds for which workers have been free and nothing has started.
     waiting : mapping of int to History
-        What has been tried for each of these tasks, by index of the task.
+        What has been tried for each waiting task, by index of the task.
 
     Returns
     -------
@@ -217,24 +218,24 @@ def decide_unstarted(policy: RetryPolicy, stalled: float, waiting: Mapping[int, 
 def find_stragglers(
     policy: RetryPolicy, now: float, running_since: Mapping[int, float], ended: Sequence[float], tasks: int
 ) -> list[int]:
-    """Tasks with a call that runs so long that they get a backup, if they may be submitted again.
+    """Find tasks whose call runs so long that they should get a backup, if they may be submitted again.
 
     Parameters
     ----------
     policy : RetryPolicy
     now : float
-        Seconds, by any clock that all times share.
+        Seconds, by the clock that all times share.
     running_since : mapping of int to float
-        When the first running call of a task began to run, by index of the task.
+        Start of the first running call of each task, by index of the task.
     ended : sequence of float
-        Seconds that the calls of ended tasks took, ascending.
+        Durations of the calls of ended tasks, seconds, ascending.
     tasks : int
-        How many tasks there are in all.
+        Number of all tasks.
 
     Returns
     -------
     list of int
-        Indices of these tasks, in the order of ``running_since``.
+        Indices of the tasks, in the order of ``running_since``.
     """
     if not ended or len(ended) < policy.backup_share * tasks:
         return []

@@ -1,4 +1,4 @@
-"""Where a run's workers are, and what they can reach: those on Lambda have no disk in common with the client."""
+"""Where the workers of a run are and which storage they can reach: workers on Lambda share no disk with the client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ LAMBDA_WORKERS = 1000  # Lithops' own default for max_workers of aws_lambda, and
 
 @dataclass(frozen=True)
 class BackendSettings:
-    """Where the calls of a run go."""
+    """Where the calls of a run are executed."""
 
     backend: str
     """localhost, aws_lambda or serial."""
     workers: int
-    """Workers at once, at most."""
+    """Maximum number of workers at once."""
     config: Mapping[str, Any] | None
     """Lithops' configuration; None for serial."""
     region: str | None
-    """Region of the buckets; None for the environment's."""
+    """Region of the buckets; None to take it from the environment."""
 
     @property
     def memory_mb(self) -> float:
@@ -36,12 +36,12 @@ class BackendSettings:
 
     @property
     def private_bucket(self) -> str | None:
-        """Bucket that credentials for workers are written to; None where they read the client's files.
+        """Bucket that credentials for workers are written to; None if the workers read the client's files.
 
         Raises
         ------
         InputError
-            The workers are on Lambda, and no bucket is named.
+            If the workers are on Lambda and the configuration names no bucket.
         """
         if self.backend != "aws_lambda" or self.config is None:
             return None
@@ -58,24 +58,25 @@ def settings_of(
     given: Mapping[str, Any] | str | Path | None = None,
     region: str | None = None,
 ) -> BackendSettings:
-    """Work out where the calls of a run go, and how many workers there are at once.
+    """Decide where the calls of a run are executed, and by how many workers at once.
 
     Parameters
     ----------
     backend : {"localhost", "aws_lambda", "serial"}
     tasks : int
-        Tasks of the map: there are never more local workers.
+        Number of tasks of the map, which limits the number of local workers.
     max_workers : int, optional
-        At most so many; by default what cores and memory allow here, and what the Lithops configuration says of Lambda.
+        Maximum number of workers; by default as many as cores and memory allow, on Lambda what the Lithops
+        configuration says.
     given : mapping or path, optional
         See `maggjob.backend.settings.lithops_config`.
     region : str, optional
-        By default that of the Lithops configuration for Lambda, else the environment's.
+        Region of the buckets; by default that of the Lithops configuration for Lambda, else the environment's.
 
     Raises
     ------
     InputError
-        The Lithops configuration cannot be used, or ``max_workers`` is below 1.
+        If the Lithops configuration cannot be used, or ``max_workers`` is below 1.
     """
     if max_workers is not None and max_workers < 1:
         raise InputError(f"max_workers is {max_workers}; give 1 or more")
@@ -107,12 +108,12 @@ TO_FILL_IN = "CHANGE-ME"
 
 
 def resolve_backend(name: str) -> str:
-    """The backend behind a name; ``local`` and ``lambda`` are short for localhost and aws_lambda.
+    """Return the backend that a name stands for; ``local`` and ``lambda`` are short for localhost and aws_lambda.
 
     Raises
     ------
     InputError
-        There is no such backend.
+        If the name is unknown.
     """
     if name not in BACKENDS:
         raise InputError(f"backend {name!r} is unknown; known are {', '.join(BACKENDS)}")
@@ -125,24 +126,24 @@ def lithops_config(
     given: Mapping[str, Any] | str | Path | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """The configuration that Lithops is handed.
+    """Return the configuration that is passed to Lithops.
 
     Parameters
     ----------
     backend : str
         localhost or aws_lambda.
     workers : int, optional
-        Local processes; by default what cores and memory allow.
+        Number of local processes; by default as many as cores and memory allow.
     given : mapping or path, optional
         Lithops' own configuration; by default lithops_config.yaml in ``folder``, else a built-in one
-        for localhost. Lithops finds no file of that name by itself.
+        for localhost. Lithops does not find a file of that name by itself.
     folder : Path, optional
         By default the working directory.
 
     Raises
     ------
     InputError
-        The file is not there, is no YAML mapping, or has no section for the backend.
+        If the file does not exist, is not a YAML mapping, or has no section for the backend.
 
     Examples
     --------
@@ -163,18 +164,19 @@ def lithops_config(
             raise InputError(f"Lithops configuration {source}: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise InputError(f"Lithops configuration {source}: expected a mapping with a section 'lithops'")
-    content = {key: {} if value is None else value for key, value in content.items()}  # sections that are left empty
+    content = {key: {} if value is None else value for key, value in content.items()}  # empty sections
     for key in {"lithops", backend, "aws", "aws_s3"} & content.keys():
         if not isinstance(content[key], Mapping):
-            raise InputError(f"Lithops configuration {source}: section {key!r} is no mapping")
+            raise InputError(f"Lithops configuration {source}: section {key!r} is not a mapping")
     config = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
     general = config.setdefault("lithops", {})
     general["backend"] = backend
-    general.setdefault("data_cleaner", False)  # we clean up ourselves; its process would outlive the run
+    general.setdefault("data_cleaner", False)  # maggjob cleans up; Lithops' cleaner outlives the run
     if backend == "localhost":
         general["storage"] = "localhost"
         local = config.setdefault("localhost", {})
-        local.setdefault("version", 1)  # version 2 starts an interpreter a call
+        # Version 2 starts an interpreter per call.
+        local.setdefault("version", 1)
         local.setdefault("runtime", local_interpreter())
         local["worker_processes"] = workers or default_workers()
     elif backend not in config:
@@ -187,19 +189,19 @@ def lithops_config(
 
 
 def packaged_config() -> Path:
-    """The commented configuration that comes with maggjob."""
-    # In a wheel it lies in this room, in a checkout beside the package.
+    """Return the path of the commented Lithops configuration that comes with maggjob."""
+    # In a wheel the file is in this folder, in a checkout beside the package.
     inside, beside = resources.files("maggjob.backend") / CONFIG_FILE, Path(str(resources.files("maggjob"))).parent
     return Path(str(inside)) if inside.is_file() else beside / CONFIG_FILE
 
 
 def check_filled_in(config: Mapping[str, Any]) -> None:
-    """See that no placeholder is left in a configuration for Lambda.
+    """Check that a configuration for Lambda contains no placeholder.
 
     Raises
     ------
     InputError
-        There is one.
+        If a CHANGE-ME placeholder remains.
     """
     if config.get("lithops", {}).get("backend") == "aws_lambda" and TO_FILL_IN in str(config):
-        raise InputError(f"the Lithops configuration still says {TO_FILL_IN}: write there what the AWS account has")
+        raise InputError(f"the Lithops configuration still says {TO_FILL_IN}: write the values of your account there")

@@ -1,8 +1,9 @@
-"""The loop that submits tasks to Lithops and collects their outcomes, whatever becomes of their calls.
+"""The loop that submits tasks to Lithops and collects an outcome for each, whatever happens to its calls.
 
-Lithops is polled, not waited for. On a serverless backend a call can be lost on its way, or its sandbox can die
-without a word. The loop sees when calls are accepted, start and end, asks `maggjob.backend.retry` what to do, and
-submits tasks or closes them. A task may therefore run more than once, even at once; what ends first counts.
+Lithops is polled, not waited for: on a serverless backend a call can get lost, or its sandbox can die without any
+message. The loop sees when calls are accepted, start and end, asks `maggjob.backend.retry` what to do, and submits
+tasks again or closes them. A task may therefore run more than once, even at the same time; the call that ends first
+counts.
 """
 
 import time
@@ -26,19 +27,19 @@ from maggjob.backend.outcome import (
 from maggjob.backend.pending import Attempt, PendingTask, find_running
 
 GRACE = 10.0
-"""Seconds from the end of the local process to the last answers being seen."""
+"""Seconds between the end of the local process and the end of its tasks, so that its last answers are still seen."""
 POLL = 0.1
-"""Seconds between two looks at the pending tasks, at least."""
+"""Minimum pause between two looks at the pending tasks, seconds."""
 SHARE = 4
-"""A look is followed by a rest of so many times its own length: the loop takes a fifth of a core at most."""
+"""Pause after a look, as a multiple of the look's duration: the loop takes at most a fifth of a core."""
 SLICE = 1024
-"""Tasks of a Lithops job: Lithops lists all objects of a job again and again until the job is done."""
+"""Tasks per Lithops job. Lithops lists all objects of a job repeatedly until the job is done."""
 READERS = 32
-"""Threads that fetch answers."""
+"""Number of threads that fetch answers."""
 
 
 class Collection:
-    """Tasks on their way through Lithops.
+    """Tasks that are being run through Lithops.
 
     Parameters
     ----------
@@ -46,12 +47,12 @@ class Collection:
     function : callable
     tasks : sequence
     end : float
-        When to give up, by `time.monotonic`.
+        Deadline, by `time.monotonic`.
     note : callable
         Called as each task ends.
     policy : RetryPolicy
     invocations : Invocations, optional
-        Of a serverless backend; without them it is not known whether a call was accepted.
+        Those of a serverless backend. Without them it is unknown which calls were accepted.
     """
 
     def __init__(
@@ -70,16 +71,16 @@ class Collection:
         self.pending: dict[int, PendingTask] = {}
         # Index of the first task that has not been submitted.
         self._next = 0
-        # Since when the local process that runs the calls has been gone.
+        # Time since which the local process that runs the calls has been gone.
         self._gone_since: float | None = None
-        # Whether a call has been seen to start since the retry policy was asked last.
+        # True if a call has started since the retry policy was last asked.
         self._started = False
         self._stall = retry.Stall()
-        # Seconds that the calls of ended tasks took, ascending.
+        # Durations of the calls of ended tasks, seconds, ascending.
         self._ended_seconds: list[float] = []
 
     def collect(self) -> list[Outcome[Any]]:
-        """Submit all, and wait until none is pending or the deadline has come."""
+        """Submit all tasks, and return their outcomes when all have ended or the deadline has passed."""
         with ThreadPoolExecutor(READERS) as readers:
             while self.pending or self._next < len(self.tasks):
                 looked = time.monotonic()
@@ -95,17 +96,20 @@ class Collection:
         return [outcome for outcome in self.outcomes if outcome is not None]
 
     def submit_first(self) -> None:
-        """Hand Lithops the first tasks; raises whatever it raises, as nothing runs yet."""
+        """Submit the first tasks. Errors of Lithops are raised, as no call runs yet."""
         self._submit(range(len(self.tasks) if self.invocations is None else min(SLICE, len(self.tasks))))
 
     def _submit_more(self) -> dict[int, Outcome[Any]]:
-        """Keep so many with Lithops as can run and a slice more; what it does not take is refused."""
+        """Submit the next slice if Lithops has few tasks left; return outcomes of tasks that it did not accept.
+
+        Lithops is given at most one slice more tasks than it has workers.
+        """
         chosen = range(self._next, min(self._next + SLICE, len(self.tasks)))
         if not chosen or len(self.pending) + len(chosen) > self.executor.invoker.max_workers + SLICE:
             return {}
         try:
             self._submit(chosen)
-        except Exception as problem:  # noqa: BLE001  # others run: what they give is not to be lost
+        except Exception as problem:  # noqa: BLE001  # other tasks run, and their results must not be lost
             return dict.fromkeys(chosen, refused_outcome(problem))
         return {}
 
@@ -115,12 +119,12 @@ class Collection:
         self.pending |= {i: PendingTask([Attempt(future)]) for i, future in zip(chosen, futures, strict=True)}
 
     def _submit_again(self, index: int) -> bool:
-        """Submit a pending task once more; whether Lithops took it."""
+        """Submit a pending task once more; return False if Lithops did not accept it."""
         pending = self.pending[index]
         pending.count_submission()
         try:
             pending.attempts.append(Attempt(self._map([self.tasks[index]])[0]))
-        except Exception as problem:  # noqa: BLE001  # others run: what they give is not to be lost
+        except Exception as problem:  # noqa: BLE001  # other tasks run, and their results must not be lost
             pending.note_failure(refused_outcome(problem))
             return False
         return True
@@ -130,7 +134,7 @@ class Collection:
         return futures
 
     def _find_ended(self, readers: ThreadPoolExecutor) -> dict[int, Outcome[Any]]:
-        """Tasks that have ended since the last look."""
+        """Return the outcomes of tasks that have ended since the last look."""
         storage = self.executor.internal_storage
         ready = [a for p in self.pending.values() for a in p.attempts if a.future.ready or a.future.success]
         list(readers.map(lambda attempt: attempt.fetch(storage), ready))
@@ -145,7 +149,10 @@ class Collection:
         return ended
 
     def _outcome_of_task(self, index: int, pending: PendingTask) -> Outcome[Any] | None:
-        """Of a task that has ended; a task whose calls all came to nothing may be submitted again instead."""
+        """Return the outcome of a task, or None if it has not ended.
+
+        A task whose calls have all failed may be submitted again.
+        """
         for attempt in list(pending.attempts):
             outcome = self._outcome_of_attempt(attempt)
             if outcome is None:
@@ -160,7 +167,7 @@ class Collection:
         return None if submitted else pending.failure
 
     def _outcome_of_attempt(self, attempt: Attempt) -> Outcome[Any] | None:
-        """Of a call that has ended; of one that has not, it is noted whether it has started."""
+        """Return the outcome of a call, or None if it has not ended; record when it is first seen running."""
         if attempt.problem is not None:
             return Outcome(reason="worker", message=attempt.problem)
         if attempt.future.done:
@@ -173,7 +180,7 @@ class Collection:
         return None
 
     def _follow_policy(self, invocations: Invocations) -> None:
-        """See to calls that were accepted and do not start, and to calls that run far longer than others."""
+        """Handle calls that were accepted but do not start, and calls that run far longer than others."""
         now, accepted = time.monotonic(), invocations.accepted
         running_since = find_running(self.pending)
         waiting = {i: p for i, p in self.pending.items() if i not in running_since and p.is_accepted(accepted)}
@@ -182,14 +189,14 @@ class Collection:
         self._back_stragglers_up(now, running_since)
 
     def _look_for_stall(self, now: float, waiting: dict[int, PendingTask], accepted: dict[Key, float]) -> None:
-        """Note since when there has been room for the tasks that wait, and nothing has started."""
+        """Update the time since which workers have been free for the waiting tasks and nothing has started."""
         running = sum(a.running_since is not None for p in self.pending.values() for a in p.attempts)
         last_accepted = max((accepted[a.key] for p in waiting.values() for a in p.attempts), default=None)
         self._stall = retry.update_stall(self._stall, retry.Look(now, running, self._started, last_accepted))
         self._started = False
 
     def _see_to_unstarted(self, now: float, waiting: dict[int, PendingTask]) -> None:
-        """Submit tasks whose calls do not start again, or give them up, or wait on."""
+        """Submit tasks whose calls do not start once more, give them up, or keep waiting."""
         stalled = self._stall.seconds(now)
         todo = retry.decide_unstarted(self.policy, stalled, {i: p.history for i, p in waiting.items()})
         submitted = [self._submit_again(index) for index in todo.submit_again]
@@ -205,13 +212,13 @@ class Collection:
                 self._submit_again(index)
 
     def _give_all_up(self) -> dict[int, Outcome[Any]]:
-        """Outcomes of all tasks that have not ended at the deadline; no other task is submitted."""
+        """Return outcomes of all tasks that have not ended at the deadline; no other task is submitted."""
         waiting = [*self.pending, *range(self._next, len(self.tasks))]
         self._next = len(self.tasks)
         return {index: self._add_call(deadline_outcome(), index) for index in waiting}
 
     def _close(self, index: int, outcome: Outcome[Any]) -> None:
-        """Write down the end of a task, and let go of its calls."""
+        """Record the outcome of a task, and stop watching its calls."""
         self.outcomes[index] = outcome
         pending = self.pending.pop(index, None)
         if pending is not None:
@@ -221,25 +228,25 @@ class Collection:
         self.note(index, outcome)
 
     def _let_go(self, pending: PendingTask, never_started: bool) -> None:
-        """Look no longer at the calls of a task."""
-        # There are executors without a monitor.
+        """Stop watching the calls of a task."""
+        # Some executors have no monitor.
         with suppress(AttributeError):
             self.executor.job_monitor.remove([attempt.future for attempt in pending.attempts])
         if never_started:
-            # Lithops counts a call as running until it ends; the place of one that never will is free.
+            # Lithops counts a call as running until it ends, so the place of a call that never will must be freed.
             for _ in pending.attempts:
                 self.executor.job_monitor.token_bucket_q.put("#")
 
     def _add_call(self, outcome: Outcome[Any], index: int, attempt: Attempt | None = None) -> Outcome[Any]:
-        """The outcome, with what is known about the call, where calls are known and the task was submitted."""
+        """Return the outcome with what is known about the call, if calls are known and the task was submitted."""
         if self.invocations is None or index not in self.pending:
             return outcome
         return self.pending[index].add_call(outcome, self.invocations.put_off, attempt)
 
     def _local_process_is_gone(self) -> bool:
-        """Return whether the process that runs local calls has been gone for a while: Lithops does not tell.
+        """Return True if the process that runs local calls has been gone for a while, which Lithops does not report.
 
-        Lithops' thread that starts it dies when it cannot.
+        Lithops' thread that starts the process dies if it cannot start it.
         """
         handler = self.executor.compute_handler
         if not hasattr(handler, "job_manager"):

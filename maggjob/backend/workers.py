@@ -1,4 +1,4 @@
-"""How many workers this machine, or this share of one, can feed."""
+"""Number of workers for which this machine, or the share of it that we may use, has cores and memory."""
 
 import math
 import os
@@ -6,16 +6,25 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-WORKER_MEMORY = 600 * 2**20  # bytes that a local worker may need: measured peak of a large cell, and room
+# Memory that a local worker may need: the measured peak of a large cell, plus a margin.
+WORKER_MEMORY = 600 * 2**20  # bytes
 
 
 def available_cores(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may use: the least of affinity, cgroup and CPU_LIMIT.
+    """Return the number of cores that this process may use: the least of affinity, cgroup and CPU_LIMIT.
 
-    ``os.cpu_count()`` counts those of the machine: 64 in a JupyterHub pod that has 4.
+    ``os.cpu_count()`` counts all cores of the machine: 64 in a JupyterHub pod that may use 4.
+
+    Parameters
+    ----------
+    environment : mapping
+        Environment variables.
+    cgroup : Path
+        Where cgroup version 2 is mounted.
     """
     limits = [float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)]
-    with suppress(OSError, ValueError):  # no cgroup version 2, or "max"
+    # Skipped without cgroup version 2, and if the value is "max".
+    with suppress(OSError, ValueError):
         quota, period = (cgroup / "cpu.max").read_text().split()
         limits.append(int(quota) / int(period))
     limit = _number(environment.get("CPU_LIMIT"))
@@ -25,11 +34,26 @@ def available_cores(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs
 
 
 def available_memory(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes of memory that this process may use; infinite when nothing limits it."""
+    """Return the bytes of memory that this process may use: the least of machine, cgroup and MEM_LIMIT.
+
+    Parameters
+    ----------
+    environment : mapping
+        Environment variables.
+    cgroup : Path
+        Where cgroup version 2 is mounted.
+
+    Returns
+    -------
+    float
+        Bytes; infinite if no limit is known.
+    """
     limits = [math.inf]
-    with suppress(AttributeError, ValueError, OSError):  # not a POSIX system
+    # Skipped if the system is not a POSIX one.
+    with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with suppress(OSError, ValueError):  # no cgroup version 2, or "max"
+    # Skipped without cgroup version 2, and if the value is "max".
+    with suppress(OSError, ValueError):
         limits.append(float((cgroup / "memory.max").read_text()))
     limit = _number(environment.get("MEM_LIMIT"))
     if limit:
@@ -45,7 +69,15 @@ def _number(text: str | None) -> float | None:
 
 
 def default_workers(environment: Mapping[str, str] | None = None, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Workers that fit in the cores and the memory that there are."""
+    """Return the number of workers that fit in the available cores and memory.
+
+    Parameters
+    ----------
+    environment : mapping, optional
+        By default that of this process.
+    cgroup : Path
+        Where cgroup version 2 is mounted.
+    """
     environment = os.environ if environment is None else environment
     memory = available_memory(environment, cgroup)
     fitting = available_cores(environment, cgroup)

@@ -1,4 +1,4 @@
-"""Attributes of the result: the grid for xdggs, CF for people, and where everything comes from."""
+"""Attributes of the result: the grid for xdggs, CF metadata, and the provenance of the data."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ CONVENTION = {
 
 
 def cell_ids_attributes(grid: Grid) -> dict[str, Any]:
-    """Of ``cell_ids``: what xdggs reads, and nothing else, or it refuses them."""
+    """Return the attributes of ``cell_ids``: exactly those that xdggs reads, as it rejects any others."""
     return {
         "grid_name": "healpix",
         "level": grid.child_order,
@@ -31,7 +31,7 @@ def cell_ids_attributes(grid: Grid) -> dict[str, Any]:
 
 
 def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """CF attributes of a variable, as far as its source's own tell them.
+    """Return the CF attributes of a variable, as far as the attributes of its source allow.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def _squared(units: str) -> str:
 
 
 def group_attributes(config: Config, run: str, reports: Sequence[CellReport], tally: Tally) -> dict[str, Any]:
-    """Attributes of the group; nothing in them differs between two runs of the same data.
+    """Return the attributes of the group, which are the same for every run on the same data.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def group_attributes(config: Config, run: str, reports: Sequence[CellReport], ta
     run : str
         Digest of the run.
     reports : sequence of CellReport
-        Of all planned cells.
+        Reports of all planned cells.
     tally : Tally
     """
     grid, morton = config.grid, config.aggregation.coordinates.morton
@@ -104,7 +104,7 @@ def group_attributes(config: Config, run: str, reports: Sequence[CellReport], ta
 
 
 def _origin(reports: Sequence[CellReport]) -> dict[str, Any]:
-    """Which granules the result stands on, and their time."""
+    """Return the granules that the result is computed from, as counts and products, and their time range."""
     own = [report for report in reports if report.part is not None]
     used = {granule.id for report in own for granule in report.granules if granule.state == "used"}
     times = [report.time for report in own if report.time is not None]

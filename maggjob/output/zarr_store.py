@@ -1,14 +1,16 @@
-"""The result: parts assembled into one sharded Zarr that xarray and xdggs open without us.
+"""Assembly of the parts into one sharded Zarr store that xarray and xdggs open without maggjob.
 
-Rows are the planned cells sorted by nested id, each with all its children. Shards are written one by one,
-here or by calls (`maggjob.jobs.shards`): only the reports grow with the number of cells. Chunks carry crc32c
-checksums, so that a flipped bit is an error and no wrong height. The group's metadata is written last,
-when parts and arrays agree with the ledger: until then there is nothing to open. Each array is created in a store of
-its own, as zarr would otherwise write the group's metadata before the data is there; empty chunks are written, so that
-a chunk that is missing is a chunk that was lost.
+Rows are the planned cells sorted by nested id, each with all its children. Shards are written one by one, in this
+process or by calls (`maggjob.jobs.shards`), so that only the reports grow with the number of cells. Chunks carry crc32c
+checksums, so that a flipped bit gives an error instead of a wrong height. Empty chunks are written too, so that a
+missing chunk is known to be lost.
 
-A local result is written in the run's folder and renamed into place; the old one stays until then. A bucket knows no
-renaming: there the old result is deleted when all new parts have been seen, its metadata before its data.
+The group's metadata is written last, when parts and arrays agree with the ledger: until then the store cannot be
+opened. For the same reason each array is created in a store of its own: in the group's store, zarr would write the
+group's metadata before the data.
+
+A local result is written to the run's folder and then renamed, and an old result stays until then. Buckets have no
+renaming: there the old result is deleted once all new parts have been checked, its metadata before its data.
 """
 
 import shutil
@@ -30,22 +32,25 @@ from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import NEW, OLD, run_folder
 from maggjob.storage.urls import is_remote, join_url, local_path
 
-CHUNK_ROWS = 1 << 14  # at least: four cells of 4,096 children, 64 KiB; zarr takes as long for a chunk as for its values
-SHARD_ROWS = 1 << 20  # one shard up to 256 cells of 4,096 children: 3 MB an object, a second of a worker
+# Target for the rows per chunk: four cells of 4,096 children, 64 KiB. In smaller chunks, zarr would spend more time on
+# the chunk than on its values.
+CHUNK_ROWS = 1 << 14
+# Largest number of rows per shard: 256 cells of 4,096 children, which is a 3 MB object and one second of a worker.
+SHARD_ROWS = 1 << 20
 
 WriteShards = Callable[[Sequence[ShardTask]], Sequence[ShardReport]]
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """What is to be assembled."""
+    """Everything that a result is assembled from."""
 
     config: Config
-    """What was computed."""
+    """Configuration that the parts were computed with."""
     tasks: tuple[CellTask, ...]
-    """One a planned cell, in the order of the rows."""
+    """One task per planned cell, in the order of the rows."""
     reports: tuple[CellReport, ...]
-    """One a task, in this order."""
+    """One report per task, in the same order."""
     tally: Tally
     """The ledger."""
     folder: str
@@ -53,7 +58,7 @@ class Assembly:
     region: str | None
     """Region of the buckets."""
     write: WriteShards
-    """Carries out the tasks of shards."""
+    """Function that runs the tasks of shards."""
 
     @property
     def rows(self) -> int:
@@ -62,22 +67,30 @@ class Assembly:
 
     @property
     def chunk(self) -> int:
-        """Rows of a chunk: whole cells."""
+        """Rows per chunk: a whole number of cells."""
         children = self.config.grid.children
         return max(1, CHUNK_ROWS // children) * children
 
     @property
     def shard(self) -> int:
-        """Rows of a shard: whole chunks."""
+        """Rows per shard: a whole number of chunks."""
         return min(-(-self.rows // self.chunk), max(1, SHARD_ROWS // self.chunk)) * self.chunk
 
     @property
     def group(self) -> str:
-        """Group of the Zarr that holds the arrays."""
+        """Name of the Zarr group that holds the arrays."""
         return str(self.config.grid.child_order)
 
     def shards(self, store: str, *, write: bool = True) -> list[ShardTask]:
-        """Return the tasks of its shards, as they are written to a store; or as parts are only checked."""
+        """Return the tasks of the shards.
+
+        Parameters
+        ----------
+        store : str
+            Zarr store that the shards are written to.
+        write : bool
+            If False, the tasks only check the parts.
+        """
         grid, first, morton = self.config.grid, self.tasks[0], self.config.aggregation.coordinates.morton
         cells = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
         step = self.shard // grid.children
@@ -100,12 +113,12 @@ class Assembly:
         ]
 
     def check_parts(self, done: Sequence[ShardReport]) -> None:
-        """See that all parts are those that the reports tell of.
+        """Check that all parts are those that the reports describe.
 
         Raises
         ------
         LedgerError
-            One is not.
+            If a part differs from its report.
         """
         for report, ledger in zip(self.reports, (one for shard in done for one in shard.ledgers), strict=True):
             if ledger is not None:
@@ -113,7 +126,7 @@ class Assembly:
 
 
 def write_shards_locally(shards: Sequence[ShardTask]) -> list[ShardReport]:
-    """Write shards in this process, one after the other."""
+    """Write the shards in this process, one after the other."""
     return [write_shard(shard) for shard in shards]
 
 
@@ -127,60 +140,64 @@ def assemble(
     region: str | None = None,
     write: WriteShards = write_shards_locally,
 ) -> None:
-    """Write the Zarr of a run, in place of one that is there.
+    """Write the Zarr store of a run, replacing an existing one.
 
     Parameters
     ----------
     config : Config
     tasks : sequence of CellTask
-        All planned cells; those without a part become fill.
+        Tasks of all planned cells; cells without a part get fill values.
     reports : sequence of CellReport
-        One a task, in any order; they say which cells have parts, and what must be in them.
+        One report per task, in any order; they say which cells have parts, and what the parts must contain.
     tally : Tally
-        Of these reports; it must agree with the data.
+        Sum of these reports; it must agree with the data.
     store : str
         A path, or s3://bucket/prefix.
+    region : str, optional
+        Region of the bucket.
     write : callable
-        Carries out the tasks of shards, and gives their reports in order.
+        Runs the tasks of shards, and returns their reports in the same order.
 
     Raises
     ------
     LedgerError
-        The counts of reports, parts and data differ; nothing can be opened then.
+        If the counts of reports, parts and data differ. The store then cannot be opened.
     StoreError
-        A part is missing, damaged, or belongs to something else; or something cannot be written.
+        If a part is missing, damaged or of another run, or if the store cannot be written.
     """
     order, of = config.grid.parent_order, {report.id: report for report in reports}
     ordered = tuple(sorted(tasks, key=lambda task: parse_cell(task.cell, order)))
     told = tuple(of[task.id] for task in ordered)
     for report in told:
         if report.part is None and report.state != "failed":
-            raise LedgerError(f"{report.id}: it is {report.state} and left no part; make its task with store={store!r}")
+            raise LedgerError(f"{report.id}: {report.state}, but it wrote no part; make its task with store={store!r}")
     assembly = Assembly(config, ordered, told, tally, run_folder(store), region, write)
     try:
         if is_remote(store):
             _write_in_place(assembly, store)
         else:
-            _write_and_swap(assembly, local_path(store).resolve())  # of a link, what it points to
+            # A symbolic link stays, and its target is replaced.
+            _write_and_swap(assembly, local_path(store).resolve())
     except MaggjobError:
         raise
     except Exception as problem:
-        raise StoreError(f"cannot write {store}: {problem}; check room and rights, then run again") from problem
+        raise StoreError(f"cannot write {store}: {problem}; check space and permissions, then run again") from problem
 
 
 def _write_in_place(assembly: Assembly, store: str) -> None:
-    """Write a store in a bucket, where nothing can be renamed: an old one goes first, once all parts are seen."""
+    """Write a store in a bucket. An old one is deleted first, once all parts have been checked."""
     folder = Folder(store, assembly.region)
     if exists(store, assembly.region):
         assembly.check_parts(assembly.write(assembly.shards(store, write=False)))
         old = folder.keys()
-        folder.delete(key for key in old if key.endswith("zarr.json"))  # first what makes it open
+        # The metadata goes first, so that a store with missing data cannot be opened.
+        folder.delete(key for key in old if key.endswith("zarr.json"))
         folder.delete(key for key in old if not key.endswith("zarr.json"))
     _write(assembly, folder)
 
 
 def restore(store: str) -> None:
-    """Put an old local result back, if a client died while it swapped it for a new one."""
+    """Put an old local result back if a client was killed while it replaced the result."""
     if is_remote(store):
         return
     path, old = local_path(store).resolve(), local_path(run_folder(store)) / OLD
@@ -189,7 +206,7 @@ def restore(store: str) -> None:
 
 
 def _write_and_swap(assembly: Assembly, store: Path) -> None:
-    """Write beside a local store, then put the new one in its place: the old one stays until then."""
+    """Write a local store to the run's folder, then put it in its place; the old one stays until then."""
     folder = local_path(assembly.folder)
     fresh, old = folder / NEW, folder / OLD
     for left in (fresh, old):
@@ -199,11 +216,12 @@ def _write_and_swap(assembly: Assembly, store: Path) -> None:
         _write(assembly, Folder(str(fresh), create=True))
         _swap(fresh, store, old)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)  # what was raised before is what is told
+        # An error here must not hide the one raised before.
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _swap(fresh: Path, store: Path, old: Path) -> None:
-    """Put a new result in the place of an old one; whatever comes between, one of them is there in the end."""
+    """Replace an old result by a new one. If this fails, one of the two is left in place."""
     there = store.exists()
     if there:
         store.rename(old)
@@ -218,7 +236,7 @@ def _swap(fresh: Path, store: Path, old: Path) -> None:
 
 
 def _write(assembly: Assembly, folder: Folder) -> None:
-    """Make the arrays, write all shards, hold them against the ledger, then write the metadata of the group."""
+    """Create the arrays, write all shards, check them against the ledger, then write the group's metadata."""
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
@@ -236,13 +254,15 @@ def _write(assembly: Assembly, folder: Folder) -> None:
     attributes = group_attributes(assembly.config, assembly.tasks[0].run, assembly.reports, assembly.tally)
     zarr.create_group(store, path=assembly.group, attributes=attributes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # version 3 has no consolidated metadata in its text yet; readers have
+        # zarr warns that the specification of format 3 has no consolidated metadata yet; readers support it.
+        warnings.simplefilter("ignore")
         zarr.consolidate_metadata(store, path=assembly.group)
-        zarr.consolidate_metadata(store)  # xarray looks for it at the root
+        # xarray looks for it at the root.
+        zarr.consolidate_metadata(store)
 
 
 def _variables(assembly: Assembly) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
-    """Name, dtype, fill value and attributes of each array, in the order in which they are written."""
+    """Return name, dtype, fill value and attributes of each array, in the order in which they are written."""
     config, coordinates = assembly.config, assembly.config.aggregation.coordinates
     found: dict[str, tuple[str, float, Mapping[str, Any]]] = {
         "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(config.grid))
@@ -259,7 +279,7 @@ def _variables(assembly: Assembly) -> dict[str, tuple[str, float, Mapping[str, A
 
 
 def _source(assembly: Assembly) -> Mapping[str, Any]:
-    """What the granules' own columns say of themselves: from the first part that tells."""
+    """Return the attributes of the granules' columns, from the first part that has any."""
     for task, report in zip(assembly.tasks, assembly.reports, strict=True):
         if report.part is not None and any(granule.state == "used" for granule in report.granules):
             part = load(task, Folder(str(task.parts), assembly.region), tag_in(report.part))
@@ -270,13 +290,14 @@ def _source(assembly: Assembly) -> Mapping[str, Any]:
 
 
 def _create(folder: Folder, assembly: Assembly, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
-    """Make one array, without values."""
+    """Create one array, without values."""
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import ObjectStore
 
     zarr.create_array(
-        ObjectStore(folder.store),  # of its own: in the group's, zarr would write the group's metadata now
+        # A store of its own: in the group's store, zarr would write the group's metadata now.
+        ObjectStore(folder.store),
         shape=(assembly.rows,),
         chunks=(assembly.chunk,),
         shards=(assembly.shard,),

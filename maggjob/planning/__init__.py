@@ -1,4 +1,4 @@
-"""What a run would do, take and cost, and its tasks.
+"""What a run will do, how long it takes, what it costs, and its tasks.
 
 May import backend (prices), catalog, config, granules, grid, icesat2, model and storage.
 """

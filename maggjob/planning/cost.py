@@ -1,12 +1,12 @@
-"""What a run takes: a small model whose coefficients were measured, and prices with their date.
+"""Estimate of a run's time, requests and cost: a small model with measured coefficients, and dated prices.
 
     seconds of a cell = CELL + sum over its granules of (VISIT + SCAN * segments of the granule
                         + KEEP * segments of it in the cell + requests * latency / side by side)
 
-The coefficients come from ``python -m benchmarks.estimate``, which fits them to runs and holds the estimate
-against others; they are in the pace of the machine that they were first fitted on. What is not known before the
-run, the segments of each granule in each cell, is taken as the granule's segments spread evenly over the cells
-that they are expected in.
+A visit is the reading of one granule for one cell. ``python -m benchmarks.estimate`` fits the coefficients to runs and
+checks the estimate against other runs; they hold for the machine that they were first fitted on. The number of segments
+of each granule in each cell is unknown before the run: a granule's segments are assumed to be spread evenly over the
+cells that they are expected in.
 """
 
 import math
@@ -16,39 +16,47 @@ from typing import Any
 
 from maggjob.backend.bill import CostLine, Prices
 
-KEPT_SHARE = 0.9  # of the segments pass quality and fill: 0.85 to 0.96 over the ice sheets
-# Where nothing is known of a granule, it is one of cycle 22 of v007 over Antarctica:
-ROWS_A_VISIT = 20_000  # its segments in a cell of order 6
-CELLS_A_GRANULE = 20  # cells of order 6 that they lie in
-GRANULES_A_CALL = (5, 16)  # indexed by one call: fewer cost more in calls, of more too much is lost with one
-CALLS_A_WORKER = 4  # so that workers end together
-SPLIT_FROM = 3.0  # seconds of a cell: less is not worth three calls more
-QUARTER = 0.4  # of the time of a cell, assumed: a track crosses two of its quarters, and chunks reach beyond both
-LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds to the first byte
+# Share of segments that pass the quality and fill filters: 0.85 to 0.96 over the ice sheets.
+KEPT_SHARE = 0.9
+# Assumed for granules about which nothing is known, from cycle 22 (version 007) over Antarctica: the number of segments
+# of a granule in each of its cells of order 6, and the number of these cells.
+ROWS_A_VISIT = 20_000
+CELLS_A_GRANULE = 20
+# Minimum and maximum number of granules indexed per call. With fewer, calls cost more than the work; with more, a
+# failed call loses too much work.
+GRANULES_A_CALL = (5, 16)
+# Several calls per worker, so that workers end at about the same time.
+CALLS_A_WORKER = 4
+# A cell that takes less is not worth three more calls.
+SPLIT_FROM = 3.0  # seconds
+# Assumed share of a cell's time that a quarter takes: a track crosses two quarters, and chunks extend beyond both.
+QUARTER = 0.4
+# Time to the first byte.
+LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds
 
 
 @dataclass(frozen=True)
 class Work:
-    """Measured coefficients of the work."""
+    """Measured coefficients of the work on cells."""
 
     cell_s: float = 0.002
-    """Seconds a cell: start, statistics of its children, the part."""
+    """Seconds per cell: start, statistics of its children, writing of the part."""
     visit_s: float = 0.0106
-    """Seconds a granule of a cell: its structure."""
+    """Seconds per visit: reading the structure of the granule."""
     scan_s: float = 3.5e-8
-    """Seconds a segment of a granule: coordinates are read and binned."""
+    """Seconds per segment of a granule: coordinates are read and assigned to cells."""
     keep_s: float = 6.8e-7
-    """Seconds a segment in the cell: read, screened, sorted, reduced."""
+    """Seconds per segment in the cell: read, screened, sorted, reduced."""
     visit_bytes: float = 1.05e6
-    """Bytes a granule of a cell: its structure, in lines of 64 KiB."""
+    """Bytes per visit: the structure of the granule, in blocks of 64 KiB."""
     scan_bytes: float = 10.6
-    """Bytes a segment of a granule."""
+    """Bytes per segment of a granule."""
     rows_most: float = math.inf
-    """Segments of a granule that count at most: those of the chunks that a cell reads."""
+    """Maximum number of segments per granule that count: those of the chunks that a cell reads."""
     line: float = 106e3
-    """Bytes a request."""
+    """Bytes per request."""
     side_by_side: int = 8
-    """Granules of a cell that are read at once."""
+    """Number of granules of a cell that are read at once."""
 
 
 WITHOUT_INDEX = Work()
@@ -67,18 +75,18 @@ WITH_INDEX = Work(
 
 @dataclass(frozen=True)
 class IndexWork:
-    """Measured coefficients of making an index."""
+    """Measured coefficients of building an index."""
 
     granule_s: float = 0.0118
-    """Seconds a granule: its structure, and what is written."""
+    """Seconds per granule: reading its structure, writing the index."""
     row_s: float = 0.72e-7
-    """Seconds a segment."""
+    """Seconds per segment."""
     granule_bytes: float = 0.87e6
-    """Bytes a granule: its structure."""
+    """Bytes per granule: its structure."""
     row_bytes: float = 9.2
-    """Bytes a segment: its coordinates, compressed."""
+    """Bytes per segment: its coordinates, compressed."""
     line: float = 86e3
-    """Bytes a request."""
+    """Bytes per request."""
 
 
 @dataclass(frozen=True)
@@ -86,68 +94,97 @@ class Load:
     """The work of one cell."""
 
     cell: str
-    """Its id."""
+    """Id of the cell."""
     visits: int
-    """Granules that touch it."""
+    """Number of granules that touch the cell."""
     granule_rows: float
-    """Segments of these granules, in the cell or not."""
+    """Number of segments of these granules, in the cell or not."""
     rows: float
-    """Segments expected in the cell."""
+    """Expected number of segments in the cell."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is expected to take."""
+    """Expected work of a run."""
 
     observations: float
-    """Segments kept."""
+    """Number of segments kept."""
     bytes_read: float
-    """From the archive."""
+    """Bytes read from the archive."""
     requests: float
-    """To the archive."""
+    """Number of requests to the archive."""
     worker_time_s: float
-    """Seconds of all workers."""
+    """Seconds of all workers together, including the indexes."""
     longest: tuple[tuple[str, float], ...]
-    """Cells that take longest, and their seconds."""
+    """Ids of the cells that take longest, and their seconds."""
     index_time_s: float = 0.0
-    """Seconds of all workers, out of these, for making indexes."""
+    """Seconds of all workers together for building indexes."""
     indexes: int = 0
-    """Granules that indexes are made of."""
+    """Number of granules that indexes are built for."""
     visits: int = 0
-    """Pairs of a granule and a cell; each reads an index, if there are any."""
+    """Number of pairs of a granule and a cell; each reads an index, if indexes are used."""
 
     def wall_s(self, workers: int, start_s: float = 0.0) -> float:
-        """Seconds from start to end with so many workers: no less than the longest cell."""
+        """Return the seconds from start to end of the run, which is at least the time of the longest cell.
+
+        Parameters
+        ----------
+        workers : int
+            Number of workers at once.
+        start_s : float
+            Seconds until the workers have started.
+        """
         longest = self.longest[0][1] if self.longest else 0.0
         cells = self.worker_time_s - self.index_time_s
-        if self.indexes and is_hot(longest, cells, workers):  # then the longest is a quarter, or one left whole
+        # A hot cell is split; the longest task is then one of its quarters, or a cell that is not split.
+        if self.indexes and is_hot(longest, cells, workers):
             longest = max(QUARTER * longest, SPLIT_FROM, cells / workers)
         return start_s + max(self.worker_time_s / workers + longest / 2 * (workers > 1), longest)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the estimate as plain values."""
         return asdict(self)
 
 
 def seconds(load: Load, work: Work, latency: float) -> float:
-    """Seconds that a cell takes a worker."""
+    """Return the seconds that a worker needs for a cell.
+
+    Parameters
+    ----------
+    load : Load
+    work : Work
+    latency : float
+        Seconds per request until the first byte arrives.
+    """
     cpu = work.cell_s + work.visit_s * load.visits + work.scan_s * load.granule_rows + work.keep_s * load.rows
     return cpu + requests(load, work) * latency / min(work.side_by_side, max(1, load.visits))
 
 
 def bytes_read(load: Load, work: Work) -> float:
-    """Bytes that a cell reads from the archive."""
+    """Return the bytes that a cell reads from the archive.
+
+    Parameters
+    ----------
+    load : Load
+    work : Work
+    """
     rows = min(load.granule_rows, work.rows_most * load.visits)
     return work.visit_bytes * load.visits + work.scan_bytes * rows
 
 
 def requests(load: Load, work: Work) -> float:
-    """Requests that a cell makes to the archive."""
+    """Return the number of requests that a cell makes to the archive.
+
+    Parameters
+    ----------
+    load : Load
+    work : Work
+    """
     return bytes_read(load, work) / work.line
 
 
 def work_of(indexed: bool) -> Work:
-    """Coefficients of the work on cells."""
+    """Return the coefficients of the work on cells, with or without indexes."""
     return WITH_INDEX if indexed else WITHOUT_INDEX
 
 
@@ -159,19 +196,19 @@ def estimate(
     indexed: Sequence[float] | None = None,
     most: int = 5,
 ) -> Estimate:
-    """What cells are expected to take.
+    """Estimate the work of a run from its cells.
 
     Parameters
     ----------
     loads : sequence of Load
     driver : {"s3", "https", "file"}
-        How granules are reached: its latency counts.
+        How granules are read; each driver has its latency.
     work : Work, optional
-        Coefficients; by default those measured, with or without indexes.
+        Coefficients; by default the measured ones, with or without indexes.
     indexed : sequence of float, optional
-        Segments of each granule that an index is made of; None for a run without indexes.
+        Segments of each granule that an index is built for; None for a run without indexes.
     most : int
-        Number of the longest cells to name.
+        Number of longest cells to list.
     """
     work, making = work or work_of(indexed is not None), IndexWork()
     rows = indexed or ()
@@ -192,27 +229,47 @@ def estimate(
 
 
 def is_hot(takes: float, total: float, workers: int) -> bool:
-    """Whether a run would wait for one cell: it takes longer than a worker's share of all, and long enough to split."""
+    """Return True if a run would wait for this cell and it is worth splitting.
+
+    Parameters
+    ----------
+    takes : float
+        Seconds of the cell.
+    total : float
+        Seconds of all cells.
+    workers : int
+        Number of workers at once.
+    """
     return takes > max(SPLIT_FROM, total / workers)
 
 
 def granules_a_call(granules: int, workers: int) -> int:
-    """Granules that one call indexes."""
+    """Return the number of granules that one call indexes.
+
+    Parameters
+    ----------
+    granules : int
+        Number of all granules to index.
+    workers : int
+        Number of workers at once.
+    """
     least, most = GRANULES_A_CALL
     return min(most, max(least, granules // (CALLS_A_WORKER * workers)))
 
 
 def lambda_cost(expected: Estimate, cells: int, workers: int, archive_is_free: bool, prices: Prices) -> list[CostLine]:
-    """The bill of a run on AWS Lambda, line by line.
+    """Return the bill of a run on AWS Lambda, line by line.
 
     Parameters
     ----------
+    expected : Estimate
     cells : int
-        Calls on them, at most: small cells share one. There are calls for indexes, too.
+        Maximum number of calls on cells: small cells share a call. Calls that build indexes are added.
     workers : int
-        Workers at once; there are no more than calls of a stage.
+        Maximum number of workers at once; no stage starts more than it has calls.
     archive_is_free : bool
-        Whether somebody else pays for requests to the granules' bucket, as NASA does.
+        True if somebody else pays for requests to the granules' bucket, as NASA does.
+    prices : Prices
     """
     of_indexes = math.ceil(expected.indexes / granules_a_call(expected.indexes, workers))
     calls, started = cells + of_indexes, min(workers, max(cells, of_indexes))

@@ -1,4 +1,4 @@
-"""What a run would do: granules, cells, driver, and what it is expected to take."""
+"""The plan of a run: granules, cells, driver, and the expected time and cost."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,60 +33,62 @@ from maggjob.storage.credentials import data_centre
 from maggjob.storage.run_folder import run_folder
 
 DEFAULT_CATALOG = "catalog.json"
-INDEX_PAYS = 2.0  # cells a granule: its index costs as much as two visits without one
+# Building the index of a granule costs as much as reading the granule for two cells without one.
+INDEX_PAYS = 2.0  # cells per granule
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do."""
+    """The plan of a run."""
 
     config: Config
     """The configuration."""
     catalog: Catalog
-    """Granules and cells."""
+    """Catalog of granules and cells."""
     cells: tuple[int, ...]
     """Nested ids of the cells to work on, those with most granules first."""
     driver: str
-    """How granules are reached."""
+    """How granules are read: s3, https or file."""
     window: str
     """Label of the time window."""
     store_path: str | None
-    """The Zarr to write."""
+    """The Zarr store to write; None to write none."""
     origin: str | None = None
-    """Digest of the plan that this one was made of, when it gives the same result."""
+    """Digest of the plan that this one was derived from, if it gives the same result."""
     rows: Mapping[int, int] | None = None
-    """Segments in each cell, where indexes say."""
+    """Number of segments in each cell, if known from indexes."""
 
     @property
     def digest(self) -> str:
-        """Of everything that decides the result: configuration, catalog, cells, window."""
+        """Digest of everything that determines the result: configuration, catalog, cells, window."""
         if self.origin is not None:
             return self.origin
         return digest_of([self.config.digest, self.catalog.digest, sorted(self.cells), self.window])
 
     @property
     def run_path(self) -> str | None:
-        """Folder of the run beside the Zarr: parts, lists, summary."""
+        """Folder of the run beside the Zarr store, for parts, lists and summary."""
         return None if self.store_path is None else run_folder(self.store_path)
 
     def granules(self, cell: int) -> tuple[Granule, ...]:
-        """The granules of a cell."""
+        """Return the granules of a cell."""
         return tuple(self.catalog.granules[i].granule(self.driver) for i in self.catalog.cells[cell])
 
     @property
     def positions(self) -> list[int]:
-        """Positions in the catalog of all granules of all cells to work on, ascending."""
+        """Positions in the catalog of the granules of all planned cells, ascending."""
         return sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
 
     @property
     def used_granules(self) -> tuple[Granule, ...]:
-        """All granules of all cells to work on, each once."""
+        """Granules of all planned cells, each once."""
         return tuple(self.catalog.granules[i].granule(self.driver) for i in self.positions)
 
     def load(self, cell: int) -> Load:
-        """The work that a cell is expected to be."""
+        """Return the expected work of a cell."""
         granules = [self.catalog.granules[i] for i in self.catalog.cells[cell]]
-        usual = ROWS_A_VISIT * 2.0 ** (6 - self.catalog.order)  # as long as a cell is wide
+        # The length of a track in a cell is proportional to the width of the cell.
+        usual = ROWS_A_VISIT * 2.0 ** (6 - self.catalog.order)
         per_visit = [usual if g.rows is None else g.rows / max(1, g.cells or 1) for g in granules]
         whole = [p * (g.cells or 1) if g.rows is None else g.rows for p, g in zip(per_visit, granules, strict=True)]
         rows = float(sum(per_visit)) if self.rows is None else float(self.rows[cell])
@@ -94,46 +96,54 @@ class Plan:
 
     @property
     def loads(self) -> list[Load]:
-        """The work of all cells."""
+        """Expected work of each planned cell."""
         return [self.load(cell) for cell in self.cells]
 
     @property
     def pairs(self) -> int:
-        """Pairs of a granule and a cell to work on."""
+        """Number of pairs of a granule and a planned cell."""
         return sum(len(self.catalog.cells[cell]) for cell in self.cells)
 
     @property
     def worth_index(self) -> bool:
-        """Whether indexes spare more than they cost: from `INDEX_PAYS` cells a granule."""
+        """True if indexes save more than they cost: from `INDEX_PAYS` cells per granule."""
         return self.pairs >= INDEX_PAYS * len(self.positions)
 
     def seconds(self, indexed: bool) -> list[float]:
-        """Seconds that each cell is expected to take, with or without indexes."""
+        """Return the expected seconds of each cell, with or without indexes."""
         return [seconds(load, work_of(indexed), LATENCY[self.driver]) for load in self.loads]
 
     def hot(self, workers: int) -> list[float]:
-        """Seconds of each cell that so many workers would take in quarters (`maggjob.pipeline.balance`)."""
+        """Return the seconds of each cell that is processed in quarters (`maggjob.pipeline.balance`)."""
         grid = self.config.grid
         every = self.seconds(indexed=True) if self.worth_index and grid.parent_order < grid.child_order else []
         total = sum(every)
         return [takes for takes in every if is_hot(takes, total, workers)]
 
     def expected(self, indexed: bool) -> Estimate:
-        """What the run is expected to take, with or without indexes."""
+        """Return the expected work of the run, with or without indexes."""
         return estimate(self.loads, self.driver, indexed=self._indexed_rows() if indexed else None)
 
     def _indexed_rows(self) -> list[float]:
-        """Segments of each granule that an index is made of."""
+        """Return the number of segments of each granule that an index is built for."""
         usual = float(ROWS_A_VISIT * CELLS_A_GRANULE)
         return [usual if (rows := self.catalog.granules[i].rows) is None else float(rows) for i in self.positions]
 
     @property
     def estimate(self) -> Estimate:
-        """What the run is expected to take, with indexes if they pay."""
+        """Expected work of the run, with indexes if they are worth building."""
         return self.expected(self.worth_index)
 
     def bill(self, workers: int, prices: Prices | None = None) -> list[dict[str, Any]]:
-        """What the run would cost on AWS Lambda, line by line, plain values."""
+        """Return the cost of the run on AWS Lambda, line by line, as plain values.
+
+        Parameters
+        ----------
+        workers : int
+            Maximum number of workers at once.
+        prices : Prices, optional
+            By default the prices of `Prices.date`.
+        """
         urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
         free = all(data_centre(url) is not None for url in urls)
         by_s3 = replace(self, driver="s3")
@@ -144,11 +154,11 @@ class Plan:
         return [asdict(line) | {"dollars": line.dollars} for line in lines]
 
     def task_id(self, cell: int) -> str:
-        """Id of a cell's task: window and cell."""
+        """Return the id of a cell's task: window and cell."""
         return f"{self.window}/{format_cell(cell, self.catalog.order)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return a summary of the plan as plain values."""
         counts = [len(self.catalog.cells[cell]) for cell in self.cells]
         return {
             "dry_run": True,
@@ -168,19 +178,22 @@ class Plan:
 
 
 def choose_driver(catalog: Catalog, asked: str | None, configured: str) -> str:
-    """The driver that all granules can be read with.
+    """Choose the driver that reads the granules: one that all granules have a URL for.
 
     Parameters
     ----------
+    catalog : Catalog
     asked : str or None
-        What the user named for this run: it must be possible.
+        Driver that the user asked for in this run: it is used, or an error is raised.
     configured : str
-        What the configuration says: a preference.
+        Driver of the configuration: used if possible.
 
     Raises
     ------
     CatalogError
-        No driver reaches every granule, or not the one asked for.
+        If no driver reaches every granule, or the one asked for does not.
+    InputError
+        If the driver asked for is unknown.
     """
     if asked is not None and asked not in DRIVERS:
         raise InputError(f"driver {asked!r} is unknown; known are {', '.join(DRIVERS)}")
@@ -192,18 +205,26 @@ def choose_driver(catalog: Catalog, asked: str | None, configured: str) -> str:
     for driver in (asked, configured, *common):
         if driver in common:
             return str(driver)
-    raise CatalogError("no driver reaches all granules: some are on s3 or https only, others are files only")
+    raise CatalogError("no driver reaches all granules: some have s3 or https URLs only, others are files only")
 
 
 def select_cells(catalog: Catalog, max_cells: int | None = None, morton_cell: str | None = None) -> list[int]:
-    """Cells to work on, those with most granules first (cells of one count by id).
+    """Return the cells to work on, those with most granules first; cells with equally many are sorted by id.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    max_cells : int, optional
+        Maximum number of cells.
+    morton_cell : str, optional
+        Return this cell only; any form of id.
 
     Raises
     ------
     CatalogError
-        The cell asked for is not in the catalog.
+        If the cell asked for is not in the catalog.
     InputError
-        ``max_cells`` is below 1.
+        If ``max_cells`` is below 1.
     """
     if max_cells is not None and max_cells < 1:
         raise InputError(f"max_cells is {max_cells}; give 1 or more")
@@ -212,7 +233,7 @@ def select_cells(catalog: Catalog, max_cells: int | None = None, morton_cell: st
         wanted = parse_cell(morton_cell, catalog.order)
         if wanted not in catalog.cells:
             raise CatalogError(
-                f"cell {format_cell(wanted, catalog.order)} is not among the catalog's {len(cells)}; the first are "
+                f"cell {format_cell(wanted, catalog.order)} is not among the catalog's {len(cells)} cells, such as "
                 f"{', '.join(format_cell(c, catalog.order) for c in sorted(cells)[:3])}"
             )
         cells = [wanted]
@@ -229,20 +250,20 @@ def plan(
     morton_cell: str | None = None,
     watch: Watch | None = None,
 ) -> Plan:
-    """Find out what a run would do; nothing is written.
+    """Make the plan of a run; nothing is written.
 
     Parameters
     ----------
     config : str, Path, mapping or Config
-        A file, the name of a built-in configuration, or its content.
+        A file, the name of a built-in configuration, or the content of one.
     catalog : str, Path, mapping or Catalog, optional
-        By default what the configuration says or asks CMR for, else ./catalog.json.
+        By default the catalog that the configuration names, else the result of its search in CMR, else ./catalog.json.
     store : str, optional
-        Zarr to write; by default what the configuration says.
+        Zarr store to write; by default that of the configuration.
     driver : {"s3", "https", "file"}, optional
-        How granules are reached; by default what the configuration says, if the catalog allows it.
+        How granules are read; by default that of the configuration, if the catalog allows it.
     max_cells : int, optional
-        Work on so many cells only, those with most granules.
+        Maximum number of cells; those with most granules are kept.
     morton_cell : str, optional
         Work on this cell only; any form of id.
     watch : callable, optional
@@ -251,7 +272,7 @@ def plan(
     Raises
     ------
     InputError
-        Something of this cannot be used.
+        If an argument, the configuration or the catalog cannot be used.
 
     Examples
     --------
@@ -270,7 +291,7 @@ def plan(
         known = load_catalog(chosen, recipe)
     cells = tuple(select_cells(known, max_cells, morton_cell))
     if not cells:
-        raise CatalogError("the catalog has no cells; make it anew with 'maggjob catalog'")
+        raise CatalogError("the catalog has no cells; make a new one with 'maggjob catalog'")
     ids = [known.granules[i].id for i in sorted({i for cell in cells for i in known.cells[cell]})]
     return Plan(
         loaded,

@@ -1,4 +1,4 @@
-"""Tasks of a plan: each names its granules, or says where their list is, and fits in two kilobytes."""
+"""Tasks of a plan: each contains its granules, or the place of their list, and takes at most two kilobytes."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def task(
     credentials: str | None = None,
     region: str | None = None,
 ) -> CellTask:
-    """One task by hand, to try things out.
+    """Make one task by hand, to try things out.
 
     Parameters
     ----------
@@ -39,11 +39,16 @@ def task(
         Paths or URLs.
     config : str, Path, mapping or Config
     store : str, optional
-        Zarr whose run the part belongs to; without one the report carries the arrays.
+        Zarr store to whose run the part belongs; without one the report contains the arrays.
     credentials : str, optional
-        Where the archive's credentials are; without them the environment's.
+        Where the archive's credentials are; by default they are taken from the environment.
     region : str, optional
         Region of the buckets.
+
+    Raises
+    ------
+    InputError
+        If a granule is given twice.
 
     Examples
     --------
@@ -54,7 +59,7 @@ def task(
     text = format_cell(parse_cell(cell, recipe.grid.parent_order), recipe.grid.parent_order)
     named = tuple(g if isinstance(g, Granule) else Granule(granule_id(str(g)), str(g)) for g in granules)
     if len({granule.id for granule in named}) < len(named):
-        raise InputError(f"task {text}: a granule is there twice, and would be counted twice")
+        raise InputError(f"task {text}: a granule is given twice, and would be counted twice")
     window = window_label(granule.id for granule in named)
     return CellTask(
         f"{window}/{text}",
@@ -70,22 +75,23 @@ def task(
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of a recipe, for tasks made by hand."""
+    """Return the SHA-256 of a recipe, for tasks made by hand."""
     return digest_of(json.loads(json.dumps(asdict(recipe))))
 
 
 def tasks(
     config: ConfigLike, *, credentials: str | None = None, region: str | None = None, **asked: Any
 ) -> list[CellTask]:
-    """Tasks for `maggjob.map_cell`, those with most granules first.
+    """Make tasks for `maggjob.map_cell`, those with most granules first.
 
-    With a store, the lists of granules are written beside it and the tasks say where: Lithops takes
-    4 MiB of tasks at most. Without one, they are in the tasks, and reports carry the arrays.
+    With a store, the lists of granules are written beside it and the tasks say where: Lithops accepts at most 4 MiB of
+    tasks. Without a store, the tasks contain the lists, and the reports contain the arrays.
 
     Parameters
     ----------
+    config : str, Path, mapping or Config
     credentials : str, optional
-        Where the archive's credentials are; without them the worker's own environment.
+        Where the archive's credentials are; by default they are taken from the worker's environment.
     region : str, optional
         Region of the buckets.
     **asked
@@ -93,7 +99,7 @@ def tasks(
 
     See Also
     --------
-    assemble_run : to make a Zarr of the reports.
+    assemble_run : Assemble the reports into a Zarr store.
 
     Examples
     --------
@@ -112,7 +118,18 @@ def tasks(
 def make_tasks(
     plan: Plan, credentials: str | None = None, region: str | None = None, indexes: str | None = None
 ) -> list[CellTask]:
-    """Tasks of a plan; writes their lists of granules beside the store, if there is one."""
+    """Return the tasks of a plan; if it has a store, write their lists of granules beside it.
+
+    Parameters
+    ----------
+    plan : Plan
+    credentials : str, optional
+        Where the archive's credentials are.
+    region : str, optional
+        Region of the buckets.
+    indexes : str, optional
+        Folder of the indexes.
+    """
     recipe, digest, run = plan.config.recipe(), plan.digest, plan.run_path
     lists = [plan.granules(cell) for cell in plan.cells]
     where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)

@@ -165,7 +165,7 @@ BAD: dict[str, tuple[Edit, str, str]] = {
     "account": (
         section(execution_role="arn:aws:iam::999999999999:role/maggjob-worker"),
         "account",
-        "credentials are of 123456789012, execution_role is of 999999999999",
+        "credentials are for 123456789012, execution_role is for 999999999999",
     ),
     "role": (section(execution_role="arn:aws:iam::123456789012:role/gone"), "role", "NoSuchEntity.*template.yaml"),
     "role of another": (role_of("ec2"), "role", "cannot be assumed by Lambda"),
@@ -174,9 +174,9 @@ BAD: dict[str, tuple[Edit, str, str]] = {
     "no role": (section(execution_role=None), "role", "NoSuchEntity.*template.yaml"),
     "right": (lambda a, g, c: allow("maggjob-worker", NOTHING), "role", "lacks logs:.*s3:PutObject on arn:aws:s3:::"),
     "no name": (section("aws_s3", storage_bucket=""), "Lithops' bucket", "no name; write storage_bucket"),
-    "no bucket": (section("aws_s3", storage_bucket="nowhere"), "Lithops' bucket", "is not there"),
-    "another's bucket": (anothers_bucket, "Lithops' bucket", "theirs is somebody else's.*name a bucket of this"),
-    "closed bucket": (lambda a, g, c: g.statuses.update(maps=403), "output bucket", "maps is .* closed to us"),
+    "no bucket": (section("aws_s3", storage_bucket="nowhere"), "Lithops' bucket", "does not exist"),
+    "another's bucket": (anothers_bucket, "Lithops' bucket", "theirs belongs to another account.*name a bucket of"),
+    "closed bucket": (lambda a, g, c: g.statuses.update(maps=403), "output bucket", "maps .* denies access"),
     "bucket elsewhere": (in_another_region, "Lithops' bucket", "eu-central-1.*us-west-2"),
     "no image": (section(runtime="maggjob:none"), "image", "maggjob:none|no tag none.*runtime build"),
     "no repository": (section(runtime="other:01"), "image", "RepositoryNotFound.*runtime build"),
@@ -206,12 +206,12 @@ BAD: dict[str, tuple[Edit, str, str]] = {
         "CHANGE-ME",
     ),
     "x86": (section(architecture="x86_64"), "configuration", "the image is for arm64"),
-    "tags": (section(user_tags="x"), "configuration", "user_tags is no mapping"),
-    "timeout": (section(runtime_timeout=901), "configuration", "runtime_timeout is 901, not from 1 to 900"),
-    "timeout as text": (section(runtime_timeout="900"), "configuration", "runtime_timeout is '900', not from"),
-    "many workers": (section(max_workers="many"), "configuration", "max_workers is 'many', not from"),
-    "no workers": (section(max_workers=None), "configuration", "max_workers is None, not from"),
-    "no memory": (section(runtime_memory=0), "configuration", "runtime_memory is 0, not from 128 to 10,240"),
+    "tags": (section(user_tags="x"), "configuration", "user_tags is not a mapping"),
+    "timeout": (section(runtime_timeout=901), "configuration", "runtime_timeout is 901, not between 1 and 900"),
+    "timeout as text": (section(runtime_timeout="900"), "configuration", "runtime_timeout is '900', not between"),
+    "many workers": (section(max_workers="many"), "configuration", "max_workers is 'many', not between"),
+    "no workers": (section(max_workers=None), "configuration", "max_workers is None, not between"),
+    "no memory": (section(runtime_memory=0), "configuration", "runtime_memory is 0, not between 128 and 10,240"),
 }
 ALSO = {  # what one fault entails
     "not filled in": {"role"},
@@ -305,10 +305,10 @@ def test_credentials_of_another_account_are_named(aws: World, gate: Front) -> No
     found = look(aws, session=somebody_else())
     assert found["credentials"].state == "ok"
     assert re.search(
-        f"credentials are of {OTHER}, execution_role is of 123456789012.*AWS_PROFILE", str(found["account"])
+        f"credentials are for {OTHER}, execution_role is for 123456789012.*AWS_PROFILE", str(found["account"])
     )
-    assert "somebody else's" in str(found["Lithops' bucket"])
-    assert "somebody else's" in str(found["output bucket"])
+    assert "another account" in str(found["Lithops' bucket"])
+    assert "another account" in str(found["output bucket"])
     assert "NoSuchEntity" in str(found["role"])
     assert "RepositoryNotFound" in str(found["image"])
 
@@ -351,7 +351,7 @@ def test_what_the_client_may_not_do_is_named(aws: World, gate: Front, policies: 
     with enforced(gate):
         found = look(aws, session=user)
     assert found["credentials"].state == "ok"
-    assert "maps is somebody else's, or closed to us" in str(found["output bucket"])
+    assert "maps belongs to another account, or denies access" in str(found["output bucket"])
     for name in ("role", "Lithops' bucket"):
         assert found[name].state == "bad"
         assert re.search(r"AccessDenied.*; attach the policy ClientPolicy", str(found[name]))

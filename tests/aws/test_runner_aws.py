@@ -109,7 +109,7 @@ def test_one_call_that_is_refused_is_an_outcome(aws: World) -> None:
 def test_throttling_without_end_ends(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.randint", lambda low, high: 0)
     aws.service.faults.every_invoke = faults.THROTTLED
-    with pytest.raises(BackendError, match=r"put off for 1 s \(429: .*fewer workers"):
+    with pytest.raises(BackendError, match=r"not accepted by the backend for 1 s \(429: .*fewer workers"):
         do(aws, 2, policy=RetryPolicy(offer_for=1))
 
 

@@ -130,7 +130,7 @@ def test_a_dry_run_needs_no_account(maggjob: Maggjob) -> None:
         ("no-engine", ("build",), "start the Docker engine"),
         ("no-emulation", ("build",), "install emulation of ARM64"),
         ("login-refused", ("deploy", "maggjob:x"), "ECR refused the login"),
-        ("push-refused", ("deploy", "maggjob:x"), "the repository is not there"),
+        ("push-refused", ("deploy", "maggjob:x"), "the repository does not exist"),
     ],
 )
 def test_what_docker_refuses_is_named(
@@ -186,7 +186,7 @@ def test_a_tag_is_one_that_ecr_and_lithops_take() -> None:
 
 def test_there_are_images_for_locked_pythons_only(tmp_path: Path) -> None:
     image = Image("1", "us-west-2", "user", "maggjob:1")
-    with pytest.raises(InputError, match=r"Python 3.9: there are images for 3.12 and 3.13"):
+    with pytest.raises(InputError, match=r"Python 3.9: images exist for 3.12 and 3.13"):
         build_steps(image, tmp_path, "3.9")
     (_, build) = build_steps(image, tmp_path, "3.13", readers=True, base="mine:1")
     assert {"REQUIREMENTS=worker-readers", "BASE=mine:1", "PYTHON=3.13"} <= set(build.command)

@@ -234,8 +234,8 @@ def test_a_mapping_is_taken_and_left_as_it_is(tmp_path: Path) -> None:
         ("- lithops", "expected a mapping"),
         ("lithops: local", "lithops"),
         ("aws_lambda: 3", "aws_lambda"),
-        ("aws_lambda: {}\naws: us-west-2", "section 'aws' is no mapping"),
-        ("aws_lambda: {}\naws_s3: ours", "section 'aws_s3' is no mapping"),
+        ("aws_lambda: {}\naws: us-west-2", "section 'aws' is not a mapping"),
+        ("aws_lambda: {}\naws_s3: ours", "section 'aws_s3' is not a mapping"),
         ("localhost: {version: 1}", "no section 'aws_lambda'"),
     ],
 )
