@@ -107,7 +107,8 @@ def _ask(name: str, question: Callable[[], Any], mend: str) -> Any:
     """Return AWS's answer, or a bad Check with the error."""
     try:
         return question()
-    except Exception as problem:  # noqa: BLE001  # botocore raises dozens of types; each is a finding
+    # botocore raises dozens of types; each is a finding.
+    except Exception as problem:  # noqa: BLE001
         if _response(problem).get("Error", {}).get("Code") in DENIED:
             mend = "attach the policy ClientPolicy of the stack to your role or group"
         return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
@@ -139,7 +140,8 @@ def check_open_files(limit: int | None = None) -> Check:
         except ImportError:
             return Check("open files", "skipped", "this system has no such limit")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        limit = sys.maxsize if limit < 0 else limit  # negative: unlimited
+        # Negative: unlimited.
+        limit = sys.maxsize if limit < 0 else limit
     mend = "" if limit >= OPEN_FILES else f"type: ulimit -n {4 * OPEN_FILES}"
     return _judged("open files", f"up to {limit:,}", mend)
 
@@ -251,7 +253,8 @@ def check_bucket(what: str, name: str | None, session: Any, account: str, mend: 
     s3 = session.client("s3")
     try:
         head = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
-    except Exception as problem:  # noqa: BLE001  # botocore raises dozens of types
+    # botocore raises dozens of types.
+    except Exception as problem:  # noqa: BLE001
         status = _response(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
         reasons = {
             404: (f"{name} does not exist", "deploy the stack of runtime/template.yaml"),

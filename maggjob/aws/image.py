@@ -309,7 +309,8 @@ def _carry_out(step: Step) -> None:
             step.call()
             return
         given = "" if step.secret is None else step.secret()
-    except Exception as problem:  # noqa: BLE001  # errors of boto3 and of botocore: AWS refused the request
+    # Errors of boto3 and of botocore: AWS refused the request.
+    except Exception as problem:  # noqa: BLE001
         raise BackendError(f"{step}: {type(problem).__name__}: {problem}; type 'maggjob doctor'") from None
     code, said = run_and_show(step.command, given)
     if code:
@@ -341,7 +342,8 @@ def run_and_show(command: Sequence[str], given: str) -> tuple[int, str]:
         If the program is not installed.
     """
     try:
-        process = subprocess.Popen(  # noqa: S603  # our own commands, run without a shell
+        # Our own commands, run without a shell.
+        process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     except FileNotFoundError:

@@ -119,7 +119,8 @@ def _serial(
                 outcome = Outcome(value=function(task))
             except KeyboardInterrupt:
                 raise
-            except BaseException as problem:  # noqa: BLE001  # any error is the outcome of its task
+            # Any error is the outcome of its task.
+            except BaseException as problem:  # noqa: BLE001
                 outcome = Outcome(reason="worker", message="".join(traceback.format_exception(problem)))
         outcomes.append(outcome)
         note(index, outcome)
@@ -138,11 +139,14 @@ def _lithops(
     import lithops  # 1 s
 
     check_filled_in(config)
-    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})  # no limit: each call is sent only its own task
-    logger = logging.getLogger("lithops")  # with a log_level, Lithops would close the caller's handlers
+    # No limit: each call is sent only its own task.
+    config["lithops"] = {"data_limit": 0} | config.get("lithops", {})
+    # With a log_level, Lithops would close the caller's handlers.
+    logger = logging.getLogger("lithops")
     level = logger.level
     wanted = os.environ.get("MAGGJOB_LITHOPS_LOG")
-    logger.setLevel(wanted or "CRITICAL")  # our own error reports what fails at the start
+    # Our own error reports what fails at the start.
+    logger.setLevel(wanted or "CRITICAL")
     try:
         with _starting():
             opened = lithops.FunctionExecutor(config=config, log_level=None)

@@ -62,7 +62,8 @@ class Invocations:
         """
         try:
             answer = self._session.send(request)
-        except Exception as problem:  # noqa: BLE001  # botocore raises a dozen types
+        # botocore raises a dozen types.
+        except Exception as problem:  # noqa: BLE001
             answer = SimpleNamespace(status_code=NO_CONNECTION, text=f"no connection: {problem}", headers={})
         self._seen.status, self._seen.text = answer.status_code, answer.text
         return answer
@@ -75,7 +76,8 @@ class Invocations:
         self._seen.status, self._seen.text = None, ""
         try:
             request = self._invoke(runtime, memory, payload)
-        except Exception as problem:  # noqa: BLE001  # Lithops raises Exception itself
+        # Lithops raises Exception itself.
+        except Exception as problem:  # noqa: BLE001
             return self._put_off_or_refuse(keys, self._seen.text or str(problem), runtime)
         self.accepted.update(dict.fromkeys(keys, time.monotonic()))
         return request

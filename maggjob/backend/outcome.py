@@ -133,7 +133,8 @@ def never_started_outcome(waited: float) -> Outcome[Any]:
 
 def outcome_of(future: Any) -> Outcome[Any]:
     """Return the outcome of a future that is done: success, error, or death of the worker."""
-    if future.error or future._state != future.State.Done:  # noqa: SLF001  # Lithops has no public field for it
+    # Lithops has no public field for it.
+    if future.error or future._state != future.State.Done:  # noqa: SLF001
         status = future._call_status or {}  # noqa: SLF001
         # A status without this key was written by the client in place of a worker.
         if status and "worker_cold_start" not in status:
@@ -157,7 +158,8 @@ def call_of(future: Any, attempts: int, throttled: int) -> Call:
     throttled : int
         Number of times that the backend put the call off.
     """
-    word, status = future.activation_id, future._call_status or {}  # noqa: SLF001  # as in outcome_of
+    # As in outcome_of.
+    word, status = future.activation_id, future._call_status or {}  # noqa: SLF001
     if not word:
         return Call(attempts=attempts, throttled=throttled)
     activation = Activation.parse(word)

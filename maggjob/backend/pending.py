@@ -35,7 +35,8 @@ class Attempt:
         """Fetch the call's answer from Lithops' storage into the future."""
         try:
             self.future.result(throw_except=False, internal_storage=storage)
-        except Exception as problem:  # noqa: BLE001  # only this call fails, not the run
+        # Only this call fails, not the run.
+        except Exception as problem:  # noqa: BLE001
             self.problem = f"its answer could not be read: {type(problem).__name__}: {problem}"
 
 

@@ -12,8 +12,10 @@ from maggjob.backend.preload import local_interpreter
 from maggjob.backend.workers import default_workers
 from maggjob.errors import InputError
 
-LAMBDA_MEMORY = 256  # MB; Lithops' own default for runtime_memory
-LAMBDA_WORKERS = 1000  # Lithops' own default for max_workers of aws_lambda, and the usual quota of an account
+# MB; Lithops' own default for runtime_memory.
+LAMBDA_MEMORY = 256
+# Lithops' own default for max_workers of aws_lambda, and the usual quota of an account.
+LAMBDA_WORKERS = 1000
 
 
 @dataclass(frozen=True)
@@ -164,14 +166,16 @@ def lithops_config(
             raise InputError(f"Lithops configuration {source}: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise InputError(f"Lithops configuration {source}: expected a mapping with a section 'lithops'")
-    content = {key: {} if value is None else value for key, value in content.items()}  # empty sections
+    # Empty sections.
+    content = {key: {} if value is None else value for key, value in content.items()}
     for key in {"lithops", backend, "aws", "aws_s3"} & content.keys():
         if not isinstance(content[key], Mapping):
             raise InputError(f"Lithops configuration {source}: section {key!r} is not a mapping")
     config = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
     general = config.setdefault("lithops", {})
     general["backend"] = backend
-    general.setdefault("data_cleaner", False)  # maggjob cleans up; Lithops' cleaner outlives the run
+    # maggjob cleans up; Lithops' cleaner outlives the run.
+    general.setdefault("data_cleaner", False)
     if backend == "localhost":
         general["storage"] = "localhost"
         local = config.setdefault("localhost", {})

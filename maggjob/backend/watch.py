@@ -109,7 +109,8 @@ class Collection:
             return {}
         try:
             self._submit(chosen)
-        except Exception as problem:  # noqa: BLE001  # other tasks run, and their results must not be lost
+        # Other tasks run, and their results must not be lost.
+        except Exception as problem:  # noqa: BLE001
             return dict.fromkeys(chosen, refused_outcome(problem))
         return {}
 
@@ -124,7 +125,8 @@ class Collection:
         pending.count_submission()
         try:
             pending.attempts.append(Attempt(self._map([self.tasks[index]])[0]))
-        except Exception as problem:  # noqa: BLE001  # other tasks run, and their results must not be lost
+        # Other tasks run, and their results must not be lost.
+        except Exception as problem:  # noqa: BLE001
             pending.note_failure(refused_outcome(problem))
             return False
         return True
