@@ -384,7 +384,14 @@ def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]
 
 
 def check_quota(session: Any, workers: int) -> Check:
-    """Check that the account may run ``workers`` sandboxes at once."""
+    """Check that the account may run all workers at once.
+
+    Parameters
+    ----------
+    session : boto3.Session
+    workers : int
+        Sandboxes at once, as max_workers says.
+    """
     answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see this message")
     if isinstance(answer, Check):
         return answer

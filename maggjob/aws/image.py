@@ -268,7 +268,15 @@ def lithops_step(what: str, config_file: Path, *names: str) -> Step:
 
 
 def ensure_repository(ecr: Any, name: str) -> None:
-    """Create an ECR repository if it does not exist."""
+    """Create an ECR repository if it does not exist.
+
+    Parameters
+    ----------
+    ecr : boto3 client
+        Of the service ecr.
+    name : str
+        Name of the repository.
+    """
     try:
         ecr.create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")
     except ecr.exceptions.RepositoryAlreadyExistsException:
