@@ -20,8 +20,8 @@ DRIFT = 360.0 * 91 / TRACKS  # degrees
 """Longitude by which the node moves west from one track to the next."""
 NODE_0 = 23.50  # degrees east
 """Longitude of the ascending node of track 0."""
-SEMIMAJOR, FLATTENING = 6378137.0, 1 / 298.257223563  # metres; 1
-"""Semimajor axis and flattening of WGS84."""
+SEMIMAJOR, FLATTENING = 6378137.0, 1 / 298.257223563
+"""Semimajor axis (in metres) and flattening of WGS84."""
 ALTITUDE = 496e3  # metres
 SPACING = 20.0  # metres
 """Distance between two segments."""
