@@ -1,4 +1,4 @@
-"""The rows of one granule in one cell: selected by an index or without, read in ranges, screened, counted.
+"""The rows of one granule in one cell: selection with or without an index, reading in ranges, screening, counting.
 
 May import grid, hdf5, icesat2, model, statistics and storage.
 """

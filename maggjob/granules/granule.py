@@ -1,8 +1,8 @@
-"""One ATL06 granule without an index: its structure and coordinates, and what it gives to a cell.
+"""Reading of one ATL06 granule without an index: its structure, its coordinates and its rows in a cell.
 
-h5coro walks the structure; the chunks of the rows that are wanted are then read in merged ranges,
-and datasets that are stored in an unusual way by h5coro itself. A granule is used whole or fails
-whole: when one beam cannot be read, none of the others is used.
+h5coro walks the structure. The chunks of the selected rows are then read in merged byte ranges; datasets
+that are stored in an unusual way are read by h5coro itself. A granule is used completely or not at all: if
+one beam cannot be read, the whole granule fails.
 """
 
 from __future__ import annotations
@@ -58,45 +58,65 @@ class OpenGranule:
     """A granule that can be read."""
 
     id: str
-    """Its name, for messages."""
+    """Id of the granule, for messages."""
     source: Source
-    """Its bytes."""
+    """Bytes of the granule."""
     file: Hdf5File
-    """Its structure."""
+    """HDF5 structure of the granule."""
 
 
 def open_granule(granule: Granule, archive: Archive) -> OpenGranule:
-    """Open a granule, after checking that it is all there.
+    """Open a granule after checking that its file is complete.
+
+    Parameters
+    ----------
+    granule : Granule
+    archive : Archive
+        Where granules are read from.
 
     Raises
     ------
     GranuleError
-        It cannot be reached, is no HDF5 file, or is longer or shorter than its superblock says.
+        If the file cannot be reached, is not HDF5, or differs in size from what its superblock says.
     """
-    from maggjob.hdf5.file import Hdf5File  # 0.05 s for h5coro, which a worker with indexes never needs
+    # Importing h5coro takes 0.05 s, and a worker that reads by index never needs it.
+    from maggjob.hdf5.file import Hdf5File
 
     source = Source(granule.url, archive, granule.size)
     expected = end_of_file(source.head[:64], granule.id)
     if expected != source.size:
         raise TruncatedError(
-            f"{granule.id}: {source.size} bytes, its superblock says {expected}; fetch the granule again"
+            f"{granule.id}: it has {source.size} bytes, but its superblock says {expected}; fetch the granule again"
         )
     return OpenGranule(granule.id, source, Hdf5File(source.read, granule.id))
 
 
 def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Beam]:
-    """Coordinates of every beam that the granule has: one round of merged ranges.
+    """Read the coordinates of all beams in the granule, in one round of merged ranges.
+
+    Parameters
+    ----------
+    granule : OpenGranule
+    recipe : Recipe
+    pool : Executor
+        Runs reads concurrently.
+
+    Returns
+    -------
+    list of Beam
+        In the order of the recipe's groups; absent beams are left out.
 
     Raises
     ------
     GranuleError
-        A beam lacks one of its coordinates, or the granule lacks every beam.
+        If a beam lacks one of its coordinates, or the granule has none of the beams.
     """
     file = granule.file
     present = [group for group in recipe.groups if _has_beam(file, recipe, group)]
     if not present:
         raise MissingDatasetError(
-            f"{granule.id}: none of the beams {', '.join(recipe.groups)}; check data_source.groups and coordinates"
+            f"{granule.id}: it has none of the beams {', '.join(recipe.groups)}; "
+            "check data_source.groups and coordinates"
         )
     paths = {group: [recipe.path(recipe.latitude, group), recipe.path(recipe.longitude, group)] for group in present}
     infos = list(pool.map(lambda group: [_required(file, path) for path in paths[group]], present))
@@ -122,12 +142,24 @@ def _has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
 def _required(file: Hdf5File, path: str) -> DatasetInfo:
     info = file.info(path)
     if info is None:
-        raise MissingDatasetError(f"{file.name}: no dataset {path}; check the paths under data_source")
+        raise MissingDatasetError(f"{file.name}: it has no dataset {path}; check the paths under data_source")
     return info
 
 
 def tables_of(granule: OpenGranule, infos: Sequence[DatasetInfo]) -> dict[str, Dataset]:
-    """Chunk tables of some datasets by path, read in one round; `Unindexed` as in `table_of`."""
+    """Read the chunk tables of datasets in one round.
+
+    Parameters
+    ----------
+    granule : OpenGranule
+    infos : sequence of DatasetInfo
+        Headers of the datasets.
+
+    Returns
+    -------
+    dict of path to ChunkTable or Unindexed
+        `Unindexed` as in `table_of`.
+    """
     wanted = granule.file.nodes_wanted((info.path for info in infos), granule.source.size)
     ranges = merge(wanted)
     buffers = Buffers(ranges, granule.source.views(ranges))
@@ -136,7 +168,19 @@ def tables_of(granule: OpenGranule, infos: Sequence[DatasetInfo]) -> dict[str, D
 
 
 def table_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
-    """Chunk table of a dataset; `Unindexed` when it cannot be relied upon, or the dataset has none."""
+    """Return the chunk table of a dataset.
+
+    Parameters
+    ----------
+    granule : OpenGranule
+    info : DatasetInfo
+        Header of the dataset.
+
+    Returns
+    -------
+    ChunkTable or Unindexed
+        `Unindexed` if the dataset has no chunk table, or one that is damaged or not supported.
+    """
     try:
         table = granule.file.chunk_table(info.path)
     except (CorruptError, UnsupportedError) as problem:
@@ -147,7 +191,22 @@ def table_of(granule: OpenGranule, info: DatasetInfo) -> Dataset:
 
 
 def datasets_of(granule: OpenGranule, beams: Sequence[Beam], paths: Paths, pool: Executor) -> list[dict[str, Dataset]]:
-    """Return some datasets of each beam, by path; one that the beam lacks is not there."""
+    """Return where datasets of each beam are stored.
+
+    Parameters
+    ----------
+    granule : OpenGranule
+    beams : sequence of Beam
+    paths : mapping
+        Paths of the datasets, by beam.
+    pool : Executor
+        Runs reads concurrently.
+
+    Returns
+    -------
+    list of dict of path to ChunkTable or Unindexed
+        One per beam; datasets that the beam lacks are left out.
+    """
 
     def look(beam: Beam) -> dict[str, DatasetInfo | Unindexed | None]:
         return {path: _look(granule.file, path, len(beam.latitude)) for path in paths[beam.group]}
@@ -162,7 +221,7 @@ def datasets_of(granule: OpenGranule, beams: Sequence[Beam], paths: Paths, pool:
 
 
 def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Unindexed | None:
-    """What the header of a dataset says; None when there is none, `Unindexed` when it cannot be relied upon."""
+    """Return the header of a dataset: None if it does not exist, `Unindexed` if the header cannot be trusted."""
     try:
         info = file.info(path)
     except (CorruptError, UnsupportedError) as problem:
@@ -171,7 +230,7 @@ def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Unindexed | Non
 
 
 def select(granule: OpenGranule, recipe: Recipe, cell: int, paths: Paths, pool: Executor) -> CellSelection:
-    """Find the rows of a granule that lie in a cell, from its coordinates.
+    """Find the rows of a granule that lie in a cell from the granule's coordinates.
 
     Parameters
     ----------
@@ -180,9 +239,9 @@ def select(granule: OpenGranule, recipe: Recipe, cell: int, paths: Paths, pool: 
     cell : int
         Nested id.
     paths : mapping
-        Datasets of each beam whose places are wanted.
+        Datasets to locate in the file, by beam.
     pool : Executor
-        Reads run in it side by side.
+        Runs reads concurrently.
 
     Raises
     ------
@@ -212,7 +271,7 @@ def _select_rows(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset])
 def read_granule(
     granule: Granule, recipe: Recipe, cell: int, archive: Archive, pool: Executor, *, timed: bool
 ) -> ScreenedGranule:
-    """Read and screen what one granule has in one cell, without an index.
+    """Read and screen the rows of one granule in one cell, without an index.
 
     Parameters
     ----------
@@ -221,15 +280,16 @@ def read_granule(
     cell : int
         Nested id.
     archive : Archive
+        Where granules are read from.
     pool : Executor
-        Reads run in it side by side.
+        Runs reads concurrently.
     timed : bool
-        Whether the times of what is kept are wanted.
+        True to find the first and last time of the segments kept.
 
     Raises
     ------
     GranuleError
-        If anything was not read; nothing of the granule may be used then.
+        If any part could not be read. Nothing of the granule may be used then.
     """
     opened = open_granule(granule, archive)
     selection = select(opened, recipe, cell, recipe.indexed_paths if timed else recipe.needed_paths, pool)
@@ -240,10 +300,16 @@ def read_granule(
 
 
 def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
-    """A reader of datasets that ranges do not serve: through h5coro, from the first row of a selection to its last.
+    """Return a function that reads datasets through h5coro, for datasets that cannot be read in ranges.
 
-    It raises a GranuleError when a dataset is missing, has another number of rows than the beam, or
-    cannot be read.
+    It reads from the first to the last row of a selection. It raises a GranuleError if a dataset is missing,
+    cannot be read, or does not have the beam's number of rows.
+
+    Parameters
+    ----------
+    granule : OpenGranule
+    pool : Executor
+        Runs reads concurrently.
     """
     file = granule.file
 
@@ -251,7 +317,7 @@ def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
         infos = [_required(file, path) for path in paths]
         for info in infos:
             if info.rows != beam.rows:
-                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, the beam has {beam.rows}")
+                raise CorruptError(f"{file.name}: {info.path}: {info.rows} rows, but the beam has {beam.rows}")
         values = pool.map(lambda info: beam.pick(file.rows(info.path, beam.start, beam.stop)), infos)
         columns = {info.path: Column(v, info.fill) for info, v in zip(infos, values, strict=True)}
         return columns, {info.path: info.described for info in infos}
@@ -260,19 +326,28 @@ def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
 
 
 def granule_cells(granule: Granule, recipe: Recipe, archive: Archive, pool: Executor) -> tuple[np.ndarray, np.ndarray]:
-    """All cells that a granule's segments lie in: exact, from its coordinates.
+    """Return all cells that contain segments of a granule, computed from its coordinates.
+
+    Parameters
+    ----------
+    granule : Granule
+    recipe : Recipe
+    archive : Archive
+        Where granules are read from.
+    pool : Executor
+        Runs reads concurrently.
 
     Returns
     -------
-    cells : ndarray of int64, ascending
+    cells : ndarray of int64, shape (n,), ascending
         Nested ids.
-    rows : ndarray of int64
-        Segments in each.
+    rows : ndarray of int64, shape (n,)
+        Number of segments in each cell.
 
     Raises
     ------
     GranuleError
-        The granule cannot be read.
+        If the granule cannot be read.
     """
     grid, cells = recipe.grid, [np.empty(0, np.int64)]
     for beam in read_beams(open_granule(granule, archive), recipe, pool):

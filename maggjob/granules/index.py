@@ -1,8 +1,8 @@
-"""The index of one granule: which of its rows lie in which cell, and where their bytes are.
+"""The index of one granule: which rows lie in which cell, and where their bytes are in the file.
 
-It is made once per granule and used by every cell that the granule lies in: a cell then reads no coordinates, and
-nothing of the file's structure. `maggjob.granules.index_format` writes it down. docs/decisions/index.md tells what it
-is keyed by, and what happens where it cannot serve a read.
+An index is built once per granule and used for every cell that the granule touches. A worker then reads neither the
+coordinates nor the structure of the file. `maggjob.granules.index_format` defines its encoding. docs/decisions/index.md
+explains its key, and what happens to reads that it cannot serve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,68 +24,71 @@ from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import same_object
 
 INLINE = 1024
-"""Chunks of at most so many bytes are kept in the index: quality flags, of which 10,000 take 70 to 800.
-Each would cost a cell a request, and they would not fill a packet."""
+"""Largest chunk, in bytes, whose content is copied into the index. Such chunks are mostly quality flags: 10,000 flags
+take 70 to 800 bytes. Reading each of them separately would cost one request per cell for less than one packet."""
 
 
 @dataclass(frozen=True)
 class BeamIndex:
-    """The rows of one beam."""
+    """Cells and storage of the rows of one beam."""
 
     group: str
     """Name of the beam."""
     ids: np.ndarray
-    """Nested ids, at the child order, of runs of rows that lie in the same child cell one after the other,
-    shape (runs,), integers; `maggjob.grid.healpix.INVALID` where coordinates cannot be binned."""
+    """Nested id, at the child order, of each run of consecutive rows in the same child cell, shape (runs,), integers;
+    `maggjob.grid.healpix.INVALID` where coordinates cannot be binned."""
     lengths: np.ndarray
-    """Rows of each run, shape (runs,), integers."""
+    """Number of rows of each run, shape (runs,), integers."""
     datasets: Mapping[str, Dataset]
-    """The datasets that a cell needs and the times, by path; one that the beam lacks is not there."""
+    """Datasets that a cell needs, and the times, by path; datasets that the beam lacks are left out."""
 
     @cached_property
     def rows(self) -> int:
-        """Rows of the beam."""
+        """Number of rows of the beam."""
         return int(self.lengths.sum())
 
 
 @dataclass(frozen=True)
 class GranuleIndex:
-    """The rows of one granule."""
+    """Cells and storage of the rows of one granule."""
 
     granule: str
     """Id of the granule."""
     size: int
-    """Size in bytes of the object that it was made of."""
+    """Size of the file when it was indexed, in bytes."""
     etag: str | None
-    """Its ETag, where the server gives one; of a local file its inode, time of change and size."""
+    """ETag of the file when it was indexed, if the server sends one; for local files inode, change time and size."""
     digest: str
-    """Of the grid's child order and latitude convention and the datasets (`maggjob.granules.index_format`)."""
+    """Digest of the grid's child order and latitude convention and of the datasets (see
+    `maggjob.granules.index_format`)."""
     beams: tuple[BeamIndex, ...]
-    """The beams that the granule has, in the order of the configuration."""
+    """Beams in the granule, in the order of the configuration."""
 
     @property
     def rows(self) -> int:
-        """Segments of the granule."""
+        """Number of segments of the granule."""
         return sum(beam.rows for beam in self.beams)
 
     @property
     def invalid(self) -> int:
-        """Segments whose coordinates cannot be binned."""
+        """Number of segments whose coordinates cannot be binned."""
         return sum(int(beam.lengths[beam.ids == INVALID].sum()) for beam in self.beams)
 
     def cells(self, grid: Grid) -> dict[int, int]:
-        """Rows in each cell of the parent order that has any, by nested id, ascending.
+        """Return the number of rows in each cell of the parent order, by nested id, ascending.
 
-        With `invalid` they add up to `rows`: no pair of granule and cell is false, and none is missing.
+        Only cells with rows are listed. The counts and `invalid` add up to `rows`, so the pairs of granule and cell
+        are exact.
         """
-        ids = np.concatenate([beam.ids for beam in self.beams]) >> grid.shift  # INVALID stays negative
+        # INVALID stays negative when it is shifted.
+        ids = np.concatenate([beam.ids for beam in self.beams]) >> grid.shift
         lengths = np.concatenate([beam.lengths for beam in self.beams])
         found, place = np.unique(ids, return_inverse=True)
         counts = np.bincount(place, lengths, len(found)).astype(np.int64)
         return {cell: count for cell, count in zip(found.tolist(), counts.tolist(), strict=True) if cell >= 0}
 
     def select(self, cell: int, grid: Grid) -> CellSelection:
-        """Return the rows in a cell.
+        """Select the rows that lie in a cell.
 
         Parameters
         ----------
@@ -97,16 +100,23 @@ class GranuleIndex:
         return CellSelection(self.granule, [beam.group for beam in self.beams], self.rows, self.invalid, inside)
 
     def check(self, size: int, etag: str | None) -> None:
-        """See that an object is still the one that the index was made of.
+        """Check that a granule has not changed since it was indexed.
+
+        Parameters
+        ----------
+        size : int
+            Size of the file now, in bytes.
+        etag : str or None
+            ETag of the file now.
 
         Raises
         ------
         StaleIndexError
-            It has another size or ETag.
+            If size or ETag differ.
         """
         if not same_object(size, etag, self.size, self.etag):
             raise StaleIndexError(
-                f"{self.granule}: {size} bytes, ETag {etag}; its index was made of {self.size} bytes, ETag "
+                f"{self.granule}: it has {size} bytes, ETag {etag}; its index was made from {self.size} bytes, ETag "
                 f"{self.etag}; make the index anew"
             )
 
@@ -128,22 +138,22 @@ def _select_rows(beam: BeamIndex, cell: int, grid: Grid) -> BeamSelection | None
 
 
 def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor) -> GranuleIndex:
-    """Make the index of a granule: its coordinates are read once, all of them.
+    """Build the index of a granule from its coordinates, which are read once and completely.
 
     Parameters
     ----------
     granule : OpenGranule
     recipe : Recipe
     digest : str
-        Of the recipe.
+        `maggjob.granules.index_format.index_digest` of the recipe.
     pool : Executor
-        Reads run in it side by side.
+        Runs reads concurrently.
 
     Raises
     ------
     GranuleError
-        The coordinates of a beam cannot be read, or the granule has none of the beams. What is wrong
-        with other datasets is found, and told, by the cells that need them.
+        If the coordinates of a beam cannot be read, or the granule has none of the beams. Problems with
+        other datasets are reported by the cells that read them.
     """
     grid, beams, indexed = recipe.grid, read_beams(granule, recipe, pool), []
     every = _with_inline(datasets_of(granule, beams, recipe.indexed_paths, pool), granule)
@@ -154,7 +164,7 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
 
 
 def _with_inline(beams: Sequence[Mapping[str, Dataset]], granule: OpenGranule) -> list[dict[str, Dataset]]:
-    """Datasets of each beam, by path, their tables with their tiny chunks, which are read in one round."""
+    """Return the datasets of each beam with their small chunks, which are read in one round."""
 
     def tiny(dataset: Dataset) -> dict[int, tuple[int, int]]:
         if isinstance(dataset, Unindexed):

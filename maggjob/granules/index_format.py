@@ -1,25 +1,30 @@
-"""An index as an object: its key, its bytes, and what is refused.
+"""The encoding of an index: its key, its bytes, and the checks when it is read.
 
 All integers are little-endian::
 
     bytes 0-7    b"maggjidx"
     bytes 8-9    version, uint16: 2
-    bytes 10-13  bytes of the zlib stream, uint32
-    bytes 14-17  bytes that it holds, uint32
+    bytes 10-13  size of the zlib stream, uint32
+    bytes 14-17  size of its content when inflated, uint32
     bytes 18-21  CRC-32 of the inline chunks, uint32
-    bytes 22-    the zlib stream (RFC 1950, with its Adler-32), of
-        length of the header, uint32, and the header, JSON: granule, size, etag, digest; columns: type and length
-            of each; kinds: [dtype, chunk, deflated, shuffled, fill, attributes] that datasets have in common;
-            beams: group, number of runs, datasets by path: the reason why one is slow, or [rows, number of
-            chunks, number of kind]
-        the columns, each in the smallest type that holds it, its bytes shuffled (all first bytes, then all second
-            ones, ...): of all beams one after the other ids of runs (less INVALID: from 0) and their lengths; of
-            all their chunk tables offsets, sizes, and bytes of each chunk that is inline, 0 for others
+    bytes 22-    the zlib stream (RFC 1950, with its Adler-32). Its content:
+        length of the header, uint32
+        the header, JSON:
+            granule, size, etag, digest
+            columns: type and length of each column
+            kinds: the distinct [dtype, chunk, deflated, shuffled, fill, attributes] of the datasets
+            beams: group, number of runs, and datasets by path, each either [rows, number of chunks, position
+                in kinds] or the reason why it has no chunk table
+        five columns, each in the smallest type that holds its values and with its bytes shuffled (all first
+            bytes, then all second bytes, ...). Of all beams in turn: the ids of runs (minus INVALID, so that
+            they start at 0) and their lengths. Of all chunk tables in turn: offsets, sizes, and the size of
+            each inline chunk (0 for chunks that are not inline)
     then         the inline chunks as they are in the file, in the order of the tables
 
-A cell needs a twentieth of an index, so what would cost it time is not packed, or is shared. 50 KB for a simulated
-granule of 473,000 segments, of which some 40 KB are its noisy quality flags, kept inline; 2 to 10 KB for real
-granules of up to 53,000 segments. The same index gives the same bytes with the same zlib.
+A cell uses a twentieth of an index. Parts that would take time to decode are therefore left uncompressed or shared
+between datasets. An index takes 50 KB for a simulated granule of 473,000 segments (40 KB are inline quality flags,
+which are random and hardly compress) and 2 to 10 KB for real granules of up to 53,000 segments. Encoding is
+reproducible: the same index and zlib version give the same bytes.
 """
 
 import hashlib
@@ -40,11 +45,12 @@ from maggjob.model.tasks import Granule
 MAGIC, VERSION = b"maggjidx", 2
 HEAD = struct.Struct("<8sHIII")
 LENGTH = struct.Struct("<I")
-LARGEST_STREAM = 1 << 28  # bytes: what claims to hold more is damaged
+LARGEST_STREAM = 1 << 28  # bytes
+"""Largest inflated stream that is accepted; an index that claims more is damaged."""
 
 
 def index_digest(recipe: Recipe) -> str:
-    """Digest of everything in a recipe that an index depends on: grid, beams and datasets."""
+    """Return a digest of everything in a recipe that an index depends on: grid, beams and datasets."""
     datasets = sorted({path for _, path in recipe.columns} | {condition.dataset for condition in recipe.filters})
     coordinates = sorted(recipe.used_columns & {"latitude", "longitude"})
     content = [
@@ -60,17 +66,24 @@ def index_digest(recipe: Recipe) -> str:
 
 
 def index_key(granule: Granule, digest: str) -> str:
-    """Key of a granule's index below the place of the indexes.
+    """Return the key of a granule's index in the folder of indexes.
 
-    The size is part of it where the catalog knows it, so that a list of keys tells which granules
-    are without an index; the ETag, which only a read tells, is inside and is held against each answer.
+    The key contains the size of the granule if the catalog knows it, so that listing the keys shows which granules
+    have no index yet. The ETag is known only once the granule is read. It is stored in the index and compared with
+    the ETag of each response.
+
+    Parameters
+    ----------
+    granule : Granule
+    digest : str
+        `index_digest` of the recipe.
     """
     size = "" if granule.size is None else f".{granule.size}"
     return f"{digest[:16]}/{granule.id}{size}.idx"
 
 
 def encode(index: GranuleIndex) -> bytes:
-    """The bytes of an index."""
+    """Encode an index as bytes."""
     tables = [table for beam in index.beams for table in beam.datasets.values() if isinstance(table, ChunkTable)]
     columns = [
         _narrow([beam.ids - INVALID for beam in index.beams]),
@@ -106,33 +119,34 @@ def encode(index: GranuleIndex) -> bytes:
 
 
 def _narrow(pieces: list[np.ndarray]) -> np.ndarray:
-    """Numbers from 0, one piece after the other, in the smallest type that holds them."""
+    """Concatenate arrays of numbers >= 0, in the smallest type that holds them."""
     whole = np.concatenate([np.empty(0, np.int64), *pieces])
     return whole.astype(np.min_scalar_type(int(whole.max(initial=0))).newbyteorder("<"))
 
 
 def _kind(table: ChunkTable) -> str:
-    """What the same dataset has in common in all beams, as in the header."""
+    """Return the properties that a dataset has in common across beams, as JSON for the header."""
     return json.dumps(
         [table.dtype.str, table.chunk, table.deflated, table.shuffled, table.fill, dict(table.attributes)]
     )
 
 
 def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
-    """Read an index back.
+    """Decode and check an index.
 
     Parameters
     ----------
     content : bytes
     granule : str
-        Id of the granule that it must be of.
+        Id of the granule that the index must belong to.
     digest : str
-        Of the recipe that it must be for.
+        `index_digest` of the recipe that the index must have been built for.
 
     Raises
     ------
     IndexFileError
-        It is none, of another version, damaged or cut short, or of another granule or recipe.
+        If the bytes are not an index, are of another version, damaged or truncated, or belong to another
+        granule or recipe.
     """
     name = f"index of {granule}"
     if len(content) < HEAD.size or content[:8] != MAGIC:
@@ -143,14 +157,15 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
     stream, inline = memoryview(content)[HEAD.size :][:packed], memoryview(content)[HEAD.size + packed :]
     try:
         if len(stream) != packed or zlib.crc32(inline) != checksum:
-            raise CorruptError(f"{len(stream)} bytes of {packed}, {len(inline)} bytes of chunks")  # noqa: TRY301
+            raise CorruptError(f"{len(stream)} of {packed} bytes, {len(inline)} bytes of chunks")  # noqa: TRY301
         index = _parse(memoryview(inflate(stream, min(size, LARGEST_STREAM))), inline)
     except (CorruptError, ValueError, KeyError, TypeError, IndexError, struct.error) as problem:
-        what = f"{name}: damaged or cut short, {len(content)} bytes are here"
+        what = f"{name}: damaged or cut short, it has {len(content)} bytes"
         raise IndexFileError(f"{what} ({type(problem).__name__}: {problem}); make it anew") from problem
     if index.granule != granule or index.digest != digest:
         raise IndexFileError(
-            f"{name}: it is of {index.granule} for {index.digest[:12]}, wanted for {digest[:12]}; make it anew"
+            f"{name}: it is of {index.granule} for recipe {index.digest[:12]}, expected recipe {digest[:12]}; "
+            "make it anew"
         )
     return index
 
@@ -189,8 +204,8 @@ def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
         datasets = {p: Unindexed(d) if isinstance(d, str) else table(*d) for p, d in plain["datasets"].items()}
         beam = BeamIndex(plain["group"], ids[some], lengths[some], datasets)
         if any(isinstance(one, ChunkTable) and one.rows != beam.rows for one in datasets.values()):
-            raise ValueError(f"{beam.group}: {beam.rows} rows, its datasets have others")
+            raise ValueError(f"{beam.group}: {beam.rows} rows, but its datasets have another number")
         beams.append(beam)
     if (run, chunk) != (len(ids), len(offsets)) or len(ids) != len(lengths):
-        raise ValueError(f"{len(ids)} runs and {len(offsets)} chunks, {run} and {chunk} are in its beams")
+        raise ValueError(f"{len(ids)} runs and {len(offsets)} chunks, but its beams have {run} and {chunk}")
     return GranuleIndex(header["granule"], header["size"], header["etag"], header["digest"], tuple(beams))

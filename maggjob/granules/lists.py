@@ -1,4 +1,4 @@
-"""Lists of granules as parts of one object: written by the client, each read by the worker that it is for."""
+"""Lists of granules stored together in one object: the client writes it, each worker reads its own part."""
 
 import hashlib
 import json
@@ -13,7 +13,24 @@ from maggjob.storage.urls import join_url, split_url
 
 
 def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | None = None) -> list[GranuleList]:
-    """Write lists of granules as one object, named by its content: no other plan overwrites it."""
+    """Write lists of granules as one object.
+
+    The object is named by a hash of its content, so that other plans do not overwrite it.
+
+    Parameters
+    ----------
+    lists : sequence of sequence of Granule
+        One list per task.
+    folder : str
+        Path or URL of the folder to write to; it is created if needed.
+    region : str, optional
+        AWS region of a bucket.
+
+    Returns
+    -------
+    list of GranuleList
+        Position of each list in the object.
+    """
     texts = ["".join(json.dumps(asdict(granule)) + "\n" for granule in granules).encode() for granules in lists]
     content = b"".join(texts)
     key = f"granules-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
@@ -24,21 +41,22 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
 
 
 def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
-    """The granules of a task, fetched from where they are written down if need be.
+    """Return the granules of a task, reading their list if the task only refers to it.
 
     Raises
     ------
     StoreError
-        The list is not there.
+        If the list is missing or is not readable as a list of granules.
     """
     if not isinstance(task.granules, GranuleList):
         return task.granules
     where = task.granules
-    if where.size == 0:  # all pairs of the cell were false; stores refuse to read nothing
+    # A list is empty if no granule really lies in the cell; stores refuse to read empty ranges.
+    if where.size == 0:
         return ()
     address = split_url(where.url)
     content = Folder(address.root, task.region).get_range(address.key, where.start, where.size)
     try:
         return tuple(Granule(**json.loads(line)) for line in content.splitlines())
     except (ValueError, TypeError) as problem:
-        raise StoreError(f"{where.url}: bytes from {where.start} are no list of granules ({problem})") from problem
+        raise StoreError(f"{where.url}: bytes from {where.start} are not a list of granules ({problem})") from problem

@@ -1,12 +1,12 @@
-"""All granules of one cell, read and screened: one concurrent round of merged ranges over those that have an index.
+"""Reading and screening of all granules of one cell.
 
-What an index cannot serve is read without it, and that read decides: a granule that changed since, an index that is
-missing or damaged, a chunk that does not inflate. So the result and the ledger of a cell are the same with and without
-indexes.
+Granules with an index are read concurrently, in one round of merged ranges. A granule is read without its index if the
+index cannot be used: it is missing or damaged, the granule has changed, or a chunk does not inflate. The outcome of
+that read counts, so the result and the ledger of a cell are the same with and without indexes.
 
-Times are read of two granules per cell, the first and the last (by name) of which anything is kept: granules do not
-overlap in time, so these hold the first and last time of the cell, and the times of all would add three fifths to the
-bytes. A granule whose name has no time is read always.
+Times are read from two granules per cell only: the first and the last, by name, with segments that are kept. Granules
+do not overlap in time, so these two contain the first and last time of the cell. Reading the times of all granules
+would add 60 % to the bytes. The times of a granule whose name does not give its start are always read.
 """
 
 from collections import deque
@@ -29,53 +29,53 @@ from maggjob.storage.archive import Archive, RangeAnswer, Ranges
 from maggjob.storage.folder import Folder
 
 IN_FLIGHT = 24 << 20
-"""Bytes asked for and not yet reduced: of some 60 granules, three times as many as are read at once."""
+"""Most bytes that are requested but not yet screened: about 60 granules, three times the concurrent reads."""
 SIGN_OF_LIFE = (0, 64)
-"""Range that is read when nothing else is, to see whether the granule is still the one of the index."""
+"""Range that is read if no other is needed, to check that the granule has not changed since it was indexed."""
 PROBLEMS = 5
-"""Problems with indexes that are told in full."""
+"""Largest number of index problems that a cell reports in full."""
 
 Describe = Callable[[BaseException], tuple[str, str]]
-"""Reason and message of whatever was raised; what ends a process goes on ending it."""
+"""Function from an exception to its reason and message; it re-raises exceptions that end the process."""
 
 
 @dataclass
 class ScreenedCell:
-    """What all granules give to one cell."""
+    """The screened segments of all granules in one cell."""
 
     granules: list[ScreenedGranule]
-    """What each gives, in their order."""
+    """Screened segments of each granule, in the order of the granules."""
     indexes: dict[str, int] = field(default_factory=dict)
-    """Granules by what became of their index, as in `maggjob.model.reports.CellReport`."""
+    """Number of granules by use of their index, as in `maggjob.model.reports.CellReport`."""
     index_bytes: int = 0
     """Bytes of indexes that were read."""
     problems: list[str] = field(default_factory=list)
-    """Why indexes were not used: the first few."""
+    """Reasons why indexes were not used, at most `PROBLEMS`."""
 
 
 @dataclass(frozen=True)
 class CellReader:
-    """Reads the granules of one cell. A granule that cannot be read has a report that says so."""
+    """Reader of the granules of one cell. A granule that cannot be read is reported as failed."""
 
     recipe: Recipe
-    """What to read."""
+    """Datasets, filters and statistics."""
     cell: int
     """Nested id."""
     archive: Archive
-    """Where granules are."""
+    """Where granules are read from."""
     indexes: Folder | None
-    """Where indexes are; None to read without."""
+    """Folder of the indexes; None to read without indexes."""
     describe: Describe
-    """For the report of a granule that failed."""
+    """Reason and message for the report of a failed granule."""
     reads: Executor
-    """Runs single reads."""
+    """Executor for single reads."""
     apart: Executor
-    """Runs reads of whole granules; each holds the coordinates of one."""
+    """Executor for reads without an index; each keeps the coordinates of a whole granule in memory."""
 
     def read_all(self, granules: Sequence[Granule]) -> ScreenedCell:
-        """Read and screen granules, with the times of the first and the last of which anything is kept.
+        """Read and screen granules, with the times of the first and the last granule that has segments kept.
 
-        Nearly always those are the first and the last of all. Where they are others, these are read once more.
+        These are nearly always the first and the last of all granules. If they are not, they are read again.
         """
         timed = ends(granules)
         found = self._screen_all(granules, timed)
@@ -91,7 +91,7 @@ class CellReader:
             timed |= kept
 
     def _screen_all(self, granules: Sequence[Granule], timed: Collection[Granule]) -> ScreenedCell:
-        """Read and screen each granule once, with the times of those that are ``timed``."""
+        """Read and screen each granule once, with the times of the granules in ``timed``."""
         if self.indexes is None:
             return ScreenedCell(list(self.apart.map(lambda g: self._without_index(g, g in timed), granules)))
         result = ScreenedCell([], dict.fromkeys(INDEX_USES, 0))
@@ -108,19 +108,21 @@ class CellReader:
         return result
 
     def _without_index(self, granule: Granule, timed: bool) -> ScreenedGranule:
-        """Read a granule without an index; what fails is written down in its report, not raised."""
+        """Read a granule without an index; a failure is reported, not raised."""
         try:
             return read_granule(granule, self.recipe, self.cell, self.archive, self.reads, timed=timed)
-        except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
+        # Panics of mortie are not subclasses of Exception.
+        except BaseException as problem:  # noqa: BLE001
             reason, message = self.describe(problem)
         return ScreenedGranule(GranuleReport(granule.id, "failed", reason=reason, message=message))
 
     def _by_index(
         self, granules: Sequence[Granule], indexes: Folder, timed: Collection[Granule], result: ScreenedCell
     ) -> Iterator[ScreenedGranule | Exception | None]:
-        """Read granules by index, in order: what each gives, why not, or None without an index.
+        """Read granules by index, in order.
 
-        The bytes that wait to be reduced stay below `IN_FLIGHT`.
+        Yields the screened granule, the exception that prevented it, or None if it has no index. The bytes that wait
+        to be screened stay below `IN_FLIGHT`.
         """
         digest = index_digest(self.recipe)
         contents = [self.reads.submit(indexes.find, index_key(granule, digest)) for granule in granules]
@@ -135,7 +137,7 @@ class CellReader:
     def _ask(
         self, granule: Granule, fetched: Future[bytes | None], digest: str, timed: bool, result: ScreenedCell
     ) -> "_Pending":
-        """Ask for the ranges of one granule."""
+        """Request the ranges of one granule."""
         recipe = self.recipe
         try:
             content = fetched.result()
@@ -144,13 +146,14 @@ class CellReader:
             result.index_bytes += len(content)
             index = decode(content, granule.id, digest)
             selection = index.select(self.cell, recipe.grid)
-            # The runs of all cells: what waits for its ranges need not hold them.
+            # Drop the runs of all cells: they are not needed while the ranges are read.
             index = replace(index, beams=())
             times = selection.those_there(recipe.time_paths) if timed else {}
             wanted = join_paths(recipe.needed_paths, times)
             asked = selection.ranges(wanted) or [SIGN_OF_LIFE]
             answers = self.reads.submit(Ranges(granule.url, self.archive).get_all, asked)
-        except Exception as problem:  # noqa: BLE001  # whatever it is, the read without an index decides
+        # After any error, the granule is read again without its index.
+        except Exception as problem:  # noqa: BLE001
             return _Pending(0, lambda problem=problem: problem)  # type: ignore[misc]
 
         def finish() -> ScreenedGranule:
@@ -162,7 +165,7 @@ class CellReader:
         return _Pending(size, self.apart.submit(finish).result if selection.has_unindexed(wanted) else finish)
 
     def _unindexed_read(self, granule: Granule, index: GranuleIndex) -> UnindexedRead:
-        """Return a reader of what ranges do not serve, which opens the granule when it is first used."""
+        """Return a reader of datasets without a chunk table; it opens the granule on first use."""
 
         @cache
         def opened() -> UnindexedRead:
@@ -178,30 +181,31 @@ class CellReader:
 
 @dataclass(frozen=True)
 class _Pending:
-    """A granule whose ranges are under way."""
+    """A granule whose ranges have been requested."""
 
     size: int
     """Bytes of the ranges."""
     finish: Callable[[], ScreenedGranule | Exception | None]
-    """Waits for them and screens the rows; None without an index."""
+    """Function that waits for the ranges and screens the rows; it returns None if there is no index."""
 
     def outcome(self) -> ScreenedGranule | Exception | None:
         try:
             return self.finish()
-        except Exception as problem:  # noqa: BLE001  # as in CellReader._ask
+        # As in CellReader._ask.
+        except Exception as problem:  # noqa: BLE001
             return problem
 
 
 def _checked(index: GranuleIndex, answer: RangeAnswer, start: int, stop: int) -> memoryview:
-    """The bytes of a range, if they are all there and of the granule that the index was made of."""
+    """Return the bytes of a range after checking that they are complete and the granule is unchanged."""
     index.check(answer.size, answer.etag)
     if len(answer.content) != stop - start:
-        raise NetworkError(f"{index.granule}: {len(answer.content)} bytes of {stop - start} came")
+        raise NetworkError(f"{index.granule}: {len(answer.content)} of {stop - start} bytes received")
     return answer.content
 
 
 def _use(answer: ScreenedGranule | Exception | None) -> str:
-    """What became of an index, one of `INDEX_USES`."""
+    """Return how an index was used: one of `INDEX_USES`."""
     match answer:
         case None:
             return "missing"
@@ -215,7 +219,7 @@ def _use(answer: ScreenedGranule | Exception | None) -> str:
 
 
 def ends(granules: Iterable[Granule]) -> set[Granule]:
-    """Return the first and the last of some granules by the start in their names, and those whose name has none."""
+    """Return the first and the last granule by the start time in their names, and all granules without one."""
     names = {granule: GranuleName.parse(granule.id) for granule in granules}
     starts = {granule: name.start for granule, name in names.items() if name is not None}
     extremes = {min(starts.values()), max(starts.values())} if starts else set()

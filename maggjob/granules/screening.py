@@ -1,13 +1,18 @@
-"""Which segments of a cell are kept, and the count of those that are not: each in one state.
+"""Screening: decide which segments of a cell are kept, and count every segment in exactly one state.
 
-However the rows of a granule were read, through an index or without, they are screened here: so a cell's result and
-ledger do not depend on the way.
+Rows are screened here whether they were read with or without an index, so the result and the ledger of a cell do not
+depend on how they were read.
 
-The states of a segment in a cell, in the order in which it is tried: each filter under its own name (``quality``
-first); ``fill`` (any of the configuration's variables has its fill value, is not finite, or is at float32's limit);
-``bad_weight`` (a weight is not finite and positive, or a column that a weight raises to an even power is not
-positive); ``not_finite`` (a source, or what an expression reduces, is not finite); ``kept``. A value that is a
-dataset's fill never passes a filter, whatever the comparison says.
+A segment gets the first of these states that applies:
+
+- a filter's own name, if the segment does not pass that filter (``quality`` first);
+- ``fill``, if any of the configured variables is its fill value, not finite, or at the limit of float32;
+- ``bad_weight``, if a weight is not finite and positive, or a column that a weight raises to an even power is not
+  positive;
+- ``not_finite``, if the source of a statistic, or the argument of a reduction in an expression, is not finite;
+- ``kept``.
+
+A fill value never passes a filter, whatever the result of the comparison.
 """
 
 import operator
@@ -31,41 +36,57 @@ Paths = Mapping[str, Sequence[str]]
 """Paths of datasets, by beam."""
 
 Fill = float | int | None
-LARGEST = float(np.finfo(np.float32).max)  # what ICESat-2 products write where there is no value
+LARGEST = float(np.finfo(np.float32).max)
+"""Value that ICESat-2 products write where there is none."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Values as they are in the file."""
+    """Values of a dataset as they are stored in the file."""
 
     values: np.ndarray
-    """Shape (n,), any numeric type."""
+    """Values, shape (n,), any numeric type."""
     fill: Fill = None
-    """The dataset's ``_FillValue``."""
+    """The dataset's ``_FillValue``; None without one."""
 
     @property
     def is_fill(self) -> np.ndarray:
-        """Where there is no value: the fill value, not finite, or at the limit of float32."""
+        """Mask of missing values (fill value, not finite, or at the limit of float32), shape (n,)."""
         bad = np.zeros(len(self.values), bool)
         if self.values.dtype.kind == "f":
-            with np.errstate(invalid="ignore", over="ignore"):  # over: LARGEST in half precision
+            # LARGEST overflows in half precision.
+            with np.errstate(invalid="ignore", over="ignore"):
                 bad = ~(np.abs(self.values) < LARGEST)
-        if self.fill is not None and abs(self.fill) < LARGEST:  # else it is among those already
+        # A fill value beyond the limit is in the mask already.
+        if self.fill is not None and abs(self.fill) < LARGEST:
             bad |= self.values == self.fill
         return bad
 
 
 def meets(condition: RowFilter, column: Column) -> np.ndarray:
-    """Where a filter's dataset has a value that meets its condition, shape (n,), bool."""
+    """Return which values meet the condition of a filter.
+
+    Parameters
+    ----------
+    condition : RowFilter
+    column : Column, shape (n,)
+        Values of the filter's dataset.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        False for fill values.
+    """
     values = column.values
     with np.errstate(invalid="ignore", over="ignore"):
         if condition.op in COMPARISONS:
             met = COMPARISONS[condition.op](values, condition.value)
         elif condition.op == "in":
-            members = np.atleast_1d(condition.value).tolist()  # each compared in the type of the values
+            # Python numbers are compared in the type of the values.
+            members = np.atleast_1d(condition.value).tolist()
             met = np.logical_or.reduce([values == member for member in members])
         else:
-            raise ValueError(f"filter {condition.state}: operator {condition.op!r}")
+            raise ValueError(f"filter {condition.state}: operator {condition.op!r} is unknown")
     return np.asarray(met & ~column.is_fill, bool)
 
 
@@ -76,24 +97,25 @@ def screen(
     extra: Mapping[str, np.ndarray],
     rows: int,
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Decide for each segment of a cell.
+    """Decide which segments of a cell are kept, and count the states of all of them.
 
     Parameters
     ----------
     recipe : Recipe
     conditions : mapping of filter state to Column, shape (rows,) each
     columns : mapping of name to Column, shape (rows,) each
-        All of the configuration's variables.
+        All variables of the configuration.
     extra : mapping of name to ndarray, shape (rows,) each
-        Built-in columns that the statistics use; these have no fill.
+        Built-in columns that the statistics use; these have no fill value.
     rows : int
+        Number of segments.
 
     Returns
     -------
     kept : ndarray of bool, shape (rows,)
     counts : dict of state to int
-        Their sum is ``rows``. The states, in the order in which a segment is tried: each filter,
-        ``fill``, ``bad_weight``, ``not_finite``, ``kept``.
+        Number of segments by state; the sum is ``rows``. States are in the order in which they are checked:
+        each filter, ``fill``, ``bad_weight``, ``not_finite``, ``kept``.
     """
     left = np.ones(rows, bool)
     counts: dict[str, int] = {}
@@ -115,16 +137,16 @@ def screen(
 
 @dataclass(frozen=True)
 class BeamRows:
-    """The rows of one beam that lie in a cell, as they are in the file."""
+    """The rows of one beam that lie in a cell, as stored in the file."""
 
     group: str
     """Name of the beam."""
     child: np.ndarray
-    """Child that each row lies in, shape (n,), integers."""
+    """Child cell of each row, shape (n,), integers."""
     columns: Mapping[str, Column]
-    """Values of each dataset by its path, shape (n,)."""
+    """Values of each dataset, by path, shape (n,)."""
     attributes: Mapping[str, Mapping[str, str]]
-    """``units`` and ``long_name`` of each dataset, by its path."""
+    """``units`` and ``long_name`` of each dataset, by path."""
 
 
 @dataclass(frozen=True)
@@ -134,47 +156,52 @@ class GranuleRows:
     granule: str
     """Id of the granule."""
     present: Sequence[str]
-    """The beams that the granule has."""
+    """Names of the beams in the granule."""
     rows: int
-    """All segments of the granule."""
+    """Number of segments of the granule."""
     invalid: int
-    """Segments whose coordinates cannot be binned."""
+    """Number of segments whose coordinates cannot be binned."""
     beams: Sequence[BeamRows]
     """Beams with rows in the cell, in the order of ``present``."""
 
 
 @dataclass(frozen=True)
 class ScreenedGranule:
-    """What one granule gives to one cell."""
+    """The segments that one granule contributes to one cell."""
 
     report: GranuleReport
-    """Its line in the ledger."""
+    """Entry of the granule in the ledger."""
     segments: Mapping[str, int] = field(default_factory=dict)
-    """Its segments in the cell by state."""
+    """Number of its segments in the cell, by state."""
     child: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """Child of each segment kept, shape (kept,), the smallest unsigned integers that hold all children."""
+    """Child cell of each segment kept, shape (kept,), of type `child_type`."""
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What the statistics use, shape (kept,) each, in the granule's own types."""
+    """Columns that the statistics use, shape (kept,) each, in the types of the granule."""
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Which rows of each beam are kept, shape (rows in the cell,), bool; only beams of which any is."""
+    """Mask of the rows kept, by beam, shape (rows in the cell,); only beams with rows kept."""
     attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """``units`` and ``long_name`` of each variable."""
     time: Span | None = None
-    """First and last time of the segments kept, where it was asked for."""
+    """First and last time of the segments kept, in seconds since 2018-01-01, if requested."""
 
 
 def child_type(children: int) -> np.dtype:
-    """Return the smallest type that holds the number of any child."""
+    """Return the smallest unsigned type that holds the numbers of all children."""
     return np.min_scalar_type(children - 1)
 
 
 def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
     """Screen the rows of a granule in a cell.
 
+    Parameters
+    ----------
+    recipe : Recipe
+    found : GranuleRows
+
     Raises
     ------
     GranuleError
-        If the granule's name gives no column that a statistic uses.
+        If a statistic uses a column that comes from the granule's name and the name cannot be parsed.
     """
     states = dict.fromkeys(recipe.groups, ABSENT) | dict.fromkeys(found.present, READ)
     alike = groupby(found.beams, key=partial(_kind, recipe))
@@ -203,15 +230,15 @@ def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
 
 
 def screen_with_times(recipe: Recipe, rows: Callable[[Paths], GranuleRows], times: Paths) -> ScreenedGranule:
-    """Screen what a cell has of a granule, and find the first and the last time of what is kept.
+    """Screen the rows of a granule in a cell, and find the first and last time of the segments kept.
 
     Parameters
     ----------
     recipe : Recipe
     rows : callable
-        Returns the values of some datasets; it is asked for times only if anything is kept.
+        Function from paths of datasets to their rows; called for times only if segments are kept.
     times : mapping
-        Path of the times of each beam that has them; empty if they are not wanted.
+        Paths of the times, by beam; empty if times are not needed.
     """
     screened = screen_granule(recipe, rows(recipe.needed_paths))
     if not any(times.values()) or not screened.report.kept:
@@ -220,20 +247,19 @@ def screen_with_times(recipe: Recipe, rows: Callable[[Paths], GranuleRows], time
 
 
 def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None:
-    """Return the first and the last time of the rows kept.
+    """Return the first and last time of the rows kept.
 
     Parameters
     ----------
     kept : mapping
         `ScreenedGranule.kept`.
     times : GranuleRows
-        With the times of each beam, seconds since 2018-01-01, as its only column; a beam may lack them. Fill does not
-        count.
+        Rows whose only column is the time in seconds since 2018-01-01. Beams may lack it; fill values are ignored.
 
     Returns
     -------
     tuple of float or None
-        None if there is no time.
+        Seconds since 2018-01-01; None if no row has a time.
     """
     own = [(kept[beam.group], column) for beam in times.beams if beam.group in kept for column in beam.columns.values()]
     good = [column.values[some & ~column.is_fill] for some, column in own]
@@ -242,7 +268,7 @@ def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None
 
 @dataclass(frozen=True)
 class _Piece:
-    """What is kept of some beams; fields as in `ScreenedGranule`."""
+    """The segments kept of some beams; fields as in `ScreenedGranule`."""
 
     segments: Mapping[str, int]
     child: np.ndarray
@@ -251,14 +277,17 @@ class _Piece:
 
 
 def _kind(recipe: Recipe, beam: BeamRows) -> tuple[object, ...]:
-    """Types and fill values: beams that have them in common, as all of real granules do, are screened as one."""
+    """Return the types and fill values of a beam.
+
+    Beams that share them are screened together; in real granules all beams do.
+    """
     templates = [path for _, path in recipe.columns] + [condition.dataset for condition in recipe.filters]
     every = [beam.columns[recipe.path(template, beam.group)] for template in templates]
     return tuple((column.values.dtype, column.fill) for column in every)
 
 
 def _joined(recipe: Recipe, beams: Sequence[BeamRows], templates: Mapping[str, str]) -> dict[str, Column]:
-    """Columns of beams of one kind by the names of their paths, one beam after the other."""
+    """Concatenate the columns of beams of one kind, one beam after the other, by name."""
     joined = {}
     for name, template in templates.items():
         each = [beam.columns[recipe.path(template, beam.group)] for beam in beams]
@@ -267,7 +296,7 @@ def _joined(recipe: Recipe, beams: Sequence[BeamRows], templates: Mapping[str, s
 
 
 def _screen(granule: str, recipe: Recipe, beams: Sequence[BeamRows]) -> _Piece:
-    """Screen the rows of beams of one kind, and cut them to those kept."""
+    """Screen the rows of beams of one kind, and return the rows kept."""
     columns = _joined(recipe, beams, dict(recipe.columns))
     conditions = _joined(recipe, beams, {condition.state: condition.dataset for condition in recipe.filters})
     built_in = [built_in_columns(granule, recipe, beam) for beam in beams]
@@ -285,14 +314,25 @@ def _screen(granule: str, recipe: Recipe, beams: Sequence[BeamRows]) -> _Piece:
 
 
 def built_in_columns(granule: str, recipe: Recipe, beam: BeamRows) -> dict[str, np.ndarray]:
-    """Return the columns that come from a granule's name, its beams and its coordinates, as far as they are used.
+    """Return the used columns that come from a granule's name, its beams and its coordinates.
 
-    ``beam`` is 1 for the first of the configuration's groups.
+    Parameters
+    ----------
+    granule : str
+        Id of the granule.
+    recipe : Recipe
+    beam : BeamRows
+        Rows of one beam, shape (n,).
+
+    Returns
+    -------
+    dict of name to ndarray, shape (n,)
+        ``beam`` counts from 1, in the order of the configuration's groups.
 
     Raises
     ------
     UnsupportedError
-        A column of the name is used and the name is none of ICESat-2's.
+        If a column of the name is used and the name is not an ICESat-2 granule name.
     """
     columns: dict[str, np.ndarray] = {}
     for column in recipe.used_columns.intersection(BUILT_IN_COLUMNS):
@@ -304,6 +344,6 @@ def built_in_columns(granule: str, recipe: Recipe, beam: BeamRows) -> dict[str, 
         else:
             parsed = GranuleName.parse(granule)
             if parsed is None:
-                raise UnsupportedError(f"{granule}: its name gives no {column}, which a statistic uses")
+                raise UnsupportedError(f"{granule}: its name does not give {column}, which a statistic uses")
             columns[column] = np.full(len(beam.child), getattr(parsed, column), np.int64)
     return columns

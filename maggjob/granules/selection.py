@@ -1,6 +1,6 @@
-"""Which rows of a granule lie in a cell: the ranges of the file that hold their values, and the values out of these.
+"""The rows of a granule that lie in a cell: the byte ranges that hold their values, and the values from these bytes.
 
-A selection knows the rows and where their bytes are. It comes from the granule itself (`maggjob.granules.granule`) or
+A selection knows the rows and where their bytes are. It is made from the granule itself (`maggjob.granules.granule`) or
 from its index (`maggjob.granules.index`).
 """
 
@@ -17,10 +17,10 @@ from maggjob.hdf5.chunks import ChunkTable, merge
 
 @dataclass(frozen=True)
 class Unindexed:
-    """A dataset that only h5coro's own read can serve, or tell what is wrong with it."""
+    """A dataset without a usable chunk table. h5coro reads it, or raises the error that describes its problem."""
 
     reason: str
-    """Why: for people."""
+    """Human-readable reason."""
 
 
 Dataset = ChunkTable | Unindexed
@@ -33,35 +33,41 @@ class BeamSelection:
     group: str
     """Name of the beam."""
     rows: int
-    """Rows of the whole beam."""
+    """Number of rows of the whole beam."""
     start: int
-    """The first row that lies in the cell."""
+    """First row that lies in the cell."""
     stop: int
-    """The one after the last."""
+    """Row after the last one that lies in the cell."""
     chosen: np.ndarray | None
-    """Which of the rows from ``start`` to ``stop`` lie in the cell, counted from ``start``, shape (n,), ascending;
-    None for all, as nearly always: a track crosses a cell once."""
+    """Positions, relative to ``start``, of the rows in the cell, shape (n,), ascending; None if all rows from
+    ``start`` to ``stop`` lie in the cell. That is the usual case, as a track crosses a cell once."""
     child: np.ndarray
-    """Child that each of them lies in, shape (n,), integers."""
+    """Child cell of each row in the cell, shape (n,), integers."""
     datasets: Mapping[str, Dataset]
-    """Datasets of the beam, by path; one that the beam lacks is not there."""
+    """Datasets of the beam, by path; datasets that the beam lacks are left out."""
 
     def pick(self, values: np.ndarray) -> np.ndarray:
-        """Of a value for each row from ``start`` to ``stop`` those that lie in the cell, shape (n,)."""
+        """Return the values of the rows in the cell, shape (n,), from values of all rows ``start`` to ``stop``."""
         return values if self.chosen is None else values[self.chosen]
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """Ranges of a file that were read."""
+    """Byte ranges of a file that have been read."""
 
     ranges: Sequence[tuple[int, int]]
-    """First byte of each, and the one after its last; ascending."""
+    """Start and stop byte of each range, ascending."""
     contents: Sequence[memoryview]
-    """Their bytes."""
+    """Content of each range."""
 
     def cut(self, start: int, stop: int) -> memoryview:
-        """A part of one of the ranges."""
+        """Return the bytes ``start`` to ``stop`` of the file, which must lie in one of the ranges.
+
+        Parameters
+        ----------
+        start, stop : int
+            Positions in the file, bytes.
+        """
         number = bisect_right(self.ranges, start, key=lambda one: one[0]) - 1
         first = self.ranges[number][0]
         return self.contents[number][start - first : stop - first]
@@ -69,7 +75,7 @@ class Buffers:
 
 Columns = tuple[dict[str, Column], dict[str, Mapping[str, str]]]
 UnindexedRead = Callable[[BeamSelection, Sequence[str]], Columns]
-"""Reads some datasets of a selection through h5coro: columns and attributes by path."""
+"""Function that reads datasets of a selection through h5coro and returns columns and attributes by path."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +85,22 @@ class CellSelection:
     granule: str
     """Id of the granule."""
     present: Sequence[str]
-    """The beams that the granule has."""
+    """Names of the beams in the granule."""
     rows: int
-    """All segments of the granule."""
+    """Number of segments of the granule."""
     invalid: int
-    """Segments whose coordinates cannot be binned."""
+    """Number of segments whose coordinates cannot be binned."""
     beams: Sequence[BeamSelection]
     """Beams with rows in the cell, in the order of ``present``."""
 
     def those_there(self, paths: Paths) -> dict[str, list[str]]:
-        """Leave out the datasets that a beam lacks."""
+        """Return the paths without the datasets that a beam lacks, by beam."""
         return {beam.group: [path for path in paths[beam.group] if path in beam.datasets] for beam in self.beams}
 
     def ranges(self, paths: Paths) -> list[tuple[int, int]]:
-        """Return the ranges of the file that hold some datasets of these rows, merged, ascending.
+        """Return the byte ranges that hold these rows of some datasets, merged, ascending.
 
-        Chunks that are kept with the tables, and datasets that are read unindexed, are not among them.
+        Inline chunks and datasets without a chunk table are left out.
         """
         chunks = []
         for beam in self.beams:
@@ -104,20 +110,20 @@ class CellSelection:
         return merge(chunks)
 
     def has_unindexed(self, paths: Paths) -> bool:
-        """Return whether any of some datasets is not served by ranges."""
+        """Return True if any of the datasets cannot be read in ranges."""
         return not all(isinstance(b.datasets.get(path), ChunkTable) for b in self.beams for path in paths[b.group])
 
     def values(self, paths: Paths, buffers: Buffers, unindexed: UnindexedRead) -> GranuleRows:
-        """Return the values of some datasets.
+        """Return the values of datasets.
 
         Parameters
         ----------
         paths : mapping
-            Datasets of each beam.
+            Paths of the datasets, by beam.
         buffers : Buffers
-            What `ranges` asked for.
+            Content of `ranges` of the same paths.
         unindexed : callable
-            Called for datasets that are not served by ranges.
+            Reads the datasets that cannot be read in ranges.
 
         Raises
         ------
@@ -129,7 +135,13 @@ class CellSelection:
 
 
 def join_paths(paths: Paths, more: Paths) -> dict[str, list[str]]:
-    """Join paths of datasets, by beam; beams of ``more`` that are not among ``paths`` are left out."""
+    """Join the paths of datasets, by beam.
+
+    Parameters
+    ----------
+    paths, more : mapping
+        Paths of datasets, by beam. Beams of ``more`` that are not in ``paths`` are left out.
+    """
     return {group: [*some, *more.get(group, ())] for group, some in paths.items()}
 
 

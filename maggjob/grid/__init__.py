@@ -1,4 +1,4 @@
-"""HEALPix: ids of cells, latitude conventions, tracks and areas on the grid, outlines of granules.
+"""The HEALPix grid: ids of cells, latitude conventions, tracks, areas of interest, and outlines of granules.
 
-May import nothing of maggjob but errors: numbers in, numbers out.
+May import nothing of maggjob but errors. Functions take and return numbers, and read no data.
 """

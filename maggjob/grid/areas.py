@@ -1,10 +1,10 @@
-"""Areas of interest: from what a user writes to exact shapes around the two poles.
+"""Areas of interest: from the user's description to exact polygons in polar projections.
 
-A shape of longitudes and latitudes is put into a polar stereographic plane, each hemisphere in its
-own, where poles and antimeridian are ordinary places. Edges are straight in longitude and latitude
-(RFC 7946), so a parallel stays one: an area is unwrapped in longitude, cut at the equator, sampled every 0.1 degrees,
-and projected. The built-in basins are simplified by 100 m, which changes no cell of order 6 in either convention
-(tests/make_outlines.py makes the outlines, and checks it).
+Each hemisphere has its own polar stereographic plane, in which the pole and the antimeridian need no special treatment.
+Edges are straight in longitude and latitude (RFC 7946), so an edge along a parallel stays on it. To preserve this, an
+area is unwrapped in longitude, cut at the equator, sampled every 0.1 degrees and then projected. The built-in basins
+are simplified by 100 m, which changes no cell of order 6 in either latitude convention (tests/make_outlines.py creates
+the outlines and checks this).
 """
 
 import json
@@ -24,32 +24,34 @@ from shapely.geometry.base import BaseGeometry
 
 from maggjob.errors import InputError
 
-SOUTH, NORTH = 3031, 3413  # EPSG codes: WGS84 / Antarctic Polar Stereographic, NSIDC Sea Ice Polar Stereographic North
-STEP = 0.1  # degrees between the points of an edge: its chord is then metres off, where a cell measures kilometres
+SOUTH, NORTH = 3031, 3413
+"""EPSG codes of WGS84 / Antarctic Polar Stereographic and NSIDC Sea Ice Polar Stereographic North."""
+STEP = 0.1  # degrees
+"""Distance between the points of an edge. Chords are then off by metres, while a cell measures kilometres."""
 NAMES = ("antarctica", "grounded", "greenland", "basins:<numbers>", "south-of:<latitude>", "north-of:<latitude>")
 BASINS = range(1, 28)
 EMPTY = shapely.Polygon()
 OGR = (".shp", ".gpkg", ".fgb", ".zip")
 
 AreaLike = str | Path | Sequence[float] | Mapping[str, Any]
-"""A name, a file, west, south, east and north, or GeoJSON."""
+"""An area as users give it: a name, a file, west, south, east and north, or GeoJSON."""
 Ring = np.ndarray
-"""Shape (points, 2): longitude and latitude in degrees, closed."""
+"""A closed ring, shape (points, 2): longitude and latitude in degrees."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """A part of the earth."""
+    """An area of the earth's surface."""
 
     name: str
-    """As it was asked for."""
+    """Name, as the user gave it."""
     south: BaseGeometry = EMPTY
-    """What lies in the southern hemisphere, in EPSG:3031, metres."""
+    """Part in the southern hemisphere, in EPSG:3031, metres."""
     north: BaseGeometry = EMPTY
-    """What lies in the northern hemisphere, in EPSG:3413, metres."""
+    """Part in the northern hemisphere, in EPSG:3413, metres."""
 
     def latitudes(self) -> tuple[float, float]:
-        """Southernmost and northernmost latitude, degrees, to within a tenth of one."""
+        """Return the southernmost and northernmost latitude in degrees, accurate to 0.1 degrees."""
         found: list[float] = []
         for crs, part in ((SOUTH, self.south), (NORTH, self.north)):
             if part.is_empty:
@@ -64,32 +66,36 @@ class Area:
 
 @lru_cache
 def transformer(crs: int) -> Transformer:
-    """Longitude and latitude to a projection, and back."""
+    """Return the transformer from longitude and latitude to the projection with an EPSG code."""
     return Transformer.from_crs(4326, crs, always_xy=True)
 
 
 def on_an_ice_sheet(area: Area) -> bool:
-    """Whether any of an area lies in Antarctica or Greenland."""
+    """Return True if any part of an area lies in Antarctica or Greenland."""
     here = shapely.intersects(area.south, outlines()["antarctica"])
     return bool(here or shapely.intersects(area.north, outlines()["greenland"]))
 
 
 def parse_area(asked: AreaLike) -> Area:
-    """The area that a user means.
+    """Return the area that a user describes.
 
     Parameters
     ----------
     asked : str, Path, sequence of four numbers, or mapping
-        ``antarctica``: grounded ice, islands and shelves with a margin of 50 km. ``grounded``: the 27
-        drainage basins; ``basins:2,17``: some of them. ``greenland``: with a margin of 20 km.
-        ``south-of:-65``, ``north-of:60``. ``west,south,east,north``: east may lie west of west, across
-        the antimeridian. A path: GeoJSON, or a shapefile or GeoPackage where pyogrio is installed.
-        A mapping: GeoJSON.
+        One of:
+
+        - ``antarctica``: grounded ice, islands and shelves with a margin of 50 km
+        - ``grounded``: the 27 drainage basins; ``basins:2,17`` are some of them
+        - ``greenland``: with a margin of 20 km
+        - ``south-of:-65``, ``north-of:60``
+        - ``west,south,east,north`` in degrees; east may be less than west for a box across the antimeridian
+        - path of a GeoJSON file or, if pyogrio is installed, of a shapefile or GeoPackage
+        - GeoJSON as a mapping
 
     Raises
     ------
     InputError
-        It is none of these, or can be read in two ways.
+        If the area is none of these, or is ambiguous.
 
     Examples
     --------
@@ -121,9 +127,9 @@ def parse_area(asked: AreaLike) -> Area:
     if "," in text:
         return _box(_numbers(text, text, float, 4), text)
     if path.suffix:
-        raise InputError(f"area {text}: there is no such file")
+        raise InputError(f"area {text}: no such file")
     raise InputError(
-        f"area {text!r} is unknown; known are {', '.join(NAMES)}, <west>,<south>,<east>,<north>, and a GeoJSON file"
+        f"area {text!r} is unknown; give {', '.join(NAMES)}, <west>,<south>,<east>,<north>, or a GeoJSON file"
     )
 
 
@@ -133,7 +139,7 @@ def _numbers(text: str, asked: str, kind: type, count: int | None = None) -> lis
     except ValueError:
         numbers = []
     if not numbers or (count is not None and len(numbers) != count) or not all(map(math.isfinite, numbers)):
-        wanted = "numbers with commas between them" if count is None else f"{count} number{'s'[: count > 1]}"
+        wanted = "numbers separated by commas" if count is None else f"{count} number{'s'[: count > 1]}"
         raise InputError(f"area {asked!r}: {text!r} is not {wanted}")
     return numbers
 
@@ -141,13 +147,13 @@ def _numbers(text: str, asked: str, kind: type, count: int | None = None) -> lis
 def _basins(numbers: Sequence[int], name: str) -> Area:
     for number in numbers:
         if number not in BASINS:
-            raise InputError(f"area {name}: there is no basin {number}; they go from 1 to {BASINS[-1]}")
+            raise InputError(f"area {name}: basin {number} does not exist; basins go from 1 to {BASINS[-1]}")
     return Area(name, south=shapely.union_all([outlines()[f"basin-{number}"] for number in numbers]))
 
 
 @lru_cache
 def outlines() -> dict[str, BaseGeometry]:
-    """The built-in outlines by name, each in the projection of its hemisphere (tests/make_outlines.py)."""
+    """Return the built-in outlines by name, in the projections of their hemispheres (from tests/make_outlines.py)."""
     with np.load(Path(str(resources.files("maggjob.grid"))) / "outlines.npz") as file:
         names, sizes, owners = file["names"].tolist(), file["sizes"], file["owners"]
         pieces = np.split(file["steps"], np.cumsum(sizes)[:-1])
@@ -163,7 +169,7 @@ def outlines() -> dict[str, BaseGeometry]:
 
 
 def _box(numbers: Sequence[float], name: str) -> Area:
-    """West, south, east, north; east is taken to lie east of west."""
+    """Return the area of a box of west, south, east and north, which extends eastwards from west to east."""
     if len(numbers) != 4 or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
         raise InputError(f"area {name}: give west, south, east and north, four numbers in degrees")
     west, south, east, north = (float(number) for number in numbers)
@@ -176,8 +182,9 @@ def _box(numbers: Sequence[float], name: str) -> Area:
     if east < west:
         east += 360.0
     if east == west:
-        raise InputError(f"area {name}: west and east are the same meridian; write -180 and 180 for all of them")
-    across = np.linspace(west, east, 3)  # no edge is then over 180 degrees
+        raise InputError(f"area {name}: west and east are the same meridian; write -180 and 180 for all longitudes")
+    # With a point in the middle, no edge is longer than 180 degrees.
+    across = np.linspace(west, east, 3)
     lower, upper = (np.column_stack([across, np.full(3, latitude)]) for latitude in (south, north))
     return _area([[np.concatenate([lower, upper[::-1], lower[:1]])]], name)
 
@@ -190,12 +197,12 @@ def _from_file(path: Path) -> Area:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise InputError(f"area {path}: no GeoJSON ({problem})") from problem
+        raise InputError(f"area {path}: it is not GeoJSON ({problem})") from problem
     return _from_geojson(content, str(path))
 
 
 def _from_ogr(path: Path) -> Area:
-    """All polygons of a file's first layer."""
+    """Return all polygons of a file's first layer as an area."""
     import pyogrio
 
     try:
@@ -205,15 +212,17 @@ def _from_ogr(path: Path) -> Area:
     geometries = shapely.force_2d(shapely.from_wkb(shapes))
     geometries = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
     if meta["crs"] is None:
-        raise InputError(f"area {path}: it has no coordinate reference system; give one, or GeoJSON")
+        raise InputError(f"area {path}: it has no coordinate reference system; add one, or give GeoJSON")
     own = CRS.from_user_input(meta["crs"])
     to_degrees = Transformer.from_crs(own, 4326, always_xy=True)
-    if not own.is_geographic:  # its edges are straight in its own plane
+    # In a projected file, edges are straight in its own plane.
+    if not own.is_geographic:
         geometries = shapely.segmentize(geometries, 5e3 / own.axis_info[0].unit_conversion_factor)
 
     def turned(ring: Any) -> list[list[float]]:
         longitude, latitude = to_degrees.transform(*np.array(ring).T)
-        if not own.is_geographic:  # its points are near each other: what jumps crosses the antimeridian
+        # The points are close together now, so a jump in longitude crosses the antimeridian.
+        if not own.is_geographic:
             longitude = np.unwrap(longitude, period=360.0)
             longitude[-1] = longitude[0] + 360.0 * round((longitude[-1] - longitude[0]) / 360.0)
         latitude[-1] = latitude[0]
@@ -227,12 +236,12 @@ def _from_ogr(path: Path) -> Area:
 def _from_geojson(content: Any, name: str) -> Area:
     polygons = [[_ring(ring, name) for ring in polygon] for polygon in _polygons(content, name) if polygon]
     if not polygons:
-        raise InputError(f"area {name}: there is no polygon in it")
+        raise InputError(f"area {name}: it contains no polygon")
     return _area(polygons, name)
 
 
 def _polygons(content: Any, name: str) -> Iterator[Any]:
-    """Coordinates of every polygon in a piece of GeoJSON."""
+    """Yield the coordinates of every polygon in a GeoJSON object."""
     kind = content.get("type") if isinstance(content, Mapping) else None
     try:
         match kind:
@@ -247,27 +256,23 @@ def _polygons(content: Any, name: str) -> Iterator[Any]:
             case "Polygon":
                 yield list(content["coordinates"])
             case _:
-                raise InputError(f"area {name}: {kind!r} is no polygon; give GeoJSON with Polygon or MultiPolygon")
+                raise InputError(f"area {name}: {kind!r} is not a polygon; give GeoJSON with Polygon or MultiPolygon")
     except (KeyError, TypeError) as problem:
-        raise InputError(
-            f"area {name}: a {kind} that is not as it should be ({problem}); check the GeoJSON"
-        ) from problem
+        raise InputError(f"area {name}: a {kind} is not valid ({problem}); check the GeoJSON") from problem
 
 
 def _ring(points: Any, name: str) -> Ring:
     try:
         ring = np.array([[float(point[0]), float(point[1])] for point in points])
     except (TypeError, ValueError, IndexError, KeyError) as problem:
-        raise InputError(
-            f"area {name}: a ring that is no list of [longitude, latitude]; check the GeoJSON"
-        ) from problem
+        raise InputError(f"area {name}: a ring is not a list of [longitude, latitude]; check the GeoJSON") from problem
     if not (ring.ndim == 2 and np.isfinite(ring).all()):
-        raise InputError(f"area {name}: a ring without finite coordinates; check the GeoJSON")
+        raise InputError(f"area {name}: a ring is empty or has coordinates that are not finite; check the GeoJSON")
     apart = abs(ring[0, 0] - ring[-1, 0])
     if ring[0, 1] != ring[-1, 1] or (apart != 0 and abs(apart - 360.0) > 1e-9):
         ring = np.concatenate([ring, ring[:1]])
     if len(np.unique(ring, axis=0)) < 3:
-        raise InputError(f"area {name}: a ring of {len(np.unique(ring, axis=0))} points; give three at least")
+        raise InputError(f"area {name}: a ring of {len(np.unique(ring, axis=0))} points; give at least three")
     wrong = (np.abs(ring[:, 1]) > 90) | (np.abs(ring[:, 0]) > 720)
     if wrong.any():
         worst = ring[np.argmax(wrong)]
@@ -278,7 +283,7 @@ def _ring(points: Any, name: str) -> Ring:
 
 
 def _area(polygons: Sequence[Sequence[Ring]], name: str) -> Area:
-    """Polygons, each an outer ring and its holes, as an area."""
+    """Return the area of polygons, each given as an outer ring and its holes."""
     parts: dict[int, list[BaseGeometry]] = {SOUTH: [], NORTH: []}
     for outer, *holes in polygons:
         whole, cut = _project(outer, name), [_project(hole, name) for hole in holes]
@@ -286,15 +291,15 @@ def _area(polygons: Sequence[Sequence[Ring]], name: str) -> Area:
             found.append(shapely.difference(whole[crs], shapely.union_all([hole[crs] for hole in cut])))
     area = Area(name, south=shapely.union_all(parts[SOUTH]), north=shapely.union_all(parts[NORTH]))
     if area.south.is_empty and area.north.is_empty:
-        raise InputError(f"area {name}: nothing lies inside of it")
+        raise InputError(f"area {name}: nothing lies inside it")
     return area
 
 
 def _unwrap(ring: Ring, name: str) -> tuple[Ring, bool]:
-    """A ring with longitudes that never jump, and whether it goes round a pole.
+    """Return a ring with continuous longitudes, and True if it goes round a pole.
 
-    An edge of exactly 360 degrees follows a parallel. A longer one than 180 degrees crosses the antimeridian
-    where the ring so goes round a pole, and else could mean two things.
+    An edge of exactly 360 degrees follows a parallel. An edge of more than 180 degrees is taken to cross the
+    antimeridian if the ring then goes round a pole; otherwise it is ambiguous and an error.
     """
     steps = np.diff(ring[:, 0])
     jumps = (np.abs(steps) > 180) & (np.abs(np.abs(steps) - 360) > 1e-9)
@@ -305,7 +310,7 @@ def _unwrap(ring: Ring, name: str) -> tuple[Ring, bool]:
             raise InputError(
                 f"area {name}: the edge from longitude {ring[i, 0]} to {ring[i + 1, 0]} goes over "
                 f"{abs(steps[i]):g} degrees; to cross the antimeridian write longitudes beyond 180 (170 to 190), "
-                "to go the long way round add points so that no edge is over 180 degrees"
+                "to go the long way round add points so that no edge is longer than 180 degrees"
             )
         steps = np.where(jumps, short, steps)
     longitude = ring[0, 0] + np.concatenate([[0.0], np.cumsum(steps)]) if jumps.any() else ring[:, 0]
@@ -313,13 +318,14 @@ def _unwrap(ring: Ring, name: str) -> tuple[Ring, bool]:
 
 
 def _project(ring: Ring, name: str) -> dict[int, BaseGeometry]:
-    """What lies inside a ring, by hemisphere."""
+    """Return the interior of a ring in each hemisphere, by EPSG code."""
     flat, round_pole = _unwrap(ring, name)
     if not round_pole and abs(flat[-1, 0] - flat[-2, 0]) == 360 and not shapely.Polygon(flat).is_valid:
-        flat, round_pole = flat[:-1], True  # it was closed already, where it began
+        # The last edge repeats the first point after a full turn: the ring was closed already.
+        flat, round_pole = flat[:-1], True
     if round_pole:
         if flat[:, 1].min() < 0 < flat[:, 1].max():
-            raise InputError(f"area {name}: a ring round a pole that crosses the equator; cut it there")
+            raise InputError(f"area {name}: a ring round a pole crosses the equator; cut it there")
         crs = SOUTH if flat[:, 1].min() < 0 else NORTH
         inside = shapely.Polygon(_to_plane(flat, crs))
         _check(inside, name)
@@ -336,7 +342,7 @@ def _project(ring: Ring, name: str) -> dict[int, BaseGeometry]:
 
 
 def _to_polygon(piece: shapely.Polygon, crs: int, width: float, name: str) -> BaseGeometry:
-    """A piece of the longitude and latitude plane in a polar one, without the seam of a full turn."""
+    """Project a polygon of longitude and latitude to a polar plane, without the seam of a full turn."""
     inside = shapely.Polygon(_to_plane(shapely.get_coordinates(piece.exterior), crs))
     if width > 360.000001:
         _check(inside, name)
@@ -346,12 +352,12 @@ def _to_polygon(piece: shapely.Polygon, crs: int, width: float, name: str) -> Ba
 def _check(polygon: shapely.Polygon, name: str) -> None:
     if not polygon.is_valid:
         where = shapely.is_valid_reason(polygon)
-        raise InputError(f"area {name}: a ring that crosses itself ({where}); split it into parts that do not")
+        raise InputError(f"area {name}: a ring crosses itself ({where}); split it into parts that do not")
 
 
 def _to_plane(ring: Ring, crs: int) -> np.ndarray:
-    """A ring in a polar plane, with points `STEP` apart; metres."""
+    """Project a ring, sampled every `STEP`, to a polar plane, metres."""
     dense = shapely.get_coordinates(shapely.segmentize(shapely.LineString(ring), STEP))
-    # PROJ takes no longitude beyond some 570 degrees.
+    # PROJ does not accept longitudes beyond about 570 degrees.
     x, y = transformer(crs).transform(np.fmod(dense[:, 0], 360.0), dense[:, 1])
     return np.column_stack([x, y])

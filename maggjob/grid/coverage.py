@@ -1,4 +1,4 @@
-"""Which cells an area and a granule's footprint touch: exactly, with the curved edges that cells have."""
+"""Cells touched by an area or by the footprint of a granule, computed with the true curved edges of cells."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,30 +12,35 @@ from maggjob.grid.areas import NORTH, SOUTH, Area, AreaLike, parse_area, transfo
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import Latitude, nested_to_word
 
-FIRST_ORDER = 3  # cells are looked for from here downwards
-SIDE = 32  # points along a side of a cell: its chord is then a metre off at order 6
+FIRST_ORDER = 3
+"""Order of the largest cells; the search divides them."""
+SIDE = 32
+"""Points per side of a cell. Chords are then off by a metre at order 6."""
 EARTH = 6371e3  # metres
-GEODESIC_STEP = 20e3  # metres between the points of a footprint that is widened
-DRAWN = 5e3  # metres that the outline of an area in a catalog may be off
-BEYOND = 60.0  # degrees: farther into the other hemisphere a cell is not drawn, as the plane has no end there
+GEODESIC_STEP = 20e3  # metres
+"""Distance between the points of a footprint that is widened."""
+DRAWN = 5e3  # metres
+"""Largest error of an area's outline in a catalog."""
+BEYOND = 60.0  # degrees
+"""Latitude in the other hemisphere at which outlines of cells are cut off: the far pole cannot be projected."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which granule touches which cell."""
+    """Pairs of a granule and a cell that it touches."""
 
     granule: np.ndarray
-    """Shape (pairs,): positions of granules, ascending."""
+    """Position of each pair's granule, shape (pairs,), ascending."""
     cell: np.ndarray
-    """Shape (pairs,): nested ids; ascending for a granule, each once."""
+    """Nested id of each pair's cell, shape (pairs,), unique and ascending for each granule."""
 
     def among(self, cells: np.ndarray) -> "Pairs":
-        """Those of some cells."""
+        """Return the pairs with one of some cells."""
         there = np.isin(self.cell, cells)
         return Pairs(self.granule[there], self.cell[there])
 
     def by_cell(self) -> dict[int, tuple[int, ...]]:
-        """Granules of each cell, both ascending."""
+        """Return the granules of each cell, both ascending."""
         order = np.lexsort((self.granule, self.cell))
         cells, first = np.unique(self.cell[order], return_index=True)
         pieces = np.split(self.granule[order], first[1:]) if len(cells) else []
@@ -44,7 +49,22 @@ class Pairs:
 
 
 def outline(cells: np.ndarray, order: int, latitude: Latitude, side: int = SIDE) -> np.ndarray:
-    """Outlines of cells, shape (n, 4 * side + 1, 2): longitude and geodetic latitude in degrees."""
+    """Return the outlines of cells.
+
+    Parameters
+    ----------
+    cells : ndarray of int64, shape (n,)
+        Nested ids.
+    order : int
+    latitude : {"authalic", "geodetic-spherical"}
+    side : int
+        Points per side of a cell.
+
+    Returns
+    -------
+    ndarray, shape (n, 4 * side + 1, 2)
+        Longitude and geodetic latitude in degrees.
+    """
     import mortie
 
     if len(cells) == 0:
@@ -54,10 +74,10 @@ def outline(cells: np.ndarray, order: int, latitude: Latitude, side: int = SIDE)
 
 
 def area_cells(area: Area | AreaLike, order: int = 6, latitude: Latitude = "authalic") -> np.ndarray:
-    """Nested ids of the cells that an area touches: none is missed, none is extra.
+    """Return the nested ids of exactly the cells that an area touches.
 
-    From large cells down: what lies inside of the area is not looked at again, what touches its edge is
-    divided, and only cells of the order asked for are held against the edge exactly.
+    The search starts with large cells. Cells inside the area are not examined further, cells at its edge are
+    divided, and only cells of the requested order are compared with the edge exactly.
 
     Parameters
     ----------
@@ -73,7 +93,7 @@ def area_cells(area: Area | AreaLike, order: int = 6, latitude: Latitude = "auth
     Raises
     ------
     InputError
-        The area cannot be understood.
+        If the area cannot be parsed.
 
     Examples
     --------
@@ -86,9 +106,9 @@ def area_cells(area: Area | AreaLike, order: int = 6, latitude: Latitude = "auth
 
 
 def describe_area(area: Area) -> dict[str, Any]:
-    """An area for a catalog's provenance: its name, and its outline to some kilometres, for maps.
+    """Describe an area for a catalog: its name, and an outline for maps that is accurate to some kilometres.
 
-    The outline is by EPSG code a list of rings of metres.
+    The outline is a list of rings, in metres, by EPSG code.
     """
     rings: dict[str, list[list[list[int]]]] = {}
     for crs, part in ((SOUTH, area.south), (NORTH, area.north)):
@@ -108,7 +128,8 @@ def _cells(part: BaseGeometry, crs: int, order: int, latitude: Latitude) -> np.n
     while True:
         if level == order:
             return np.concatenate([inside, edge[shapely.intersects(part, shapes)]])
-        slack = 0.02 * EARTH / 2**level  # a child's outline may lie metres outside of its parent's
+        # A child's outline may lie metres outside its parent's.
+        slack = 0.02 * EARTH / 2**level
         near = shapely.dwithin(part, shapes, slack)
         within = near & shapely.contains_properly(part, shapes)
         inside = _children(np.concatenate([inside, edge[within]]))
@@ -119,7 +140,7 @@ def _cells(part: BaseGeometry, crs: int, order: int, latitude: Latitude) -> np.n
 
 @lru_cache(maxsize=8)
 def _first(order: int, crs: int, latitude: Latitude) -> tuple[np.ndarray, np.ndarray]:
-    """All cells of a hemisphere: of a small area they take most of the time."""
+    """Return all cells of a hemisphere. They are cached, as they take most of the time for a small area."""
     return _drawn(np.arange(12 << 2 * order), order, crs, latitude)
 
 
@@ -128,7 +149,7 @@ def _children(cells: np.ndarray) -> np.ndarray:
 
 
 def _drawn(cells: np.ndarray, order: int, crs: int, latitude: Latitude) -> tuple[np.ndarray, np.ndarray]:
-    """Those of some cells that reach into a hemisphere, and their polygons in its projection."""
+    """Return the cells that reach into a hemisphere, and their polygons in its projection."""
     rings = outline(cells, order, latitude, SIDE if order > FIRST_ORDER else 4 * SIDE)
     sign = -1.0 if crs == SOUTH else 1.0
     here = (sign * rings[:, :, 1]).max(axis=1) >= 0
@@ -139,16 +160,16 @@ def _drawn(cells: np.ndarray, order: int, crs: int, latitude: Latitude) -> tuple
 
 
 def footprint_pairs(footprints: Footprints, order: int, latitude: Latitude, buffer_km: float = 0.0) -> Pairs:
-    """Cells that footprints touch.
+    """Return the pairs of granules and cells that their footprints touch.
 
     Parameters
     ----------
     footprints : Footprints
-        Edges are great circles.
+        Footprints whose edges are great circles.
     order : int
     latitude : {"authalic", "geodetic-spherical"}
     buffer_km : float
-        Footprints are widened by so much first.
+        Distance by which footprints are widened first.
     """
     import mortie
 
@@ -160,12 +181,13 @@ def footprint_pairs(footprints: Footprints, order: int, latitude: Latitude, buff
     )
     owner = np.repeat(wide.owner, np.diff(start))
     owner, cell = _flatten(owner, np.asarray(words), order)
-    key = np.unique(owner << 2 * order + 4 | cell)  # 12 * 4**order cells fit in 2 * order + 4 bits
+    # The 12 * 4**order cells fit in 2 * order + 4 bits.
+    key = np.unique(owner << 2 * order + 4 | cell)
     return Pairs(key >> 2 * order + 4, key & (1 << 2 * order + 4) - 1)
 
 
 def _flatten(owner: np.ndarray, words: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cells of mixed orders, as cells of one."""
+    """Divide cells of different orders into cells of one order."""
     import mortie
 
     levels = mortie.orders_of(words)
@@ -180,9 +202,21 @@ def _flatten(owner: np.ndarray, words: np.ndarray, order: int) -> tuple[np.ndarr
 
 
 def great_circle(ring: np.ndarray, step: float = GEODESIC_STEP) -> np.ndarray:
-    """A ring of great circles with points at most ``step`` metres apart, shape (n, 2): longitude, latitude.
+    """Add points to a ring, along great circles.
 
-    Spherical: beside the ellipsoid's geodesic it lies metres off over a hundred kilometres.
+    The great circles are those of a sphere. They lie metres beside the ellipsoid's geodesics over 100 km.
+
+    Parameters
+    ----------
+    ring : ndarray, shape (points, 2)
+        Longitude and latitude in degrees, closed.
+    step : float
+        Largest distance between two points, metres.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Longitude and latitude in degrees, closed.
     """
     longitude, latitude = np.radians(ring[:, 0]), np.radians(ring[:, 1])
     points = np.column_stack(
@@ -193,22 +227,31 @@ def great_circle(ring: np.ndarray, step: float = GEODESIC_STEP) -> np.ndarray:
     count = np.maximum(1, np.ceil(angle * EARTH / step)).astype(int)
     edge = np.repeat(np.arange(len(count)), count)
     share = (np.arange(1, len(edge) + 1) - (np.cumsum(count) - count)[edge]) / count[edge]
-    turn = np.maximum(angle[edge], 1e-12)  # two equal points: anything between them
+    # Avoid a division by zero between two equal points.
+    turn = np.maximum(angle[edge], 1e-12)
     before, after = np.sin((1 - share) * turn) / np.sin(turn), np.sin(share * turn) / np.sin(turn)
     dense = np.concatenate([points[:1], before[:, None] * one[edge] + after[:, None] * other[edge]])
     return np.degrees(np.column_stack([np.arctan2(dense[:, 1], dense[:, 0]), np.arcsin(np.clip(dense[:, 2], -1, 1))]))
 
 
 def widen(footprints: Footprints, buffer_km: float) -> Footprints:
-    """Footprints wider by at least so many kilometres.
+    """Return footprints that are widened by at least a given distance.
 
-    Each is widened in the polar plane of its hemisphere, by as much as the plane stretches at most along it.
+    Each footprint is widened in the polar plane of its hemisphere, by the distance times the largest scale factor of
+    the projection along the footprint.
+
+    Parameters
+    ----------
+    footprints : Footprints
+    buffer_km : float
+        Distance in kilometres.
     """
     widened: list[list[np.ndarray]] = [[] for _ in range(int(footprints.owner.max(initial=-1)) + 1)]
     for owner, ring in zip(footprints.owner.tolist(), footprints.rings(), strict=True):
         dense = great_circle(ring)
         crs = SOUTH if dense[:, 1].mean() < 0 else NORTH
-        away = np.abs(dense[:, 1] - (-90.0 if crs == SOUTH else 90.0)).max()  # degrees from the pole, at most
+        # Largest distance from the pole, in degrees.
+        away = np.abs(dense[:, 1] - (-90.0 if crs == SOUTH else 90.0)).max()
         stretch = 1.01 / np.cos(np.radians(min(away, 150.0)) / 2) ** 2
         x, y = transformer(crs).transform(dense[:, 0], dense[:, 1])
         shape = shapely.make_valid(shapely.Polygon(np.column_stack([x, y])), method="structure", keep_collapsed=False)

@@ -1,4 +1,4 @@
-"""Outlines of granules as arrays: many rings in one, small when written."""
+"""Outlines of granules, stored as arrays of many rings that compress well."""
 
 import base64
 import zlib
@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
-UNIT = 1e-5  # degrees, a metre: CMR gives five decimals
+UNIT = 1e-5  # degrees
+"""Resolution of packed outlines, about a metre: CMR gives five decimals."""
 
 
 @dataclass(frozen=True)
 class Footprints:
-    """Outlines of granules, joined by great circles."""
+    """Outlines of granules, whose points are joined by great circles."""
 
     longitude: np.ndarray
-    """Shape (points,), degrees: one ring after the other, each closed."""
+    """Longitudes of closed rings, one ring after the other, shape (points,), degrees."""
     latitude: np.ndarray
-    """Shape (points,), degrees."""
+    """Latitudes of the same points, shape (points,), degrees."""
     owner: np.ndarray
-    """Shape (rings,): position of the granule that a ring belongs to, ascending."""
+    """Position of the granule that each ring belongs to, shape (rings,), ascending."""
     start: np.ndarray
-    """Shape (rings + 1,): first point of each ring, and the number of points."""
+    """Position of the first point of each ring, followed by the number of points, shape (rings + 1,)."""
 
     @classmethod
     def of(cls, rings: Sequence[Sequence[np.ndarray]]) -> "Footprints":
-        """From the rings of each granule, each of shape (points, 2): longitude, latitude."""
+        """Make footprints from the rings of each granule, shape (points, 2) each: longitude, latitude in degrees."""
         every = [ring for some in rings for ring in some]
         points = np.concatenate(every) if every else np.empty((0, 2))
         owner = np.repeat(np.arange(len(rings)), [len(some) for some in rings])
@@ -34,12 +35,12 @@ class Footprints:
         return cls(np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1]), owner, start)
 
     def rings(self) -> list[np.ndarray]:
-        """Each ring, shape (points, 2): longitude, latitude."""
+        """Return the rings, shape (points, 2) each: longitude, latitude in degrees."""
         points = np.column_stack([self.longitude, self.latitude])
         return np.split(points, self.start[1:-1]) if len(self.owner) else []
 
     def pack(self) -> dict[str, Any]:
-        """As it is written: differences in `UNIT`, compressed; points a metre apart become one."""
+        """Return a JSON-compatible form: compressed differences in `UNIT`, to which coordinates are rounded."""
         points = np.round(np.column_stack([self.longitude, self.latitude]) / UNIT).astype("<i4")
         steps = np.diff(points, axis=0, prepend=np.zeros((1, 2), "<i4"))
         return {
@@ -51,12 +52,12 @@ class Footprints:
 
     @classmethod
     def unpack(cls, packed: Mapping[str, Any]) -> "Footprints":
-        """What `pack` gave.
+        """Restore footprints from the result of `pack`.
 
         Raises
         ------
         ValueError
-            It is not that.
+            If the content is not a result of `pack`.
         """
         number = np.asarray(packed["points"], np.int64)
         owner = np.asarray(packed["owner"], np.int64)

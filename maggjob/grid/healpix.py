@@ -1,14 +1,16 @@
-"""HEALPix cells: the only module that knows latitude conventions and forms of cell ids.
+"""HEALPix cells: the only module that handles latitude conventions and the forms of cell ids.
 
-Inside maggjob a cell is its *nested* HEALPix id, a plain integer, with its order known from
-the context. Outside, a cell is printed as mortie's signed decimal id ("-6134114").
-Two latitude conventions exist, and their ids do not correspond:
+HEALPix divides the sphere into 12 base cells. At each order, every cell is divided into four child cells of equal area.
+Inside maggjob a cell is its *nested* HEALPix id, a plain integer whose order is known from the context. For users, a
+cell is printed as mortie's signed decimal id ("-6134114").
+
+There are two latitude conventions, and their ids are not compatible:
 
 ``authalic``
-    Geodetic latitudes are made authalic on WGS84, so that cells are of equal area on the
-    ellipsoid. This is what xdggs calls the ellipsoid WGS84.
+    Geodetic latitudes are converted to authalic latitudes on WGS84, so that cells have equal areas on the
+    ellipsoid. xdggs does this for the ellipsoid WGS84.
 ``geodetic-spherical``
-    Geodetic latitudes are taken for spherical ones: the ids of healpy and of older mortie.
+    Geodetic latitudes are used as if they were spherical. healpy and older versions of mortie do this.
 """
 
 import math
@@ -24,37 +26,40 @@ from maggjob.errors import CellError
 Latitude = Literal["authalic", "geodetic-spherical"]
 LATITUDES: tuple[str, ...] = get_args(Latitude)
 MAX_ORDER = 29
-MAX_DECIMAL_ORDER = 18  # a signed decimal id of a higher order does not fit in 64 bits
+MAX_DECIMAL_ORDER = 18
+"""Highest order whose signed decimal ids fit in 64 bits."""
 
-MAX_PLAIN_ORDER = 27  # of a packed word that has two bits for each order
+MAX_PLAIN_ORDER = 27
+"""Highest order whose packed words have two bits for each order."""
 
-OUTSIDE, INVALID = -1, -2  # what child_index gives for a segment that is in no child
+OUTSIDE, INVALID = -1, -2
+"""Values that `child_index` returns for segments outside the cell, and for those that cannot be binned."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Two orders of one HEALPix tessellation, and what a latitude means on it."""
+    """A pair of HEALPix orders and a latitude convention."""
 
     parent_order: int = 6
-    """Order of the cells that are worked on."""
+    """Order of the cells that are processed one by one."""
     child_order: int = 12
-    """Order of the cells that statistics are computed for."""
+    """Order of the child cells for which statistics are computed."""
     latitude: Latitude = "authalic"
     """Latitude convention of the ids."""
 
     @property
     def shift(self) -> int:
-        """Bits between a child's nested id and its parent's."""
+        """Number of bits by which a child's nested id is longer than its parent's."""
         return 2 * (self.child_order - self.parent_order)
 
     @property
     def children(self) -> int:
-        """Children of one parent cell."""
+        """Number of child cells per parent cell."""
         return 1 << self.shift
 
 
 def valid_coordinates(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Where coordinates can be binned: finite, latitude within 90 degrees, longitude within 720.
+    """Return which coordinates can be binned.
 
     Parameters
     ----------
@@ -63,19 +68,22 @@ def valid_coordinates(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray
     Returns
     -------
     ndarray of bool, shape (n,)
+        True for finite coordinates with latitudes within 90 degrees and longitudes within 720 degrees.
     """
     with np.errstate(invalid="ignore"):
         return (np.abs(latitude) <= 90.0) & (np.abs(longitude) <= 720.0)
 
 
 def locate(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: Latitude) -> np.ndarray:
-    """Nested ids of the cells that valid coordinates lie in.
+    """Return the nested ids of the cells that contain points.
 
     Parameters
     ----------
     latitude, longitude : ndarray, shape (n,), degrees
-        All must be valid (`valid_coordinates`): mortie gives a plausible cell to a latitude of 95.
+        All must be valid (`valid_coordinates`): mortie does not refuse a latitude of 95, for example.
         Longitudes beyond 180 degrees are wrapped.
+    order : int
+    convention : {"authalic", "geodetic-spherical"}
 
     Returns
     -------
@@ -83,7 +91,8 @@ def locate(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: 
     """
     if len(latitude) == 0:
         return np.empty(0, np.int64)
-    import mortie  # 0.4 s: only when coordinates are binned
+    # The import takes 0.4 s.
+    import mortie
 
     far = np.abs(longitude) >= 180.0
     if far.any():
@@ -91,24 +100,26 @@ def locate(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: 
     words = np.asarray(mortie.geo2mort(latitude, longitude, order=order, latitude=convention), np.uint64)
     if order > MAX_PLAIN_ORDER:
         return np.asarray(mortie.mort2healpix(words)[0], np.int64)
-    # a word begins with 4 bits of base cell + 1, and 2 bits an order: mortie's function takes half as long as binning
+    # A word begins with 4 bits for the base cell + 1, then 2 bits per order. mortie's own conversion takes half as long
+    # as binning itself.
     return (words >> np.uint64(60 - 2 * order)).astype(np.int64) - (1 << 2 * order)
 
 
 def child_index(latitude: np.ndarray, longitude: np.ndarray, cell: int, grid: Grid) -> np.ndarray:
-    """Child of ``cell`` that each segment lies in.
+    """Return the position of each segment's child cell within ``cell``.
 
     Parameters
     ----------
     latitude, longitude : ndarray, shape (n,), degrees
     cell : int
         Nested id at ``grid.parent_order``.
+    grid : Grid
 
     Returns
     -------
     ndarray of int64, shape (n,)
-        0 to ``grid.children - 1``, `OUTSIDE` where the segment lies in another cell, `INVALID`
-        where its coordinates cannot be binned.
+        0 to ``grid.children - 1``; `OUTSIDE` for segments in other cells; `INVALID` for coordinates that
+        cannot be binned.
     """
     valid = valid_coordinates(latitude, longitude)
     child = np.where(valid, OUTSIDE, INVALID)
@@ -120,19 +131,26 @@ def child_index(latitude: np.ndarray, longitude: np.ndarray, cell: int, grid: Gr
 
 @dataclass(frozen=True)
 class Surrounds:
-    """A box that surely holds a cell, degrees."""
+    """A box of longitude and latitude, in degrees, that contains a cell."""
 
     south: float
     """Southernmost latitude."""
     north: float
     """Northernmost latitude."""
     longitude: float
-    """Of the cell's centre."""
+    """Longitude of the cell's centre."""
     reach: float
-    """Longitudes to each side of it; 180 round a pole."""
+    """Extent in longitude to each side of the centre; 180 if the box contains a pole."""
 
     def among(self, latitude: np.ndarray, longitude: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Positions of the valid points in the box, ascending."""
+        """Return the positions of the valid points in the box, ascending.
+
+        Parameters
+        ----------
+        latitude, longitude : ndarray, shape (n,), degrees
+        valid : ndarray of bool, shape (n,)
+            Result of `valid_coordinates`.
+        """
         with np.errstate(invalid="ignore"):
             near = np.flatnonzero(valid & (latitude >= self.south) & (latitude <= self.north))
         if self.reach >= 180.0 or len(near) == 0:
@@ -143,10 +161,16 @@ class Surrounds:
 
 @lru_cache(maxsize=64)
 def surrounds(cell: int, grid: Grid) -> Surrounds:
-    """A box that surely holds a cell: a cheap sieve before `locate`.
+    """Return a box that contains a cell, which discards most points cheaply before `locate`.
 
-    No point of a cell is farther from its centre than ``1.2 / nside`` radians (healpy's ``max_pixrad`` is below
+    No point of a cell is farther than ``1.2 / nside`` radians from its centre (healpy's ``max_pixrad`` is below
     ``1.07 / nside``), and authalic and geodetic latitudes differ by less than 0.13 degrees.
+
+    Parameters
+    ----------
+    cell : int
+        Nested id at ``grid.parent_order``.
+    grid : Grid
     """
     import mortie
 
@@ -160,23 +184,46 @@ def surrounds(cell: int, grid: Grid) -> Surrounds:
 
 
 def nested_children(cells: np.ndarray, grid: Grid) -> np.ndarray:
-    """Nested ids of the children of each cell, shape (n, ``grid.children``), uint64."""
+    """Return the nested ids of the children of each cell.
+
+    Parameters
+    ----------
+    cells : ndarray of int, shape (n,)
+        Nested ids at ``grid.parent_order``.
+    grid : Grid
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, grid.children)
+    """
     first = np.asarray(cells, np.uint64) << np.uint64(grid.shift)
     return first[:, None] + np.arange(grid.children, dtype=np.uint64)
 
 
 def nested_to_decimal(nested: np.ndarray, order: int) -> np.ndarray:
-    """Signed decimal ids, int64, of nested ids.
+    """Convert nested ids to signed decimal ids.
 
-    The sign and the first digit (1 to 6) are the base cell, then one digit (1 to 4) an order.
+    The sign and the first digit (1 to 6) give the base cell; each order adds one digit (1 to 4).
+
+    Parameters
+    ----------
+    nested : ndarray of int, shape (n,)
+    order : int
+        At most 18.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
 
     Raises
     ------
     CellError
-        An order above 18, whose ids do not fit in 64 bits.
+        If the order is above 18, as the ids do not fit in 64 bits.
     """
     if order > MAX_DECIMAL_ORDER:
-        raise CellError(f"order {order} has no signed decimal ids in 64 bits; at most {MAX_DECIMAL_ORDER}")
+        raise CellError(
+            f"signed decimal ids of order {order} do not fit in 64 bits; use at most order {MAX_DECIMAL_ORDER}"
+        )
     nested = np.asarray(nested, np.int64)
     base = nested >> 2 * order
     decimal = base % 6 + 1
@@ -186,7 +233,17 @@ def nested_to_decimal(nested: np.ndarray, order: int) -> np.ndarray:
 
 
 def nested_to_word(nested: np.ndarray, order: int) -> np.ndarray:
-    """Packed mortie words, uint64, of nested ids."""
+    """Convert nested ids to mortie's packed words.
+
+    Parameters
+    ----------
+    nested : ndarray of int, shape (n,)
+    order : int
+
+    Returns
+    -------
+    ndarray of uint64, shape (n,)
+    """
     import mortie
 
     nested = np.asarray(nested, np.int64)
@@ -195,18 +252,25 @@ def nested_to_word(nested: np.ndarray, order: int) -> np.ndarray:
 
 
 def format_cell(cell: int, order: int) -> str:
-    """Signed decimal id of a nested id, as it is printed and used as a key."""
+    """Return the signed decimal id of a cell, which is printed and used as a key.
+
+    Parameters
+    ----------
+    cell : int
+        Nested id.
+    order : int
+    """
     base, digits = cell >> 2 * order, "".join(str((cell >> 2 * i & 3) + 1) for i in range(order - 1, -1, -1))
     return f"{'' if base < 6 else '-'}{base % 6 + 1}{digits}"
 
 
 def order_of(text: str) -> int:
-    """Order of a signed decimal id, as `format_cell` gives it."""
+    """Return the order of a signed decimal id in the form of `format_cell`."""
     return len(text.removeprefix("-")) - 1
 
 
 def parse_cell(cell: object, order: int) -> int:
-    """Nested id of a cell given in any of its forms.
+    """Parse the id of a cell in any of its forms.
 
     Parameters
     ----------
@@ -216,10 +280,15 @@ def parse_cell(cell: object, order: int) -> int:
     order : int
         The order that the cell must have.
 
+    Returns
+    -------
+    int
+        Nested id.
+
     Raises
     ------
     CellError
-        It is none of these, or of another order.
+        If the id has none of these forms, or the cell is of another order.
 
     Examples
     --------
@@ -242,7 +311,7 @@ def _parse(text: str, order: int) -> int:
     if "/" in text:
         parts = text.split("/")
         if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):
-            raise ValueError("it is no <order>/<nested id>")
+            raise ValueError("it is not <order>/<nested id>")
         its_order, nested = (int(part) for part in parts)
         if its_order != order:
             raise ValueError(f"its order is {its_order}")
@@ -252,7 +321,8 @@ def _parse(text: str, order: int) -> int:
     digits = text.removeprefix("-")
     if digits[:1] in set("123456") and set(digits[1:]) <= set("1234") and len(digits) <= MAX_ORDER + 1:
         if len(digits) - 1 != order:
-            with suppress(ValueError):  # a packed word may look like a decimal id of another order
+            # A packed word may look like a decimal id of another order.
+            with suppress(ValueError):
                 return _parse_word(int(text), order)
             raise ValueError(f"its order is {len(digits) - 1}")
         nested = int(digits[0]) - 1 + 6 * text.startswith("-")
@@ -266,7 +336,7 @@ def _parse_word(word: int, order: int) -> int:
     import mortie
 
     if not 1 << 60 <= word < 13 << 60:
-        raise ValueError("it is no id")
+        raise ValueError("it is not an id")
     its_order = int(mortie.orders_of(np.array([word], np.uint64))[0])
     nested, _ = mortie.mort2healpix(np.uint64(word))
     if its_order != order or int(nested_to_word(np.array([nested]), order)[0]) != word:
@@ -275,7 +345,7 @@ def _parse_word(word: int, order: int) -> int:
 
 
 def ellipsoid(convention: Latitude) -> dict[str, Any]:
-    """What xdggs must be told so that the ids of a convention fall in their places."""
+    """Return the ellipsoid for which xdggs places the ids of a latitude convention correctly."""
     if convention == "authalic":
         return {"name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563}
     return {"name": "sphere", "radius": 6371000.0}

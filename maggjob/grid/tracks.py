@@ -1,9 +1,9 @@
-"""Cells along a track: its points are near each other, so that most need not be binned one by one.
+"""Cells along a track. Its points are close together, so most of them need not be binned one by one.
 
-One point in seven is binned, to a cell so much finer that it tells how far from the edge of its child cell the point
-is, at least. If the three points before and the three after it are nearer than that, they lie in the same child cell;
-the others are binned one by one. The bound is that of the projection's derivatives (`NARROWEST`), and a test measures
-it. It spares a third of the binning, which was the largest part of making an index.
+Only every seventh point is binned, to a finer cell that shows how far the point is at least from the edge of its child
+cell. If the three points before and the three after it are closer to it than that, they lie in the same child cell;
+otherwise they are binned one by one. The distance is bounded by the derivatives of the projection (`NARROWEST`), and a
+test measures it. This saves a third of the time for binning, the largest part of building an index.
 """
 
 from functools import cache
@@ -12,30 +12,34 @@ import numpy as np
 
 from maggjob.grid.healpix import INVALID, MAX_PLAIN_ORDER, Latitude, locate, valid_coordinates
 
-STRETCH = 7  # points whose cell is looked for at once: 120 m of ATL06, of the 1,600 m of a child cell
-FINER = 6  # orders down to a cell that tells where in its ancestor a point is, to a 64th
+STRETCH = 7
+"""Number of points whose cell is determined at once: 120 m of an ATL06 track, while a child cell measures 1,600 m."""
+FINER = 6
+"""Orders between a child cell and the finer cell, which gives the position of a point to 1/64 of the child's side."""
 NARROWEST = 0.65
-"""Two points of a base cell that are apart by d in its own coordinates, which go from 0 to 1 along its sides, are more
-than ``NARROWEST * d`` radians apart on the sphere. From the derivatives of equations 4, 5, 8 and 9 of Gorski et al.
-(2005): their smaller singular value is least, 0.656, along the edges of the polar base cells; in the equatorial zone
-it is above 0.82."""
+"""Lower bound of the scale of the projection. Two points at a distance d in the coordinates of a base cell, which go
+from 0 to 1 along its sides, are more than ``NARROWEST * d`` radians apart on the sphere. The bound follows from the
+derivatives of equations 4, 5, 8 and 9 of Gorski et al. (2005): the minimum of their smaller singular value is 0.656,
+along the edges of the polar base cells; in the equatorial zone it is above 0.82."""
 
 
 def locate_runs(
     latitude: np.ndarray, longitude: np.ndarray, order: int, convention: Latitude
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cells along a track, as runs of points that lie in the same cell one after the other.
+    """Return the cells along a track, as runs of consecutive points in the same cell.
 
     Parameters
     ----------
     latitude, longitude : ndarray, shape (n,), degrees
+    order : int
+    convention : {"authalic", "geodetic-spherical"}
 
     Returns
     -------
     ids : ndarray of int64, shape (runs,)
-        Nested ids; `INVALID` for points whose coordinates cannot be binned.
+        Nested id of each run; `INVALID` for points whose coordinates cannot be binned.
     lengths : ndarray of int64, shape (runs,)
-        Points of each run; their sum is n.
+        Number of points of each run; the sum is n.
     """
     ids = np.full(len(latitude), INVALID, np.int64)
     whole = len(ids) // STRETCH * STRETCH
@@ -50,10 +54,10 @@ def locate_runs(
 
 
 def _surely_in(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: Latitude) -> np.ndarray:
-    """The cell that all points of a stretch of a track surely lie in: only the middle one is binned.
+    """Return the cell that certainly contains all points of a stretch, binning only its middle point.
 
-    It is binned to a finer cell, which tells how far from the edge of its cell it is at least (`NARROWEST`). If none of
-    the others is as far from it, they lie in the same cell.
+    The middle point is binned to a finer cell, which shows how far it is at least from the edge of its cell
+    (`NARROWEST`). If all other points are closer to it than that, they lie in the same cell.
 
     Parameters
     ----------
@@ -62,14 +66,16 @@ def _surely_in(latitude: np.ndarray, longitude: np.ndarray, order: int, conventi
     Returns
     -------
     ndarray of int64, shape (m,)
-        Nested ids; `INVALID` where it is not sure: the points must be binned one by one.
+        Nested ids; `INVALID` if this is not certain and the points must be binned one by one.
     """
     lat, lon = latitude[STRETCH // 2], longitude[STRETCH // 2]
     with np.errstate(invalid="ignore"):
         north, east = np.abs(latitude - lat).max(axis=0), np.abs(longitude - lon).max(axis=0)
-        good = np.flatnonzero((np.abs(lat) + north <= 90.0) & (np.abs(lon) + east <= 720.0))  # not where any is NaN
+        # The comparisons are False if any coordinate of the stretch is NaN.
+        good = np.flatnonzero((np.abs(lat) + north <= 90.0) & (np.abs(lon) + east <= 720.0))
     fine = locate(lat[good], lon[good], order + FINER, convention)
-    # sin(d/2)**2 = sin(north/2)**2 + cos(lat) * cos(lat + north) * sin(east/2)**2; authalic latitudes: within 0.5 %
+    # Haversine formula: sin(d/2)**2 = sin(north/2)**2 + cos(lat) * cos(lat + north) * sin(east/2)**2.
+    # The factor 1.01 allows for authalic latitudes, which change distances by less than 0.5 %.
     north, east = np.radians(north[good]), np.radians(east[good])
     reach = 1.01 * np.hypot(north, east * (np.cos(np.radians(lat[good])) + north))
     sure = reach < NARROWEST * _margins()[fine & ((1 << 2 * FINER) - 1)] / (1 << order + FINER)
@@ -80,7 +86,10 @@ def _surely_in(latitude: np.ndarray, longitude: np.ndarray, order: int, conventi
 
 @cache
 def _margins() -> np.ndarray:
-    """Cells between a cell and the edge of its ancestor, `FINER` orders up, by its nested id in there."""
+    """Return the number of cells between a cell and the edge of its ancestor `FINER` orders above.
+
+    The array is indexed by the cell's nested id within the ancestor.
+    """
     nested, last = np.arange(1 << 2 * FINER), (1 << FINER) - 1
     x, y = (sum((nested >> 2 * i + odd & 1) << i for i in range(FINER)) for odd in (0, 1))
     return np.minimum(np.minimum(x, last - x), np.minimum(y, last - y))

@@ -1,4 +1,4 @@
-"""HDF5 through h5coro, with what h5coro leaves unchecked checked; chunks to values.
+"""Reading of HDF5 through h5coro, with the checks that h5coro lacks, and decoding of chunks.
 
 May import nothing of maggjob but errors.
 """

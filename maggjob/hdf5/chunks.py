@@ -1,7 +1,7 @@
-"""Chunks of a dataset: where they lie in the file, and the values of their rows.
+"""Chunks of a dataset: their positions in the file, and the values of their rows.
 
-Bytes in, numbers out: nothing here reads a file. HDF5 itself is known to `maggjob.hdf5.file`, which
-makes the tables after checking what could give a wrong number.
+This module decodes bytes and reads no files. `maggjob.hdf5.file` reads the structure of a file, and makes a chunk
+table only after checking everything that could lead to wrong values.
 """
 
 import zlib
@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 try:
-    from deflate import DeflateError, zlib_decompress  # libdeflate: half the time of zlib
-except ImportError:  # no wheel for this machine: slower, and the same values
+    # libdeflate takes half the time of zlib.
+    from deflate import DeflateError, zlib_decompress
+except ImportError:
+    # There is no wheel for this platform: zlib is slower and gives the same values.
     from zlib import error as DeflateError  # noqa: N812
 
     zlib_decompress = None
@@ -20,53 +22,60 @@ except ImportError:  # no wheel for this machine: slower, and the same values
 from maggjob.errors import CorruptError
 
 GAP = 1 << 16
-"""Ranges closer than this, in bytes, are read as one. A request costs a worker some 0.15 ms of CPU and,
-where connections are scarce, a wait of 20 to 30 ms; 64 KiB take 1 ms at 60 MB/s. Three times as much would
-join height and uncertainty of a simulated granule, some 170 KB apart, and double the bytes."""
+"""Ranges that are closer than this, in bytes, are read as one. A request costs a worker 0.15 ms of CPU time and, if
+connections are scarce, a wait of 20 to 30 ms; 64 KiB take 1 ms at 60 MB/s. A gap three times as large would join the
+heights and uncertainties of a simulated granule, which are 170 KB apart, and double the bytes."""
 
 
 @dataclass(frozen=True)
 class ChunkTable:
-    """Where the values of a one-dimensional dataset are, and how they are packed."""
+    """Positions and encoding of the chunks of a one-dimensional dataset."""
 
     rows: int
     """Number of elements."""
     dtype: np.dtype
-    """Little-endian."""
+    """Type of the values, little-endian."""
     chunk: int
-    """Rows of a chunk; the last one is padded."""
+    """Rows per chunk; the last chunk is padded."""
     deflated: bool
-    """Whether chunks are zlib streams."""
+    """True if chunks are zlib streams."""
     shuffled: bool
-    """Whether the bytes of a chunk were sorted by significance before."""
+    """True if HDF5's shuffle filter was applied before compression."""
     offsets: np.ndarray
-    """Position in the file of each chunk, shape (chunks,), integers, bytes."""
+    """Position of each chunk in the file, shape (chunks,), integers, bytes."""
     sizes: np.ndarray
-    """Bytes that each chunk takes there, shape (chunks,), integers."""
+    """Size of each chunk in the file, shape (chunks,), integers, bytes."""
     fill: float | int | None = None
-    """The ``_FillValue`` attribute."""
+    """The ``_FillValue`` attribute; None without one."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """``units`` and ``long_name``, as far as the dataset has them."""
+    """``units`` and ``long_name``, if the dataset has them."""
     inline: Mapping[int, bytes] = field(default_factory=dict)
-    """Chunks, as stored, that are so small that they are kept beside the table."""
+    """Content, as stored, of chunks that are so small that it is kept with the table."""
 
     def numbers(self, start: int, stop: int) -> range:
-        """Numbers of the chunks that hold rows ``start`` to ``stop``."""
-        return range(start // self.chunk, -(-stop // self.chunk)) if stop > start else range(0)
-
-    def range_of(self, number: int) -> tuple[int, int]:
-        """First byte of a chunk in the file, and the one after its last."""
-        start = int(self.offsets[number])
-        return start, start + int(self.sizes[number])
-
-    def values(self, start: int, stop: int, stored: Sequence[bytes | memoryview]) -> np.ndarray:
-        """Rows ``start`` to ``stop``, from the chunks that `numbers` names.
+        """Return the numbers of the chunks that hold rows ``start`` to ``stop``.
 
         Parameters
         ----------
         start, stop : int
+            Row numbers; ``stop`` is excluded.
+        """
+        return range(start // self.chunk, -(-stop // self.chunk)) if stop > start else range(0)
+
+    def range_of(self, number: int) -> tuple[int, int]:
+        """Return the start and stop byte of a chunk in the file."""
+        start = int(self.offsets[number])
+        return start, start + int(self.sizes[number])
+
+    def values(self, start: int, stop: int, stored: Sequence[bytes | memoryview]) -> np.ndarray:
+        """Decode rows ``start`` to ``stop``.
+
+        Parameters
+        ----------
+        start, stop : int
+            Row numbers; ``stop`` is excluded.
         stored : sequence of bytes
-            These chunks as they are in the file, in order.
+            The chunks listed by `numbers`, in order, as stored in the file.
 
         Returns
         -------
@@ -75,14 +84,15 @@ class ChunkTable:
         Raises
         ------
         CorruptError
-            A chunk does not inflate to its size.
+            If a chunk does not inflate to its size.
         """
         numbers = self.numbers(start, stop)
         if len(numbers) == 1:
             first = numbers[0] * self.chunk
             return self._unpack(stored[0])[start - first : stop - first]
         values = np.empty(max(0, stop - start), self.dtype)
-        for number, content in zip(numbers, stored, strict=True):  # one unpacked at a time: the next gets its memory
+        # Only one chunk is unpacked at a time, so that the next one can use its memory.
+        for number, content in zip(numbers, stored, strict=True):
             first = number * self.chunk - start
             chunk = self._unpack(content)[max(0, -first) : stop - start - first]
             values[max(0, first) :][: len(chunk)] = chunk
@@ -97,12 +107,18 @@ class ChunkTable:
 
 
 def inflate(content: bytes | memoryview, size: int) -> bytes | bytearray:
-    """Unpack a zlib stream (RFC 1950) that must hold exactly ``size`` bytes.
+    """Inflate a zlib stream (RFC 1950) that must hold exactly ``size`` bytes.
+
+    Parameters
+    ----------
+    content : bytes
+    size : int
+        Expected size of the result, bytes.
 
     Raises
     ------
     CorruptError
-        It is damaged, or holds more or less.
+        If the stream is damaged, or its content is shorter or longer.
     """
     try:
         if zlib_decompress is not None:
@@ -111,7 +127,7 @@ def inflate(content: bytes | memoryview, size: int) -> bytes | bytearray:
             stream = zlib.decompressobj()
             unpacked = stream.decompress(content, size + 1)
             if not stream.eof:
-                raise CorruptError(f"a chunk of {len(content)} bytes does not inflate to {size}: it goes on")
+                raise CorruptError(f"a chunk of {len(content)} bytes does not inflate to {size}: it does not end there")
     except DeflateError as problem:
         raise CorruptError(f"a chunk of {len(content)} bytes does not inflate to {size}: {problem}") from problem
     if len(unpacked) != size:
@@ -120,18 +136,29 @@ def inflate(content: bytes | memoryview, size: int) -> bytes | bytearray:
 
 
 def unshuffle(raw: bytes | bytearray | memoryview, dtype: np.dtype) -> np.ndarray:
-    """Undo HDF5's shuffle filter: all first bytes of the elements stand first, then all second ones."""
+    """Undo HDF5's shuffle filter, which stores the first bytes of all elements, then all second bytes, and so on.
+
+    Parameters
+    ----------
+    raw : bytes
+    dtype : dtype
+        Type of the elements.
+
+    Returns
+    -------
+    ndarray, shape (len(raw) / dtype.itemsize,)
+    """
     planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, -1)
     return np.ascontiguousarray(planes.T).view(dtype).ravel()
 
 
 def shuffle(values: np.ndarray) -> bytes:
-    """Apply HDF5's shuffle filter: what `unshuffle` undoes."""
+    """Apply HDF5's shuffle filter; `unshuffle` is the inverse."""
     return np.ascontiguousarray(values.view(np.uint8).reshape(len(values), values.itemsize).T).tobytes()
 
 
 def merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join byte ranges (first, after last) that lie less than `GAP` apart; the result is in order."""
+    """Sort byte ranges (start, stop) and join those that are less than `GAP` apart."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
         if merged and start - merged[-1][1] < GAP:

@@ -1,4 +1,4 @@
-"""One HDF5 file through h5coro: which datasets it has, where their chunks are, and their rows."""
+"""Access to one HDF5 file through h5coro: its datasets, the positions of their chunks, and their rows."""
 
 import struct
 import threading
@@ -15,28 +15,30 @@ from maggjob.hdf5.chunks import ChunkTable
 from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver, ReadRange
 from maggjob.hdf5.messages import UNDEFINED, AttributeValue
 
-CACHE_LINE = 1 << 16  # bytes a read; 64 KiB instead of h5coro's 4 MiB reads a sixth of a granule
+CACHE_LINE = 1 << 16  # bytes
+"""Size of h5coro's reads. With 64 KiB, a sixth of a granule is read; h5coro's default is 4 MiB."""
 CHUNK_RECORD = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("zero", "<u8"), ("address", "<u8")])
-"""An entry of a chunk table for one dimension (III.A.1): its key, and where the chunk is."""
-NODE = 24 + 64 * CHUNK_RECORD.itemsize  # bytes of a node of 64 chunks, HDF5's default
+"""An entry of a one-dimensional chunk table (section III.A.1): key and address of the chunk."""
+NODE = 24 + 64 * CHUNK_RECORD.itemsize  # bytes
+"""Size of a node for 64 chunks, HDF5's default."""
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the header of a one-dimensional dataset of numbers says."""
+    """Header of a one-dimensional dataset of numbers."""
 
     path: str
-    """Without a leading slash."""
+    """Path without a leading slash."""
     rows: int
     """Number of elements."""
     dtype: np.dtype
-    """Little-endian."""
+    """Type of the values, little-endian."""
     attributes: dict[str, AttributeValue]
-    """Of `ATTRIBUTES` those that are strings or plain numbers."""
+    """Attributes listed in `maggjob.hdf5.h5coro_fixes.ATTRIBUTES` that are strings or plain numbers."""
 
     @property
     def fill(self) -> float | int | None:
-        """The ``_FillValue`` attribute, as a scalar of the dataset's own type; None without one."""
+        """The ``_FillValue`` attribute as a scalar of the dataset's type; None without one."""
         value = self.attributes.get("_FillValue")
         if value is None or isinstance(value, str) or value.size != 1:
             return None
@@ -45,7 +47,7 @@ class DatasetInfo:
 
     @property
     def described(self) -> dict[str, str]:
-        """What the dataset says of itself, for the attributes of the result: ``units`` and ``long_name``."""
+        """The attributes ``units`` and ``long_name``, which are copied to the result."""
         return {key: value for key in ("units", "long_name") if isinstance(value := self.attributes.get(key), str)}
 
 
@@ -55,15 +57,15 @@ class Hdf5File:
     Parameters
     ----------
     read : callable
-        ``read(position, size)`` to bytes; called from several threads.
+        ``read(position, size)`` returns bytes; it is called from several threads.
     name : str
-        The granule, for messages.
+        Id of the granule, for messages.
 
     Raises
     ------
     GranuleError
-        From every method: what ``read`` raises, or ``CorruptError`` and ``UnsupportedError``
-        naming the granule and the dataset.
+        If reading fails, from any method: the error that ``read`` raised, or a ``CorruptError`` or
+        ``UnsupportedError`` that names the granule and the dataset.
     """
 
     def __init__(self, read: ReadRange, name: str) -> None:
@@ -76,18 +78,19 @@ class Hdf5File:
 
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
-        """Give every failure the granule and the path that it belongs to."""
+        """Add the names of the granule and the dataset to every error."""
         try:
             yield
         except (CorruptError, UnsupportedError) as problem:
             raise type(problem)(f"{self.name}: {path}: {problem}") from problem
         except GranuleError:
             raise
-        except Exception as problem:  # h5coro meets a broken structure with whatever Python raises
+        # In a damaged structure h5coro fails with any exception that Python raises.
+        except Exception as problem:
             raise CorruptError(f"{self.name}: {path}: {type(problem).__name__}: {problem}") from problem
 
     def info(self, path: str) -> DatasetInfo | None:
-        """Header of the dataset at ``path``; None when there is no dataset of that name."""
+        """Return the header of the dataset at ``path``, or None if there is no such dataset."""
         path = path.strip("/")
         with self._lock:
             if path in self._infos:
@@ -104,11 +107,14 @@ class Hdf5File:
             return self._infos.setdefault(path, info)
 
     def has_group(self, path: str) -> bool:
-        """Whether the group is there; ask for `info` of a dataset below it first."""
+        """Return True if the group exists; call `info` of a dataset below it first."""
         return path.strip("/") in self._h5.pathAddresses
 
     def _check_rows(self, path: str, rows: int) -> None:
-        """See that a number of rows fits the chunk table: h5coro allocates whatever a flipped bit says."""
+        """Check the number of rows against the chunk table.
+
+        h5coro allocates memory for the rows without a check, and a damaged header may claim any number.
+        """
         meta = self._h5.metadataTable[path]
         if meta.layout != H5Dataset.CHUNKED_LAYOUT or meta.address == UNDEFINED:
             return
@@ -116,18 +122,18 @@ class Hdf5File:
         (entries,) = struct.unpack_from("<H", head, 6)
         (last,) = struct.unpack("<Q", bytes(self._h5.ioRequest(meta.address + 24 + entries * 32 + 8, 8)))
         if head[:4] != b"TREE" or last + meta.chunkDimensions[0] < rows:
-            raise CorruptError(f"{rows} rows, its chunks end at {last}")
+            raise CorruptError(f"{rows} rows, but its chunks end at row {last}")
 
     def chunk_table(self, path: str) -> ChunkTable:
-        """Where the chunks of a dataset are, for those who read them by themselves.
+        """Return the chunk table of a dataset, for callers that read the chunks themselves.
 
         Raises
         ------
         UnsupportedError
-            It can be read by `rows` only: it has no chunks, or more than one node of a table names,
-            or some that skip filters.
+            If only `rows` can read the dataset: it is not stored in chunks, its chunk table has more than one
+            node, or a chunk skips a filter.
         CorruptError
-            There is no such dataset, or its chunks are not all there.
+            If the dataset does not exist, or chunks are missing.
         """
         path = path.strip("/")
         info = self.info(path)
@@ -156,14 +162,14 @@ class Hdf5File:
         return ChunkTable(info.rows, info.dtype, chunk, deflated, shuffled, offsets, sizes, info.fill, info.described)
 
     def nodes_wanted(self, paths: Iterable[str], end: int) -> list[tuple[int, int]]:
-        """Ranges of the file that hold the chunk tables of datasets, as far as they are not in memory.
+        """Return the byte ranges that hold chunk tables of datasets and are not in memory yet.
 
         Parameters
         ----------
         paths : iterable of str
-            Datasets that have been asked for by `info`, and are there.
+            Existing datasets for which `info` has been called.
         end : int
-            Size of the file.
+            Size of the file, bytes.
         """
         metas = [self._h5.metadataTable[path.strip("/")] for path in paths]
         chunked = [m for m in metas if m.layout == H5Dataset.CHUNKED_LAYOUT and m.address != UNDEFINED]
@@ -173,11 +179,11 @@ class Hdf5File:
         return [(position, min(position + NODE, end)) for position in sorted(far)]
 
     def keep_nodes(self, nodes: Mapping[int, bytes]) -> None:
-        """Take note of what is in such ranges, by their first bytes: `chunk_table` would read them one by one."""
+        """Keep the content of these ranges, by start byte, so that `chunk_table` need not read them one by one."""
         self._nodes.update(nodes)
 
     def _leaf(self, address: int) -> np.ndarray:
-        """Entries of a version 1 B-tree of one node (III.A.1), shape (chunks,), `CHUNK_RECORD`."""
+        """Return the entries of a one-node version 1 B-tree (section III.A.1), shape (chunks,), `CHUNK_RECORD`."""
         node = self._node(address, NODE)
         signature, kind, level, count = struct.unpack_from("<4sBBH", node)
         if signature != b"TREE" or kind != 1:
@@ -190,7 +196,10 @@ class Hdf5File:
         return np.frombuffer(node, CHUNK_RECORD, count, 24)
 
     def _node(self, address: int, size: int) -> bytes:
-        """Part of a node: from what was read, else as little as can be, as nodes lie far from each other."""
+        """Return the first ``size`` bytes of a node, from memory if possible.
+
+        Otherwise only these bytes are read, not a whole cache line: nodes lie far apart.
+        """
         position = address + self._h5.baseAddress
         if len(self._nodes.get(position, b"")) >= size:
             return self._nodes[position][:size]
@@ -198,20 +207,31 @@ class Hdf5File:
         return bytes(self._h5.ioRequest(address, size, caching=known))
 
     def rows(self, path: str, start: int, stop: int) -> np.ndarray:
-        """Elements ``start`` to ``stop`` of a dataset, in its own type.
+        """Read the rows ``start`` to ``stop`` of a dataset, in its own type.
+
+        Parameters
+        ----------
+        path : str
+        start, stop : int
+            Row numbers; ``stop`` is excluded.
+
+        Returns
+        -------
+        ndarray, shape (stop - start,)
 
         Raises
         ------
         CorruptError
-            There is no such dataset or no such rows, or the chunks of these rows are not all there.
+            If the dataset or the rows do not exist, or chunks of these rows are missing.
         """
         path = path.strip("/")
         info = self.info(path)
         if info is None or not 0 <= start <= stop <= info.rows:
-            there = "no such dataset" if info is None else f"{info.rows} rows"
-            raise CorruptError(f"{self.name}: {path}: rows {start} to {stop} wanted, {there}")
+            there = "no such dataset" if info is None else f"it has {info.rows} rows"
+            raise CorruptError(f"{self.name}: {path}: rows {start} to {stop} requested: {there}")
         if start == stop:
-            return np.empty(0, info.dtype)  # h5coro answers None to an empty slice
+            # h5coro returns None for an empty slice.
+            return np.empty(0, info.dtype)
         with self._named(path):
             self._check_rows(path, info.rows)
             options = {"earlyExit": True, "metaOnly": False, "enableAttributes": False, "enableFill": False}

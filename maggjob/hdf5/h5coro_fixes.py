@@ -1,9 +1,9 @@
-"""h5coro's dataset, corrected: a class for each fault of h5coro 1.0.7, named after the fault.
+"""Corrections of h5coro's dataset class: one class per fault of h5coro 1.0.7, named after the fault.
 
-h5coro walks the structure and reads the chunks. Each class overrides the methods that have the fault; its docstring
-says what h5coro does wrong, then what is done instead. `CheckedDataset` joins them, with what saves time only
-(`maggjob.hdf5.h5coro_speed`). tests/hdf5/test_h5coro_faults.py shows each fault with h5coro itself, and fails once
-h5coro has mended it: then the class can go.
+h5coro walks the structure and reads the chunks. Each class overrides the methods that contain the fault; its docstring
+states what h5coro does wrong, then what is done instead. `CheckedDataset` combines them with the classes that only save
+time (`maggjob.hdf5.h5coro_speed`). tests/hdf5/test_h5coro_faults.py demonstrates each fault with unmodified h5coro, and
+fails once h5coro has fixed it. The class can then be deleted.
 """
 
 import logging
@@ -28,20 +28,26 @@ from maggjob.hdf5.messages import (
     number_type,
 )
 
-logging.getLogger("h5coro.logger").setLevel(logging.CRITICAL)  # what it logs, we raise
+# The problems that h5coro logs are raised here.
+logging.getLogger("h5coro.logger").setLevel(logging.CRITICAL)
 
 PIPELINES = ((), (DEFLATE,), (SHUFFLE, DEFLATE))
-LINKS = struct.Struct("<4sBBH")  # head of a table of links: signature, version, reserved, how many (III.B)
-LINK = struct.Struct("<QQI20x")  # one of them: where in the heap its name is, where the object is, kind (III.C)
-LONGEST_NAME = 1 << 10  # bytes: a name that goes on has lost its end
-ATTRIBUTES = ("_FillValue", "units", "long_name")  # of the ten or so that a dataset has
+"""Filter pipelines that are supported."""
+LINKS = struct.Struct("<4sBBH")
+"""Head of a table of links: signature, version, reserved, number of links (section III.B)."""
+LINK = struct.Struct("<QQI20x")
+"""A link: position of its name in the heap, address of the object, kind (section III.C)."""
+LONGEST_NAME = 1 << 10  # bytes
+"""Longest name that is read; a longer one is not terminated."""
+ATTRIBUTES = ("_FillValue", "units", "long_name")
+"""Attributes that are decoded, out of about ten per dataset."""
 
 ReadRange = Callable[[int, int], bytes]
-"""``read(position, size)``; shorter than ``size`` only at the end of the file."""
+"""``read(position, size)`` returns ``size`` bytes, or fewer at the end of the file."""
 
 
 class H5coroDriver:
-    """h5coro's view of a file: ``read`` and ``close``."""
+    """Driver through which h5coro reads a file."""
 
     def __init__(self, resource: ReadRange, credentials: object) -> None:
         self._read = resource
@@ -50,14 +56,14 @@ class H5coroDriver:
         return self._read(position, size)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is kept open."""
 
 
 class FileBytes(H5Dataset):  # type: ignore[misc]  # h5coro has no types
-    """Bytes of the file for the classes below: all that are wanted, or an error. It overrides nothing."""
+    """Base class that reads a given number of bytes of the file or raises an error. It overrides nothing."""
 
     pos: int
-    """Where h5coro reads next."""
+    """Position in the file that h5coro reads next."""
 
     def _bytes_at(self, address: int, size: int) -> bytes:
         piece = bytes(self.resourceObject.ioRequest(address, size))
@@ -66,13 +72,13 @@ class FileBytes(H5Dataset):  # type: ignore[misc]  # h5coro has no types
         return piece
 
 
-# ---- finding a dataset
+# ---- Finding a dataset
 
 
 class FieldsAcrossCacheLines(FileBytes):
-    """h5coro fails on a name that begins in one line of its cache and ends in the next: one granule in forty.
+    """h5coro fails on a name that crosses the border between two lines of its cache, which one granule in forty has.
 
-    It joins the pieces to bytes, and takes them for a memoryview. Here it is a memoryview always.
+    It joins the pieces as bytes where it expects a memoryview. This class always returns a memoryview.
     """
 
     def readArray(self, size: int) -> memoryview:
@@ -80,9 +86,9 @@ class FieldsAcrossCacheLines(FileBytes):
 
 
 class DeletedLinks(FileBytes):
-    """h5coro finds links that were deleted: it scans the heap, in which they are left behind.
+    """h5coro finds deleted links: it scans the heap, where they remain after their deletion.
 
-    Here links are taken from the index of names. Real granules of version 006 have deleted ones: absent beams.
+    This class takes links from the index of names. Real granules of version 006 contain deleted links to absent beams.
     """
 
     def linkinfoMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int) -> int:
@@ -98,10 +104,10 @@ class DeletedLinks(FileBytes):
 
 
 class NamesLetterByLetter(FileBytes):
-    """h5coro decodes names in a table of links byte by byte: a letter beyond ASCII makes the group unreadable.
+    """h5coro decodes names in a table of links byte by byte, so a letter that is not ASCII makes the group unreadable.
 
-    And a name that has lost its end takes in whatever follows, so that its dataset counts as absent. Here names are
-    decoded as wholes, and have an end. The table is taken apart as a whole, too, which saves time.
+    It also reads beyond a name that is not terminated, so the dataset counts as absent. This class decodes each name
+    as a whole and checks that it is terminated. It also decodes the table of links as a whole, which saves time.
     """
 
     def readSymbolTable(self, heap_address: int, dlvl: int) -> int:
@@ -125,7 +131,7 @@ class NamesLetterByLetter(FileBytes):
         return end - first
 
     def _string_at(self, address: int) -> str:
-        """A string that ends with a zero byte; the next line is not read for what may follow it."""
+        """Return the zero-terminated string at an address, without reading a cache line that it does not reach."""
         file, name = self.resourceObject, b""
         while len(name) < LONGEST_NAME:
             left = file.cacheLineSize - (address + file.baseAddress) % file.cacheLineSize
@@ -140,13 +146,13 @@ class NamesLetterByLetter(FileBytes):
 
 
 class PathsThroughDatasets(FileBytes):
-    """h5coro gives the numbers of a dataset for any path below it: those of ``h_li`` for ``h_li/nothing``.
+    """h5coro returns the values of a dataset for any path below it: those of ``h_li`` for ``h_li/nothing``.
 
-    It keeps the type of every dataset that it passes. Here it is noted whether the path ends at one.
+    It keeps the type of every dataset on its way. This class records whether the path ends at a dataset.
     """
 
     is_there = False
-    """Whether there is a dataset at the end of the path."""
+    """True if there is a dataset at the end of the path."""
 
     def datatypeMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int, meta: object = None) -> int:
         if dlvl == self.datasetPathLevels:
@@ -154,17 +160,17 @@ class PathsThroughDatasets(FileBytes):
         return super().datatypeMsgHandler(msg_size, obj_hdr_flags, dlvl, meta)
 
 
-# ---- what it says of itself
+# ---- Properties of a dataset
 
 
 class NumbersOfOtherFormats(FileBytes):
-    """h5coro looks at the size and the sign of numbers only: big-endian ones, or ones of 20 bits, come out wrong.
+    """h5coro checks only the size and sign of numbers, so it decodes big-endian or 20-bit numbers wrongly.
 
-    Here numbers of other formats than numpy's little-endian ones are refused.
+    This class refuses numbers in formats other than numpy's little-endian ones.
     """
 
     dtype: np.dtype
-    """Little-endian."""
+    """Type of the values, little-endian."""
 
     def datatypeMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int, meta: object = None) -> int:
         dtype = number_type(self._bytes_at(self.pos, msg_size))
@@ -175,9 +181,9 @@ class NumbersOfOtherFormats(FileBytes):
 
 
 class AttributesOfVersion3(FileBytes):
-    """h5coro fails on attributes of version 3, those of most of NSIDC's subsets: it looks for padding that they lack.
+    """h5coro fails on attributes of version 3, which most of NSIDC's subsets have: it expects padding that they lack.
 
-    Here attributes are decoded by themselves, and when they are met: h5coro walks from the root again for each value.
+    This class decodes attributes itself, as it encounters them; h5coro walks from the root again for each value.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -198,9 +204,9 @@ class AttributesOfVersion3(FileBytes):
 
 
 class DeletedAttributes(AttributesOfVersion3):
-    """h5coro finds attributes that were deleted, and misses others: it scans the heap, as it does for links.
+    """h5coro finds deleted attributes and misses others, because it scans the heap, as it does for links.
 
-    Here attributes are taken from the index of names.
+    This class takes attributes from the index of names.
     """
 
     def attributeinfoMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int) -> int:
@@ -209,15 +215,16 @@ class DeletedAttributes(AttributesOfVersion3):
         if dense is not None:
             heap, records = dense
             for record in records:
-                if not record[8] & 0x02:  # else the message is shared, and not in this heap
+                # A shared message is stored outside this heap.
+                if not record[8] & 0x02:
                     self._take_note(self._bytes_at(*heap.locate(self._bytes_at, record[:8])))
         return msg_size
 
 
 class FiltersInAnotherOrder(FileBytes):
-    """h5coro notes which filters there are, not their order or number: what was deflated twice comes out wrong.
+    """h5coro ignores the order and number of filters, so it decodes data wrongly that was deflated twice, for example.
 
-    It passes over filters that it does not know, too. Here other pipelines than the usual ones are refused.
+    It also skips filters that it does not know. This class refuses all pipelines that are not in `PIPELINES`.
     """
 
     def filterMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int) -> int:
@@ -230,13 +237,13 @@ class FiltersInAnotherOrder(FileBytes):
         return msg_size
 
 
-# ---- its numbers
+# ---- Values of a dataset
 
 
 class ContiguousSlices(FileBytes):
-    """h5coro takes rows of a dataset without chunks from the wrong place, unless they are its first ones.
+    """h5coro reads rows of a dataset without chunks from the wrong position, unless they are the first rows.
 
-    What it gives for rows 3 to 10 is three zeros, and rows 3 to 7. Here rows are read from where they are.
+    For rows 3 to 10 it returns three zeros and rows 3 to 7. This class reads rows from their position.
     """
 
     def readSlice(self, output: bytearray, *_: Any) -> None:
@@ -245,15 +252,15 @@ class ContiguousSlices(FileBytes):
 
 
 class FilterMasks(FileBytes):
-    """h5coro undoes every filter for every chunk, also those that a chunk skipped, as its mask says: wrong numbers.
+    """h5coro undoes all filters for every chunk, even those that the chunk's mask excludes, and returns wrong values.
 
-    Here a chunk that skipped any is refused.
+    This class refuses a chunk that skipped a filter.
     """
 
     _key: Any = None
-    """What the table of chunks says of the chunk at hand."""
+    """Entry of the current chunk in the chunk table."""
     _next: Any = None
-    """What it says of the one after that: h5coro reads this before it looks at the chunk."""
+    """Entry of the next chunk, which h5coro reads before it handles the current one."""
 
     def readBTreeNodeV1(self, ndims: int) -> dict[str, Any]:
         self._key, self._next = self._next, super().readBTreeNodeV1(ndims)
@@ -267,12 +274,13 @@ class FilterMasks(FileBytes):
 
 
 class HolesInChunkTables(FileBytes):
-    """h5coro gives fill for chunks that are not in the table. So does HDF5: this is no fault, but a check of ours.
+    """h5coro returns fill values for chunks that are not in the table. HDF5 does so, too: this is an extra check.
 
-    Granules are written as wholes, and a hole in one is a chunk that was lost. Here chunks are counted.
+    Granules are written completely, so a hole is a chunk that was lost. This class counts the chunks that are read.
     """
 
     chunks_read = 0
+    """Number of chunks read."""
 
     def hypersliceIntersection(self, node_slice: Any, node_level: int) -> bool:
         inside = super().hypersliceIntersection(node_slice, node_level)
@@ -281,25 +289,26 @@ class HolesInChunkTables(FileBytes):
         return inside
 
     def check_chunks(self) -> None:
-        """See that all chunks were there that hold the rows which were read.
+        """Check that all chunks of the rows that were read exist.
 
         Raises
         ------
         CorruptError
-            Some were not.
+            If a chunk is missing.
         """
         if self.meta.layout != self.CHUNKED_LAYOUT:
             return
         ((start, stop),), (chunk,) = self.hyperslice, self.meta.chunkDimensions
         wanted = -(-stop // chunk) - start // chunk
         if self.chunks_read != wanted:
-            raise CorruptError(f"{wanted} chunks hold rows {start} to {stop}, {self.chunks_read} are there")
+            raise CorruptError(f"{wanted} chunks hold rows {start} to {stop}, but {self.chunks_read} exist")
 
 
 class ChunksOfAnotherSize(FileBytes):
-    """h5coro takes a chunk that inflates to another size than its rows have, and fills up with zeros.
+    """h5coro accepts a chunk that inflates to a wrong size, and pads it with zeros.
 
-    It fails only if the sizes of all chunks do not add up. Here each must be right; and inflating takes half the time.
+    It fails only if the sizes of all chunks do not add up. This class checks the size of each chunk. It also inflates
+    in half the time.
     """
 
     def inflateChunk(self, input: bytes) -> bytes:  # noqa: A002

@@ -1,7 +1,7 @@
-"""What saves time in h5coro's walk through a file, and changes no answer: no fault of h5coro is mended here.
+"""Faster versions of h5coro's methods that return the same results; faults are corrected in another module.
 
-h5coro asks its cache for each number by itself, some 5,000 times a granule, and makes a table of handlers for each
-message: more than a third of the time that the structure of a granule took.
+h5coro looks up its cache for each number separately, about 5,000 times per granule, and builds a table of handlers for
+each message. Both took more than a third of the time spent on the structure of a granule.
 """
 
 import struct
@@ -10,7 +10,8 @@ from h5coro.h5dataset import H5Dataset
 
 from maggjob.errors import CorruptError
 
-PREFIX = struct.Struct("<HHBBH")  # of a message: type, size, flags, reserved twice (IV.A.1.a)
+PREFIX = struct.Struct("<HHBBH")
+"""Head of a message: type, size, flags, two reserved fields (section IV.A.1.a)."""
 HANDLERS = {
     H5Dataset.DATASPACE_MSG: "dataspaceMsgHandler",
     H5Dataset.LINK_INFO_MSG: "linkinfoMsgHandler",
@@ -22,26 +23,26 @@ HANDLERS = {
     H5Dataset.HEADER_CONT_MSG: "headercontMsgHandler",
     H5Dataset.SYMBOL_TABLE_MSG: "symboltableMsgHandler",
 }
-"""Messages that are looked into."""
+"""Handlers by type of message; other messages are skipped."""
 WITH_ATTRIBUTES = HANDLERS | {
     H5Dataset.ATTRIBUTE_MSG: "attributeMsgHandler",
     H5Dataset.ATTRIBUTE_INFO_MSG: "attributeinfoMsgHandler",
 }
-"""Those, where attributes are asked for."""
+"""Handlers if attributes are requested."""
 
 
 class CachedFields(H5Dataset):  # type: ignore[misc]  # h5coro has no types
-    """Fields straight out of h5coro's cache: for speed.
+    """Reads of fields directly from h5coro's cache, for speed.
 
-    h5coro joins each field from a list of pieces. Here the one piece is taken, as nearly every field lies within one
-    line of the cache, which is there already; for the others, h5coro's way stays.
+    h5coro joins each field from a list of pieces. Nearly every field lies within one cache line that is already in
+    memory, and is taken from it directly. All other fields are read by h5coro.
     """
 
     pos: int
-    """Where h5coro reads next."""
+    """Position in the file that h5coro reads next."""
 
     def _cached(self, size: int) -> memoryview | None:
-        """The next bytes, if they lie in one line of the cache, and that is there."""
+        """Return the next bytes if they lie in one cache line that is in memory, else None."""
         file = self.resourceObject
         position = self.pos + file.baseAddress
         line = position & file.cacheLineMask
@@ -52,25 +53,25 @@ class CachedFields(H5Dataset):  # type: ignore[misc]  # h5coro has no types
         return content[position - line : position - line + size]
 
     def readField(self, size: int) -> int:
-        """An unsigned number."""
+        """Read an unsigned number of ``size`` bytes."""
         content = self._cached(size)
         return super().readField(size) if content is None else int.from_bytes(content, "little")
 
     def readArray(self, size: int) -> memoryview:
-        """Bytes."""
+        """Read ``size`` bytes."""
         content = self._cached(size)
         return super().readArray(size) if content is None else content
 
 
 class MessagesAsWholes(H5Dataset):  # type: ignore[misc]  # h5coro has no types
-    """Heads of messages at once, and one table of handlers for all of them: for speed.
+    """Reads of each message head at once, with one table of handlers for all messages, for speed.
 
-    h5coro reads the five fields of a head one by one. Its checks are the same, but for a KeyError inside a handler:
-    h5coro takes it for a message that it does not know. Datasets of plain numbers give rise to none.
+    h5coro reads the five fields of a head one by one. The checks are the same, with one exception: h5coro treats a
+    KeyError inside a handler as an unknown message. Datasets of plain numbers cause none.
     """
 
     pos: int
-    """Where h5coro reads next."""
+    """Position in the file that h5coro reads next."""
 
     def readMessagesV1(self, end_of_hdr: int, obj_hdr_flags: int, dlvl: int) -> int:
         first = self.pos

@@ -1,7 +1,7 @@
-"""HDF5 structures that h5coro does not decode, or not in all files: bytes in, values out.
+"""Decoders of HDF5 structures that h5coro does not decode, or not in all files.
 
-The layouts are those of the *HDF5 File Format Specification*, version 3.0; the section is
-named at each function. All integers are little-endian, all addresses 8 bytes wide.
+The layouts are those of the *HDF5 File Format Specification*, version 3.0; each function names its section.
+All integers are little-endian, and all addresses are 8 bytes wide.
 """
 
 import math
@@ -14,36 +14,39 @@ import numpy as np
 from maggjob.errors import CorruptError, NotHdf5Error, TruncatedError, UnsupportedError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-UNDEFINED = 2**64 - 1  # the address of what is not there
+UNDEFINED = 2**64 - 1
+"""Address of an object that does not exist."""
 DEFLATE, SHUFFLE = 1, 2
 FILTER_NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset"}
 
 ReadAt = Callable[[int, int], bytes]
-"""``read(address, size)``: exactly ``size`` bytes of the file."""
+"""``read(address, size)`` returns exactly ``size`` bytes of the file."""
 
 AttributeValue = str | np.ndarray
 """A string, or a one-dimensional array of numbers."""
 
 
 def end_of_file(head: bytes, name: str) -> int:
-    """End-of-file address in a superblock (section II.A): what the size of the file must be.
+    """Return the end-of-file address of a superblock (section II.A), which must equal the size of the file.
 
     Parameters
     ----------
     head : bytes
-        The first 64 bytes of the file.
+        First 64 bytes of the file.
     name : str
-        The granule, for messages.
+        Id of the granule, for messages.
 
     Raises
     ------
     NotHdf5Error
-        The signature is missing.
+        If the signature is missing.
+    TruncatedError
+        If the file is shorter than a superblock.
     UnsupportedError
-        A superblock of a version other than 0 or 2, or addresses that are not 8 bytes wide.
+        If the superblock has a version other than 0 or 2, or addresses that are not 8 bytes wide.
     """
     if len(head) < 9 or head[:8] != SIGNATURE:
-        raise NotHdf5Error(f"{name}: no HDF5 file (it starts with {head[:8]!r}); remove it from the catalog")
+        raise NotHdf5Error(f"{name}: not an HDF5 file (it starts with {head[:8]!r}); remove it from the catalog")
     version = head[8]
     if version not in (0, 2):
         raise UnsupportedError(f"{name}: superblock version {version}; h5coro reads versions 0 and 2 only")
@@ -51,18 +54,20 @@ def end_of_file(head: bytes, name: str) -> int:
         raise TruncatedError(f"{name}: only {len(head)} bytes long; fetch the granule again")
     widths, field = (head[13:15], 40) if version == 0 else (head[9:11], 28)
     if widths != b"\x08\x08":
-        raise UnsupportedError(f"{name}: addresses of {widths[0]} and lengths of {widths[1]} bytes, expected 8")
+        raise UnsupportedError(
+            f"{name}: addresses of {widths[0]} and lengths of {widths[1]} bytes; only 8 are supported"
+        )
     return int(struct.unpack_from("<Q", head, field)[0])
 
 
 def filter_pipeline(message: bytes) -> tuple[int, ...]:
-    """Filter ids in the order in which they were applied (section IV.A.2.l)."""
+    """Return the ids of filters in the order in which they were applied (section IV.A.2.l)."""
     version, count = message[0], message[1]
     position = 8 if version == 1 else 2
     ids = []
     for _ in range(count):
         (number,) = struct.unpack_from("<H", message, position)
-        # Number, length of the name, flags, number of values; version 2 leaves out the length for filters of HDF5's own
+        # Id, length of the name, flags, number of values; version 2 has no length for HDF5's own filters.
         head = "<HHHH" if version == 1 or number >= 256 else "<HHH"
         _, *lengths, _, values = struct.unpack_from(head, message, position)
         name = -(-sum(lengths) // 8) * 8 + 4 * (values % 2) if version == 1 else sum(lengths)
@@ -72,12 +77,12 @@ def filter_pipeline(message: bytes) -> tuple[int, ...]:
 
 
 def number_type(message: bytes) -> np.dtype | None:
-    """Numpy type of a datatype message (section IV.A.2.d); None when it is no plain number.
+    """Return the numpy type of a datatype message (section IV.A.2.d), or None if it is not a plain number.
 
     Raises
     ------
     UnsupportedError
-        A number that h5coro would decode wrongly: big-endian, padded, or of an odd format.
+        If h5coro would decode the number wrongly: it is big-endian, padded, or not in a standard format.
     """
     kind, bits, size = message[0] & 0x0F, message[1], struct.unpack_from("<I", message, 4)[0]
     if kind not in (0, 1):
@@ -98,10 +103,25 @@ def number_type(message: bytes) -> np.dtype | None:
 
 
 def attribute(message: bytes, wanted: Collection[str] = ()) -> tuple[str, AttributeValue | None]:
-    """Name and value of an attribute message (section IV.A.2.m).
+    """Return the name and value of an attribute message (section IV.A.2.m).
 
-    Fixed-length strings and little-endian numbers are decoded; for anything else (references,
-    variable-length strings, compounds) the value is None, as for names that are not among those wanted, if any are.
+    Parameters
+    ----------
+    message : bytes
+    wanted : collection of str
+        Names of the attributes to decode; empty for all.
+
+    Returns
+    -------
+    name : str
+    value : str, ndarray or None
+        Fixed-length strings and little-endian numbers are decoded. The value is None for other types (references,
+        variable-length strings, compounds) and for attributes that are not wanted.
+
+    Raises
+    ------
+    CorruptError
+        If the version of the message is unknown.
     """
     version = message[0]
     if version not in (1, 2, 3):
@@ -112,20 +132,23 @@ def attribute(message: bytes, wanted: Collection[str] = ()) -> tuple[str, Attrib
     def take(size: int) -> bytes:
         nonlocal position
         piece = message[position : position + size]
-        position += -(-size // 8) * 8 if version == 1 else size  # version 1 pads to eight bytes
+        # Version 1 pads to eight bytes.
+        position += -(-size // 8) * 8 if version == 1 else size
         return piece
 
     name = take(name_size).split(b"\0")[0].decode("utf-8", "replace")
     if wanted and name not in wanted:
         return name, None
     datatype, dataspace = take(type_size), take(space_size)
-    if message[1] & 0x01:  # the datatype is shared: stored elsewhere
+    # A shared datatype is stored elsewhere.
+    if message[1] & 0x01:
         return name, None
     return name, _attribute_value(datatype, dataspace, message[position:])
 
 
 def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> AttributeValue | None:
-    if dataspace[0] == 2 and dataspace[3] == 2:  # a null dataspace: no value
+    # A null dataspace has no value.
+    if dataspace[0] == 2 and dataspace[3] == 2:
         return None
     rank, first = dataspace[1], 8 if dataspace[0] == 1 else 4
     count = math.prod(struct.unpack_from(f"<{rank}Q", dataspace, first))
@@ -141,14 +164,14 @@ def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> Attribut
 
 @dataclass(frozen=True)
 class FractalHeap:
-    """Where the managed objects of a fractal heap are (section III.G)."""
+    """Layout of the managed objects in a fractal heap (section III.G)."""
 
     address: int
-    """Of the root block."""
+    """Address of the root block."""
     rows: int
-    """Rows of the root indirect block; 0 when the root is a direct block."""
+    """Rows of the root indirect block; 0 if the root is a direct block."""
     width: int
-    """Blocks a row."""
+    """Blocks per row."""
     first_size: int
     """Size of the blocks in the first two rows, in bytes."""
     largest_direct: int
@@ -160,7 +183,20 @@ class FractalHeap:
 
     @classmethod
     def read(cls, read: ReadAt, address: int) -> "FractalHeap":
-        """Decode the header at ``address``."""
+        """Decode the heap header at ``address``.
+
+        Parameters
+        ----------
+        read : callable
+        address : int
+
+        Raises
+        ------
+        CorruptError
+            If there is no fractal heap at the address.
+        UnsupportedError
+            If the heap has filters.
+        """
         head = read(address, 142)
         if head[:4] != b"FRHP" or head[4] != 0:
             raise CorruptError(f"no fractal heap at address {address}")
@@ -172,7 +208,20 @@ class FractalHeap:
         return cls(root, rows, width, first, largest, (bits + 7) // 8, (longest.bit_length() + 7) // 8)
 
     def locate(self, read: ReadAt, heap_id: bytes) -> tuple[int, int]:
-        """Address and length in the file of the object that a heap id names."""
+        """Return the address and length, in bytes, of the object with a heap id.
+
+        Parameters
+        ----------
+        read : callable
+        heap_id : bytes
+
+        Raises
+        ------
+        CorruptError
+            If the id lies outside the heap.
+        UnsupportedError
+            If the object is huge or tiny, or in a nested indirect block.
+        """
         if heap_id[0] & 0x30:
             raise UnsupportedError("a huge or tiny object in a fractal heap")
         offset = int.from_bytes(heap_id[1 : 1 + self.offset_bytes], "little")
@@ -196,12 +245,19 @@ class FractalHeap:
 
 
 def btree2_records(read: ReadAt, address: int) -> list[bytes]:
-    """All records of a version 2 B-tree (section III.A.2), raw.
+    """Return all records of a version 2 B-tree (section III.A.2), undecoded.
+
+    Parameters
+    ----------
+    read : callable
+    address : int
 
     Raises
     ------
+    CorruptError
+        If a node is not at its address.
     UnsupportedError
-        A tree of more than two levels (some 900 links: no granule has as many).
+        If the tree has more than two levels. That takes about 900 links, more than any granule has.
     """
     head = read(address, 38)
     if head[:4] != b"BTHD":
@@ -232,19 +288,19 @@ def btree2_records(read: ReadAt, address: int) -> list[bytes]:
 
 
 def dense_storage(read: ReadAt, message: bytes, index_width: int) -> tuple[FractalHeap, list[bytes]] | None:
-    """Heap and name index that a link info or attribute info message names (sections IV.A.2.c and IV.A.2.v).
+    """Return the heap and name index of a link info or attribute info message (sections IV.A.2.c and IV.A.2.v).
 
     Parameters
     ----------
     read : callable
     message : bytes
     index_width : int
-        Width of the largest creation index, in bytes: 8 of links, 2 of attributes.
+        Width of the largest creation index, in bytes: 8 for links, 2 for attributes.
 
     Returns
     -------
     tuple of FractalHeap and list of bytes, or None
-        The heap, and the records of the index, raw; None when there is no dense storage.
+        The heap and the undecoded records of the index; None if storage is not dense.
     """
     position = 2 + (index_width if message[1] & 0x01 else 0)
     heap, names = struct.unpack_from("<QQ", message, position)

@@ -1,4 +1,4 @@
-"""The mission: names of granules and products, and where ICESat-2 flies. Nothing else names a product.
+"""The ICESat-2 mission: names of granules and products, and the orbit. No other package names a product.
 
 May import nothing of maggjob but errors.
 """

@@ -1,4 +1,4 @@
-"""What the names of ICESat-2's granules and products say, and how products are cited."""
+"""Names of ICESat-2's granules and products, and citations of products."""
 
 import re
 from collections.abc import Iterable
@@ -6,32 +6,32 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 PRODUCT, VERSION, PROVIDER = "ATL06", "007", "NSIDC_CPRD"
-"""What is searched for unless something else is asked for, as CMR calls it."""
+"""Default product, version and provider of a search, as CMR names them."""
 PRODUCT_PATTERN = r"^ATL\d\d$"
-"""Short name of a product."""
+"""Regular expression for the short name of a product."""
 NAME_PATTERN = re.compile(
     r"(?P<product>ATL\d\d)_(?P<start>\d{14})_(?P<rgt>\d{4})(?P<cycle>\d\d)(?P<region>\d\d)"
     r"_(?P<version>\d{3})_(?P<revision>\d\d)"
 )
 EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
-"""Zero of delta_time (the ATLAS epoch). GPS and UTC run alike since: no leap second came after."""
+"""Zero of delta_time (the ATLAS epoch). The offset of GPS to UTC is constant since: no leap second followed."""
 TITLE = "ICESat-2 land-ice heights by HEALPix cell"
 """Title of a result."""
 REFERENCES = {
     "ATL06": "Smith, B. et al., ATLAS/ICESat-2 L3A Land Ice Height, NASA National Snow and Ice Data Center "
     "Distributed Active Archive Center"
 }
-"""How a product is cited, by its short name."""
+"""Citations by short name of the product."""
 
 
 @dataclass(frozen=True)
 class GranuleName:
-    """What the name of a granule says (ATL06_yyyymmddhhmmss_ttttccss_vvv_rr)."""
+    """The parts of a granule's name (ATL06_yyyymmddhhmmss_ttttccss_vvv_rr)."""
 
     product: str
     """Short name, such as ATL06."""
     start: str
-    """Time of its first photon, yyyymmddhhmmss UTC."""
+    """Time of the first photon, yyyymmddhhmmss UTC."""
     rgt: int
     """Reference ground track, 1 to 1387."""
     cycle: int
@@ -45,7 +45,7 @@ class GranuleName:
 
     @classmethod
     def parse(cls, name: str) -> "GranuleName | None":
-        """Read a granule id, a file name or a URL; None if it does not hold such a name."""
+        """Parse a granule id, a file name or a URL; return None if it contains no granule name."""
         match = NAME_PATTERN.search(name.rsplit("/", 1)[-1])
         if match is None:
             return None
@@ -58,7 +58,10 @@ class GranuleName:
 
 
 def window_label(ids: Iterable[str]) -> str:
-    """Return the label of the time window of granules: their cycle, the range of their cycles, or ``all``."""
+    """Return the label of the time window of granules: their cycle or range of cycles.
+
+    The label is ``all`` if there are no granules or a name cannot be parsed.
+    """
     names = [GranuleName.parse(name) for name in ids]
     cycles = sorted({name.cycle for name in names if name is not None})
     if not cycles or None in names:
@@ -67,10 +70,18 @@ def window_label(ids: Iterable[str]) -> str:
 
 
 def doi(product: str, version: str) -> str:
-    """Return the DOI of a version of a product."""
+    """Return the DOI of a version of a product.
+
+    Parameters
+    ----------
+    product : str
+        Short name, such as ATL06.
+    version : str
+        Three digits.
+    """
     return f"10.5067/ATLAS/{product}.{version}"
 
 
 def reference(product: str) -> str:
-    """Return how a product is cited; its short name where that is not known."""
+    """Return the citation of a product, or its short name if the citation is not known."""
     return REFERENCES.get(product, product)

@@ -1,8 +1,8 @@
-"""Where ICESat-2 flies: reference ground tracks, regions and beams on a circular orbit.
+"""ICESat-2's orbit: reference ground tracks, regions and beams on a circular orbit.
 
-The orbit is a circle of constant inclination that drifts west evenly; inclination and the node of
-track 0 are fitted to footprints of real granules. Over the ice sheets real tracks lie within 1 km of
-these (in the first two cycles, and where the instrument looks sideways, farther).
+The model is a circle of constant inclination that drifts west at a constant rate. The inclination and the node of
+track 0 are fitted to footprints of real granules. Over the ice sheets real tracks lie within 1 km of the model, except
+in the first two cycles and where the instrument points off-nadir.
 """
 
 from dataclasses import dataclass
@@ -12,30 +12,42 @@ from functools import lru_cache
 import numpy as np
 
 INCLINATION = 92.0055  # degrees
-TRACKS = 1387  # reference ground tracks of a cycle
-CYCLE_DAYS = 90.82  # between the starts of two cycles; the nominal 91 days count sidereal-like days
-DRIFT = 360.0 * 91 / TRACKS  # degrees of longitude that the node moves west from one track to the next
-NODE_0 = 23.50  # longitude of the ascending node of track 0, degrees east
-SEMIMAJOR, FLATTENING = 6378137.0, 1 / 298.257223563  # WGS84
+TRACKS = 1387
+"""Number of reference ground tracks per cycle."""
+CYCLE_DAYS = 90.82  # days
+"""Time between the starts of two cycles. The nominal 91 days are not solar days: they are slightly shorter."""
+DRIFT = 360.0 * 91 / TRACKS  # degrees
+"""Longitude by which the node moves west from one track to the next."""
+NODE_0 = 23.50  # degrees east
+"""Longitude of the ascending node of track 0."""
+SEMIMAJOR, FLATTENING = 6378137.0, 1 / 298.257223563
+"""Semimajor axis (in metres) and flattening of WGS84."""
 ALTITUDE = 496e3  # metres
-SPACING = 20.0  # metres between two segments
-CIRCUMFERENCE = 2 * np.pi * 6371e3  # metres of a revolution on the ground
+SPACING = 20.0  # metres
+"""Distance between two segments."""
+CIRCUMFERENCE = 2 * np.pi * 6371e3  # metres
+"""Length of a revolution on the ground."""
 BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
-OFFSETS = (-3345.0, -3255.0, -45.0, 45.0, 3255.0, 3345.0)  # metres to the right of the track, of each beam
-LIMITS = (0.0, 27.0, 59.5, 80.0)  # latitudes where regions 1 to 4 begin
-LIMITS_SOUTH = (0.0, 27.0, 50.0, 79.0)  # southern latitudes where regions 8 to 11 begin
-CYCLE_2 = date(2018, 12, 28)  # its first day
-SECONDS_TO_CYCLE_2 = 361 * 86400.0  # 2018-12-28, where cycle 2 begins, in seconds since 2018-01-01
+OFFSETS = (-3345.0, -3255.0, -45.0, 45.0, 3255.0, 3345.0)  # metres
+"""Distance of each beam to the right of the track."""
+LIMITS = (0.0, 27.0, 59.5, 80.0)  # degrees
+"""Latitudes at which regions 1 to 4 begin."""
+LIMITS_SOUTH = (0.0, 27.0, 50.0, 79.0)  # degrees
+"""Southern latitudes at which regions 8 to 11 begin."""
+CYCLE_2 = date(2018, 12, 28)
+"""First day of cycle 2."""
+SECONDS_TO_CYCLE_2 = 361 * 86400.0  # seconds
+"""Time from 2018-01-01 to the start of cycle 2 on 2018-12-28."""
 
 
 def cycle_start(cycle: int) -> date:
-    """Return the day on which a cycle begins, to within a few days: cycle 2 began on 2018-12-28."""
+    """Return the first day of a cycle, accurate to a few days. Cycle 2 began on 2018-12-28."""
     return CYCLE_2 + timedelta(days=(cycle - 2) * CYCLE_DAYS)
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One granule's stretch of an orbit."""
+    """The part of an orbit that one granule covers."""
 
     rgt: int
     """Reference ground track, 1 to 1387."""
@@ -45,23 +57,24 @@ class Pass:
     """Region, 1 to 14."""
 
     def angles(self, step: float) -> np.ndarray:
-        """Arguments of latitude from its start to its end, a step (degrees) apart."""
+        """Return arguments of latitude from the start to the end of the pass, ``step`` degrees apart, in degrees."""
         start, stop = region_angles()[self.region]
         return np.arange(start, stop, step)
 
     def times(self, angles: np.ndarray) -> np.ndarray:
-        """Times at arguments of latitude, in seconds since 2018-01-01."""
+        """Return the times at arguments of latitude (degrees), in seconds since 2018-01-01."""
         period = CYCLE_DAYS * 86400.0 / TRACKS
         start = SECONDS_TO_CYCLE_2 + (self.cycle - 2) * CYCLE_DAYS * 86400.0
         return start + (self.rgt - 1 + angles / 360.0) * period
 
 
 def _geodetic(geocentric: np.ndarray) -> np.ndarray:
-    """Geodetic latitude below a satellite at a geocentric latitude (both radians)."""
+    """Return the geodetic latitude below a satellite at a geocentric latitude, both in radians."""
     e2, radius = FLATTENING * (2 - FLATTENING), SEMIMAJOR + ALTITUDE
     z, p = radius * np.sin(geocentric), radius * np.cos(geocentric)
     latitude = geocentric
-    for _ in range(4):  # converges to below a millimetre
+    # Four iterations converge to less than a millimetre.
+    for _ in range(4):
         normal = SEMIMAJOR / np.sqrt(1 - e2 * np.sin(latitude) ** 2)
         height = p / np.cos(latitude) - normal
         latitude = np.arctan2(z, p * (1 - e2 * normal / (normal + height)))
@@ -69,16 +82,16 @@ def _geodetic(geocentric: np.ndarray) -> np.ndarray:
 
 
 def ground_track(rgt: float, angles: np.ndarray, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Positions along a track, or beside it.
+    """Return positions along a track, or parallel to it.
 
     Parameters
     ----------
     rgt : float
         Reference ground track.
     angles : ndarray, shape (n,)
-        Arguments of latitude: degrees since the ascending node.
+        Arguments of latitude: angles along the orbit from the ascending node, degrees.
     offset : float
-        Metres to the right of the direction of flight.
+        Distance to the right of the direction of flight, metres.
 
     Returns
     -------
@@ -96,10 +109,10 @@ def ground_track(rgt: float, angles: np.ndarray, offset: float = 0.0) -> tuple[n
 
 
 def _beside(latitude: np.ndarray, longitude: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
-    """Move points (radians) to the right of the line through them, by metres.
+    """Move points (radians) to the right of the line through them by a distance in metres.
 
-    Along the local tangent plane, with the ellipsoid's two radii of curvature; good to centimetres over
-    a few kilometres anywhere but within some 10 km of a pole, which no track comes near.
+    The points move along the local tangent plane, with the ellipsoid's two radii of curvature. Over a few kilometres
+    this is accurate to centimetres, except within about 10 km of a pole, where no track passes.
     """
     e2 = FLATTENING * (2 - FLATTENING)
     w = np.sqrt(1 - e2 * np.sin(latitude) ** 2)
@@ -107,7 +120,7 @@ def _beside(latitude: np.ndarray, longitude: np.ndarray, offset: float) -> tuple
     north = np.gradient(latitude) * meridian
     east = np.gradient(np.unwrap(longitude)) * normal * np.cos(latitude)
     length = np.hypot(north, east)
-    # On the curved surface a step to the side also turns towards the equator: second order in offset.
+    # On the curved surface, a move to the side also turns towards the equator, to second order in the offset.
     right_north, right_east = -east / length * offset, north / length * offset
     sag = right_east**2 * np.tan(latitude) / (2 * normal)
     moved = latitude + (right_north - sag) / meridian
@@ -115,23 +128,26 @@ def _beside(latitude: np.ndarray, longitude: np.ndarray, offset: float) -> tuple
 
 
 def swath(rgt: float, start: float, stop: float, half_width: float, points: int) -> np.ndarray:
-    """Outline of a stretch of a track.
+    """Return the outline of a part of a track.
 
     Parameters
     ----------
+    rgt : float
+        Reference ground track.
     start, stop : float
         Arguments of latitude, degrees.
     half_width : float
-        Metres to each side of the track.
+        Distance from the track to each side of the outline, metres.
     points : int
-        On each side.
+        Number of points on each side.
 
     Returns
     -------
     ndarray, shape (2 * points + 1, 2)
         Longitude and latitude in degrees, closed.
     """
-    fine = np.linspace(start, stop, 40 * points)  # what lies beside the track follows from its neighbours
+    # The direction of the track at a point is derived from its neighbours, which must be close.
+    fine = np.linspace(start, stop, 40 * points)
     chosen = np.linspace(0, len(fine) - 1, points).round().astype(int)
     left, right = (
         np.column_stack(ground_track(rgt, fine, offset)[::-1])[chosen] for offset in (-half_width, half_width)
@@ -141,7 +157,7 @@ def swath(rgt: float, start: float, stop: float, half_width: float, points: int)
 
 @lru_cache
 def region_angles() -> dict[int, tuple[float, float]]:
-    """First and last argument of latitude (degrees) of each region, 1 to 14."""
+    """Return the first and last argument of latitude, in degrees, of each region from 1 to 14."""
     angles = np.linspace(0.0, 90.0, 90001)
     north, _ = ground_track(0, angles)
     rise = [float(np.interp(limit, north, angles)) for limit in LIMITS]

@@ -1,4 +1,4 @@
-"""Files of simulated granules: the structure of a native v006 granule, filled with given values."""
+"""Files of simulated granules, with the structure of native v006 granules."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from deflate import zlib_compress  # libdeflate: three times as fast as zlib
+from deflate import zlib_compress
 
 from maggjob.icesat2.names import EPOCH
 from maggjob.icesat2.orbit import BEAMS, Pass
@@ -22,7 +22,7 @@ SEGMENTS = "{beam}/land_ice_segments/"
 DESCRIPTION = "Simulated by maggjob: positions of ICESat-2's orbit, a made-up surface. No measurement."
 ANCILLARY = {f"ancillary_data/{e}_{w}" for e in ("start", "end") for w in ("delta_time", "rgt", "cycle", "region")}
 ANCILLARY |= {"ancillary_data/atlas_sdp_gps_epoch", "orbit_info/rgt", "orbit_info/cycle_number", "orbit_info/sc_orient"}
-MAIN = (  # what the built-in configurations and most analyses read
+MAIN = (
     "latitude",
     "longitude",
     "delta_time",
@@ -37,11 +37,12 @@ MAIN = (  # what the built-in configurations and most analyses read
     "fit_statistics/n_fit_photons",
     "ground_track/x_atc",
 )
+"""Datasets that the built-in configurations and most analyses read."""
 
 
 @lru_cache
 def structure() -> dict[str, Any]:
-    """Groups, datasets and attributes of a native v006 granule (written by tests/make_structure.py)."""
+    """Return groups, datasets and attributes of a native v006 granule, as recorded by tests/make_structure.py."""
     text = resources.files("maggjob.simulator").joinpath("atl06_v006.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
@@ -57,25 +58,26 @@ def write_file(
     everything: bool = False,
     fill_as_array: bool = False,
 ) -> None:
-    """Write a granule: entirely, or not at all.
+    """Write a granule atomically: the file is complete, or does not exist.
 
     Parameters
     ----------
     path : Path
     one : Pass
-        Whose granule it is.
+        The pass that the granule covers.
     beams : mapping of beam to mapping of dataset name to ndarray, shape (rows,)
-        The datasets in `MAIN`, below ``land_ice_segments``; a beam that is not there is absent.
+        Values of the datasets in `MAIN`, which are below ``land_ice_segments``; other beams are absent.
     pool : ThreadPoolExecutor
-        Compresses chunks side by side.
+        Compresses chunks concurrently.
     rng : numpy.random.Generator
-        For datasets that nothing reads.
+        Source of values for all other datasets.
     everything : bool
-        All datasets of a native granule, not those in `MAIN` only.
+        True to write all datasets of a native granule, not only those in `MAIN`.
     fill_as_array : bool
-        ``_FillValue`` as an array of length 1, as v003 has it.
+        True to write ``_FillValue`` as an array of length 1, as in v003.
     """
-    import h5py  # in the extra "view"
+    # h5py is in the extra "view".
+    import h5py
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(_skeleton(everything, fill_as_array))
@@ -93,7 +95,10 @@ def write_file(
 
 @lru_cache
 def _skeleton(everything: bool, fill_as_array: bool) -> bytes:
-    """A granule without a row: all groups, datasets and attributes. A copy costs less than making them anew."""
+    """Return a file without rows but with all groups, datasets and attributes.
+
+    It is cached, as copying it is faster than creating it for every granule.
+    """
     import h5py
 
     content, buffer = structure(), io.BytesIO()
@@ -112,7 +117,7 @@ def _skeleton(everything: bool, fill_as_array: bool) -> bytes:
 
 
 def _create(file: Any, path: str, entry: Mapping[str, Any], fill_as_array: bool) -> None:
-    """A dataset of the right type, layout and attributes: without rows, or with its constant."""
+    """Create a dataset with its type, layout and attributes, either empty or filled with its constant value."""
     dtype = np.dtype(entry["dtype"])
     fill = np.asarray(entry["attrs"].get("_FillValue", []), dtype) if dtype.kind in "iuf" else np.empty(0)
     if "chunks" in entry:
@@ -137,7 +142,7 @@ def _create(file: Any, path: str, entry: Mapping[str, Any], fill_as_array: bool)
 
 
 def _describe(file: Any, one: Pass, beams: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write down what this granule is: its track, time and extent."""
+    """Write the granule's metadata: its track, time and extent."""
     joined = {n: np.concatenate([c[n] for c in beams.values()]) for n in ("latitude", "longitude", "delta_time")}
     first, last = float(joined["delta_time"].min()), float(joined["delta_time"].max())
     utc = [(EPOCH + timedelta(seconds=t)).strftime("%Y-%m-%dT%H:%M:%S.%fZ") for t in (first, last)]
@@ -161,7 +166,7 @@ def _set_attributes(item: Any, attributes: Mapping[str, Any]) -> None:
 def _write_beam(
     file: Any, beam: str, columns: Mapping[str, np.ndarray], pool: ThreadPoolExecutor, rng: np.random.Generator
 ) -> None:
-    """Write the rows of one beam; its chunks are compressed side by side."""
+    """Write the rows of one beam, compressing its chunks concurrently."""
     entries, rows = structure()["datasets"], len(columns["latitude"])
     datasets: dict[str, np.ndarray] = {}
     for key, entry in entries.items():
@@ -179,7 +184,7 @@ def _write_beam(
 
 
 def _pack(entry: Mapping[str, Any], values: np.ndarray, start: int) -> bytes:
-    """One chunk as HDF5 stores it: padded, shuffled if need be, deflated."""
+    """Return a chunk as HDF5 stores it: padded, shuffled if the dataset requires it, and deflated."""
     rows = entry["chunks"][0]
     raw = np.zeros((rows, *values.shape[1:]), values.dtype)
     raw[: len(values) - start] = values[start : start + rows]
@@ -189,7 +194,19 @@ def _pack(entry: Mapping[str, Any], values: np.ndarray, start: int) -> bytes:
 
 
 def other_values(entry: Mapping[str, Any], rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Values of a dataset that nothing reads: noise that compresses as the real one does."""
+    """Return noise that compresses like the real values of a dataset.
+
+    Parameters
+    ----------
+    entry : mapping
+        Description of the dataset in `structure`.
+    rows : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray, shape (rows, ...)
+    """
     dtype, shape = np.dtype(entry["dtype"]), (rows, *entry["tail"])
     if entry["ratio"] > 8 or rows == 0:
         return np.zeros(shape, dtype)

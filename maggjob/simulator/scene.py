@@ -1,9 +1,8 @@
-"""Granules of ATL06's shape on ICESat-2's geometry, for the demonstration, tests and benchmarks.
+"""Simulated ATL06 granules on ICESat-2's orbit, for the demonstration, tests and benchmarks.
 
-The positions are those of a real orbit (`maggjob.icesat2.orbit`), the surface is made up and known exactly
-(`maggjob.simulator.surface`), the files have the structure of a native v006 granule
-(`maggjob.simulator.files`). The same seed gives the same values. Every file says in its attributes that it is
-simulated.
+Positions follow the real orbit (`maggjob.icesat2.orbit`). The surface is invented, so it is known exactly
+(`maggjob.simulator.surface`). Files have the structure of a native v006 granule (`maggjob.simulator.files`). The same
+seed gives the same values. The attributes of every file say that it is simulated.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,55 +24,68 @@ from maggjob.simulator.surface import Change, change, dem, years
 FILL = np.float32(3.4028235e38)
 CHUNK = 10_000
 VERSION = "006"
-SEGMENT_STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees of the orbit from one segment to the next
-COARSE, FINE = 0.2, 0.005  # degrees of the orbit between the points by which a pass is looked for
+SEGMENT_STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees
+"""Angle along the orbit from one segment to the next."""
+COARSE, FINE = 0.2, 0.005  # degrees
+"""Angles along the orbit between the points that are tested for whether a pass crosses an area."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is simulated."""
+    """Description of the granules to simulate."""
 
     cycles: tuple[int, ...] = (22,)
     """91-day repeat cycles."""
     regions: tuple[int, ...] = (10, 11, 12)
     """Along-track regions; 10 to 12 are Antarctica, 3 to 5 the far north."""
     area: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees; segments outside are left out, as by NSIDC's subsetter.
-    West may be greater than east, across the antimeridian."""
+    """West, south, east, north in degrees; segments outside are left out, as NSIDC's subsetter does.
+    West may be greater than east for an area across the antimeridian."""
     rgts: tuple[int, ...] | None = None
-    """Reference ground tracks; by default all."""
+    """Reference ground tracks; None for all."""
     every: int = 1
-    """Only each so manyth segment."""
+    """Step between segments: every n-th segment is kept."""
     most: int | None = None
-    """At most so many granules a cycle, evenly chosen."""
+    """Largest number of granules per cycle, evenly chosen; None for all."""
     gaps: float = 0.35
-    """Part of each track that clouds hide."""
+    """Fraction of each track that clouds hide."""
     absent: float = 0.02
-    """Part of the beams that are missing."""
+    """Fraction of the beams that are missing."""
     everything: bool = False
-    """All datasets of a native granule, not the main ones only."""
+    """True for all datasets of a native granule, not only the main ones."""
     fill_as_array: bool = False
-    """``_FillValue`` as an array of length 1, as v003 has it."""
+    """True for ``_FillValue`` as an array of length 1, as in v003."""
     planted: Change = field(default_factory=Change)
-    """The change of height between cycles."""
+    """Change of height between cycles."""
     seed: int = 0
-    """Of everything that is random."""
+    """Seed of all random numbers, 0 or more."""
 
 
 def inside(latitude: np.ndarray, longitude: np.ndarray, area: tuple[float, float, float, float]) -> np.ndarray:
-    """Where points lie in an area of west, south, east, north."""
+    """Return which points lie in an area.
+
+    Parameters
+    ----------
+    latitude, longitude : ndarray, shape (n,), degrees
+    area : tuple of float
+        West, south, east, north in degrees.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
     west, south, east, north = area
     between = (longitude - west) % 360.0 <= (east - west) % 360.0 if east - west < 360.0 else True
     return np.asarray((latitude >= south) & (latitude <= north) & between)
 
 
 def passes(scene: Scene) -> list[Pass]:
-    """The passes of a scene, by cycle, track and region.
+    """Return the passes of a scene, sorted by cycle, track and region.
 
     Raises
     ------
     InputError
-        There are none, or a cycle, region or track does not exist.
+        If the scene contains no pass, its seed is negative, or a cycle, region or track does not exist.
     """
     for what, numbers, last in (
         ("cycle", scene.cycles, 99),
@@ -82,7 +94,7 @@ def passes(scene: Scene) -> list[Pass]:
     ):
         for number in numbers:
             if not 1 <= number <= last:
-                raise InputError(f"{what} {number} does not exist; they go from 1 to {last}")
+                raise InputError(f"{what} {number} does not exist; give 1 to {last}")
     if scene.seed < 0:
         raise InputError(f"seed {scene.seed} is negative; give 0 or more")
     found = [
@@ -92,7 +104,9 @@ def passes(scene: Scene) -> list[Pass]:
         if scene.area is None or _crosses(Pass(rgt, scene.cycles[0], region), scene.area)
     ]
     if not found:
-        raise InputError(f"no track of regions {scene.regions} crosses {scene.area} (west, south, east, north)")
+        raise InputError(
+            f"no track of regions {scene.regions} crosses area {scene.area} (west, south, east, north); give others"
+        )
     found.sort()
     if scene.most is not None and scene.most < len(found):
         found = [found[i] for i in np.linspace(0, len(found) - 1, scene.most).round().astype(int)]
@@ -100,9 +114,10 @@ def passes(scene: Scene) -> list[Pass]:
 
 
 def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
-    """Whether any beam of a pass enters an area: looked for coarsely with a margin, then finely."""
+    """Return True if any beam of a pass enters an area; a coarse search with a margin precedes the fine one."""
     west, south, east, north = area
-    margin = COARSE + 0.05  # the outer beams fly 0.03 degrees aside
+    # The outer beams lie 0.03 degrees beside the track.
+    margin = COARSE + 0.05
     wide = margin / max(0.02, float(np.cos(np.radians(max(abs(south), abs(north))))))
     around = (west - wide, south - margin, east + wide, north + margin) if east - west + 2 * wide < 360 else area
     if not inside(*ground_track(one.rgt, one.angles(COARSE)), around).any():
@@ -112,23 +127,31 @@ def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
 
 
 def granule_name(one: Pass) -> str:
-    """File name of a pass, as NSIDC gives it."""
+    """Return the file name of a pass in NSIDC's form."""
     start = EPOCH + timedelta(seconds=float(one.times(one.angles(360.0))[0]))
     return f"ATL06_{start:%Y%m%d%H%M%S}_{one.rgt:04d}{one.cycle:02d}{one.region:02d}_{VERSION}_01.h5"
 
 
 def beam_values(scene: Scene, one: Pass, number: int) -> dict[str, np.ndarray]:
-    """The main datasets of one beam, by name below ``land_ice_segments``.
+    """Simulate the main datasets of one beam.
 
     Parameters
     ----------
+    scene : Scene
+    one : Pass
     number : int
-        0 for gt1l to 5 for gt3r.
+        Beam, from 0 for gt1l to 5 for gt3r.
+
+    Returns
+    -------
+    dict of name to ndarray, shape (rows,)
+        Names are relative to ``land_ice_segments``.
     """
     angles = one.angles(SEGMENT_STEP * scene.every)
     latitude, longitude = ground_track(one.rgt, angles, OFFSETS[number])
     height = dem(latitude, longitude)
-    sky = np.random.default_rng([scene.seed, one.cycle, one.rgt, one.region])  # one sky for all beams
+    # All beams share their clouds.
+    sky = np.random.default_rng([scene.seed, one.cycle, one.rgt, one.region])
     seen = ~_clouds(sky, len(angles), scene)
     kept = seen & ((height > 0) | (np.abs(latitude) < 50.0))
     if scene.area is not None:
@@ -164,7 +187,7 @@ def beam_values(scene: Scene, one: Pass, number: int) -> dict[str, np.ndarray]:
 
 
 def _clouds(rng: np.random.Generator, rows: int, scene: Scene) -> np.ndarray:
-    """Where clouds hide the surface: stretches of some 8 km on average, True where hidden."""
+    """Return which rows clouds hide, in patches that together with the clear gaps are 8 km long on average."""
     if scene.gaps <= 0 or rows == 0:
         return np.zeros(rows, bool)
     length = max(2.0, 400.0 / scene.every)
@@ -181,18 +204,23 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
     Parameters
     ----------
     folder : str or Path
-        Made when it is not there.
+        Folder to write to; it is created if needed.
     scene : Scene, optional
-        By default one of ``options``.
+        By default a scene with ``options``.
     workers : int
-        Threads that compress.
+        Number of threads for compression.
     **options
         Fields of `Scene`, such as ``cycles=(21, 22), area=(-125, -78, -95, -72), every=50``.
 
     Returns
     -------
     list of Path
-        The granules written, by cycle, track and region. A pass of which no segment is left is none.
+        Files written, sorted by cycle, track and region. Passes without segments have no file.
+
+    Raises
+    ------
+    InputError
+        If h5py is missing, the scene contains no pass, or the folder cannot be created.
 
     Examples
     --------
@@ -214,19 +242,33 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
 
 
 def check_h5py() -> None:
-    """See that h5py is there.
+    """Check that h5py is installed.
 
     Raises
     ------
     InputError
-        It is not.
+        If it is not.
     """
     if find_spec("h5py") is None:
-        raise InputError("h5py is needed to simulate granules; it is in the extra 'view': pip install 'maggjob[view]'")
+        raise InputError("simulating granules needs h5py, which is in the extra 'view': pip install 'maggjob[view]'")
 
 
 def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor) -> Path | None:
-    """Write one granule: entirely, or not at all; None when no segment is left of it."""
+    """Write one granule atomically.
+
+    Parameters
+    ----------
+    path : Path
+    scene : Scene
+    one : Pass
+    pool : ThreadPoolExecutor
+        Simulates beams and compresses chunks concurrently.
+
+    Returns
+    -------
+    Path or None
+        None if the granule has no segments; no file is written then.
+    """
     rng = np.random.default_rng([scene.seed, one.cycle, one.rgt, one.region, 99])
     present = rng.random(len(BEAMS)) >= scene.absent
     values = pool.map(lambda number: beam_values(scene, one, number), range(len(BEAMS)))
@@ -239,12 +281,20 @@ def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor)
 
 
 def footprint(one: Pass, half_width: float = 6300.0, points: int = 24) -> list[tuple[float, float]]:
-    """A granule's outline as CMR has it: simplified, some 6.3 km to each side of the track.
+    """Return a simplified outline of a granule, like those in CMR.
+
+    Parameters
+    ----------
+    one : Pass
+    half_width : float
+        Distance from the track to each side of the outline, metres.
+    points : int
+        Number of points on each side.
 
     Returns
     -------
     list of (longitude, latitude)
-        Degrees, closed, counter-clockwise or not as the track turns out.
+        Degrees, closed, in either orientation.
     """
     start, stop = one.angles(SEGMENT_STEP)[[0, -1]]
     ring = swath(one.rgt, start, stop, half_width, points).round(5)
@@ -252,11 +302,19 @@ def footprint(one: Pass, half_width: float = 6300.0, points: int = 24) -> list[t
 
 
 def cmr_record(path: Path) -> dict[str, Any]:
-    """A UMM-JSON record of a simulated granule, as CMR would answer (names and places of NSIDC_CPRD, v007's form)."""
+    """Return the UMM-JSON record that CMR would have of a simulated granule.
+
+    Names and URLs are those of the provider NSIDC_CPRD, in the form of v007.
+
+    Raises
+    ------
+    InputError
+        If the file does not have a granule's name.
+    """
     name = path.name
     parsed = GranuleName.parse(name)
     if parsed is None:
-        raise InputError(f"{name} is no granule's name; give files that 'maggjob simulate' wrote")
+        raise InputError(f"{name} is not a granule's name; give files that 'maggjob simulate' wrote")
     rgt = parsed.rgt
     ring = footprint(Pass(rgt, parsed.cycle, parsed.region))
     geometry = {"GPolygons": [{"Boundary": {"Points": [{"Longitude": x, "Latitude": y} for x, y in ring]}}]}
@@ -283,6 +341,6 @@ def cmr_record(path: Path) -> dict[str, Any]:
 
 
 def cmr_records(paths: Iterable[Path] | Sequence[Path]) -> dict[str, Any]:
-    """CMR's answer that lists some simulated granules."""
+    """Return the response of CMR that lists simulated granules."""
     items = [cmr_record(path) for path in paths]
     return {"hits": len(items), "took": 1, "items": items}

@@ -1,4 +1,4 @@
-"""An ice sheet to measure: its height, its DEM, and how it changes. Made up, and known exactly."""
+"""An invented ice sheet: its heights, its DEM and its change, all known exactly."""
 
 from dataclasses import dataclass
 
@@ -12,53 +12,72 @@ class Dome:
     """An ice dome of Vialov's profile: ``H (1 - (d/R)^(4/3))^(3/8)``."""
 
     latitude: float
-    """Of its summit, degrees."""
+    """Latitude of the summit, degrees."""
     longitude: float
-    """Of its summit, degrees."""
+    """Longitude of the summit, degrees."""
     radius: float
-    """Distance from summit to margin, metres."""
+    """Distance from the summit to the margin, metres."""
     height: float
-    """Of its summit, metres."""
+    """Height of the summit, metres."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A planted change of height: a bell around a point, growing linearly with time."""
+    """A simulated change of height: a bell-shaped pattern around a point that grows linearly with time."""
 
     latitude: float = -75.2
-    """Of its centre, degrees."""
+    """Latitude of the centre, degrees."""
     longitude: float = -103.0
-    """Of its centre, degrees."""
+    """Longitude of the centre, degrees."""
     rate: float = -3.0
-    """At the centre, metres a year."""
+    """Rate of change at the centre, metres per year."""
     radius: float = 150e3
-    """Distance at which it has fallen to 1/e, metres."""
+    """Distance from the centre at which the change falls to 1/e, metres."""
     since: float = 2019.0
-    """Year in which it begins; the DEM is of this time."""
+    """Start of the change, which is also the time of the DEM, decimal years."""
 
 
 DOMES = (
-    Dome(-81.0, 75.0, 2400e3, 4000.0),  # East Antarctica
-    Dome(-79.5, -112.0, 800e3, 2100.0),  # West Antarctica
-    Dome(-71.0, -65.0, 400e3, 1700.0),  # the Peninsula
-    Dome(72.5, -38.0, 850e3, 3200.0),  # Greenland
+    Dome(-81.0, 75.0, 2400e3, 4000.0),
+    Dome(-79.5, -112.0, 800e3, 2100.0),
+    Dome(-71.0, -65.0, 400e3, 1700.0),
+    Dome(72.5, -38.0, 850e3, 3200.0),
 )
-WAVES = ((23e3, 4.0), (61e3, 11.0), (170e3, 25.0))  # wavelengths and amplitudes of bumps, metres
+"""East Antarctica, West Antarctica, the Antarctic Peninsula and Greenland."""
+WAVES = ((23e3, 4.0), (61e3, 11.0), (170e3, 25.0))  # metres
+"""Wavelengths and amplitudes of undulations of the surface."""
 
 
 def distance(latitude: np.ndarray, longitude: np.ndarray, to_latitude: float, to_longitude: float) -> np.ndarray:
-    """Great-circle distance in metres (haversine, on a sphere)."""
+    """Return great-circle distances to a point, with the haversine formula on a sphere.
+
+    Parameters
+    ----------
+    latitude, longitude : ndarray, shape (n,), degrees
+    to_latitude, to_longitude : float
+        The point, degrees.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Metres.
+    """
     a, b = np.radians(latitude), np.radians(to_latitude)
     half = np.sin((a - b) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(np.radians(longitude - to_longitude) / 2) ** 2
     return 2 * EARTH * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
 
 
 def dem(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Height of the surface at the time of the DEM, metres; 0 where there is no ice.
+    """Return the height of the surface at the time of the DEM.
 
     Parameters
     ----------
     latitude, longitude : ndarray, shape (n,), degrees
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Metres; 0 where the surface has no ice.
     """
     height = np.zeros(len(latitude))
     for dome in DOMES:
@@ -74,7 +93,7 @@ def dem(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
 
 
 def change(latitude: np.ndarray, longitude: np.ndarray, year: np.ndarray, planted: Change) -> np.ndarray:
-    """The planted change of height at points and times, metres: what an analysis should find.
+    """Return the simulated change of height at points and times, which an analysis should recover.
 
     Parameters
     ----------
@@ -82,11 +101,16 @@ def change(latitude: np.ndarray, longitude: np.ndarray, year: np.ndarray, plante
     year : ndarray, shape (n,)
         Decimal years.
     planted : Change
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Metres.
     """
     far = distance(latitude, longitude, planted.latitude, planted.longitude) / planted.radius
     return planted.rate * np.maximum(0.0, year - planted.since) * np.exp(-(far**2))
 
 
 def years(seconds: np.ndarray) -> np.ndarray:
-    """Decimal years of times in seconds since 2018-01-01."""
+    """Convert times in seconds since 2018-01-01 to decimal years."""
     return 2018.0 + seconds / (365.25 * 86400.0)

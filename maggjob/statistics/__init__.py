@@ -1,4 +1,4 @@
-"""Statistics of segments by child cell: named functions and expressions, all children at once.
+"""Statistics of segments per child cell: named functions and expressions, for all child cells at once.
 
-May import nothing of maggjob but errors: numbers in, numbers out.
+May import nothing of maggjob but errors. Functions take and return numbers, and read no data.
 """

@@ -1,4 +1,4 @@
-"""Which segments no statistic can use: a bad weight, or a source that is not finite."""
+"""Checks for segments that statistics cannot use: a bad weight, or a source that is not finite."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from maggjob.statistics.functions import Statistic
 
 @dataclass(frozen=True)
 class _Unordered:
-    """Columns as they come, for expressions over rows (`maggjob.statistics.expression.Operands`)."""
+    """Columns in their original order, for expressions over rows (`maggjob.statistics.expression.Operands`)."""
 
     columns: Mapping[str, np.ndarray]
 
@@ -19,17 +19,28 @@ class _Unordered:
         return self.columns[name].astype(np.float64)
 
     def reduce(self, name: str, values: np.ndarray) -> np.ndarray:
-        raise TypeError(f"{name} has no meaning for single segments")
+        raise TypeError(f"{name} is not defined for single segments")
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         raise TypeError("single segments have no groups")
 
 
 def bad_weights(statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
-    """Where a weight is not finite and positive, shape (rows,).
+    """Return which segments have a weight that is not finite and positive.
 
-    A column that a weight squares must be positive itself: a negative uncertainty is no
-    uncertainty, and its square would hide it.
+    A column that a weight raises to an even power must itself be positive. A negative uncertainty, for example, is
+    invalid, and its square would hide that.
+
+    Parameters
+    ----------
+    statistics : sequence of Statistic
+    columns : mapping of str to ndarray, shape (rows,)
+    rows : int
+        Number of segments.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows,)
     """
     bad = np.zeros(rows, bool)
     with np.errstate(invalid="ignore"):
@@ -42,11 +53,26 @@ def bad_weights(statistics: Sequence[Statistic], columns: Mapping[str, np.ndarra
 
 
 def not_finite(statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
-    """Where a source, or what an expression reduces, is not finite, shape (rows,); `bad_weights` looks at weights."""
+    """Return which segments have a source, or an argument of a reduction, that is not finite.
+
+    Weights are left to `bad_weights`.
+
+    Parameters
+    ----------
+    statistics : sequence of Statistic
+    columns : mapping of str to ndarray, shape (rows,)
+    rows : int
+        Number of segments.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows,)
+    """
     bad = np.zeros(rows, bool)
     expressions = {e.plain: e for s in statistics for e in s.row_expressions}
     weights = {parse(s.weights).plain for s in statistics if s.weights}
-    for plain, expression in expressions.items():  # bare columns were checked for fill, and weights for more
+    # Plain columns have been checked for fill values, and weights by `bad_weights`.
+    for plain, expression in expressions.items():
         if expression.kind == ROW and plain not in columns and plain not in weights:
             bad |= ~np.isfinite(evaluate(expression, _Unordered(columns)))
     return bad

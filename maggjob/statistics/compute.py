@@ -1,4 +1,4 @@
-"""All statistics of one cell, in slabs that stay in the cache."""
+"""Computation of all statistics of one cell, in slabs that fit in the CPU cache."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -11,40 +11,41 @@ from maggjob.statistics.functions import FUNCTIONS, Statistic
 from maggjob.statistics.groups import Groups
 
 SLAB_ROWS = 1 << 16
-"""Segments that are worked on at once, at most, but that a child is never split. Their arrays of half a megabyte stay
-in the cache, and the next slab gets the same memory: with a million segments they are new, and the first touch of a
-page costs more than the arithmetic on it."""
+"""Largest number of segments per slab; a child cell is never split. Arrays of a slab take half a megabyte, so they stay
+in the cache, and the next slab reuses their memory. Arrays of a million segments would be allocated anew, and the first
+access to a page of memory costs more than the arithmetic on it."""
 SPLIT = 16
-"""Into so many parts are more of them taken apart, and these again: to pick each slab out of all would take time in
-proportion to their number."""
+"""Number of parts into which a larger number of segments is divided, recursively. Selecting each slab directly from all
+segments would take time proportional to the number of slabs."""
 
 
 def compute(
     statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], child: np.ndarray, children: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """All statistics of one cell.
+    """Compute all statistics of one cell.
 
     Parameters
     ----------
     statistics : sequence of Statistic
     columns : mapping of str to ndarray, shape (n,)
-        Every column that the statistics use, without fill values.
+        All columns that the statistics use, without fill values.
     child : ndarray of int, shape (n,)
-        Child of each segment, below ``children``.
+        Child cell of each segment, below ``children``.
     children : int
-        Children of the cell.
+        Number of child cells of the cell.
 
     Returns
     -------
     present : ndarray of int64, shape (groups,)
-        Children that have segments, ascending.
+        Child cells with segments, ascending.
     values : dict of str to ndarray, shape (groups,)
-        Each statistic of these children, in its own dtype.
+        Each statistic of these child cells, in its own dtype.
 
     Raises
     ------
     StatisticError
-        A result does not fit in its dtype, or is infinite. (NaN is a result: a variance of one segment with ddof 1.)
+        If a result is infinite or does not fit in its dtype. NaN is allowed, such as the variance of one segment
+        with ddof 1.
     """
     counts = np.zeros(children, np.int64)
     for start in range(0, len(child), SLAB_ROWS):
@@ -62,9 +63,9 @@ def compute(
 def _slabs(
     child: np.ndarray, columns: Mapping[str, np.ndarray], counts: np.ndarray, first: int, last: int
 ) -> Iterator[Groups]:
-    """Segments of the children from ``first`` to before ``last``, in slabs, children ascending.
+    """Yield the segments of child cells ``first`` to ``last`` (excluded) in slabs, by ascending child cell.
 
-    Children are independent of each other, so a result does not depend on it.
+    Child cells are independent of each other, so results do not depend on the slabs.
     """
     own = counts[first:last]
     total = int(own.sum())
@@ -86,7 +87,7 @@ def _one(groups: Groups, statistic: Statistic) -> np.ndarray:
 
 
 def _cast(values: np.ndarray, statistic: Statistic) -> np.ndarray:
-    """Results in the dtype of their variable; what it cannot hold is an error, not a wrong number."""
+    """Convert results to the dtype of their variable; raise an error if a value does not fit."""
     dtype = np.dtype(statistic.dtype)
     largest = float(np.iinfo(dtype).max if dtype.kind in "iu" else np.finfo(dtype).max)
     if (np.abs(values) > largest).any():
@@ -100,7 +101,21 @@ def _cast(values: np.ndarray, statistic: Statistic) -> np.ndarray:
 def fill_children(
     present: np.ndarray, values: Mapping[str, np.ndarray], statistics: Sequence[Statistic], children: int
 ) -> dict[str, np.ndarray]:
-    """The result of `compute` laid out over all children, shape (children,) each."""
+    """Expand the result of `compute` to all child cells.
+
+    Parameters
+    ----------
+    present : ndarray of int64, shape (groups,)
+    values : mapping of str to ndarray, shape (groups,)
+    statistics : sequence of Statistic
+    children : int
+        Number of child cells of the cell.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (children,)
+        Each statistic, with its fill value for child cells without segments.
+    """
     full = {}
     for statistic in statistics:
         full[statistic.name] = np.full(children, statistic.fill_value, statistic.dtype)

@@ -1,9 +1,8 @@
-"""Arithmetic from a configuration: parsed with ``ast``, checked against short lists, never eval'd.
+"""Arithmetic expressions of a configuration, parsed with ``ast`` and checked against short lists, without ``eval``.
 
-An expression is worked out over *rows* (one value a segment) or over *groups* (one value a
-child cell). Columns are rows; ``np.sum``, ``np.mean``, ``np.min``, ``np.max`` and ``len`` turn
-rows into groups; everything else keeps what it is given, and groups spread over their rows
-where both meet.
+An expression is evaluated over *rows* (one value per segment) or *groups* (one value per child cell). Columns have one
+value per row. ``np.sum``, ``np.mean``, ``np.min``, ``np.max`` and ``len`` reduce rows to groups. All other operations
+keep the kind of their operands; if rows and groups are combined, the value of a group is repeated for each of its rows.
 """
 
 import ast
@@ -23,7 +22,8 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,  # unlike np.power, it squares by multiplying
+    # Unlike np.power, operator.pow squares by multiplication.
+    ast.Pow: operator.pow,
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
@@ -37,16 +37,27 @@ _RANK = {CONSTANT: 0, GROUP: 1, ROW: 2}
 
 
 class Operands(Protocol):
-    """What an expression is worked out over."""
+    """The data over which an expression is evaluated: rows, their columns and their groups."""
 
     def column(self, name: str) -> np.ndarray:
-        """A column, float64, one value a row."""
+        """Return a column, float64, shape (rows,)."""
 
     def reduce(self, name: str, values: np.ndarray) -> np.ndarray:
-        """One of `REDUCTIONS` of a value a row, to a value a group."""
+        """Reduce values of rows to one value per group.
+
+        Parameters
+        ----------
+        name : str
+            One of `REDUCTIONS`.
+        values : ndarray, shape (rows,)
+
+        Returns
+        -------
+        ndarray, shape (groups,)
+        """
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """A value a group, repeated for each of its rows."""
+        """Repeat the value of each group for each of its rows, shape (groups,) to (rows,)."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +65,15 @@ class Expression:
     """A checked expression."""
 
     text: str
-    """As written."""
+    """Text of the expression."""
     plain: str
-    """As Python would write it: the same for the same expression."""
+    """Normalized text: the same for expressions that differ only in spaces and redundant parentheses."""
     columns: frozenset[str]
-    """Names of the columns that it uses."""
+    """Names of the columns that the expression uses."""
     kind: str
-    """What it gives: `ROW`, `GROUP` or `CONSTANT`."""
+    """Kind of the result: `ROW`, `GROUP` or `CONSTANT`."""
     tree: ast.expr
-    """Its syntax tree."""
+    """Syntax tree."""
 
 
 def _fail(text: str, what: str) -> ExpressionError:
@@ -72,12 +83,12 @@ def _fail(text: str, what: str) -> ExpressionError:
 
 @lru_cache(maxsize=256)
 def parse(text: str) -> Expression:
-    """Check an expression.
+    """Parse and check an expression.
 
     Raises
     ------
     ExpressionError
-        It is too long, no expression, or uses anything that is not listed in this module.
+        If the text is too long, not an expression, or uses anything that is not listed in this module.
 
     Examples
     --------
@@ -91,7 +102,7 @@ def parse(text: str) -> Expression:
     except ExpressionError:
         raise
     except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError) as problem:
-        raise _fail(text, f"no expression ({type(problem).__name__})") from problem
+        raise _fail(text, f"not a valid expression ({type(problem).__name__})") from problem
 
 
 def _checked(text: str, tree: ast.expr) -> Expression:
@@ -101,12 +112,13 @@ def _checked(text: str, tree: ast.expr) -> Expression:
 
 
 def _check(node: ast.expr, text: str, columns: set[str]) -> str:
-    """Kind of a node; adds the names of the columns below it to ``columns``."""
+    """Return the kind of a node, and add the names of the columns below it to ``columns``."""
     match node:
         case ast.Constant(value=bool() | complex()):
-            raise _fail(text, f"{node.value!r} is no real number")
+            raise _fail(text, f"{node.value!r} is not a real number")
         case ast.Constant(value=int() | float() as value):
-            float(value)  # an integer may be too large for it
+            # Raises OverflowError if an integer is too large.
+            float(value)
             return CONSTANT
         case ast.Name(id=name):
             columns.add(name)
@@ -120,7 +132,7 @@ def _check(node: ast.expr, text: str, columns: set[str]) -> str:
             kind = _check(argument, text, columns)
             if name in REDUCTIONS:
                 if kind != ROW:
-                    raise _fail(text, f"{name} of something that is not one value a segment")
+                    raise _fail(text, f"the argument of {name} must have one value per segment")
                 return GROUP
             return kind
         case _:
@@ -128,7 +140,20 @@ def _check(node: ast.expr, text: str, columns: set[str]) -> str:
 
 
 def function_name(node: ast.expr, text: str) -> str:
-    """The name behind ``np.sqrt``, ``numpy.sqrt`` or ``sqrt``, if it is a known one."""
+    """Return the name of a function given as ``np.sqrt``, ``numpy.sqrt`` or ``sqrt``.
+
+    Parameters
+    ----------
+    node : ast.expr
+        Function of a call.
+    text : str
+        The whole expression, for messages.
+
+    Raises
+    ------
+    ExpressionError
+        If the function is not known.
+    """
     match node:
         case ast.Attribute(value=ast.Name(id="np" | "numpy"), attr=name) if name != "len":
             pass
@@ -142,21 +167,28 @@ def function_name(node: ast.expr, text: str) -> str:
 
 
 def evaluate(expression: Expression, rows: Operands) -> np.ndarray:
-    """Work an expression out, in float64.
+    """Evaluate an expression in float64.
+
+    Parameters
+    ----------
+    expression : Expression
+    rows : Operands
 
     Returns
     -------
     ndarray of float64
-        One value a row, or one a group, as ``expression.kind`` says.
+        One value per row or per group, depending on ``expression.kind``.
     """
-    with np.errstate(all="ignore"):  # what is not finite is counted, not warned about
+    # Values that are not finite are counted in the ledger, so numpy need not warn about them.
+    with np.errstate(all="ignore"):
         return np.asarray(_evaluate(expression.tree, rows)[0], np.float64)
 
 
 def _evaluate(node: ast.expr, rows: Operands) -> tuple[Any, str]:
     match node:
         case ast.Constant(value=value):
-            return np.float64(value), CONSTANT  # type: ignore[arg-type]  # _check let numbers pass only
+            # `_check` accepts only numbers.
+            return np.float64(value), CONSTANT  # type: ignore[arg-type]
         case ast.Name(id=name):
             return rows.column(name), ROW
         case ast.UnaryOp(op=op, operand=operand):
@@ -177,9 +209,10 @@ def _evaluate(node: ast.expr, rows: Operands) -> tuple[Any, str]:
 
 @lru_cache(maxsize=256)
 def row_arguments(expression: Expression) -> tuple[Expression, ...]:
-    """What the innermost reductions of an expression are taken of: expressions over rows alone."""
+    """Return the arguments of the innermost reductions of an expression, which are expressions over rows."""
     inner = [call.args[0] for call in _reductions(expression.tree) if not _reductions(call.args[0])]
-    return tuple(_checked(ast.unparse(tree), tree) for tree in inner)  # unparsed, it may be longer than was written
+    # `parse` is not used, as unparsed text may exceed `MAX_LENGTH`.
+    return tuple(_checked(ast.unparse(tree), tree) for tree in inner)
 
 
 def _reductions(tree: ast.expr) -> list[ast.Call]:
@@ -189,15 +222,16 @@ def _reductions(tree: ast.expr) -> list[ast.Call]:
 
 @lru_cache(maxsize=256)
 def even_powers(expression: Expression) -> frozenset[str]:
-    """Columns that an expression raises to an even power, which hides their sign.
+    """Return the columns that an expression raises to an even power, which hides their sign.
 
-    An uncertainty of -0.1 m is as wrong as one of 0, and its square looks right.
+    An uncertainty of -0.1 m, for example, is invalid, but its square looks valid.
     """
     names = set()
     for node in ast.walk(expression.tree):
         match node:
             case ast.BinOp(left=ast.Name(id=name), op=ast.Pow(), right=exponent):
-                while isinstance(exponent, ast.UnaryOp):  # a sign leaves it even
+                # A sign does not change whether the exponent is even.
+                while isinstance(exponent, ast.UnaryOp):
                     exponent = exponent.operand
                 if (
                     isinstance(exponent, ast.Constant)

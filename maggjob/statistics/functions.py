@@ -1,4 +1,4 @@
-"""The table of named statistics (`FUNCTIONS`), each worked out for all groups at once."""
+"""The named statistics (`FUNCTIONS`), each computed for all groups at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,36 +11,36 @@ from maggjob.statistics.groups import Groups
 
 @dataclass(frozen=True)
 class Statistic:
-    """One variable of the output, as the worker needs it."""
+    """Definition of one variable of the output."""
 
     name: str
     """Name of the variable."""
     function: str | None = None
-    """A key of `FUNCTIONS`; None when there is an expression."""
+    """Key of `FUNCTIONS`; None if an expression is given."""
     source: str | None = None
-    """Expression over rows that the function is taken of; None for counts."""
+    """Expression over rows, the argument of the function; None for counts."""
     weights: str | None = None
-    """Expression over rows: the weights of ``average``."""
+    """Expression over rows for the weights of ``average``."""
     q: float = 0.5
     """Probability of ``quantile``."""
     ddof: int = 0
     """Delta degrees of freedom of ``var`` and ``std``."""
     expression: str | None = None
-    """Expression that reduces to a value a child, in place of a function."""
+    """Expression with one value per child cell, in place of a function."""
     dtype: str = "float32"
     """Type of the variable."""
     fill_value: float = float("nan")
-    """Value of children without segments."""
+    """Value of child cells without segments."""
 
     @property
     def row_expressions(self) -> tuple[Expression, ...]:
-        """Everything that it works out for each segment, weights apart."""
+        """All expressions that are evaluated for each segment, except the weights."""
         inner = row_arguments(parse(self.expression)) if self.expression else ()
         return (*inner, parse(self.source)) if self.source else inner
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns that it needs."""
+        """Names of the columns that the statistic uses."""
         texts = (self.source, self.weights, self.expression)
         return frozenset().union(*(parse(text).columns for text in texts if text))
 
@@ -86,7 +86,7 @@ def _median(groups: Groups, statistic: Statistic) -> np.ndarray:
 
 
 def _quantile(groups: Groups, statistic: Statistic) -> np.ndarray:
-    """Linear interpolation, with the steps and roundings of ``numpy.quantile``."""
+    """Interpolate linearly, with the same operations and rounding as ``numpy.quantile``."""
     values, position = groups.sorted(_source(statistic)), statistic.q * (groups.sizes - 1)
     below = np.floor(position).astype(np.int64)
     part = position - below
@@ -115,13 +115,13 @@ class Function:
     """A named statistic."""
 
     compute: Callable[[Groups, Statistic], np.ndarray]
-    """From groups to a value a group, shape (groups,)."""
+    """Function that returns one value per group, shape (groups,)."""
     params: frozenset[str] = frozenset()
-    """Parameters that it knows."""
+    """Names of the parameters that the function accepts."""
     counts: bool = False
-    """Whether it gives whole numbers."""
+    """True if results are integers."""
     cell_method: str | None = None
-    """Its name among CF's cell methods, where CF has one."""
+    """Name of the CF cell method, if CF defines one."""
 
 
 FUNCTIONS: dict[str, Function] = {

@@ -265,7 +265,7 @@ def test_info_of_what_is_no_catalog_is_refused(maggjob: Typed, content: str | No
         ("--cycle 22 --swath-buffer-km nan", "nan"),
         ("--cycle 22 --endpoint http://cmr.example/search/", "give an https:// URL"),
         ("--cycle 22 --aoi atlantis", "'atlantis' is unknown"),
-        ("--cycle 22 --aoi basins:28", "no basin 28"),
+        ("--cycle 22 --aoi basins:28", "basin 28 does not exist"),
         ("--cycle 22 --aoi basins:", "basins:"),
         ("--cycle 22 --aoi 10,20,30", "not 4 numbers"),
         ("--cycle 22 --aoi 10,20,30,-20", "must lie below"),

@@ -235,13 +235,13 @@ def test_what_is_refused_is_told_by_name(tmp_path: Path, pool: ThreadPoolExecuto
     content = encode(indexed(write_granule(tmp_path / NAME), pool))
     with pytest.raises(IndexFileError, match="version 1, expected 2"):
         decode(content[:8] + struct.pack("<H", 1) + content[10:], NAME, DIGEST)
-    with pytest.raises(IndexFileError, match=r"cut short, 100 bytes"):
+    with pytest.raises(IndexFileError, match=r"cut short, it has 100 bytes"):
         decode(content[:100], NAME, DIGEST)
     with pytest.raises(IndexFileError, match="no index"):
         decode(b"<html>", NAME, DIGEST)
     with pytest.raises(IndexFileError, match=f"it is of {NAME}"):
         decode(content, "ATL06_other", DIGEST)
-    with pytest.raises(IndexFileError, match="wanted for 0123"):
+    with pytest.raises(IndexFileError, match="expected recipe 0123"):
         decode(content, NAME, "0123" * 16)
 
 

@@ -240,8 +240,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "nothing": ("", "unknown"),
     "a value too many": ("antarctica:3", "unknown"),
     "no object": (None, "unknown"),
-    "basin 0": ("basins:0", "no basin 0; they go from 1 to 27"),
-    "basin 28": ("basins:1,28", "no basin 28"),
+    "basin 0": ("basins:0", "basin 0 does not exist; basins go from 1 to 27"),
+    "basin 28": ("basins:1,28", "basin 28 does not exist"),
     "no basin": ("basins:", "not numbers"),
     "half a basin": ("basins:1.5", "not numbers"),
     "a gap between basins": ("basins:1,,2", "not numbers"),
@@ -263,26 +263,26 @@ BAD: dict[str, tuple[Any, str]] = {
     "latitude first": (geojson([[-70, 10], [-80, 10], [-80, 100]]), "longitude comes first"),
     "longitude 1000": (geojson([[0, -70], [1000, -70], [10, -60]]), "longitude 1000"),
     "over a full turn": ("0,-80,361,-70", "360"),
-    "a point": ({"type": "Point", "coordinates": [0, -70]}, "'Point' is no polygon"),
-    "a line": (LINE, "'LineString' is no polygon"),
+    "a point": ({"type": "Point", "coordinates": [0, -70]}, "'Point' is not a polygon"),
+    "a line": (LINE, "'LineString' is not a polygon"),
     "a line among polygons": ({"type": "GeometryCollection", "geometries": [geojson(BOX), LINE]}, "'LineString'"),
-    "no type": ({}, "no polygon"),
-    "an odd type": ({"type": ["Polygon"]}, "no polygon"),
-    "an empty collection": ({"type": "FeatureCollection", "features": []}, "no polygon in it"),
+    "no type": ({}, "not a polygon"),
+    "an odd type": ({"type": ["Polygon"]}, "not a polygon"),
+    "an empty collection": ({"type": "FeatureCollection", "features": []}, "contains no polygon"),
     "no features": ({"type": "FeatureCollection"}, "features"),
     "features that are none": ({"type": "FeatureCollection", "features": None}, "check the GeoJSON"),
-    "a feature that is none": ({"type": "FeatureCollection", "features": [None]}, "no polygon"),
-    "a feature of nothing": ({"type": "Feature", "geometry": None}, "no polygon in it"),
+    "a feature that is none": ({"type": "FeatureCollection", "features": [None]}, "not a polygon"),
+    "a feature of nothing": ({"type": "Feature", "geometry": None}, "contains no polygon"),
     "a feature without geometry": ({"type": "Feature"}, "geometry"),
     "no coordinates": ({"type": "Polygon"}, "coordinates"),
     "empty coordinates": ({"type": "Polygon", "coordinates": []}, "polygon"),
     "coordinates that are none": ({"type": "Polygon", "coordinates": None}, "check the GeoJSON"),
-    "no polygons": ({"type": "MultiPolygon", "coordinates": []}, "no polygon in it"),
+    "no polygons": ({"type": "MultiPolygon", "coordinates": []}, "contains no polygon"),
     "a polygon of nothing": ({"type": "MultiPolygon", "coordinates": [[]]}, "polygon"),
     "a polygon that is none": ({"type": "MultiPolygon", "coordinates": [None]}, "check the GeoJSON"),
     "an empty ring": ({"type": "Polygon", "coordinates": [[]]}, "ring"),
-    "letters": ({"type": "Polygon", "coordinates": ["abc"]}, "no list of .longitude, latitude."),
-    "numbers only": ({"type": "Polygon", "coordinates": [[1, 2, 3]]}, "no list of .longitude, latitude."),
+    "letters": ({"type": "Polygon", "coordinates": ["abc"]}, "not a list of .longitude, latitude."),
+    "numbers only": ({"type": "Polygon", "coordinates": [[1, 2, 3]]}, "not a list of .longitude, latitude."),
     "two points": (geojson([[0, -70], [10, -70], [0, -70]]), "a ring of 2 points"),
     "one point": (geojson([[0, -70]] * 4), "a ring of 1 point"),
     "a line as a ring": (geojson([[0, -70], [5, -70], [10, -70], [0, -70]]), "crosses itself"),
@@ -291,13 +291,13 @@ BAD: dict[str, tuple[Any, str]] = {
     "a long edge": (geojson([[-150, -80], [150, -80], [150, -70], [-150, -70]]), "300 degrees.*170 to 190.*add points"),
     "a longer edge": (geojson([[0, -80], [200, -80], [200, -70], [0, -70]]), "200 degrees"),
     "round the pole and over the equator": (geojson([[0, -5], [120, 5], [-120, -5]]), "crosses the equator"),
-    "all hole": (geojson(BOX, BOX), "nothing lies inside"),
+    "all hole": (geojson(BOX, BOX), "nothing lies inside it"),
     "a spiral that meets itself": (
         geojson([[x, -70] for x in range(0, 541, 90)] + [[x, -68] for x in range(540, -1, -90)]),
         "crosses itself",
     ),
-    "a missing file": ("no/such/area.geojson", "there is no such file"),
-    "a missing shapefile": ("area.shp", "there is no such file"),
+    "a missing file": ("no/such/area.geojson", "no such file"),
+    "a missing shapefile": ("area.shp", "no such file"),
 }
 
 
@@ -321,7 +321,7 @@ def test_a_file_of_geojson(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"x", "no GeoJSON"), (b"\xff\xfe", "no GeoJSON"), (b"[]", "polygon")]
+    ("content", "message"), [(b"x", "not GeoJSON"), (b"\xff\xfe", "not GeoJSON"), (b"[]", "polygon")]
 )
 def test_a_file_that_is_none(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "area.geojson"
@@ -376,7 +376,7 @@ def test_bad_files_of_shapes(tmp_path: Path) -> None:
     box = shapely.box(10, -80, 30, -70)
     with pytest.raises(InputError, match="no coordinate reference system"):
         parse_area(write(tmp_path / "area.shp", [box], None))
-    with pytest.raises(InputError, match="'Point' is no polygon"):
+    with pytest.raises(InputError, match="'Point' is not a polygon"):
         parse_area(write(tmp_path / "point.gpkg", [shapely.Point(0, -80)], "EPSG:4326", "Point"))
     (tmp_path / "garbage.gpkg").write_bytes(b"garbage")
     with pytest.raises(InputError, match=r"garbage\.gpkg: cannot be read"):
