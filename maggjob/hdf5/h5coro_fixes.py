@@ -59,7 +59,8 @@ class H5coroDriver:
         """Do nothing: no file is kept open."""
 
 
-class FileBytes(H5Dataset):  # type: ignore[misc]  # h5coro has no types
+# h5coro has no types.
+class FileBytes(H5Dataset):  # type: ignore[misc]
     """Base class that reads a given number of bytes of the file or raises an error. It overrides nothing."""
 
     pos: int

@@ -31,7 +31,8 @@ WITH_ATTRIBUTES = HANDLERS | {
 """Handlers if attributes are requested."""
 
 
-class CachedFields(H5Dataset):  # type: ignore[misc]  # h5coro has no types
+# h5coro has no types.
+class CachedFields(H5Dataset):  # type: ignore[misc]
     """Reads of fields directly from h5coro's cache, for speed.
 
     h5coro joins each field from a list of pieces. Nearly every field lies within one cache line that is already in
@@ -63,7 +64,8 @@ class CachedFields(H5Dataset):  # type: ignore[misc]  # h5coro has no types
         return super().readArray(size) if content is None else content
 
 
-class MessagesAsWholes(H5Dataset):  # type: ignore[misc]  # h5coro has no types
+# h5coro has no types.
+class MessagesAsWholes(H5Dataset):  # type: ignore[misc]
     """Reads of each message head at once, with one table of handlers for all messages, for speed.
 
     h5coro reads the five fields of a head one by one. The checks are the same, with one exception: h5coro treats a
