@@ -24,7 +24,9 @@ from tests.catalog.test_search_run import AREA, stand
 PACKAGE = Path(maggjob.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = sorted(".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in PACKAGE.rglob("[!_]*.py"))
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "runtime/README.md", *ROOT.glob(".github/**/*.md")])
+PAGES = sorted(
+    page for pattern in ("*.md", "docs/**/*.md", "runtime/*.md", ".github/**/*.md") for page in ROOT.glob(pattern)
+)
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 ROOMS = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -179,7 +181,8 @@ def test_yaml_of_a_page_is_a_configuration(page: Path) -> None:
 
 def test_cells_of_named_areas_are_as_many_as_the_page_says() -> None:
     table = (ROOT / "docs/running.md").read_text()
-    said = {name: int(n.replace(",", "")) for name, n in re.findall(r"^\| `(\w+)`.*: ([\d,]+) cells \|$", table, re.M)}
+    rows = re.findall(r"^\| `(\w+)`.*: ([\d,]+) cells \|$", table, re.MULTILINE)
+    said = {name: int(number.replace(",", "")) for name, number in rows}
     assert said.keys() == {"antarctica", "grounded", "greenland"}
     assert {name: len(area_cells(name)) for name in said} == said
 
@@ -190,7 +193,7 @@ def test_the_notebook_cell_of_the_readme_runs(tmp_path: Path, monkeypatch: pytes
 
     granules = simulate(tmp_path / "granules", area=AREA, every=4, most=2)
     signature, find = inspect.signature(earthaccess.login), maggjob.find_catalog
-    monkeypatch.setattr("earthaccess.login", lambda *args, **kwargs: signature.bind(*args, **kwargs))
+    monkeypatch.setattr("earthaccess.login", signature.bind)
     with stand(granules) as there:
         local = {"endpoint": there.endpoint, "version": "006"}
         monkeypatch.setattr("maggjob.find_catalog", lambda **asked: find(**asked, **local))
