@@ -8,8 +8,15 @@ READY := $(VENV)/.ready
 
 .PHONY: help demo test test-all test-wheels test-arm64 lint bench lock clean
 
-help:  ## what there is to make
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+# "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
+##@ This list
+help:  ## list the targets
+	@awk 'BEGIN { print "make TARGET [PYTHON=python3.12]" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { \
+	    target = $$0; sub(/:.*/, "", target); text = $$0; sub(/.*## /, "", text); \
+	    count = split(text, parts, " [|] "); printf "  %-12s %s\n", target, parts[1]; \
+	    if (count > 1) printf "  %-12s %s\n", "", parts[2] }' $(MAKEFILE_LIST)
 
 $(LOCK):
 	@echo "no locked versions for Python $(MINOR): maggjob runs on 3.11 to 3.14; try make PYTHON=python3.12" >&2; exit 1
@@ -20,28 +27,31 @@ $(READY): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-demo: $(READY)  ## see it work: simulated granules, the whole job, a map
+##@ See it work
+demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | about 20 CPU-seconds; the first thing to try
 	rm -rf demo
 	$(BIN)/maggjob demo demo
 
-test: $(READY)  ## run the tests (at most 5 CPU-minutes)
+##@ Test
+test: $(READY)  ## run the tests | at most 5 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run every test of this machine, the dear proofs too (about 10 CPU-minutes)
+test-all: $(READY)  ## run the slow tests, too (marked dear) | about 10 CPU-minutes; before a merge, and in continuous integration
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not network and not arm64'
 
-test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
+test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check their hashes and total size | needs the network; after 'make lock'
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
 
-test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, and compare its bytes with those of x86-64
+test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, compare its bytes with those of x86-64 | 4 minutes, 0.4 GB, needs Debian on x86-64 and the network; when the image or arithmetic changes
 	$(BIN)/python -m pytest -m arm64 tests/arm64
 
-lint: $(READY)  ## check style and types
+lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then seconds; before every commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## measure: figures, not tests
+##@ Measure
+bench: $(READY)  ## run the benchmarks; they print figures and test nothing | long, wants an idle machine; when speed is the subject
 	$(BIN)/python -m benchmarks.statistics_and_cell
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.reading
@@ -51,7 +61,8 @@ bench: $(READY)  ## measure: figures, not tests
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.cycle
 
-lock: $(READY)  ## write the locked versions anew, for every minor version of Python
+##@ Maintain
+lock: $(READY)  ## update the locked versions, for every minor version of Python | needs the network; when dependencies change
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for minor in 3.11 3.12 3.13 3.14; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -66,5 +77,5 @@ lock: $(READY)  ## write the locked versions anew, for every minor version of Py
 	    -o runtime/worker$$readers-$$minor.txt || exit 1; \
 	done; done
 
-clean:  ## remove what the targets made
+clean:  ## remove what the targets made, environments included; demo/ stays | no cost
 	rm -rf .venv-* .arm64 .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
