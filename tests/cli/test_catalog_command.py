@@ -247,7 +247,7 @@ def test_info_of_what_is_no_catalog_is_refused(maggjob: Typed, content: str | No
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("", "say when"),
+        ("", "no time is given"),
         ("--cycle 0", "cycle is 0"),
         ("--cycle 100", "cycle is 100"),
         ("--cycle 99", "has begun"),
