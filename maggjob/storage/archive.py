@@ -201,7 +201,7 @@ class Ranges:
         return [*(RangeAnswer(content, last.size, last.etag) for content in contents), last]
 
     def _request(self, requests: int, read: Callable[[Any], T]) -> T:
-        """Read from the store; if denied, repeat once with the current credentials, as the old ones may have expired."""
+        """Read from the store. If access is denied, repeat once with current credentials: the old may have expired."""
         try:
             return self._attempt(requests, read)
         except AccessError:

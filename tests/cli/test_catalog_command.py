@@ -184,7 +184,7 @@ def test_pages_that_do_not_add_up_are_refused(maggjob: Typed, granules: Path) ->
         (["one.json"], "hold 3 granules"),
         (["one.json", "two.json", "one.json"], "hold"),
         (["nowhere.json"], "nowhere.json"),
-        (["."], "no page"),
+        (["."], "not a page"),
     ):
         given = [part for name in names for part in ("--from-records", name)]
         code, output, errors = maggjob("catalog", *given, "--version", "006")
