@@ -31,7 +31,13 @@ MB = 2**20
 
 
 def record(rgt: int, region: int, cycle: int = 22) -> dict[str, Any]:
-    """Return a granule as CMR lists it in UMM-JSON, including the fields that maggjob does not use."""
+    """Return a granule as CMR lists it in UMM-JSON, including the fields that maggjob does not use.
+
+    Parameters
+    ----------
+    rgt, region, cycle : int
+        Reference ground track, region and cycle of the granule.
+    """
     from maggjob.icesat2.names import EPOCH
     from maggjob.icesat2.orbit import Pass, region_angles, swath
 

@@ -14,7 +14,20 @@ CELL_AT = (-80.5, -100.0)
 
 
 def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
-    """Simulate at most ``count`` full-size granules that cross one cell; return the paths and the cell's nested id."""
+    """Simulate full-size granules whose tracks cross one cell.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for the granules.
+    count : int
+        Maximum number of granules.
+
+    Returns
+    -------
+    tuple of (list of Path, int)
+        The granules, and the cell's nested id.
+    """
     from maggjob.grid.healpix import locate
     from maggjob.simulator.scene import Scene, passes, simulate
 
@@ -29,7 +42,17 @@ def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
 
 
 def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """Return ``count`` granules in a folder: links to those simulated, under the names of other years and cycles."""
+    """Link to simulated granules under the names of other years and cycles, to have as many as wanted.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Simulated granules.
+    folder : Path
+        Folder for the links.
+    count : int
+        Number of links.
+    """
     found = []
     for number in range(count):
         path, more = paths[number % len(paths)], number // len(paths)

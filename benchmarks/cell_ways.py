@@ -135,7 +135,15 @@ def requests(name: str) -> dict[str, Any]:
 
 
 def contender(way: str, name: str) -> None:
-    """Run one way in this process, and print its cost as JSON."""
+    """Run one way in this process, and print its cost as JSON.
+
+    Parameters
+    ----------
+    way : str
+        Key of `WAYS`.
+    name : str
+        Path of the pickled task.
+    """
     start = time.monotonic()
     found = {"a": naive, "b": by_maggjob, "c": by_maggjob, "d": floor, "e": requests}[way](name)
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -150,7 +158,15 @@ def peak_memory() -> int:
 
 
 def measure(way: str, name: Path) -> dict[str, Any]:
-    """Run one way in its own process, and return its cost."""
+    """Run one way in its own process, and return its cost.
+
+    Parameters
+    ----------
+    way : str
+        Key of `WAYS`.
+    name : Path
+        Path of the pickled task.
+    """
     # Import maggjob first, as in a worker: see its __init__.
     code = f"import maggjob; from benchmarks.cell_ways import contender; contender({way!r}, {str(name)!r})"
     start = time.monotonic()

@@ -41,7 +41,15 @@ print(json.dumps({
 
 
 def make_data(folder: Path, every: int) -> None:
-    """Simulate the cycle, and write its catalog, with local files and with cells from footprints."""
+    """Simulate the cycle, and write its catalog, with local files and with cells from footprints.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for granules and catalog.
+    every : int
+        Keep every n-th segment.
+    """
     from maggjob import find_catalog, simulate
     from maggjob.simulator.scene import cmr_records
 

@@ -34,7 +34,14 @@ Row = tuple[Load, float, int, int]
 
 
 def measure(plan: Plan, indexes: str | None) -> list[Row]:
-    """Process each cell of a plan, with or without indexes, and return its cost."""
+    """Process each cell of a plan, and return its cost.
+
+    Parameters
+    ----------
+    plan : Plan
+    indexes : str, optional
+        Folder of the indexes; None to read without.
+    """
     found = []
     for task, cell in zip(make_tasks(plan, indexes=indexes), plan.cells, strict=True):
         start = time.process_time()
@@ -44,7 +51,14 @@ def measure(plan: Plan, indexes: str | None) -> list[Row]:
 
 
 def measure_index(plan: Plan, indexes: str) -> list[tuple[int, float, int, int]]:
-    """Index each granule of a plan; return its number of segments, CPU seconds, bytes read and requests."""
+    """Index each granule of a plan; return its number of segments, CPU seconds, bytes read and requests.
+
+    Parameters
+    ----------
+    plan : Plan
+    indexes : str
+        Folder for the indexes.
+    """
     found = []
     (whole, *_) = index_tasks(plan, indexes, workers=1)
     for one in plan.used_granules:
@@ -80,7 +94,15 @@ def fit(table: Sequence[Sequence[float]], values: Sequence[float]) -> list[float
 
 
 def fit_work(rows: Sequence[Row], known: Work) -> Work:
-    """Return the coefficients fitted to some cells; those that are not fitted are taken from ``known``."""
+    """Return the coefficients fitted to some cells.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Measured cells.
+    known : Work
+        Coefficients in the code; those that are not fitted are taken from here.
+    """
     terms = [(1.0, load.visits, load.granule_rows, load.rows) for load, *_ in rows]
     cell_s, visit_s, scan_s, keep_s = fit(terms, [cpu for _, cpu, *_ in rows])
     read = [(load.visits, min(load.granule_rows, known.rows_most * load.visits)) for load, *_ in rows]
@@ -98,7 +120,16 @@ def fit_work(rows: Sequence[Row], known: Work) -> Work:
 
 
 def compare(title: str, rows: Sequence[Row], known: Work) -> None:
-    """Print the coefficients in the code and those fitted now, and the error of both for cells not used in the fit."""
+    """Print the coefficients in the code and those fitted now, and the error of both for cells not used in the fit.
+
+    Parameters
+    ----------
+    title : str
+    rows : sequence of Row
+        Measured cells; every other one is used for the fit.
+    known : Work
+        Coefficients in the code.
+    """
     fitted, other = fit_work(rows[::2], known), rows[1::2]
     print(f"\n{title}: {len(rows)} cells, {sum(load.visits for load, *_ in rows)} visits")
     print(f"{'':<14}{'in the code':>14}{'fitted now':>14}")

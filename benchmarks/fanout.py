@@ -62,7 +62,14 @@ def scale(count: int) -> tuple[float, float, float, float, float]:
 
 
 def stage(model: Model, seconds: list[float]) -> float:
-    """Return the modelled wall time of one map in seconds, given the seconds of each call."""
+    """Return the modelled wall time of one map in seconds.
+
+    Parameters
+    ----------
+    model : Model
+    seconds : list of float
+        Work of each call.
+    """
     with simulated(model, lambda task: task) as executor:
         outcomes = run_tasks(calls.square, seconds, backend="aws_lambda", config={"lithops": {}}, deadline=1e6)
     if any(outcome.reason for outcome in outcomes):

@@ -25,7 +25,15 @@ DIFFERENT = 64
 
 
 def make_parts(folder: Path, count: int) -> None:
-    """Write the parts of ``count`` cells as workers do, with random values."""
+    """Write the parts of some cells as workers do, with random values.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    count : int
+        Number of cells.
+    """
     from maggjob.config.load import load_config
     from maggjob.grid.healpix import format_cell
     from maggjob.jobs.parts import ledger_of, pack
@@ -59,7 +67,15 @@ def report_of(task: Any) -> Any:
 
 
 def reduce(folder: Path, count: int) -> None:
-    """Read the parts of ``count`` cells, write the Zarr, and print the cost as JSON."""
+    """Read the parts of some cells, write the Zarr, and print the cost as JSON.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    count : int
+        Number of cells.
+    """
     from maggjob.config.load import load_config
     from maggjob.grid.healpix import format_cell
     from maggjob.model.ledger import reduce_tally

@@ -14,6 +14,12 @@ from maggjob.simulator.scene import Scene, simulate
 def seconds(folder: Path, scene: Scene) -> tuple[float, int, float]:
     """Simulate a scene three times.
 
+    Parameters
+    ----------
+    folder : Path
+        Folder for the granules.
+    scene : Scene
+
     Returns
     -------
     tuple of (float, int, float)

@@ -61,7 +61,15 @@ def _usage(start: float) -> str:
 
 
 def cell_by_maggjob(folder: Path, cell: int) -> None:
-    """Process the cell as a worker does."""
+    """Process the cell as a worker does.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the granules.
+    cell : int
+        Nested id.
+    """
     start = time.monotonic()
     task = maggjob.task((6, cell), granules=sorted(folder.glob("*.h5")), store=str(folder / "out.zarr"))
     report = maggjob.map_cell(task)
@@ -69,7 +77,15 @@ def cell_by_maggjob(folder: Path, cell: int) -> None:
 
 
 def cell_by_h5py(folder: Path, cell: int) -> None:
-    """Read the same slices with h5py, and discard them."""
+    """Read the same slices with h5py, and discard them.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the granules.
+    cell : int
+        Nested id.
+    """
     start, rows = time.monotonic(), 0
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path) as file:

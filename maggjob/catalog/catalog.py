@@ -119,7 +119,8 @@ class Catalog:
     def _places(self, driver: str) -> dict[str, Any]:
         """Return a driver's URLs as their common prefix and the rest of each (None for a granule without a URL)."""
         urls = [granule.urls.get(driver) for granule in self.granules]
-        base = commonprefix([url for url in urls if url is not None])  # noqa: RUF071  # characters are what is saved
+        # A common prefix of characters, not of path components, saves the most.
+        base = commonprefix([url for url in urls if url is not None])  # noqa: RUF071
         rest = [None if url is None else url[len(base) :] for url in urls]
         return {"base": base, "rest": rest} if any(url is not None for url in urls) else {}
 

@@ -93,7 +93,8 @@ def pages(query: Query, form: str, watch: Watch | None = None) -> Iterator[list[
     """
     check_endpoint(query.endpoint)
     built = query.build(form)
-    url, session = built._build_url(), built.session  # noqa: SLF001  # as its own paging does
+    # earthaccess's own paging uses this private method, too.
+    url, session = built._build_url(), built.session  # noqa: SLF001
     session.mount("https://", HTTPAdapter(max_retries=RETRY))
     session.mount("http://", HTTPAdapter(max_retries=RETRY))
     after, total, came = None, None, 0

@@ -97,13 +97,29 @@ class Archive:
             raise AccessError(f"cannot read credentials from {self.credentials}: {problem}; run again") from None
 
     def count(self, requests: int = 0, bytes_read: int = 0) -> None:
-        """Add to the counts of requests and bytes. Thread-safe."""
+        """Add to the counts of what was read. Thread-safe.
+
+        Parameters
+        ----------
+        requests : int
+            Number of requests to add.
+        bytes_read : int
+            Number of bytes to add.
+        """
         with self._lock:
             self.requests += requests
             self.bytes_read += bytes_read
 
     def store(self, root: str, stale: object = None) -> Any:
-        """Return the store for a root, such as ``s3://bucket``. It is reopened if it is the ``stale`` one."""
+        """Return the store for a root, opened if necessary. Thread-safe.
+
+        Parameters
+        ----------
+        root : str
+            URL such as ``s3://bucket``.
+        stale : object, optional
+            A store that turned out to be useless: if it is still the root's store, that is opened again.
+        """
         with self._lock:
             store = self._stores.get(root)
             if store is None or store is stale:
@@ -154,7 +170,12 @@ class Ranges:
         self._store: object = None
 
     def get(self, start: int, end: int) -> RangeAnswer:
-        """Read the bytes from ``start`` up to, but not including, ``end``. Thread-safe.
+        """Read one range. Thread-safe.
+
+        Parameters
+        ----------
+        start, end : int
+            First byte, and the byte after the last.
 
         Raises
         ------
@@ -242,7 +263,14 @@ class Source(Ranges):
             raise TruncatedError(f"{self.url}: {self.size} bytes, but {size} in the catalog; fetch or list it again")
 
     def read(self, position: int, size: int) -> bytes:
-        """Read ``size`` bytes from ``position``; fewer only at the object's end.
+        """Read some bytes.
+
+        Parameters
+        ----------
+        position : int
+            First byte.
+        size : int
+            Number of bytes; fewer are returned only at the object's end.
 
         Raises
         ------

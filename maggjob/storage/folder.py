@@ -66,7 +66,14 @@ class Folder:
             raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
 
     def put(self, key: str, content: bytes) -> None:
-        """Write a whole object. It appears only when it is complete."""
+        """Write a whole object. It appears only when it is complete.
+
+        Parameters
+        ----------
+        key : str
+            Key below the folder.
+        content : bytes
+        """
         with self._doing("write", key):
             obstore.put(self.store, key, content)
 
@@ -84,7 +91,17 @@ class Folder:
                 return None
 
     def get_range(self, key: str, start: int, size: int) -> bytes:
-        """Read ``size`` bytes of an object from byte ``start``."""
+        """Read a part of an object.
+
+        Parameters
+        ----------
+        key : str
+            Key below the folder.
+        start : int
+            First byte.
+        size : int
+            Number of bytes.
+        """
         with self._doing("read", key):
             return bytes(obstore.get_range(self.store, key, start=start, length=size))
 
