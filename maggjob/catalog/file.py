@@ -116,7 +116,7 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
         footprints=Footprints.unpack(content["footprints"]) if "footprints" in content else None,
     )
     if "digest" in metadata and metadata["digest"] != catalog.digest:
-        raise CatalogError(f"{name}: changed since it was made; make it again, or remove metadata.digest to use it so")
+        raise CatalogError(f"{name}: changed since it was made; make it again, or remove metadata.digest to use it")
     return catalog
 
 
