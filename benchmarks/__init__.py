@@ -1,1 +1,1 @@
-"""Figures, not tests: each module prints what it measured, as ratios taken in one run."""
+"""Benchmarks. They are not tests: each module prints its measurements, as ratios within one run where possible."""

@@ -1,13 +1,13 @@
-"""What stands before the first worker: the cells of an area, the cells of granules, a catalog made and loaded.
+"""Cost of the work before the first worker starts: cells of an area, cells of granules, making and loading a catalog.
 
-Prints wall seconds, CPU seconds and peak memory, each measurement in a process of its own, beside the limits that
-we set ourselves:
+Prints wall time, CPU time and peak memory beside the limits that the project sets. Each measurement runs in its own
+process:
 
     python -m benchmarks.catalog
 
-The granules are a whole simulated cycle, 1,387 tracks in 14 regions, of which those over Antarctica are kept where
-4,161 are wanted; the recorded pages hold records of 11 KB each, as CMR's are, with footprints of 49 points. The load
-is also given as a ratio to ``json.loads`` of the same file, as the machine may be busy.
+The granules are a simulated cycle of 1,387 tracks in 14 regions. Where 4,161 granules are measured, these are the ones
+over Antarctica. The recorded pages contain records of 11 KB each, the size of CMR's, with footprints of 49 points. The
+time to load a catalog is also printed as a ratio to ``json.loads`` of the same file, because the machine may be busy.
 """
 
 import json
@@ -21,15 +21,23 @@ from pathlib import Path
 from typing import Any
 
 PAGE = 2000
-WORLDWIDE = 14_710  # granules of a real cycle
+WORLDWIDE = 14_710
+"""Granules of a real cycle."""
 TRACKS, ANTARCTIC = 1387, (10, 11, 12)
 ARCHIVE = "nsidc-cumulus-prod-protected/ATLAS/ATL06/007"
-BROWSE = 28  # related URLs of pictures: they are most of a record
+BROWSE = 28
+"""Related URLs of pictures per record; they take most of its bytes."""
 MB = 2**20
 
 
 def record(rgt: int, region: int, cycle: int = 22) -> dict[str, Any]:
-    """A granule as CMR lists it in UMM-JSON, with all that it says beside what we need."""
+    """Return a granule as CMR lists it in UMM-JSON, including the fields that maggjob does not use.
+
+    Parameters
+    ----------
+    rgt, region, cycle : int
+        Reference ground track, region and cycle of the granule.
+    """
     from maggjob.icesat2.names import EPOCH
     from maggjob.icesat2.orbit import Pass, region_angles, swath
 
@@ -95,7 +103,7 @@ def record(rgt: int, region: int, cycle: int = 22) -> dict[str, Any]:
 
 
 def write_pages(folder: Path) -> None:
-    """All granules of the three southern regions, and of the others as many as make a real cycle, in pages."""
+    """Write pages with all granules of the three southern regions, and enough others to make up a real cycle."""
     regions = sorted(range(1, 15), key=lambda region: region not in ANTARCTIC)
     every = [(rgt, region) for region in regions for rgt in range(1, TRACKS + 1)]
     chosen = sorted(every[:WORLDWIDE])
@@ -117,7 +125,7 @@ def _clock() -> tuple[float, float]:
 
 
 def cells_of_the_default_area(_: Path) -> None:
-    """From its name to its cells."""
+    """Measure the time to find the cells of an area from its name."""
     from maggjob.grid.areas import parse_area
     from maggjob.grid.coverage import area_cells
 
@@ -129,7 +137,7 @@ def cells_of_the_default_area(_: Path) -> None:
 
 
 def granules_to_cells(_: Path) -> None:
-    """4,161 footprints to the cells that each touches."""
+    """Measure the time to find the cells that 4,161 footprints touch."""
     from maggjob.grid.coverage import footprint_pairs
     from maggjob.grid.footprints import Footprints
     from maggjob.icesat2.orbit import region_angles, swath
@@ -144,7 +152,7 @@ def granules_to_cells(_: Path) -> None:
 
 
 def catalog_of_recorded_pages(folder: Path) -> None:
-    """The whole command, without the network."""
+    """Measure ``maggjob catalog``, without the network."""
     from maggjob.catalog.find import find_catalog
 
     clock = _clock()
@@ -157,7 +165,7 @@ def catalog_of_recorded_pages(folder: Path) -> None:
 
 
 def load(folder: Path) -> None:
-    """4,161 granules and the 1,344 cells of grounded ice."""
+    """Measure the time to load a catalog of 4,161 granules and the 1,344 cells of grounded ice."""
     from maggjob.catalog.file import load_catalog
     from maggjob.config.load import load_config
 
@@ -180,7 +188,7 @@ def load(folder: Path) -> None:
 
 
 def plan(folder: Path) -> None:
-    """What ``maggjob plan`` works out of it."""
+    """Measure ``maggjob plan`` for the catalog of recorded granules, and print its text."""
     from maggjob.planning.plan import plan as make_plan
     from maggjob.show.text import plan_text
 
@@ -191,13 +199,14 @@ def plan(folder: Path) -> None:
 
 
 def write_grounded(folder: Path) -> None:
-    """The catalog that is loaded: all southern passes, on grounded ice or not, and the cells of grounded ice."""
+    """Write the catalog for `load`: all southern passes, over grounded ice or not, and the cells of grounded ice."""
     from dataclasses import replace
 
     from maggjob.catalog.find import find_catalog
 
     catalog = find_catalog(records=sorted(folder.glob("page*.json")), cycle=22, aoi="grounded")
-    if len(catalog.granules) < TRACKS * len(ANTARCTIC):  # granules of no cell weigh as much
+    # Granules without a cell take as much time to load as others.
+    if len(catalog.granules) < TRACKS * len(ANTARCTIC):
         wide = find_catalog(records=sorted(folder.glob("page*.json")), cycle=22, aoi="south-of:-50")
         southern = [i for i, g in enumerate(wide.granules) if int(g.id[27:29]) in ANTARCTIC]
         position = {wide.granules[i].id: n for n, i in enumerate(southern)}
@@ -207,17 +216,17 @@ def write_grounded(folder: Path) -> None:
 
 
 def main() -> None:
-    """Print all figures. Everything runs in a process of its own, as one inherits the peak of who starts it."""
+    """Print all figures. Each step runs in its own process, started from a small one: peak memory is inherited."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _alone("write_pages", folder)
         sizes = [path.stat().st_size for path in folder.glob("page*.json")]
         print(
-            f"recorded: {len(sizes)} pages, {sum(sizes) / MB:.0f} MB, {sum(sizes) / WORLDWIDE / 1e3:.1f} KB a granule"
+            f"recorded: {len(sizes)} pages, {sum(sizes) / MB:.0f} MB, {sum(sizes) / WORLDWIDE / 1e3:.1f} KB per granule"
         )
         for what in ("cells_of_the_default_area", "granules_to_cells", "catalog_of_recorded_pages"):
             _alone(what, folder)
-        print(f"file of that catalog, with footprints: {(folder / 'catalog.json').stat().st_size / 1e6:.2f} MB")
+        print(f"size of that catalog, with footprints: {(folder / 'catalog.json').stat().st_size / 1e6:.2f} MB")
         for what in ("write_grounded", "load", "plan"):
             _alone(what, folder)
 

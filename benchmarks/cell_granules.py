@@ -1,4 +1,4 @@
-"""Granules of full size whose tracks cross one cell, and the task of each way to work on it."""
+"""Full-size granules whose tracks cross one cell, and the task for each way of processing it."""
 
 import pickle
 from collections.abc import Sequence
@@ -10,10 +10,24 @@ import numpy as np
 from benchmarks.cell_ways import WAYS
 
 CELL_AT = (-80.5, -100.0)
+"""Latitude and longitude in the cell, degrees."""
 
 
 def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
-    """Granules of full size whose tracks cross one cell, and the cell's nested id."""
+    """Simulate full-size granules whose tracks cross one cell.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for the granules.
+    count : int
+        Maximum number of granules.
+
+    Returns
+    -------
+    tuple of (list of Path, int)
+        The granules, and the cell's nested id.
+    """
     from maggjob.grid.healpix import locate
     from maggjob.simulator.scene import Scene, passes, simulate
 
@@ -28,7 +42,17 @@ def make_granules(folder: Path, count: int) -> tuple[list[Path], int]:
 
 
 def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """As many granules as wanted: links to those that were made, under the names of other years and cycles."""
+    """Link to simulated granules under the names of other years and cycles, to have as many as wanted.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Simulated granules.
+    folder : Path
+        Folder for the links.
+    count : int
+        Number of links.
+    """
     found = []
     for number in range(count):
         path, more = paths[number % len(paths)], number // len(paths)
@@ -40,7 +64,21 @@ def links(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
 
 
 def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell: int) -> dict[str, Path]:
-    """Index the granules at a fast server, and write the task of each way, which reads from another."""
+    """Index the granules, and write the task for each way of processing the cell.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for indexes, parts and tasks.
+    root : str
+        URL of the server that the tasks read from.
+    fast : str
+        URL of a server without latency, from which the indexes are made.
+    paths : sequence of Path
+        The granules.
+    cell : int
+        Nested id.
+    """
     from maggjob.config.load import load_config
     from maggjob.granules.granule import open_granule
     from maggjob.granules.index_format import decode, index_digest, index_key

@@ -1,9 +1,13 @@
-"""Ways to work on one cell, each run in a process of its own.
+"""Ways of processing one cell, each run in its own process.
 
-Rows: (a) naive: h5coro reads everything, a client and a pass per granule, statistics by a loop over the children;
-(b) maggjob without indexes; (c) with; (d) the floor: nothing but inflating the chunks and reducing the rows; (e) the
-requests of (c), nothing made of their answers. CPU seconds and memory are those of the whole process, imports included,
-of (d) and (e) without: together they are what (c) cannot do without.
+(a) naive: h5coro reads all segments, with one client per granule, and a loop over the children computes the statistics.
+(b) maggjob without indexes.
+(c) maggjob with indexes.
+(d) floor: decompress the chunks and reduce the rows, and nothing else.
+(e) requests: send the requests of (c) and discard the answers.
+
+CPU time and memory are those of the whole process including imports; for (d) and (e), CPU time excludes imports. (d)
+and (e) together are the least that (c) has to do.
 """
 
 import json
@@ -20,12 +24,12 @@ from typing import Any
 import numpy as np
 
 BYTE_CODE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-"""An environment in which modules are compiled once, as they are in the image of a worker."""
+"""Environment in which Python keeps compiled modules, as the image of a worker does."""
 WAYS = {"a": "naive", "b": "maggjob, no index", "c": "maggjob, index", "d": "floor", "e": "requests of (c)"}
 
 
 def naive(name: str) -> dict[str, Any]:
-    """(a): everything of every granule, one after the other; 4,096 selections of the whole."""
+    """Run (a): read all segments of every granule in turn, and select each of the 4,096 children from all of them."""
     import obstore
     from h5coro.h5coro import H5Coro
     from obstore.store import HTTPStore
@@ -74,7 +78,7 @@ def naive(name: str) -> dict[str, Any]:
 
 
 def by_maggjob(name: str) -> dict[str, Any]:
-    """(b) and (c): what a worker does, with writing its part."""
+    """Run (b) or (c): process the cell as a worker does, and write its part."""
     from maggjob.jobs.cells import map_cell
 
     cpu = time.process_time()
@@ -93,7 +97,7 @@ def by_maggjob(name: str) -> dict[str, Any]:
 
 
 def floor(name: str) -> dict[str, Any]:
-    """(d): inflate the chunks, which are in memory, and reduce the rows that are in the cell."""
+    """Run (d): decompress the chunks, which are in memory, and reduce the rows in the cell."""
     from maggjob.statistics.compute import compute
 
     given = pickle.loads(Path(name).read_bytes())
@@ -116,7 +120,7 @@ def floor(name: str) -> dict[str, Any]:
 
 
 def requests(name: str) -> dict[str, Any]:
-    """(e): ask for the ranges of (c), as many granules at once, and drop what comes."""
+    """Run (e): request the ranges of (c), with as many granules at once, and discard the answers."""
     from maggjob.jobs.cells import GRANULES_BY_INDEX_AT_ONCE
     from maggjob.storage.archive import Archive, Ranges
 
@@ -131,7 +135,15 @@ def requests(name: str) -> dict[str, Any]:
 
 
 def contender(way: str, name: str) -> None:
-    """Run one way in this process and print what it took."""
+    """Run one way in this process, and print its cost as JSON.
+
+    Parameters
+    ----------
+    way : str
+        Key of `WAYS`.
+    name : str
+        Path of the pickled task.
+    """
     start = time.monotonic()
     found = {"a": naive, "b": by_maggjob, "c": by_maggjob, "d": floor, "e": requests}[way](name)
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -140,14 +152,22 @@ def contender(way: str, name: str) -> None:
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process, in bytes; getrusage tells that of the one it was forked from, too."""
+    """Return the peak resident memory of this process in bytes; getrusage would include its parent's."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def measure(way: str, name: Path) -> dict[str, Any]:
-    """Run one way in a process of its own."""
-    # maggjob first, as in a worker: see its __init__
+    """Run one way in its own process, and return its cost.
+
+    Parameters
+    ----------
+    way : str
+        Key of `WAYS`.
+    name : Path
+        Path of the pickled task.
+    """
+    # Import maggjob first, as in a worker: see its __init__.
     code = f"import maggjob; from benchmarks.cell_ways import contender; contender({way!r}, {str(name)!r})"
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], env=BYTE_CODE, capture_output=True, text=True, check=False)

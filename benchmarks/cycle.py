@@ -1,11 +1,11 @@
-"""A whole simulated cycle over Antarctica on this machine, and how a run grows with its cells.
+"""A whole simulated cycle over Antarctica on this machine, and how the cost of a run grows with its cells.
 
 python -m benchmarks.cycle [EVERY [CELLS ...]]
 
-All 4,161 granules of cycle 22, of which each holds only one in EVERY segments (200 by default), in files here; their
-catalog comes from records as CMR has them. Each run is a process of its own with two workers, and makes its own
-indexes. Cells are those with most granules first: the few have up to 400 granules each, the many some 55.
-What is printed was checked: every segment of every granule is in one state, and the Zarr holds what was kept.
+The granules are all 4,161 of cycle 22, as local files with one in EVERY segments (default: 200). Their catalog is made
+from records like CMR's. Each run has its own process, two workers, and its own indexes. The cells with most granules
+come first: a run of few cells has up to 400 granules per cell, a run of many about 55. Each run is checked before its
+figures are printed: every segment of every granule is in one state, and the Zarr contains the segments kept.
 """
 
 import json
@@ -41,7 +41,15 @@ print(json.dumps({
 
 
 def make_data(folder: Path, every: int) -> None:
-    """Simulate the cycle, and write its catalog: files by name, cells by footprint."""
+    """Simulate the cycle, and write its catalog, with local files and with cells from footprints.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for granules and catalog.
+    every : int
+        Keep every n-th segment.
+    """
     from maggjob import find_catalog, simulate
     from maggjob.simulator.scene import cmr_records
 

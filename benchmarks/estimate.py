@@ -1,8 +1,9 @@
-"""The coefficients of ``maggjob.planning.cost``, fitted to cells that are run here, and how far estimates are off.
+"""Fit the coefficients of ``maggjob.planning.cost`` to cells run on this machine, and measure the estimates' error.
 
     python -m benchmarks.estimate
 
-Half of the cells are fitted, the other half is estimated with what came out, and with what stands in the code.
+Half of the cells are used for the fit. The other half is estimated with the fitted coefficients and with those in the
+code.
 """
 
 import tempfile
@@ -21,18 +22,26 @@ from maggjob.planning.cost import WITH_INDEX, WITHOUT_INDEX, IndexWork, Load, Wo
 from maggjob.planning.plan import Plan
 from maggjob.planning.tasks import make_tasks
 
-SCENES: tuple[dict[str, Any], ...] = (  # whole granules, granules of an area, thin ones
+# Whole granules, granules cut to an area, and thinned granules.
+SCENES: tuple[dict[str, Any], ...] = (
     {"rgts": (850, 858, 900, 911, 1000), "regions": (11,)},
     {"area": (-106.0, -76.0, -101.0, -74.5), "most": 16},
     {"area": (-106.0, -76.0, -101.0, -74.5), "every": 5, "most": 40},
     {"area": (-125.0, -78.0, -95.0, -73.0), "every": 50, "most": 40},
 )
 Row = tuple[Load, float, int, int]
-"""Load, CPU seconds, bytes and requests of a cell."""
+"""Load, CPU seconds, bytes read and requests of a cell."""
 
 
 def measure(plan: Plan, indexes: str | None) -> list[Row]:
-    """What each cell of a plan takes, with or without indexes."""
+    """Process each cell of a plan, and return its cost.
+
+    Parameters
+    ----------
+    plan : Plan
+    indexes : str, optional
+        Folder of the indexes; None to read without.
+    """
     found = []
     for task, cell in zip(make_tasks(plan, indexes=indexes), plan.cells, strict=True):
         start = time.process_time()
@@ -42,7 +51,14 @@ def measure(plan: Plan, indexes: str | None) -> list[Row]:
 
 
 def measure_index(plan: Plan, indexes: str) -> list[tuple[int, float, int, int]]:
-    """Segments, CPU seconds, bytes and requests of the index of each granule."""
+    """Index each granule of a plan; return its number of segments, CPU seconds, bytes read and requests.
+
+    Parameters
+    ----------
+    plan : Plan
+    indexes : str
+        Folder for the indexes.
+    """
     found = []
     (whole, *_) = index_tasks(plan, indexes, workers=1)
     for one in plan.used_granules:
@@ -54,7 +70,20 @@ def measure_index(plan: Plan, indexes: str) -> list[tuple[int, float, int, int]]
 
 
 def fit(table: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
-    """Least squares of what was measured, weighted by its root; what would come out negative is left out."""
+    """Fit non-negative coefficients by least squares, with residuals divided by the root of the measured value.
+
+    Parameters
+    ----------
+    table : sequence, shape (n, terms)
+        Terms of each measurement.
+    values : sequence, shape (n,)
+        Measured values.
+
+    Returns
+    -------
+    list of float, shape (terms,)
+        Coefficients; 0 for terms that would be negative.
+    """
     columns, weight = np.array(table, np.float64), 1 / np.sqrt(np.array(values))[:, None]
     kept = list(range(columns.shape[1]))
     while True:
@@ -65,7 +94,15 @@ def fit(table: Sequence[Sequence[float]], values: Sequence[float]) -> list[float
 
 
 def fit_work(rows: Sequence[Row], known: Work) -> Work:
-    """Coefficients of cells."""
+    """Return the coefficients fitted to some cells.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Measured cells.
+    known : Work
+        Coefficients in the code; those that are not fitted are taken from here.
+    """
     terms = [(1.0, load.visits, load.granule_rows, load.rows) for load, *_ in rows]
     cell_s, visit_s, scan_s, keep_s = fit(terms, [cpu for _, cpu, *_ in rows])
     read = [(load.visits, min(load.granule_rows, known.rows_most * load.visits)) for load, *_ in rows]
@@ -83,7 +120,16 @@ def fit_work(rows: Sequence[Row], known: Work) -> Work:
 
 
 def compare(title: str, rows: Sequence[Row], known: Work) -> None:
-    """Print what is in the code, what is fitted now, and what both say of cells that were not fitted."""
+    """Print the coefficients in the code and those fitted now, and the error of both for cells not used in the fit.
+
+    Parameters
+    ----------
+    title : str
+    rows : sequence of Row
+        Measured cells; every other one is used for the fit.
+    known : Work
+        Coefficients in the code.
+    """
     fitted, other = fit_work(rows[::2], known), rows[1::2]
     print(f"\n{title}: {len(rows)} cells, {sum(load.visits for load, *_ in rows)} visits")
     print(f"{'':<14}{'in the code':>14}{'fitted now':>14}")
@@ -97,7 +143,7 @@ def compare(title: str, rows: Sequence[Row], known: Work) -> None:
 
 
 def main() -> None:
-    """Measure, fit, compare."""
+    """Measure, fit, and print the comparison."""
     without: list[Row] = []
     with_index: list[Row] = []
     made: list[tuple[int, float, int, int]] = []
@@ -106,7 +152,8 @@ def main() -> None:
             where, indexes = Path(folder) / str(number), f"{folder}/indexes-{number}"
             maggjob.simulate(where, **scene)
             plan = maggjob.plan("atl06.yaml", catalog=maggjob.make_catalog(where))
-            measure(maggjob.plan("atl06.yaml", catalog=plan.catalog, max_cells=1), None)  # imports and caches
+            # Import modules and fill caches before measuring.
+            measure(maggjob.plan("atl06.yaml", catalog=plan.catalog, max_cells=1), None)
             without += measure(plan, None)
             made += measure_index(plan, indexes)
             with_index += measure(plan, indexes)

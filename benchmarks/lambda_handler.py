@@ -1,8 +1,8 @@
-"""What a call on Lambda costs beside its work: cold import, and a warm call, with our handler and with Lithops' own.
+"""Overhead of a call on Lambda: cold import of the handler, and a warm call with maggjob's and with Lithops' handler.
 
 python -m benchmarks.lambda_handler
 
-In the emulator of tests/aws: real awslambdaric processes, S3 of moto in this process, so a request takes 2 to 4 ms.
+The emulator of tests/aws runs real awslambdaric processes, with moto's S3 in this process: a request takes 2 to 4 ms.
 """
 
 import os
@@ -23,7 +23,7 @@ CALLS, IMPORTS = 30, 7
 
 
 def import_seconds() -> float:
-    """Median seconds from the start of an interpreter to our handler being imported."""
+    """Return the median seconds from the start of an interpreter until maggjob's handler is imported."""
     code = "import maggjob.aws.handler as h; print(h.process_age())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     times = [
@@ -34,7 +34,22 @@ def import_seconds() -> float:
 
 
 def warm_seconds(aws: World, handler: str, memory: int) -> tuple[float, int]:
-    """Median seconds of a warm call that does nothing, and the bytes of its event."""
+    """Measure warm calls that do next to nothing.
+
+    Parameters
+    ----------
+    aws : World
+        The emulator.
+    handler : str
+        Name of the handler.
+    memory : int
+        Memory of the function in MB; another value makes another function.
+
+    Returns
+    -------
+    tuple of (float, int)
+        Median seconds of a warm call, and the size of its event in bytes.
+    """
     aws.service.image = replace(aws.service.image, handler=handler)
     aws.service.runs.clear()
     config = aws.fresh_config(runtime_memory=memory)
@@ -48,13 +63,14 @@ def main() -> None:
     print(f"cold import of the handler: {import_seconds():.2f} s (limit 1.5 s), median of {IMPORTS}")
     with tempfile.TemporaryDirectory() as cache, world(Path(cache), concurrency=1) as aws:
         taken: dict[str, list[float]] = {Image.handler: [], PLAIN: []}
-        for memory, handler in enumerate((Image.handler, PLAIN, PLAIN, Image.handler), 700):  # neither is always first
+        # Neither handler always goes first.
+        for memory, handler in enumerate((Image.handler, PLAIN, PLAIN, Image.handler), 700):
             seconds, size = warm_seconds(aws, handler, memory)
             taken[handler].append(seconds)
     ours, plain = (statistics.mean(taken[handler]) for handler in (Image.handler, PLAIN))
-    print(f"warm call, our handler: {ours:.3f} s (limit 0.3 s); event of {size} bytes (limit 2,000)")
+    print(f"warm call, maggjob's handler: {ours:.3f} s (limit 0.3 s); event of {size} bytes (limit 2,000)")
     print(f"warm call, Lithops' handler: {plain:.3f} s; ratio {plain / ours:.1f}")
-    print(f"rounds in turn: ours {taken[Image.handler]}, Lithops' {taken[PLAIN]}")
+    print(f"single rounds: maggjob's {taken[Image.handler]}, Lithops' {taken[PLAIN]}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""An object server on 127.0.0.1 in a process of its own: GET with ranges, latency, and a cap on bandwidth.
+"""An object server on 127.0.0.1 in its own process: GET with ranges, a latency, and a limit on the bandwidth.
 
 python -m benchmarks.object_server FOLDER LATENCY_SECONDS BYTES_PER_SECOND
 
-It prints its port. A connection is served one request at a time, each after the latency and at the
-bandwidth, which is that of one connection, as of an object store.
+It prints its port. Each connection serves one request at a time, after the latency. The bandwidth is that of one
+connection, as with an object store.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ PIECE = 1 << 18
 async def answer(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, folder: Path, latency: float, bandwidth: float
 ) -> None:
-    """Serve one connection until it is closed."""
+    """Serve one connection until it is closed, with a latency in seconds and a bandwidth in bytes per second."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -49,7 +49,7 @@ async def answer(
 
 
 async def serve(folder: Path, latency: float, bandwidth: float) -> None:
-    """Listen on a free port for ever."""
+    """Listen on a free port forever."""
     listening = await asyncio.start_server(
         lambda r, w: answer(r, w, folder, latency, bandwidth), "127.0.0.1", 0, backlog=512
     )
@@ -60,7 +60,17 @@ async def serve(folder: Path, latency: float, bandwidth: float) -> None:
 
 @contextmanager
 def server(folder: Path, latency: float = 0.0, bandwidth: float = 0.0) -> Iterator[str]:
-    """Start a server in a process of its own, and end it with the block; yields its URL."""
+    """Run a server in its own process for the duration of the block; yield its URL.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the objects.
+    latency : float
+        Seconds per request.
+    bandwidth : float
+        Bytes per second and connection; 0 for no limit.
+    """
     command = [sys.executable, "-m", "benchmarks.object_server", str(folder), str(latency), str(bandwidth)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

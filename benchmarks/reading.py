@@ -1,9 +1,9 @@
-"""One cell of some million segments read in several ways, and how that grows; what a cycle would cost.
+"""One cell of about a million segments, read in several ways; growth with the number of granules; cost of a cycle.
 
 python -m benchmarks.reading [GRANULES]
 
-The ways are those of `benchmarks.cell_ways`, on simulated granules of full size, from a server on this machine in
-another process, without and with a latency of 30 ms, at 90 MB/s per connection.
+The ways are those of `benchmarks.cell_ways`. They read simulated full-size granules from a server in another process on
+this machine, first without latency, then with 30 ms per request and 90 MB/s per connection.
 """
 
 import shutil
@@ -25,7 +25,17 @@ GROWTH = (1, 4, 16, 64, 396)
 
 
 def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[str, Any]]:
-    """The table of all ways."""
+    """Measure all ways, print a table, and return the measurements by way.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that contains the granules.
+    paths : sequence of Path
+        The granules.
+    cell : int
+        Nested id.
+    """
     from benchmarks.object_server import server
 
     found: dict[str, dict[str, Any]] = {way: {} for way in WAYS}
@@ -39,7 +49,7 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
                 found[way] |= got if key == "wall" else {"slow": got["wall"]}
     granules, millions = len(paths), found["c"]["observations"] / 1e6
     print(
-        f"one cell, {granules} granules, {found['c']['observations']:,} observations; right: per granule; CPU s of 1e6"
+        f"one cell, {granules} granules, {found['c']['observations']:,} observations; right: per granule, CPU s per 1e6"
     )
     titles = ("CPU s", "wall s", "at 30 ms", "GETs", "MB", "peak MB", "ms CPU", "GETs", "MB", "CPU s")
     print(" " * 22 + "".join(f"{title:>9}" for title in titles))
@@ -59,12 +69,22 @@ def compare(folder: Path, paths: Sequence[Path], cell: int) -> dict[str, dict[st
     print(f"(b) / (c): CPU {b['cpu'] / c['cpu']:.1f}")
     over, all_over = c["work"] / d["cpu"], c["work"] / (d["cpu"] + e["cpu"])
     print(f"(c) without imports / (d): CPU {over:.1f}; / ((d) + (e)): CPU {all_over:.1f}")
-    print(f"(c) read {c['indexes']} indexes, {c['index_bytes'] / 1e6:.1f} MB, besides")
+    print(f"(c) also read {c['indexes']} indexes, {c['index_bytes'] / 1e6:.1f} MB")
     return found
 
 
 def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
-    """How reading by index grows with the granules of a cell, and the memory that `predicted_memory` says."""
+    """Print how the cost of reading with indexes grows with the granules of a cell, and the predicted memory.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that contains the granules.
+    paths : sequence of Path
+        The granules.
+    cell : int
+        Nested id.
+    """
     from benchmarks.object_server import server
     from maggjob.config.load import load_config
     from maggjob.jobs.cells import predicted_memory
@@ -83,7 +103,15 @@ def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
 
 
 def indexing(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
-    """CPU, wall at 30 ms and bytes of making indexes, a granule; without the imports."""
+    """Measure the making of indexes; return CPU seconds, wall seconds at 30 ms and bytes, per granule, without imports.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that contains the granules.
+    paths : sequence of Path
+        The granules, of which sixteen are indexed.
+    """
     from benchmarks.object_server import server
     from maggjob.config.load import load_config
     from maggjob.jobs.granule_index import index_granules
@@ -99,8 +127,8 @@ def indexing(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     each = {key: value / len(granules) for key, value in took.items()}
     rows, size = (sum(getattr(g, key) for g in report.granules) / len(granules) for key in ("rows", "index_bytes"))
     print(
-        f"an index: {each['cpu'] * 1e3:.0f} ms CPU, {each['wall'] * 1e3:.0f} ms at 30 ms a request, "
-        f"{each['bytes'] / 1e6:.1f} MB read, {size / 1e3:.0f} KB, of a granule of {rows:,.0f} segments"
+        f"one index: {each['cpu'] * 1e3:.0f} ms CPU, {each['wall'] * 1e3:.0f} ms at 30 ms per request, "
+        f"{each['bytes'] / 1e6:.1f} MB read, {size / 1e3:.0f} KB written, for a granule of {rows:,.0f} segments"
     )
     return each
 

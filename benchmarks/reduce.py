@@ -1,9 +1,9 @@
-"""Reduce: parts of many cells to one Zarr. CPU, wall and peak memory, for 10 to 49,152 cells.
+"""The reduce stage, from the parts of many cells to one Zarr: CPU time, wall time and peak memory.
 
 python -m benchmarks.reduce [CELLS ...]
 
-Each number of cells runs in a process of its own. All 4,096 children of each cell have values, which is
-the most there can be; the whole sphere is 49,152 cells at order 6 and is made of one part under many names.
+Each number of cells runs in its own process. All 4,096 children of each cell have values, the worst case. The whole
+sphere has 49,152 cells of order 6. The values of 64 parts are reused for all cells.
 """
 
 import json
@@ -20,11 +20,20 @@ from typing import Any
 import numpy as np
 
 CELLS = (10, 100, 1344)
-DIFFERENT = 64  # parts that are made; further cells are links to them with a ledger of their own
+DIFFERENT = 64
+"""Number of different parts; further cells reuse their values, with a ledger of their own."""
 
 
 def make_parts(folder: Path, count: int) -> None:
-    """Write the parts of some cells as workers do, with random values."""
+    """Write the parts of some cells as workers do, with random values.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    count : int
+        Number of cells.
+    """
     from maggjob.config.load import load_config
     from maggjob.grid.healpix import format_cell
     from maggjob.jobs.parts import ledger_of, pack
@@ -48,7 +57,7 @@ def make_parts(folder: Path, count: int) -> None:
 
 
 def report_of(task: Any) -> Any:
-    """What a worker says of a cell: 58 granules, and seven segments in each child."""
+    """Return a worker's report on a cell of 58 granules, with seven segments in each child."""
     from maggjob.model.reports import CellReport, GranuleReport
 
     names = [f"ATL06_20240212133044_{number:04d}2211_006_01" for number in range(58)]
@@ -58,7 +67,15 @@ def report_of(task: Any) -> Any:
 
 
 def reduce(folder: Path, count: int) -> None:
-    """Read the parts and write the Zarr, and print what it took."""
+    """Read the parts of some cells, write the Zarr, and print the cost as JSON.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    count : int
+        Number of cells.
+    """
     from maggjob.config.load import load_config
     from maggjob.grid.healpix import format_cell
     from maggjob.model.ledger import reduce_tally
@@ -87,7 +104,7 @@ def main() -> None:
             shards = sum(len(files) for at, _, files in os.walk(Path(name) / "map.zarr" / "12" / "h_mean" / "c"))
         print(
             f"{count:6,} cells x 4,096 children x 9 variables: {took['wall']:.1f} s, {took['cpu']:.1f} CPU-s, "
-            f"{took['peak']:.0f} MB peak, {shards} shards a variable"
+            f"{took['peak']:.0f} MB peak, {shards} shards per variable"
         )
 
 

@@ -1,6 +1,6 @@
-"""A stand-in for lithops.FunctionExecutor on a clock of its own: calls that start, run, die and get lost as modelled.
+"""A stand-in for lithops.FunctionExecutor with a simulated clock: calls start, run, die and get lost as modelled.
 
-The runner's modules are given the clock in place of `time`; everything else of them is real.
+In the runner's modules, the clock replaces `time`. All other code of the runner is real.
 """
 
 import heapq
@@ -22,37 +22,39 @@ from maggjob.backend import executor, invoke, watch
 
 @dataclass(frozen=True)
 class Model:
-    """How the service behaves; seconds."""
+    """Behaviour of the service; durations in seconds."""
 
     workers: int = 1700
-    """Sandboxes at once."""
+    """Maximum of concurrent sandboxes."""
     burst: int = 1000
-    """Sandboxes at once in the first ten seconds; as many more every ten seconds (AWS's rule for a function)."""
+    """Concurrent sandboxes in the first ten seconds; as many more every ten seconds (AWS's rule per function)."""
     invoke: float = 0.06
-    """One invocation, by each of `threads`: a request from a laptop to us-west-2."""
+    """Duration of one invocation by one of `threads`: a request from a laptop to us-west-2."""
     threads: int = 128
+    """Threads that invoke."""
     cold: float = 3.0
-    """Start of a sandbox, image and imports included."""
+    """Duration of the start of a sandbox, including image and imports."""
     warm: float = 0.15
-    """What a call costs beside its work."""
+    """Duration of a call besides its work."""
     seen: float = 1.0
-    """Until the client sees that a call started or ended: Lithops lists the bucket."""
+    """Delay until the client sees that a call started or ended, because Lithops lists the bucket."""
     throttled: float = 0.0
-    """Share of invocations that are put off."""
+    """Share of invocations that are throttled."""
     lost: float = 0.0
     """Share of accepted events that never run."""
     died: float = 0.0
-    """Share of runs whose sandbox dies half-way; the service runs them again."""
+    """Share of calls whose sandbox dies half-way; the service runs them again."""
     retry: float = 60.0
-    """Until it does."""
+    """Delay until the service runs them again."""
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock on which time passes only while somebody sleeps."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.spent = 0.0  # CPU seconds of the simulation itself
+        # CPU seconds of the simulation itself.
+        self.spent = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
@@ -74,7 +76,7 @@ class Clock:
 
 @dataclass(eq=False)
 class Future:
-    """What the runner looks at of a lithops.future.ResponseFuture."""
+    """The attributes of a lithops.future.ResponseFuture that the runner uses."""
 
     job_id: str
     call_id: str
@@ -99,12 +101,12 @@ class Future:
 
 @dataclass
 class Service:
-    """Sandboxes of the model, and the events that wait for one."""
+    """The modelled sandboxes, and the events that wait for one."""
 
     model: Model
     clock: Clock
     seconds: Callable[[Any], float]
-    """Work of a task."""
+    """Seconds of work of a task."""
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     waiting: deque[tuple[Future, Any]] = field(default_factory=deque)
     busy: int = 0
@@ -129,7 +131,8 @@ class Service:
     def run(self, future: Future, task: Any) -> None:
         self.busy += 1
         self.most = max(self.most, self.busy)
-        cold = self.started < self.busy  # no sandbox is left that has run before
+        # A sandbox starts when no idle one is left.
+        cold = self.started < self.busy
         self.started = max(self.started, self.busy)
         begin = self.model.cold if cold else 0.0
         work = self.model.warm + self.seconds(task)
@@ -166,7 +169,7 @@ class Service:
 
 
 def session_of(service: Service) -> Any:
-    """What a backend sends invocations with: the service takes them, or puts them off."""
+    """Return a stand-in for the HTTP session of a backend: the service accepts or throttles each invocation."""
 
     class Session:
         def __init__(self, max_pool_connections: int = 10) -> None:
@@ -180,7 +183,7 @@ def session_of(service: Service) -> Any:
 
 
 class Executor:
-    """What the runner uses of a lithops.FunctionExecutor."""
+    """The attributes and methods of a lithops.FunctionExecutor that the runner uses."""
 
     executor_id = "stub"
 
@@ -197,7 +200,8 @@ class Executor:
         storage = SimpleNamespace(list_keys=lambda bucket, prefix: [])
         self.internal_storage = SimpleNamespace(storage=storage, bucket="stub")
         self.jobs = itertools.count()
-        self.submitted = 0.0  # when the last call was accepted, those submitted again left out
+        # Time when the last call was accepted, not counting calls that were submitted again.
+        self.submitted = 0.0
         self._sender = 0.0
 
     def __enter__(self) -> Self:
@@ -225,7 +229,8 @@ class Executor:
     def invoke(self, future: Future, task: Any) -> None:
         payload = {"job_id": future.job_id, "call_ids": [future.call_id]}
         if self.compute_handler.backend.invoke("stub:1", 1769, payload) is None:
-            self.clock.later(self.service.chance.uniform(0, 5), lambda: self.invoke(future, task))  # as Lithops does
+            # Lithops waits as long, too.
+            self.clock.later(self.service.chance.uniform(0, 5), lambda: self.invoke(future, task))
             return
         if future.first:
             self.submitted = self.clock.now
@@ -234,7 +239,14 @@ class Executor:
 
 @contextmanager
 def simulated(model: Model, seconds: Callable[[Any], float]) -> Iterator[Executor]:
-    """Put a stand-in in place of lithops.FunctionExecutor, and its clock in place of the runner's."""
+    """Replace lithops.FunctionExecutor by the stand-in, and the runner's clock by the simulated one.
+
+    Parameters
+    ----------
+    model : Model
+    seconds : callable
+        Seconds of work of a task.
+    """
     clock = Clock()
     stand_in = Executor(Service(model, clock, seconds))
     with (

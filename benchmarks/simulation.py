@@ -1,4 +1,4 @@
-"""What simulating granules costs: one of full size, and reduced ones (1 in 50 segments).
+"""Cost of simulating granules: one of full size, and thinned ones (1 in 50 segments).
 
 python -m benchmarks.simulation
 """
@@ -12,7 +12,19 @@ from maggjob.simulator.scene import Scene, simulate
 
 
 def seconds(folder: Path, scene: Scene) -> tuple[float, int, float]:
-    """Median seconds a granule of three runs, the number of granules, and their mean size in MB."""
+    """Simulate a scene three times.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for the granules.
+    scene : Scene
+
+    Returns
+    -------
+    tuple of (float, int, float)
+        Median seconds per granule, number of granules, and their mean size in MB.
+    """
     simulate(folder, scene)
     times = []
     for _ in range(3):
@@ -32,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for what, scene in scenes.items():
             took, count, size = seconds(Path(name) / str(len(what)), scene)
-            print(f"{what}: {took:.3f} s a granule of {size:.1f} MB, {count} granules")
+            print(f"{what}: {took:.3f} s per granule of {size:.1f} MB, {count} granules")
 
 
 if __name__ == "__main__":

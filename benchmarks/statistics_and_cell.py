@@ -1,6 +1,6 @@
-"""The statistics of a million observations, and a cell that has them in 40 local granules.
+"""The statistics of a million observations, and a whole cell with as many in 40 local granules.
 
-Prints CPU seconds, wall seconds and peak memory, beside h5py reading the same slices:
+Prints CPU time, wall time and peak memory, compared with h5py reading the same slices:
 
     python -m benchmarks.statistics_and_cell
 """
@@ -40,7 +40,7 @@ def make(folder: Path) -> int:
 
 
 def statistics() -> None:
-    """Time the nine statistics alone."""
+    """Measure the nine statistics alone."""
     rng = np.random.default_rng(0)
     rows, recipe = 1_000_000, load_config("atl06.yaml").recipe()
     child = rng.integers(0, 4096, rows)
@@ -61,7 +61,15 @@ def _usage(start: float) -> str:
 
 
 def cell_by_maggjob(folder: Path, cell: int) -> None:
-    """Work on the cell as a worker does."""
+    """Process the cell as a worker does.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the granules.
+    cell : int
+        Nested id.
+    """
     start = time.monotonic()
     task = maggjob.task((6, cell), granules=sorted(folder.glob("*.h5")), store=str(folder / "out.zarr"))
     report = maggjob.map_cell(task)
@@ -69,7 +77,15 @@ def cell_by_maggjob(folder: Path, cell: int) -> None:
 
 
 def cell_by_h5py(folder: Path, cell: int) -> None:
-    """Read the same slices with h5py, and do nothing with them."""
+    """Read the same slices with h5py, and discard them.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the granules.
+    cell : int
+        Nested id.
+    """
     start, rows = time.monotonic(), 0
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path) as file:

@@ -1,4 +1,4 @@
-"""Which granules there are, and which cells each lies in: from files, from NASA's CMR, or from a file that was kept.
+"""Catalogs of granules and of the cells that each granule lies in: from files, NASA's CMR, or a saved catalog.
 
 May import config, granules, grid, icesat2, model and storage.
 """

@@ -1,7 +1,8 @@
-"""Which granules there are, and which cells each lies in.
+"""A catalog: granules, and the cells that each granule lies in.
 
-A catalog is written in columns, URLs without what all begin with, footprints as compressed differences: 1.3 MB for a
-cycle of 4,161 granules. Its digest is of what decides the numbers; when and how it was found stands beside it.
+The file stores granules in columns, URLs without their common prefix, and footprints as compressed differences. A cycle
+of 4,161 granules takes 1.3 MB. The digest covers only what determines the numbers of a result; the provenance (when and
+how the catalog was made) is stored beside it.
 """
 
 import json
@@ -30,22 +31,22 @@ class Entry:
     """A granule of a catalog."""
 
     id: str
-    """Its name, unique in the catalog."""
+    """Name of the granule, unique in the catalog."""
     urls: Mapping[str, str]
-    """Where it is, by driver."""
+    """URL by driver."""
     size: int | None = None
     """Size in bytes, if it is known exactly."""
     rows: int | None = None
-    """Segments that it holds, or is expected to hold by its size."""
+    """Number of segments, counted or estimated from the size."""
     cells: int | None = None
-    """Cells that its segments lie in, or are expected to, those outside of the area included."""
+    """Number of cells that hold its segments, counted or estimated; includes cells outside the area."""
     start: str | None = None
-    """When it begins, UTC, ISO 8601."""
+    """Start time, UTC, ISO 8601."""
     end: str | None = None
-    """When it ends."""
+    """End time, UTC, ISO 8601."""
 
     def granule(self, driver: str) -> Granule:
-        """As a worker sees it."""
+        """Return the granule as a worker needs it, with the URL of one driver."""
         return Granule(self.id, self.urls[driver], self.size)
 
 
@@ -62,42 +63,42 @@ class Catalog:
     latitude: str
     """Latitude convention of the cells."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where it comes from."""
+    """How the catalog was made."""
     footprints: Footprints | None = field(default=None, compare=False, repr=False)
-    """Outlines of the granules, where they are known."""
+    """Outlines of the granules, if known."""
 
     @property
     def digest(self) -> str:
-        """Of what decides the numbers: granules, sizes and cells, wherever they are read from."""
+        """Digest of what determines the numbers: granules, sizes and cells, but not where they are read from."""
         granules = [(g.id, g.size) for g in self.granules]
         return digest_of([self.order, self.latitude, granules, sorted(self.cells.items())])
 
     @property
     def pairs(self) -> int:
-        """Pairs of a granule and a cell."""
+        """Number of pairs of a granule and a cell."""
         return sum(len(granules) for granules in self.cells.values())
 
     def notes(self) -> list[str]:
-        """What a user should know of how it was made."""
+        """Return remarks for the user on how the catalog was made."""
         found = []
         modelled = self.provenance.get("footprints_by_track", ())
         if modelled:
             found.append(
-                f"{len(modelled):,} granules without a footprint that can be used, such as {modelled[0]}: "
-                "theirs is drawn from their ground track, and is wider"
+                f"{len(modelled):,} granules have no usable footprint, such as {modelled[0]}: "
+                "a wider one is derived from their ground track"
             )
         if not self.provenance.get("on_an_ice_sheet", True):
             found.append(
-                f"the area lies outside of Antarctica and Greenland: {PRODUCT} has glaciers there, and cells without "
-                "land ice stay empty"
+                f"the area lies outside Antarctica and Greenland: {PRODUCT} covers only glaciers there, and cells "
+                "without land ice stay empty"
             )
         older = self.provenance.get("older_revisions", 0)
         if older:
-            found.append(f"{older:,} older revisions of granules are left out")
+            found.append(f"{older:,} older revisions of granules were left out")
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written."""
+        """Return the catalog as plain values, in the form in which it is written."""
         plain = {
             "metadata": {
                 "format": FORMAT,
@@ -116,19 +117,20 @@ class Catalog:
         return plain | ({} if self.footprints is None else {"footprints": self.footprints.pack()})
 
     def _places(self, driver: str) -> dict[str, Any]:
-        """URLs of a driver: what all begin with, and the rest of each; None where there is none."""
+        """Return a driver's URLs as their common prefix and the rest of each (None for a granule without a URL)."""
         urls = [granule.urls.get(driver) for granule in self.granules]
-        base = commonprefix([url for url in urls if url is not None])  # noqa: RUF071  # characters are what is saved
+        # A common prefix of characters, not of path components, saves the most.
+        base = commonprefix([url for url in urls if url is not None])  # noqa: RUF071
         rest = [None if url is None else url[len(base) :] for url in urls]
         return {"base": base, "rest": rest} if any(url is not None for url in urls) else {}
 
     def write(self, path: str | Path) -> None:
-        """Write it as JSON: entirely, or not at all.
+        """Write the catalog as JSON. The file appears only when it is complete.
 
         Raises
         ------
         CatalogError
-            The file cannot be written.
+            If the file cannot be written.
         """
         path = Path(path)
         if not path.name or path.is_dir():
@@ -143,39 +145,39 @@ class Catalog:
 
 
 def granule_id(url: str) -> str:
-    """Id of a granule: its file name without .h5."""
+    """Return the id of a granule: its file name without .h5."""
     return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".h5")
 
 
 def driver_of(url: str) -> str:
-    """Driver that a URL is read with.
+    """Return the driver that reads a URL: ``s3``, ``https`` or ``file``.
 
     Raises
     ------
     CatalogError
-        There is none, or its path climbs with "..".
+        If no driver reads the URL, or its path contains "..".
     """
     try:
         address = split_url(url)
     except InputError as problem:
         raise CatalogError(str(problem)) from problem
     if ".." in f"{url}/{address.key}".split("/"):
-        raise CatalogError(f"{url}: a path with '..' is not read; write it out")
+        raise CatalogError(f"{url}: a path with '..' is not read; write it without '..'")
     return "s3" if url.startswith("s3://") else "https" if is_remote(url) else "file"
 
 
 def check_each_once(entries: Sequence[Entry]) -> None:
-    """See that no granule, and no URL, is there twice.
+    """Check that every granule and every URL is listed once.
 
     Raises
     ------
     CatalogError
-        One is, and would be counted twice.
+        If one is listed twice: its segments would be counted twice.
     """
     for one, other in pairwise(entries):
         if one.id == other.id:
             both = " and ".join(str(next(iter(e.urls.values()))) for e in (one, other))
-            raise CatalogError(f"granule {one.id} is there twice: {both}; remove one, or it is counted twice")
+            raise CatalogError(f"granule {one.id} is listed twice: {both}; remove one, or it is counted twice")
     seen: dict[str, str] = {}
     for entry in entries:
         for url in entry.urls.values():

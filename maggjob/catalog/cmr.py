@@ -1,7 +1,7 @@
-"""Asking NASA's Common Metadata Repository, and counting what comes.
+"""Queries to NASA's Common Metadata Repository (CMR), with a check that every granule arrives.
 
-earthaccess builds the query; the pages are fetched here, as its own paging never compares what came with what CMR says
-there is, and holds all of it at once (docs/decisions/earthaccess.md).
+earthaccess builds the query, but the pages are fetched here: earthaccess never compares the number of granules received
+with the total that CMR reports, and it holds all of them in memory at once (docs/decisions/earthaccess.md).
 """
 
 import json
@@ -18,53 +18,56 @@ from maggjob.errors import CatalogError, InputError
 from maggjob.storage.urls import LOOPBACK
 
 CMR = "https://cmr.earthdata.nasa.gov/search/"
-PAGE = 2000  # granules a page: the most that CMR gives
-TIMEOUT = (10.0, 120.0)  # seconds to connect, and between two bytes
+PAGE = 2000
+"""Granules per page: CMR's maximum."""
+TIMEOUT = (10.0, 120.0)
+"""Seconds to connect, and between two bytes."""
 RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 Watch = Callable[[int, int], None]
-"""``watch(granules so far, granules in all)``"""
+"""Callback for progress: ``watch(granules so far, granules in total)``."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What CMR is asked for."""
+    """A query to CMR."""
 
     short_name: str
     """Product, such as ATL06."""
     version: str
-    """Three digits."""
+    """Version of the product, three digits."""
     provider: str
-    """Such as NSIDC_CPRD."""
+    """CMR's name of the provider, such as NSIDC_CPRD."""
     start: str
-    """First moment, UTC, ISO 8601."""
+    """Start of the time range, UTC, ISO 8601."""
     stop: str
-    """Last moment."""
+    """End of the time range, UTC, ISO 8601."""
     south: float
     """Southernmost latitude, degrees."""
     north: float
     """Northernmost latitude, degrees."""
     endpoint: str = CMR
-    """Where CMR is."""
+    """URL of CMR's search service."""
 
     def build(self, form: str) -> Any:
-        """The query as an object of earthaccess, for a form of answer: ``umm_json`` or ``json``."""
+        """Return the query as an earthaccess object; ``form`` of the answer is ``umm_json`` or ``json``."""
         from earthaccess.search import DataGranules
 
         query = DataGranules().short_name(self.short_name).version(self.version).provider(self.provider)
         query = query.temporal(self.start, self.stop).bounding_box(-180.0, self.south, 180.0, self.north)
         query.mode(self.endpoint if self.endpoint.endswith("/") else f"{self.endpoint}/")
-        query._format = form  # noqa: SLF001  # its .format() refuses umm_json, which is what it asks for
+        # Its method format() refuses umm_json, although that is its default.
+        query._format = form  # noqa: SLF001
         return query
 
 
 def check_endpoint(endpoint: str) -> str:
-    """See that CMR is asked over https, or on this machine.
+    """Return the endpoint, after checking that it uses https or lies on this machine.
 
     Raises
     ------
     InputError
-        It would not be.
+        If it does neither.
     """
     parts = urlsplit(endpoint)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
@@ -73,16 +76,25 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def pages(query: Query, form: str, watch: Watch | None = None) -> Iterator[list[Any]]:
-    """Items of each page of an answer.
+    """Yield the items of each page of CMR's answer.
+
+    Parameters
+    ----------
+    query : Query
+    form : str
+        Form of the answer: ``umm_json`` or ``json``.
+    watch : callable, optional
+        Called after each page with the granules so far and in total.
 
     Raises
     ------
     CatalogError
-        CMR cannot be reached or answers with something else; a page is short; the total changes.
+        If CMR cannot be reached, its answer is not a page of granules, a page is short, or the total changes.
     """
     check_endpoint(query.endpoint)
     built = query.build(form)
-    url, session = built._build_url(), built.session  # noqa: SLF001  # as its own paging does
+    # earthaccess's own paging uses this private method, too.
+    url, session = built._build_url(), built.session  # noqa: SLF001
     session.mount("https://", HTTPAdapter(max_retries=RETRY))
     session.mount("http://", HTTPAdapter(max_retries=RETRY))
     after, total, came = None, None, 0
@@ -91,12 +103,12 @@ def pages(query: Query, form: str, watch: Watch | None = None) -> Iterator[list[
             answer = _get(session, f"{url}&page_size={PAGE}", after)
             items, hits = _items(answer, form), _hits(answer)
             if total is not None and hits != total:
-                raise CatalogError(f"CMR listed {total} granules and then {hits}: they change just now; search again")
+                raise CatalogError(f"CMR listed {total} granules and then {hits}: its list changed; search again")
             total, came = hits, came + len(items)
             after = answer.headers.get("CMR-Search-After")
             if came > total or (came < total and (len(items) < PAGE or after is None)):
                 raise CatalogError(
-                    f"CMR says that there are {total} granules, and a page of {len(items)} ended at {came} "
+                    f"CMR reports {total} granules, but a page of {len(items)} ended at {came} "
                     f"(pages have {PAGE}); search again"
                 )
             if watch is not None:
@@ -118,7 +130,7 @@ def _get(session: requests.Session, url: str, after: str | None) -> requests.Res
 
 
 def _said(answer: requests.Response) -> str:
-    """What an error of CMR says, in short."""
+    """Return the text of CMR's error, shortened."""
     try:
         return "; ".join(str(error) for error in answer.json()["errors"])[:300]
     except (ValueError, KeyError, TypeError):
@@ -132,7 +144,7 @@ def _items(answer: requests.Response, form: str) -> list[Any]:
     except (ValueError, KeyError, TypeError) as problem:
         kind = answer.headers.get("Content-Type", "nothing")
         raise CatalogError(
-            f"CMR answered with {kind}, no page of {form} ({problem}): {_said(answer)}; try again later"
+            f"CMR answered with {kind}, not with a page of {form} ({problem}): {_said(answer)}; try again later"
         ) from problem
     if not isinstance(items, list):
         raise CatalogError(f"CMR answered with a page of {type(items).__name__}; try again later")

@@ -1,4 +1,4 @@
-"""Catalogs as files: ours, and those of the system before us, read and checked."""
+"""Reading and checking of catalog files: maggjob's own, and those of magg, its predecessor."""
 
 import json
 import zlib
@@ -16,44 +16,46 @@ from maggjob.storage.urls import local_path
 
 
 def read_catalog(path: str | Path, recipe: Recipe | None = None) -> Catalog:
-    """Read a catalog, whatever its grid.
+    """Read a catalog on any grid.
 
     Parameters
     ----------
+    path : str or Path
+        A file.
     recipe : Recipe, optional
-        Needed for a catalog of the system before us, whose cells may have to be found anew.
+        Needed for a catalog of magg if its granules must be assigned to cells again.
 
     Raises
     ------
     CatalogError
-        It is not there, no catalog, or inconsistent.
+        If the file is missing, is not a catalog, or is inconsistent.
     """
     return _checked(_read_json(Path(path)), str(path), recipe)
 
 
 def _checked(content: Any, name: str, recipe: Recipe | None) -> Catalog:
     if not isinstance(content, Mapping) or not isinstance(content.get("metadata"), Mapping):
-        raise CatalogError(f"{name}: no catalog (expected the keys metadata, granules, cells); make one anew")
+        raise CatalogError(f"{name}: not a catalog (expected the keys metadata, granules, cells); make it again")
     try:
         return _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, CellError, zlib.error) as problem:
-        raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it anew") from problem
+        raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it again") from problem
 
 
 def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe) -> Catalog:
-    """Read a catalog, ours or that of the system before us, for the grid of a configuration.
+    """Read a catalog of maggjob or magg, and check that it fits the grid of a configuration.
 
     Parameters
     ----------
     path : str, Path, mapping or Catalog
         A file, or its content.
     recipe : Recipe
-        Its grid is what the catalog must fit.
+        The catalog must be on its grid.
 
     Raises
     ------
     CatalogError
-        It is not there, no catalog, inconsistent, or for another grid.
+        If the file is missing, is not a catalog, is inconsistent, or is on another grid.
     """
     if isinstance(path, Catalog):
         catalog, name = path, "catalog"
@@ -65,7 +67,7 @@ def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe)
     if (catalog.order, catalog.latitude) != (grid.parent_order, grid.latitude):
         raise CatalogError(
             f"{name}: its cells have order {catalog.order} and latitude {catalog.latitude}, the configuration asks for "
-            f"order {grid.parent_order} and latitude {grid.latitude}; change output.grid, or make the catalog anew"
+            f"order {grid.parent_order} and latitude {grid.latitude}; change output.grid, or make the catalog again"
         )
     return catalog
 
@@ -76,7 +78,7 @@ def _read_json(path: Path) -> Any:
     except OSError as problem:
         raise CatalogError(f"no catalog {path}: {problem.strerror}; make one with 'maggjob catalog'") from problem
     except ValueError as problem:
-        raise CatalogError(f"{path}: no JSON ({problem}); make the catalog anew") from problem
+        raise CatalogError(f"{path}: not JSON ({problem}); make the catalog again") from problem
 
 
 def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
@@ -84,16 +86,16 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
         raise CatalogError(
             f"{name}: format {metadata.get('format')!r} version {metadata.get('version')!r}, this maggjob reads "
-            f"{FORMAT!r} version {VERSION}; make it anew"
+            f"{FORMAT!r} version {VERSION}; make it again"
         )
     order, latitude, provenance = metadata["parent_order"], metadata["latitude"], metadata["provenance"]
     if not isinstance(provenance, Mapping):
-        raise CatalogError(f"{name}: its provenance is {provenance!r}, not a mapping; make it anew")
+        raise CatalogError(f"{name}: its provenance is {provenance!r}, not a mapping; make it again")
     if latitude not in LATITUDES:
-        raise CatalogError(f"{name}: latitude {latitude!r}, known are {', '.join(LATITUDES)}")
+        raise CatalogError(f"{name}: latitude {latitude!r} is not one of {', '.join(LATITUDES)}")
     entries = _entries(content["granules"], name)
     if entries != sorted(entries, key=lambda entry: entry.id):
-        raise CatalogError(f"{name}: its granules are not sorted by id; make it anew")
+        raise CatalogError(f"{name}: its granules are not sorted by id; make it again")
     check_each_once(entries)
     cells = _once_each({cell: tuple(positions) for cell, positions in content["cells"].items()}, order, name)
     for cell, positions in cells.items():
@@ -103,7 +105,7 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
             or not all(type(p) is int and 0 <= p < len(entries) for p in positions)
         ):
             raise CatalogError(
-                f"{name}: cell {format_cell(cell, order)} names no granule, one twice, or one that is not there"
+                f"{name}: cell {format_cell(cell, order)} lists no granule, one twice, or one not in the catalog"
             )
     catalog = Catalog(
         tuple(entries),
@@ -114,19 +116,19 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
         footprints=Footprints.unpack(content["footprints"]) if "footprints" in content else None,
     )
     if "digest" in metadata and metadata["digest"] != catalog.digest:
-        raise CatalogError(f"{name}: changed since it was made; make it anew, or remove metadata.digest to use it so")
+        raise CatalogError(f"{name}: changed since it was made; make it again, or remove metadata.digest to use it")
     return catalog
 
 
 def _entries(columns: Mapping[str, Any], name: str) -> list[Entry]:
-    """Granules of a file's columns."""
+    """Return the granules from the columns of a file, checked."""
     places: list[dict[str, str]] = [{} for _ in columns["id"]]
     for driver, urls in columns["urls"].items():
         for known, rest in zip(places, urls["rest"], strict=True):
             if rest is not None:
                 url = known[driver] = urls["base"] + rest
                 if driver_of(url) != driver:
-                    raise CatalogError(f"{name}: {url} is listed as {driver}, it is read as {driver_of(url)}")
+                    raise CatalogError(f"{name}: {url} is listed as {driver}, but is read as {driver_of(url)}")
     entries = []
     for urls, *values in zip(places, *(columns[column] for column in COLUMNS), strict=True):
         entry = Entry(urls=urls, **dict(zip(COLUMNS, values, strict=True)))
@@ -135,24 +137,26 @@ def _entries(columns: Mapping[str, Any], name: str) -> list[Entry]:
         whole = all(n is None or (type(n) is int and n >= 0) for n in (entry.size, entry.rows, entry.cells))
         text = isinstance(entry.id, str) and all(t is None or isinstance(t, str) for t in (entry.start, entry.end))
         if not (whole and text) or entry.size == 0:
-            raise CatalogError(f"{name}: granule {entry.id!r} of size {entry.size!r}; make the catalog anew")
+            raise CatalogError(
+                f"{name}: granule {entry.id!r} of size {entry.size!r} has an invalid field; make the catalog again"
+            )
         entries.append(entry)
     return entries
 
 
 def _once_each(cells: Mapping[str, Any], order: int, name: str) -> dict[int, Any]:
-    """Cells by nested id; two spellings of one cell would hide each other."""
+    """Return the cells by nested id. Two spellings of one cell are an error: one would replace the other."""
     found: dict[int, Any] = {}
     for text, value in cells.items():
         cell = parse_cell(text, order)
         if cell in found:
-            raise CatalogError(f"{name}: cell {format_cell(cell, order)} is there twice; make it anew")
+            raise CatalogError(f"{name}: cell {format_cell(cell, order)} is listed twice; make the catalog again")
         found[cell] = value
     return found
 
 
 def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) -> Catalog:
-    """The form ``{"metadata": {parent_order, s3_base, https_base}, "catalog": {cell: [urls]}}``."""
+    """Read magg's form, ``{"metadata": {parent_order, s3_base, https_base}, "catalog": {cell: [urls]}}``."""
     metadata = content["metadata"]
     order = int(metadata["parent_order"])
     bases = (metadata.get("s3_base"), metadata.get("https_base"))
@@ -174,8 +178,8 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
             sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
             return with_pairs([Entry(e.id, e.urls, sizes.get(e.id)) for e in entries.values()], recipe, provenance)
         raise CatalogError(
-            f"{name}: its cells are geodetic-spherical ones and the configuration has output.grid.latitude: "
-            f"{recipe.grid.latitude}; set it to geodetic-spherical, or make the catalog anew with 'maggjob catalog'"
+            f"{name}: its cells are geodetic-spherical, but the configuration has output.grid.latitude: "
+            f"{recipe.grid.latitude}; set it to geodetic-spherical, or make the catalog again with 'maggjob catalog'"
         )
     ordered = sorted(entries.values(), key=lambda entry: entry.id)
     position = {entry.id: i for i, entry in enumerate(ordered)}

@@ -1,4 +1,4 @@
-"""Catalogs as users ask for them: of local granules, or of what NASA's CMR lists."""
+"""The public functions that make catalogs: of local granules, or of granules that NASA's CMR lists."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ WHEN = {"cycle", "cycles", "start", "end"}
 def make_catalog(
     places: str | Path | Sequence[str | Path], config: ConfigLike = "atl06.yaml", *, aoi: AreaLike | None = None
 ) -> Catalog:
-    """Catalog of local granules: which cells each lies in, exactly, from the coordinates of its segments.
+    """Make a catalog of local granules. Their cells are exact: the coordinates of every segment are read.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ def make_catalog(
     config : str, Path, mapping or Config
         Its grid, beams and coordinates are used.
     aoi : str, Path, sequence of four numbers, or mapping, optional
-        Only cells of this area (`maggjob.grid.areas.parse_area`).
+        Keep only the cells of this area (`maggjob.grid.areas.parse_area`).
 
     Raises
     ------
     CatalogError
-        There are no granules, two have one name, or one cannot be read.
+        If there are no granules, two have the same name, or one cannot be read.
 
     Examples
     --------
@@ -52,23 +52,23 @@ def find_catalog(
     watch: Watch | None = None,
     **search: Any,
 ) -> Catalog:
-    """Catalog of what NASA's CMR lists: which cells each granule touches, by its footprint.
+    """Make a catalog of the granules that NASA's CMR lists. Footprints decide which cells each granule touches.
 
     Parameters
     ----------
     config : str, Path, mapping or Config
-        Its grid is used; and its ``search``, as far as nothing else is said.
+        Its grid is used, and its ``search`` for every field that is not given here.
     records : sequence of str or Path, optional
-        Pages that CMR once gave, in UMM-JSON, instead of asking; of the version that they hold.
+        Recorded pages of CMR's UMM-JSON to use instead of a query. If all have one version, it is the default.
     watch : callable, optional
-        ``watch(granules so far, granules in all)``, called as CMR answers.
+        ``watch(granules so far, granules in total)``, called after each page of CMR's answer.
     **search
         Fields of `maggjob.config.source.Search`, such as ``cycle=22, aoi="grounded"``.
 
     Raises
     ------
     MaggjobError
-        The search cannot be understood, CMR cannot be asked, or nothing touches the area.
+        If the search is invalid, CMR cannot be reached, or no granule touches the area.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Catalogs of granules on this machine: exact, from the coordinates of every segment."""
+"""Catalogs of granules on this machine, whose cells are exact: the coordinates of every segment are read."""
 
 import glob
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +19,12 @@ from maggjob.storage.archive import Archive
 
 
 def find_files(places: Sequence[str]) -> list[Path]:
-    """Local granules in folders, patterns and files.
+    """Return the local granules in folders, patterns and files, sorted.
 
     Raises
     ------
     CatalogError
-        A place holds none.
+        If one of the places holds no granule.
     """
     found: set[Path] = set()
     for place in places:
@@ -40,21 +40,21 @@ def find_files(places: Sequence[str]) -> list[Path]:
 
 
 def from_files(places: Sequence[str], recipe: Recipe, area: Area | None = None) -> Catalog:
-    """Catalog of local granules; their cells are exact, from the coordinates of every segment.
+    """Make a catalog of local granules.
 
     Parameters
     ----------
     places : sequence of str
         Folders, patterns or files.
     recipe : Recipe
-        Which beams and coordinates to read, and the grid.
+        Beams and coordinates to read, and the grid.
     area : Area, optional
-        Only cells that it touches.
+        Keep only the cells that it touches.
 
     Raises
     ------
     CatalogError
-        There are none, two have one name, one cannot be read, or none is in the area.
+        If there are no granules, two have the same name, one cannot be read, or none lies in the area.
     """
     paths = find_files(places)
     entries = [Entry(granule_id(str(path)), {"file": str(path)}, path.stat().st_size) for path in paths]
@@ -65,12 +65,23 @@ def from_files(places: Sequence[str], recipe: Recipe, area: Area | None = None) 
 def with_pairs(
     entries: Iterable[Entry], recipe: Recipe, provenance: Mapping[str, Any], area: Area | None = None
 ) -> Catalog:
-    """Find the cells of local granules by reading their coordinates.
+    """Make a catalog of local granules whose paths and sizes are known, by reading their coordinates.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        Granules with a URL for the driver ``file``.
+    recipe : Recipe
+        Beams and coordinates to read, and the grid.
+    provenance : mapping
+        How the granules were found.
+    area : Area, optional
+        Keep only the cells that it touches.
 
     Raises
     ------
     CatalogError
-        Two have one name, one cannot be read, or none has a segment, or none in the area.
+        If two granules have the same name, one cannot be read, or none has a segment in the area.
     """
     entries = sorted(entries, key=lambda entry: entry.id)
     check_each_once(entries)
@@ -83,7 +94,7 @@ def with_pairs(
             try:
                 found, rows = granule_cells(entry.granule("file"), recipe, archive, pool)
             except GranuleError as problem:
-                raise CatalogError(f"{problem} (a catalog needs every granule: mend or remove this one)") from problem
+                raise CatalogError(f"{problem} (a catalog needs every granule: repair or remove this one)") from problem
             inside = found if wanted is None else found[np.isin(found, wanted)]
             if wanted is not None and len(inside) == 0:
                 continue

@@ -1,4 +1,4 @@
-"""What CMR knows of a granule: its answers, in UMM-JSON and in JSON, as plain values."""
+"""CMR's records of granules, in UMM-JSON and JSON, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,16 @@ from maggjob.icesat2.orbit import region_angles, swath
 from maggjob.storage.credentials import DATA_CENTRES
 from maggjob.storage.urls import LOOPBACK
 
-HOSTS = ("nasa.gov", "nsidc.org")  # that granules are published on
+HOSTS = ("nasa.gov", "nsidc.org")
+"""Domains that publish granules."""
 HTTPS, DIRECT = "GET DATA", "GET DATA VIA DIRECT ACCESS"
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
-HALF_WIDTH = 10e3  # metres: beams lie within 6.3 km of the track, and the modelled track within 2 km of the real one
-ALONG = 2.0  # degrees of the orbit by which a granule may go beyond its region
-FOOTPRINT_SPACING = 1.0  # degrees of the orbit between the points of a modelled footprint
+HALF_WIDTH = 10e3
+"""Metres. Beams lie within 6.3 km of the track, and the modelled track within 2 km of the real one."""
+ALONG = 2.0
+"""Degrees along the orbit by which a granule may extend beyond its region."""
+FOOTPRINT_SPACING = 1.0
+"""Degrees along the orbit between two points of a modelled footprint."""
 
 
 @dataclass(frozen=True)
@@ -27,30 +31,30 @@ class Record:
     """A granule as CMR lists it."""
 
     concept: str
-    """CMR's own id of it."""
+    """CMR's concept id."""
     id: str
-    """Its file name without .h5."""
+    """File name without .h5."""
     urls: Mapping[str, str]
-    """Where it is, by driver: s3, https."""
+    """URL by driver: s3, https."""
     size: int | None
     """Size in bytes, if CMR gives it exactly."""
     about: float | None
-    """Size in bytes, roughly."""
+    """Approximate size in bytes."""
     start: str | None
-    """When it begins, UTC, ISO 8601."""
+    """Start time, UTC, ISO 8601."""
     end: str | None
-    """When it ends."""
+    """End time, UTC, ISO 8601."""
     rings: tuple[tuple[tuple[float, float], ...], ...]
-    """Its outline: longitude and latitude in degrees, joined by great circles; none if CMR gives none."""
+    """Outline as longitudes and latitudes in degrees, joined by great circles; empty if CMR gives none."""
 
     @property
     def name(self) -> GranuleName:
-        """What its name says.
+        """The granule's name, parsed.
 
         Raises
         ------
         CatalogError
-            It is no name of ICESat-2's.
+            If it is not the name of an ICESat-2 granule.
         """
         name = GranuleName.parse(self.id)
         if name is None:
@@ -61,12 +65,12 @@ class Record:
 
 
 def from_umm(item: Any) -> Record:
-    """A record of CMR's UMM-JSON.
+    """Return the record of one item of CMR's UMM-JSON.
 
     Raises
     ------
     CatalogError
-        It has no name, no URL, or one that is not the archive's.
+        If it has no name or no URL, or a URL that does not belong to the archive.
     """
     try:
         meta, umm = item["meta"], item["umm"]
@@ -87,14 +91,14 @@ def from_umm(item: Any) -> Record:
         urls = _urls(concept, related)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise CatalogError(
-            f"a record of CMR that is no granule's ({type(problem).__name__}: {problem}): {str(item)[:200]}"
+            f"CMR gave a record that is not a granule ({type(problem).__name__}: {problem}): {str(item)[:200]}"
         ) from problem
     name = granule_id(next(iter(urls.values())))
     return Record(concept, name, urls, size, about, start, end, tuple(polygons))
 
 
 def _size(files: Any) -> tuple[int | None, float | None]:
-    """Size of a granule in bytes, exactly and roughly."""
+    """Return the size of a granule in bytes, exact and approximate; None if unknown."""
     own = [file for file in files if str(file.get("Name", "")).endswith(".h5") or len(files) == 1]
     exact = [file["SizeInBytes"] for file in own if type(file.get("SizeInBytes")) is int and file["SizeInBytes"] > 0]
     rough = [
@@ -107,7 +111,7 @@ def _size(files: Any) -> tuple[int | None, float | None]:
 
 
 def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:
-    """URLs of a granule by driver, of the types that are its data."""
+    """Return the URLs of a granule's data by driver."""
     urls: dict[str, str] = {}
     for kind, url in related:
         if kind not in (HTTPS, DIRECT) or not urlsplit(url).path.endswith(".h5"):
@@ -117,9 +121,9 @@ def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:
             known = ", ".join([*(f"s3://{bucket}" for bucket in DATA_CENTRES), *HOSTS])
             raise CatalogError(f"granule {concept}: {url} is not in the archive ({known}); nothing is read from there")
         if urls.setdefault(driver, url) != url:
-            raise CatalogError(f"granule {concept}: two files, {urls[driver]} and {url}")
+            raise CatalogError(f"granule {concept}: CMR lists two files, {urls[driver]} and {url}")
     if not urls:
-        raise CatalogError(f"granule {concept}: CMR lists no .h5 file of it; ask for a product that is HDF5")
+        raise CatalogError(f"granule {concept}: CMR lists no .h5 file; ask for a product in HDF5")
     if len({granule_id(url) for url in urls.values()}) > 1:
         raise CatalogError(f"granule {concept}: its URLs name different files: {', '.join(urls.values())}")
     return urls
@@ -134,12 +138,12 @@ def _of_the_archive(url: str) -> bool:
 
 
 def json_rings(entry: Any) -> tuple[str, tuple[tuple[tuple[float, float], ...], ...]]:
-    """Concept and outline of a granule in CMR's JSON, where a ring is written "lat lon lat lon ...".
+    """Return the concept id and the outline of a granule in CMR's JSON, which writes a ring as "lat lon lat lon ...".
 
     Raises
     ------
     CatalogError
-        It is no such entry.
+        If the entry is not a granule.
     """
     try:
         rings = []
@@ -149,12 +153,12 @@ def json_rings(entry: Any) -> tuple[str, tuple[tuple[tuple[float, float], ...], 
         return str(entry["id"]), tuple(rings)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
         raise CatalogError(
-            f"an entry of CMR that is no granule's ({type(problem).__name__}: {problem}): {str(entry)[:200]}"
+            f"CMR gave an entry that is not a granule ({type(problem).__name__}: {problem}): {str(entry)[:200]}"
         ) from problem
 
 
 def usable(ring: tuple[tuple[float, float], ...]) -> bool:
-    """Whether an outline can be trusted: on the earth, with an inside, and not crossing itself."""
+    """Return True if an outline has valid coordinates, three points or more, and does not cross itself."""
     import mortie
 
     points = np.array(ring, np.float64).reshape(-1, 2)
@@ -166,12 +170,17 @@ def usable(ring: tuple[tuple[float, float], ...]) -> bool:
 
 
 def track_ring(name: GranuleName) -> np.ndarray:
-    """Outline of a granule by its track and region alone: wide and long enough to hold all of its segments.
+    """Return an outline of a granule from its track and region, large enough to contain all of its segments.
 
     Returns
     -------
     ndarray, shape (points, 2)
-        Longitude and latitude in degrees, closed.
+        Longitude and latitude in degrees; the last point is the first.
+
+    Raises
+    ------
+    CatalogError
+        If the region does not exist.
     """
     if name.region not in region_angles():
         raise CatalogError(f"granule of track {name.rgt}, cycle {name.cycle}: there is no region {name.region}")

@@ -1,8 +1,8 @@
-"""From a search to a catalog: CMR is asked once, everything else is worked out here.
+"""From a search to a catalog: CMR is asked once, and the cells of each granule are computed here.
 
-One query for all granules of a band of latitudes, never one per cell: CMR leaves granules out of small regions. A
-granule without a footprint, or with one that crosses itself, gets one from its ground track (10 km to each side, two
-degrees beyond its region), and the catalog names it.
+One query asks for all granules in a band of latitudes. One query per cell would miss granules, because CMR omits some
+for small regions. A granule whose footprint is missing or crosses itself gets one from its ground track (10 km to each
+side, two degrees beyond its region), and the catalog lists its name.
 """
 
 import json
@@ -28,41 +28,50 @@ from maggjob.grid.healpix import Grid
 from maggjob.icesat2.orbit import cycle_start
 
 EITHER_SIDE = timedelta(days=16)
-"""Real cycles begin up to two days off the even count, and cycle 1 began late."""
+"""Days added on either side of a cycle: real cycles begin up to two days off the regular count, and cycle 1 late."""
 BAND = 3.0
-"""Degrees by which the band of latitudes asked for is wider than the area."""
+"""Degrees of latitude by which the query is wider than the area, on either side."""
 FIXED_BYTES, ROW_BYTES = 1.2e6, 320.0
-"""Of native v006 granules: size = FIXED_BYTES + ROW_BYTES * segments, to a third."""
+"""Size of a native v006 granule: FIXED_BYTES + ROW_BYTES * segments, within a third."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What CMR listed."""
+    """CMR's answer to a query."""
 
     records: tuple[Record, ...]
-    """All of it."""
+    """All granules that CMR listed."""
     searched: str
-    """When, UTC, ISO 8601."""
+    """Time of the query, UTC, ISO 8601."""
     query: Mapping[str, Any]
-    """What was asked."""
+    """The query as plain values."""
 
 
 def make_query(search: Search, area: Area) -> Query:
-    """What CMR is asked for: more than is wanted, as names and footprints decide.
+    """Return the query to CMR for a search.
+
+    It asks for more than is wanted: the names and footprints of the granules decide afterwards.
+
+    Parameters
+    ----------
+    search : Search
+        Product and time.
+    area : Area
+        Its latitudes bound the query.
 
     Raises
     ------
     InputError
-        It does not say when, or the cycle has not begun.
+        If the search gives no time, or its cycle has not begun.
     """
     span, first, last = search.cycle_range, search.start, search.end
     if span is not None:
         begin = cycle_start(span[1])
         if begin - EITHER_SIDE > datetime.now(UTC).date():
-            raise InputError(f"cycle {span[1]} begins about {begin}; give a cycle that has begun")
+            raise InputError(f"cycle {span[1]} begins only about {begin}; give a cycle that has begun")
         first, last = cycle_start(span[0]) - EITHER_SIDE, cycle_start(span[1] + 1) + EITHER_SIDE
     elif first is None:
-        raise InputError("search: say when, with a cycle (such as 22), cycles, or start and end")
+        raise InputError("search: no time is given; give cycle (such as 22), cycles, or start and end")
     south, north = area.latitudes()
     return Query(
         search.short_name,
@@ -77,28 +86,35 @@ def make_query(search: Search, area: Area) -> Query:
 
 
 def ask(query: Query, watch: Watch | None = None) -> Listing:
-    """All that CMR lists.
+    """Ask CMR, and return all granules that it lists.
+
+    Parameters
+    ----------
+    query : Query
+    watch : callable, optional
+        ``watch(granules so far, granules in total)``
 
     Raises
     ------
     CatalogError
-        CMR cannot be reached, answers with something else, or its pages do not add up.
+        If CMR cannot be reached, its answer is not a list of granules, or its pages are incomplete.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     records = [from_umm(item) for page in pages(query, "umm_json", watch) for item in page]
-    if any(not record.rings for record in records):  # UMM-JSON may have an orbit where JSON has polygons
+    # UMM-JSON may give only an orbit where JSON gives polygons.
+    if any(not record.rings for record in records):
         rings = dict(json_rings(entry) for page in pages(query, "json", watch) for entry in page)
         records = [replace(r, rings=r.rings or rings.get(r.concept, ())) for r in records]
     return Listing(tuple(records), started, asdict(query))
 
 
 def from_pages(paths: Sequence[str | Path]) -> Listing:
-    """An answer from recorded pages of UMM-JSON, such as ``maggjob simulate --records`` writes.
+    """Read a listing from recorded pages of UMM-JSON, such as ``maggjob simulate --records`` writes.
 
     Raises
     ------
     CatalogError
-        A file is no page, or the pages hold fewer granules than they say.
+        If a file is not such a page, or the pages do not hold the number of granules that they state.
     """
     records: list[Record] = []
     hits: set[int] = set()
@@ -108,21 +124,31 @@ def from_pages(paths: Sequence[str | Path]) -> Listing:
             records += map(from_umm, page["items"])
             hits.add(int(page["hits"]))
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise CatalogError(f"{path}: no page of CMR's UMM-JSON ({type(problem).__name__}: {problem})") from problem
+            raise CatalogError(
+                f"{path}: not a page of CMR's UMM-JSON ({type(problem).__name__}: {problem}); record it again"
+            ) from problem
     if hits != {len(records)}:
-        raise CatalogError(f"the pages hold {len(records)} granules and say {sorted(hits)}; record them again")
+        raise CatalogError(f"the pages hold {len(records)} granules, but state {sorted(hits)}; record them again")
     modified = max(Path(path).stat().st_mtime for path in paths)
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
     return Listing(tuple(records), when, {"recorded": [str(path) for path in paths]})
 
 
 def wanted(records: Iterable[Record], search: Search) -> list[Record]:
-    """Those of the product, and of the cycles by their names, or of the days by their times, if it says when.
+    """Return the records of the product and version that match the cycles or days of a search.
+
+    Cycles are compared with the granules' names, days with their times.
+
+    Parameters
+    ----------
+    records : iterable of Record
+    search : Search
+        Every time matches if it gives none.
 
     Raises
     ------
     CatalogError
-        A name cannot be read, or a time is missing.
+        If a name cannot be parsed, or a time that is needed is missing.
     """
     span = search.cycle_range
     found = []
@@ -136,7 +162,7 @@ def wanted(records: Iterable[Record], search: Search) -> list[Record]:
             within = True
         else:
             if record.start is None:
-                raise CatalogError(f"granule {record.id}: CMR gives no time of it; search by cycle")
+                raise CatalogError(f"granule {record.id}: CMR gives no time for it; search by cycle")
             within = record.start[:10] <= str(search.end) and (record.end or record.start)[:10] >= str(search.start)
         if within:
             found.append(record)
@@ -144,9 +170,9 @@ def wanted(records: Iterable[Record], search: Search) -> list[Record]:
 
 
 def newest(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """One revision of each granule, and how many older ones were left out.
+    """Return the newest revision of each granule, and the number of older ones left out.
 
-    Two of one name stay: `check_each_once` refuses them.
+    Two records of the same name both stay: `check_each_once` rejects them.
     """
     newest_of: dict[str, str] = {}
     for record in records:
@@ -158,12 +184,22 @@ def newest(records: Sequence[Record]) -> tuple[list[Record], int]:
 
 
 def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Catalog:
-    """Work out the granules of a listing, and the cells of an area that each touches.
+    """Make a catalog of the granules of a listing that touch an area.
+
+    Parameters
+    ----------
+    listing : Listing
+        CMR's answer.
+    search : Search
+        Product, time, and the swath's buffer in kilometres.
+    area : Area
+        Cells that it touches are kept.
+    grid : Grid
 
     Raises
     ------
     CatalogError
-        If a granule is there twice, or none touches the area.
+        If a granule is listed twice, or none touches the area.
     """
     of_search = wanted(listing.records, search)
     records, older = newest(of_search)
@@ -177,7 +213,7 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Cata
     used = np.unique(pairs.granule)
     if len(used) == 0:
         raise CatalogError(
-            f"none of the {len(records)} granules found touches the area {area.name}; is there land ice?"
+            f"none of the {len(records)} granules found touches the area {area.name}; check that it has land ice"
         )
     touched = _cells_with_segments(everywhere, len(records), grid)
     entries = [_entry(records[i], int(touched[i])) for i in used.tolist()]
@@ -207,7 +243,7 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Cata
 
 
 def _none_listed(listing: Listing, search: Search) -> str:
-    """What to say when nothing that CMR lists is of the search."""
+    """Return the message for a listing without any granule of the search."""
     cycles = search.cycle_range
     when = "" if search.start is None else f" of {search.start} to {search.end}"
     if cycles is not None:
@@ -219,14 +255,14 @@ def _none_listed(listing: Listing, search: Search) -> str:
 
 
 def _cells_with_segments(pairs: Pairs, granules: int, grid: Grid) -> np.ndarray:
-    """Cells that each granule is expected to have segments in, shape (granules,): over the sea it has none."""
+    """Estimate the number of cells with segments of each granule, shape (granules,): cells over the sea have none."""
     ice = np.concatenate([area_cells(name, grid.parent_order, grid.latitude) for name in ("antarctica", "greenland")])
     every, on_ice = (np.bincount(some.granule, minlength=granules) for some in (pairs, pairs.among(ice)))
     return np.where(on_ice > 0, on_ice, every)
 
 
 def _outline(record: Record) -> tuple[list[np.ndarray], bool]:
-    """Rings of a granule, and whether one had to be made from its track: CMR has none, or one that crosses itself."""
+    """Return the rings of a granule, and True if one was made from its track because CMR's is missing or unusable."""
     rings = [np.array(ring, np.float64).reshape(-1, 2) for ring in record.rings if usable(ring)]
     by_track = not record.rings or len(rings) < len(record.rings)
     return [*rings, *([track_ring(record.name)] if by_track else [])], by_track
@@ -240,21 +276,22 @@ def _entry(record: Record, cells: int) -> Entry:
 def search_catalog(
     search: Search, grid: Grid, *, watch: Watch | None = None, listing: Listing | None = None
 ) -> Catalog:
-    """Ask CMR, and work out which granule touches which cell.
+    """Ask CMR, and make a catalog of the granules that touch the area of a search.
 
     Parameters
     ----------
     search : Search
+        Product, time and area.
     grid : Grid
     watch : callable, optional
-        ``watch(granules so far, granules in all)``
+        ``watch(granules so far, granules in total)``
     listing : Listing, optional
-        To be used instead of asking.
+        Used instead of asking CMR.
 
     Raises
     ------
     MaggjobError
-        If the area is none, CMR cannot be asked, or nothing touches the area.
+        If the area is invalid, CMR cannot be reached, or no granule touches the area.
     """
     area = parse_area(search.aoi)
     return to_catalog(listing or ask(make_query(search, area), watch), search, area, grid)

@@ -1,4 +1,4 @@
-"""What runs in a worker: a cell, the index of some granules, a shard of a result; parts, and how tasks travel.
+"""Functions that run in workers: cells, indexes of granules, shards of a result; parts, and the form of tasks in calls.
 
-May import granules, grid, model, statistics and storage: never what only the client needs.
+May import granules, grid, model, statistics and storage, but nothing that only the client needs.
 """

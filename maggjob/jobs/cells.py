@@ -1,6 +1,6 @@
-"""The map: a cell's granules read, screened and reduced, its part written.
+"""The map stage: read and screen the granules of a cell, compute its statistics, and write its part.
 
-`map_cell` is importable by name and picklable, and does not know who calls it: Lithops, a notebook, or a test by hand.
+`map_cell` is importable by name and picklable. It does not depend on its caller: Lithops, a notebook or a test.
 """
 
 import time
@@ -30,29 +30,28 @@ from maggjob.storage.run_folder import PARTS
 from maggjob.storage.urls import join_url
 
 GRANULES_AT_ONCE = 8
-"""Granules read at once without an index; each holds its coordinates and what it read."""
+"""Granules read concurrently without an index; each keeps its coordinates and the data read in memory."""
 GRANULES_BY_INDEX_AT_ONCE = 20
-"""Granules read at once by index: all ranges of each, with ten connections at the most."""
+"""Granules read concurrently with an index; each requests all of its ranges, over ten connections at most."""
 READS_AT_ONCE = 64
-"""Connections without an index: most of a granule's reads find out where the next one is."""
+"""Connections without an index. Many are needed, as most reads of a granule only locate the next one."""
 BASE_MEMORY = 60 << 20
-"""Bytes of a worker that has imported this module and opened its connections."""
+"""Memory in bytes of a worker that has imported this module and opened its connections."""
 
 
 def map_cell(cell: CellTask) -> CellReport:
-    """Work on one cell: read its granules, compute its statistics, write its part.
+    """Process one cell: read its granules, compute its statistics, and write its part.
 
     Parameters
     ----------
     cell : CellTask
-        From `maggjob.tasks` or `maggjob.task`. The name of the parameter is Lithops' doing: it
-        passes a task under the name that the function gives it.
+        From `maggjob.tasks` or `maggjob.task`. Lithops passes a task by the parameter's name, so the name must stay.
 
     Returns
     -------
     CellReport
-        Always, whatever happened: what failed is in its ``state``, ``reason`` and ``message``, and in
-        its granules. With ``parts`` of None in the task it carries the arrays.
+        Failures are not raised, but reported in its ``state``, ``reason``, ``message`` and granules. It contains the
+        arrays if ``parts`` of the task is None.
 
     Examples
     --------
@@ -72,13 +71,14 @@ def map_cell(cell: CellTask) -> CellReport:
     started = time.monotonic()
     try:
         report = _map_cell(cell)
-    except BaseException as problem:  # noqa: BLE001  # mortie's panics are no Exceptions
+    # mortie's panics do not derive from Exception.
+    except BaseException as problem:  # noqa: BLE001
         report = failed_report(cell, _granule_ids(cell), *reason_and_message(problem))
     return replace(report, seconds=time.monotonic() - started, peak_memory=peak_memory())
 
 
 def map_cells(batch: CellBatch) -> tuple[CellReport, ...]:
-    """Work on several cells, one after the other: small ones, of which each would be a call of little work.
+    """Process several cells, one after the other: small cells, too little work for a call each.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _map_cell(task: CellTask) -> CellReport:
         index_bytes=found.index_bytes,
         index_problems=tuple(found.problems),
     )
-    # Their columns are in ``columns`` now.
+    # Free the granules' columns, which have been copied to ``columns``.
     found.granules.clear()
     if report.state == "failed":
         return report
@@ -123,7 +123,7 @@ def _map_cell(task: CellTask) -> CellReport:
     if task.parts is None:
         full = fill_children(present, values, recipe.statistics, grid.children)
         ids = nested_children(np.array([nested]), grid)[0]
-        # Finer cells have no decimal id in 64 bits.
+        # Decimal ids of finer cells do not fit in 64 bits.
         if grid.child_order <= MAX_DECIMAL_ORDER:
             full["morton"] = nested_to_decimal(ids, grid.child_order)
         return replace(report, arrays={"cell_ids": ids} | full)
@@ -131,21 +131,21 @@ def _map_cell(task: CellTask) -> CellReport:
 
 
 def predicted_memory(observations: int, recipe: Recipe) -> int:
-    """Peak memory that `map_cell` needs with indexes, in bytes, on the safe side.
+    """Return an upper estimate of the peak memory of `map_cell` with indexes, in bytes.
 
     ::
 
-        BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and what they unpack to
-        + observations * 2 * (child + 4 * columns)            what is kept of each granule, and all of it joined
-        + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a part of it, and a part of that
-        + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   grouped, in float64, with what is in passing
+        BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and ranges unpacked
+        + observations * 2 * (child + 4 * columns)            segments kept per granule, and all of them joined
+        + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a split of them, and splits of that split
+        + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   a slab, grouped, in float64; temporaries
 
     Parameters
     ----------
     observations : int
-        Segments kept; at most those that indexes say lie in the cell.
+        Number of segments kept. An upper bound is the number of segments in the cell according to the indexes.
     recipe : Recipe
-        Columns that are float32, as ATL06's are, take 4 bytes.
+        Its columns are assumed to be float32, as ATL06's are: 4 bytes per value.
     """
     columns = len(recipe.used_columns)
     expressions = len({e.text for s in recipe.statistics for e in s.row_expressions} - recipe.used_columns)
@@ -158,7 +158,7 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
 def _gather(
     task: CellTask, granules: Sequence[ScreenedGranule]
 ) -> tuple[CellReport, np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
-    """Join the granules of one cell: its report, the children and columns of the segments kept, their attributes."""
+    """Return a cell's report, and the joined children, columns and attributes of its granules' kept segments."""
     reports = tuple(one.report for one in granules)
     failed = next((report for report in reports if report.state == "failed"), None)
     kept = [one for one in granules if len(one.child)]
@@ -180,14 +180,14 @@ def _gather(
 
 
 def cell_calls(batches: Sequence[CellBatch], folder: str, region: str | None = None) -> list[WireTask]:
-    """Return the calls of some batches of one run.
+    """Return the calls for some batches of one run.
 
-    Cells may be of another order than the recipe's: their ids say so.
+    Cells may have another order than the recipe's parent order, as quarters do: it follows from their ids.
 
     Parameters
     ----------
     batches : sequence of CellBatch
-        Their lists of granules are written down already, all in one object.
+        Their lists of granules must be written already, all to one object.
     folder : str
         Path or URL of the run's folder.
     region : str, optional
@@ -196,7 +196,7 @@ def cell_calls(batches: Sequence[CellBatch], folder: str, region: str | None = N
     Raises
     ------
     InputError
-        If a task holds its granules itself.
+        If a task contains its granules instead of the place of their list.
     """
     if not batches:
         return []
@@ -217,12 +217,12 @@ def cell_calls(batches: Sequence[CellBatch], folder: str, region: str | None = N
 
 def _list_of(task: CellTask) -> GranuleList:
     if not isinstance(task.granules, GranuleList):
-        raise InputError(f"{task.id}: its granules are not written down; make tasks with a store")
+        raise InputError(f"{task.id}: its list of granules is not written to a store; make tasks with a store")
     return task.granules
 
 
 def map_call(task: WireTask) -> tuple[CellReport, ...]:
-    """Work on the cells of a call (`map_cells`); if what its stage shares cannot be read, all of them have failed."""
+    """Process the cells of a call (`map_cells`). All cells fail if the values shared by its stage cannot be read."""
     window, cells = task.own
     try:
         shared = read_shared(task)

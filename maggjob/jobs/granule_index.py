@@ -1,4 +1,4 @@
-"""The first map of a run: an index of each granule, which spares its cells all coordinates and all structure."""
+"""The index stage: make an index of each granule, so that cells need not read coordinates and HDF5 structure."""
 
 import time
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url
 
 INDEXED_AT_ONCE = 8
-"""Granules indexed at once: hides some fifteen waits for the archive in a row; each holds 15 MB."""
+"""Granules indexed concurrently, to hide some fifteen consecutive waits for the archive; each takes 15 MB of memory."""
 
 
 def index_granules(batch: IndexTask) -> IndexReport:
-    """Make the indexes of some granules, and write them down; good ones that are there are kept.
+    """Make and write the indexes of some granules. Valid existing indexes are kept.
 
     Parameters
     ----------
     batch : IndexTask
-        Any number of granules, each of which takes some 60 ms and 6 MB.
+        Any number of granules; each takes some 60 ms of CPU time and 6 MB of reads.
 
     Returns
     -------
     IndexReport
-        Always, whatever happened: a granule that cannot be indexed is in it with its reason.
+        Failures are not raised, but reported: a granule that cannot be indexed is listed with its reason.
 
     Examples
     --------
@@ -57,7 +57,8 @@ def index_granules(batch: IndexTask) -> IndexReport:
         with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(INDEXED_AT_ONCE) as apart:
             done = tuple(apart.map(lambda granule: _index(granule, batch.recipe, folder, archive, reads), granules))
         report = IndexReport(batch.id, done)
-    except BaseException as problem:  # noqa: BLE001  # as in map_cell
+    # As in map_cell.
+    except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)
         report = IndexReport(batch.id, (), reason, message)
     return replace(
@@ -72,7 +73,7 @@ def index_granules(batch: IndexTask) -> IndexReport:
 def _index(
     granule: Granule, recipe: Recipe, folder: Folder, archive: Archive, reads: ThreadPoolExecutor
 ) -> IndexedGranule:
-    """Index one granule, unless that was done; what fails is written down in its report."""
+    """Index one granule unless a valid index exists. A failure is reported, not raised."""
     digest = index_digest(recipe)
     key = index_key(granule, digest)
     try:
@@ -88,29 +89,30 @@ def _index(
         present = {beam.group for beam in index.beams}
         beams = {group: READ if group in present else ABSENT for group in recipe.groups}
         return IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
-    except BaseException as problem:  # noqa: BLE001  # as in map_cell
+    # As in map_cell.
+    except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)
     return IndexedGranule(granule.id, "failed", reason=reason, message=message)
 
 
 def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | None:
-    """The index in some bytes; None when it must be made anew: damaged, or the granule has changed, or may have."""
+    """Return the decoded index; None if it is damaged, or if its granule has changed or may have changed."""
     try:
         index = decode(content, granule.id, digest)
         index.check(granule.source.size, granule.source.etag)
     except IndexFileError:
         return None
-    # The size alone does not tell a change.
+    # Without an ETag a change that keeps the size would go unnoticed.
     return None if None in (index.etag, granule.source.etag) else index
 
 
 def index_calls(tasks: Sequence[IndexTask], folder: str, region: str | None = None) -> list[WireTask]:
-    """Return the calls of the index tasks of one run, whose lists of granules are written down.
+    """Write the lists of granules of some index tasks of one run, and return the calls.
 
     Parameters
     ----------
     tasks : sequence of IndexTask
-        Each with its granules in it.
+        Tasks that contain their granules.
     folder : str
         Path or URL of the run's folder.
     region : str, optional
@@ -130,7 +132,7 @@ def index_calls(tasks: Sequence[IndexTask], folder: str, region: str | None = No
 
 
 def index_call(task: WireTask) -> IndexReport:
-    """Make the indexes of a call (`index_granules`)."""
+    """Make the indexes of a call (`index_granules`). It fails if the values shared by its stage cannot be read."""
     name, start, size = task.own
     try:
         shared = read_shared(task)

@@ -1,11 +1,11 @@
-"""A cell's result as one object: its columns and its ledger, the same bytes for the same data.
+"""Parts: the result of one cell as one object, with the same bytes for the same data.
 
-A part is an ``.npz`` (an uncompressed zip, whose members carry CRC-32 checksums), so that
-``numpy.load`` opens it. Members: ``ledger.json``; ``child``, the children that have segments,
-uint32, ascending; and one array per statistic, a value for each of these children. It is not compressed: compressed
-bytes would depend on the zlib at hand. Times, attempts, backend and messages are in the report, never in a part.
+A part is an ``.npz`` (a zip file whose members have CRC-32 checksums), which ``numpy.load`` opens. Its members are
+``ledger.json``; ``child``, the children that have segments, uint32, ascending; and one array per statistic, with one
+value per child. It is not compressed, because compressed bytes depend on the version of zlib. Times, attempts, backend
+and messages belong to the report, never to a part.
 
-A call that is slow gets a backup, and either may write last: parts that may differ have different names, see `tag_of`.
+A slow call gets a backup call, and either may write last. So parts that may differ have different names (`tag_of`).
 """
 
 import hashlib
@@ -30,33 +30,41 @@ DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
     *(KeyError, ValueError, TypeError, AttributeError),
 )
-"""What numpy and zipfile raise for bytes that are no part."""
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # of every member: zip has no room for none
+"""Exceptions of numpy and zipfile for bytes that are not a part."""
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+"""Time stamp of every member, because zip requires one."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part, read back."""
+    """The content of a part."""
 
     ledger: Mapping[str, Any]
-    """What became of every segment and granule of the cell."""
+    """Outcome of every segment and granule of the cell."""
     child: np.ndarray
     """Children that have segments, shape (n,)."""
     values: Mapping[str, np.ndarray]
-    """Each statistic, shape (n,)."""
+    """Values of each statistic by name, shape (n,)."""
 
 
 def tag_of(report: CellReport) -> str:
-    """What the name of a part tells it by from those of other calls of its task.
+    """Return the tag in the name of a part, which distinguishes it from parts of other calls of the same task.
 
-    Nothing, if the cell was read whole, as that gives the same bytes each time; else the digest of its
-    ledger, as another call may have met other failures, or none.
+    The tag is empty if the cell was read whole, since every call then writes the same bytes. Otherwise it is the digest
+    of the part's ledger, since another call may have had other failures, or none.
     """
     return "" if report.state in ("complete", "empty") else ledger_digest(_ledger_part(report))[:16]
 
 
 def part_key(task: str, tag: str) -> str:
-    """Key of a part below the folder or prefix of parts, from the id of its task and `tag_of` its report.
+    """Return the key of a part below the folder or prefix of parts.
+
+    Parameters
+    ----------
+    task : str
+        Id of the task.
+    tag : str
+        From `tag_of`.
 
     Examples
     --------
@@ -67,7 +75,7 @@ def part_key(task: str, tag: str) -> str:
 
 
 def tag_in(part: str) -> str:
-    """The tag in the path, URL or key of a part.
+    """Return the tag in the path, URL or key of a part.
 
     Examples
     --------
@@ -78,18 +86,34 @@ def tag_in(part: str) -> str:
 
 
 def load(task: CellTask, folder: Folder, tag: str) -> Part:
-    """Read and check a part of a task.
+    """Read the part of a task, and check it.
+
+    Parameters
+    ----------
+    task : CellTask
+    folder : Folder
+        Folder of the parts.
+    tag : str
+        Tag in the name of the part.
 
     Raises
     ------
     StoreError
-        If it is missing, damaged, or belongs to something else.
+        If the part is missing, damaged, or belongs to another cell or run.
     """
     return check_part(task, folder.get(part_key(task.id, tag)), tag)
 
 
 def check_part(task: CellTask, content: bytes, tag: str) -> Part:
     """Unpack a part, and check it against its task and its own ledger.
+
+    Parameters
+    ----------
+    task : CellTask
+    content : bytes
+        The bytes of the part.
+    tag : str
+        Tag in the name of the part.
 
     Raises
     ------
@@ -103,12 +127,19 @@ def check_part(task: CellTask, content: bytes, tag: str) -> Part:
 
 
 def check(part: Part, task: CellTask, name: str) -> None:
-    """Check a part, which has a name for messages, against its task and its own ledger.
+    """Check a part against its task and its own ledger.
+
+    Parameters
+    ----------
+    part : Part
+    task : CellTask
+    name : str
+        Path or URL of the part, for messages.
 
     Raises
     ------
     StoreError
-        See `check_part`.
+        If it does not match; see `check_part`.
     """
     ledger, recipe = part.ledger, task.recipe
     if ledger["id"] != task.id or ledger["run"] != task.run:
@@ -120,7 +151,9 @@ def check(part: Part, task: CellTask, name: str) -> None:
     if set(part.values) != names or any(len(values) != len(part.child) for values in part.values.values()):
         raise StoreError(f"part {name} holds {sorted(part.values)}, expected {sorted(names)}; run again")
     if len(part.child) and int(part.child.max()) >= recipe.grid.children:
-        raise StoreError(f"part {name} has child {int(part.child.max())}, a cell has {recipe.grid.children}; run again")
+        raise StoreError(
+            f"part {name} has child {int(part.child.max())}, but a cell has {recipe.grid.children}; run again"
+        )
     in_cell = sum(ledger["segments"].values())
     if in_cell != sum(granule["in_cell"] for granule in ledger["granules"]):
         raise StoreError(f"part {name} counts {in_cell} segments, its granules another number; run again")
@@ -133,7 +166,16 @@ def _json(ledger: Mapping[str, Any]) -> bytes:
 
 
 def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What a part says of its cell: nothing that may differ between two runs of the same data."""
+    """Return the ledger of a part, which contains nothing that may differ between two runs on the same data.
+
+    Parameters
+    ----------
+    task : CellTask
+    report : CellReport
+        Outcome of the cell.
+    attributes : mapping
+        HDF5 attributes of the cell's variables, by name.
+    """
     return {
         "format": FORMAT,
         "run": task.run,
@@ -150,40 +192,50 @@ def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mappi
 
 
 def granules_ledger(report: CellReport) -> list[dict[str, Any]]:
-    """The granules of a cell but for those that do not lie in it: an index spares their visits."""
+    """Return the ledgers of a cell's granules, without those outside the cell: with an index these are not visited."""
     return [granule.ledger() for granule in report.granules if granule.state != "no_overlap"]
 
 
 def ledger_digest(ledger: Mapping[str, Any]) -> str:
-    """Digest of what a part says became of its segments and granules."""
+    """Return the digest of the outcome of a cell's segments and granules, from a part's ledger."""
     return hashlib.sha256(_json({key: ledger[key] for key in ("state", "segments", "granules")})).hexdigest()
 
 
 def _ledger_part(report: CellReport) -> dict[str, Any]:
-    """What `ledger_digest` looks at, by a report."""
+    """Return the values that `ledger_digest` uses, from a report."""
     return {"state": report.state, "segments": dict(report.segments), "granules": granules_ledger(report)}
 
 
 def agree(report: CellReport, digest: str) -> None:
-    """See that a part is the one that a report tells of.
+    """Check that a report and its part agree.
 
     Parameters
     ----------
     report : CellReport
     digest : str
-        Of the part's ledger.
+        Digest of the part's ledger.
 
     Raises
     ------
     LedgerError
-        It is another.
+        If the outcome in the report differs from that in the part.
     """
     if ledger_digest(_ledger_part(report)) != digest:
         raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
 
 
 def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of a part."""
+    """Return the bytes of a part.
+
+    Parameters
+    ----------
+    ledger : mapping
+        From `ledger_of`.
+    child : ndarray, shape (n,)
+        Children that have segments, ascending.
+    values : mapping of ndarray, shape (n,)
+        Values of each statistic by name.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LEDGER, ZIP_TIME), _json(ledger))
@@ -196,25 +248,39 @@ def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.n
 
 
 def write_part(task: CellTask, report: CellReport, content: bytes) -> CellReport:
-    """Write a part, and say so in its report; StoreError if that cannot be done."""
+    """Write a part, and return the report with its URL and size.
+
+    Parameters
+    ----------
+    task : CellTask
+        Its ``parts`` is set.
+    report : CellReport
+    content : bytes
+        From `pack`.
+
+    Raises
+    ------
+    StoreError
+        If the part cannot be written.
+    """
     parts, key = str(task.parts), part_key(task.id, tag_of(report))
     Folder(parts, task.region, create=True).put(key, content)
     return replace(report, part=f"{parts}/{key}", part_bytes=len(content))
 
 
 def unpack(content: bytes, name: str) -> Part:
-    """Read a part back.
+    """Read the bytes of a part.
 
     Parameters
     ----------
     content : bytes
     name : str
-        For messages.
+        Path or URL of the part, for messages.
 
     Raises
     ------
     StoreError
-        If it is not whole.
+        If it is damaged, or has another format.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:

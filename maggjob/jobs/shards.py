@@ -1,9 +1,9 @@
-"""One shard of a result: the parts of some cells, checked, and written to every array of the Zarr.
+"""One shard of a result: check the parts of some cells, and write them to every array of the Zarr.
 
-A shard of an array is one object, and whole cells lie in it: so shards can be written by calls that know nothing of
-each other. On Lambda they are calls in the region of the buckets, on localhost from some number on, else the client
-writes them one by one; what a call did not write, the client writes. The client has made the arrays, and makes them
-visible when all shards agree with the ledger. The memory of a shard does not grow with the number of cells.
+A shard of an array is one object that contains whole cells, so independent calls can write the shards. On Lambda these
+calls run in the region of the buckets. On localhost calls are used above some number of shards; below it, the client
+writes them one by one. The client also writes every shard whose call failed. It creates the arrays beforehand, and
+makes them visible once all shards agree with the ledger. The memory for a shard does not grow with the number of cells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url
 
 READERS = 16
-"""Parts that are read at once."""
+"""Parts read concurrently."""
 CONFIG = {
-    # A chunk that is missing is then a chunk that was lost.
+    # With this, a missing chunk always means a lost chunk.
     "array.write_empty_chunks": True,
-    # Chunks one by one take a third more time, of asyncio.
+    # Single chunks take a third more time, because of asyncio.
     "codec_pipeline.batch_size": 16,
 }
 
@@ -39,9 +39,9 @@ class ShardTask:
     group: str
     """Path or URL of the Zarr group that holds the arrays."""
     parts: str
-    """Path or URL that parts lie below."""
+    """Path or URL of the folder of the parts."""
     recipe: Recipe
-    """What was computed."""
+    """Recipe of the run."""
     window: str
     """As in `CellTask`."""
     run: str
@@ -51,23 +51,23 @@ class ShardTask:
     morton: str | None
     """Type of the morton ids: int64, uint64, or None for a result without them."""
     write: bool
-    """Whether to write; else parts are only checked."""
+    """False to check the parts without writing."""
     first: int
-    """Number of the first cell among those of the result."""
+    """Position of the first cell among the cells of the result."""
     cells: Sequence[int]
     """Nested ids of the cells, ascending."""
     tags: Sequence[str | None]
-    """Tag of each part (`maggjob.jobs.parts.tag_in`); None for cells that left none: they failed, and are fill."""
+    """Tag of each part (`maggjob.jobs.parts.tag_in`); None for a failed cell without a part, which gets fill values."""
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What was found in the parts of a shard, and in the arrays after they were written."""
+    """Ledgers of the parts of a shard, and sums of its arrays as read back."""
 
     ledgers: tuple[str | None, ...]
-    """Digest of each part's ledger (`ledger_digest`), in the order of the cells; None without a part."""
+    """Digest of each part's ledger (`ledger_digest`), in the order of the cells; None for a cell without a part."""
     counts: Mapping[str, int]
-    """Sum of each count of segments, read back from its array."""
+    """Sum of each statistic that counts segments, read back from its array."""
 
 
 ZARR_IMPORTS = ("zarr",)
@@ -77,7 +77,7 @@ OWN = ("first", "cells", "tags")
 
 
 def shard_calls(shards: Sequence[ShardTask], folder: str) -> list[WireTask]:
-    """Return the calls of the shards of one result.
+    """Return the calls that write the shards of one result.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def write_shard(shard: ShardTask) -> ShardReport:
     Raises
     ------
     StoreError
-        If a part is missing, damaged or belongs to something else; or an array cannot be written.
+        If a part is missing, damaged or belongs to another cell or run, or an array cannot be written.
     """
     ledgers, values = _read_parts(shard)
     counts: dict[str, int] = {}
@@ -119,10 +119,10 @@ def write_shard(shard: ShardTask) -> ShardReport:
 
 
 def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:
-    """Digests of the ledgers, and the statistics of all children, by name, each in its own dtype."""
+    """Return the digests of the ledgers, and the statistics of all children by name, each in its own dtype."""
     recipe = shard.recipe
     shape = (len(shard.cells), recipe.grid.children)
-    # Without any part the folder would not be there.
+    # Without any part the folder does not exist.
     folder = Folder(shard.parts, shard.region) if any(tag is not None for tag in shard.tags) else None
     blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in recipe.statistics}
 
@@ -135,7 +135,7 @@ def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.
         return None if folder is None or tag is None else folder.get(part_key(task(row).id, tag))
 
     ledgers: list[str | None] = []
-    # Threads for the waits only: to unpack, they would wait for each other.
+    # Threads only hide the latency of reads. Unpacking in threads gains nothing, as they wait for each other.
     with ThreadPoolExecutor(READERS) as pool:
         for row, packed in enumerate(pool.map(content, range(len(shard.cells)))):
             part = None if packed is None else check_part(task(row), packed, shard.tags[row] or "")
@@ -147,7 +147,7 @@ def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.
 
 
 def _arrays(shard: ShardTask, values: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and values of each array."""
+    """Yield the name and values of each array."""
     grid = shard.recipe.grid
     ids = nested_children(np.array(shard.cells, np.int64), grid).ravel()
     yield "cell_ids", ids
@@ -158,8 +158,9 @@ def _arrays(shard: ShardTask, values: Mapping[str, np.ndarray]) -> Iterator[tupl
 
 
 def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> int:
-    """Write one shard of one array; with ``count``, the sum of what is read back."""
-    import zarr  # 0.4 s
+    """Write one shard of one array; with ``count``, read it back and return its sum."""
+    # Importing zarr takes 0.4 s.
+    import zarr
     from zarr.storage import ObjectStore
 
     url, children = join_url(shard.group, name), shard.recipe.grid.children
@@ -170,4 +171,4 @@ def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> i
             array[rows] = values
             return int(np.asarray(array[rows]).sum(dtype=np.int64)) if count else 0
     except Exception as problem:
-        raise StoreError(f"cannot write {url}: {problem}; check room and rights, then run again") from problem
+        raise StoreError(f"cannot write {url}: {problem}; check space and permissions, then run again") from problem

@@ -1,8 +1,8 @@
-"""A call in few bytes: the one form in which tasks travel to workers.
+"""The compact form in which all tasks are sent to workers.
 
-Lithops writes a byte of a pickle as up to five letters, and a recipe alone takes 1.4 KB: with thousands of calls the
-client would send little else. So what all calls of a stage share is written once, as one object in the run's folder,
-and a call says where that is and what is its own.
+Lithops encodes a byte of a pickle in up to five characters, and a recipe alone takes 1.4 KB. With thousands of calls,
+recipes would be most of what the client sends. So the values that all calls of a stage share are written once, as one
+object in the run's folder, and a call contains only its key and the call's own values.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from maggjob.storage.urls import join_url
 
 @dataclass(frozen=True)
 class WireTask:
-    """The task of one call. Pickled as a line of JSON: pickle's own codes would take more than the values."""
+    """The task of one call. It is pickled as a line of JSON, because pickle's own codes take more than the values."""
 
     folder: str
     """Path or URL of the run's folder."""
     region: str | None
     """Region of the buckets; None for the environment's."""
     shared: str
-    """Key, in that folder, of what the calls of the stage share."""
+    """Key, in that folder, of the values that the calls of the stage share."""
     own: Sequence[Any]
-    """What is this call's own: plain values."""
+    """Plain values of this call alone."""
 
     def __reduce__(self) -> tuple[Callable[[str], "WireTask"], tuple[str]]:
         return _from_line, (json.dumps(list(vars(self).values()), separators=(",", ":")),)
@@ -44,12 +44,12 @@ def _key(content: bytes) -> str:
 def wire_tasks(
     shared: Mapping[str, Any], own: Sequence[Sequence[Any]], folder: str, region: str | None = None
 ) -> list[WireTask]:
-    """Write what the calls of a stage share, and return the task of each call.
+    """Write the values that the calls of a stage share, and return the task of each call.
 
     Parameters
     ----------
     shared : mapping
-        Plain values; they are written to the folder, named by their content.
+        Plain values; they are written to the folder under a key derived from their content.
     own : sequence
         Plain values of each call.
     folder : str
@@ -63,12 +63,12 @@ def wire_tasks(
 
 
 def read_shared(task: WireTask) -> dict[str, Any]:
-    """Read what the calls of a stage share.
+    """Read the values that the calls of a stage share.
 
     Raises
     ------
     StoreError
-        If it is not there, or its content is not what its name says.
+        If the object is missing, or its content does not match its key.
     """
     content = Folder(task.folder, task.region).get(task.shared)
     if _key(content) != task.shared:

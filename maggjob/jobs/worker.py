@@ -1,4 +1,4 @@
-"""What every worker needs: how a failure is told, and how much memory was used."""
+"""Functions for every worker: the reason and message of a failure, and the memory used."""
 
 import sys
 import traceback
@@ -7,7 +7,7 @@ from maggjob.errors import MaggjobError
 
 
 def reason_and_message(problem: BaseException) -> tuple[str, str]:
-    """Return the ledger's word for whatever was raised, and its text; what ends a process is raised again."""
+    """Return the ledger's reason for an exception, and its text. Exceptions that end a process are raised again."""
     if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         raise problem
     if isinstance(problem, MaggjobError):
@@ -16,11 +16,11 @@ def reason_and_message(problem: BaseException) -> tuple[str, str]:
 
 
 def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    """Return the largest resident memory of this process so far, in bytes; 0 if the system does not provide it."""
     try:
         import resource
     except ImportError:
-        # Windows has no such module.
+        # Windows lacks this module.
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""What is handed from room to room: recipe, tasks, reports, frozen and picklable; the ledger, which folds reports.
+"""The values passed between packages: recipe, tasks and reports, frozen and picklable; the ledger, which sums reports.
 
 May import grid and statistics.
 """

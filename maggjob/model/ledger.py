@@ -1,13 +1,13 @@
-"""The ledger: every fold of reports, from quarters to a cell, from cells to a run.
+"""The ledger: functions that combine reports, from quarters to a cell and from cells to a run.
 
 Nothing is dropped without being counted:
 
-- A granule in a cell ends as ``used``, ``no_overlap`` or ``failed``; of several reports of one granule the worst state
-  counts (`worst`), and its rows are known from any report that read it.
+- A granule in a cell ends as ``used``, ``no_overlap`` or ``failed``. If several cells report on one granule, the worst
+  state counts (`worst`); its number of rows comes from any report that read it.
 - A cell ends as ``complete``, ``empty``, ``partial`` or ``failed`` (`cell_state`).
 - A segment of a granule is counted once, whatever the number of cells: in a planned cell, ``outside``,
   ``invalid_coordinate``, or ``unread`` (its granule failed in one cell and was read in another).
-- A task of any job has ended, or failed for a reason (`tally_tasks`).
+- A task of any job ends with an answer, or fails for a reason (`tally_tasks`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,16 +28,16 @@ from maggjob.model.reports import (
 from maggjob.model.tasks import CellTask
 
 SEVERITY = {"no_overlap": 0, "used": 1, "failed": 2}
-"""Of the states of a granule: the worst one counts."""
+"""Rank of a granule's states, from best to worst."""
 EXAMPLES = 5
-"""Failures that are named for each reason."""
+"""Number of examples kept per reason of failure."""
 
 Span = tuple[float, float]
 """First and last time, seconds since 2018-01-01."""
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Sum counts by state; states stand in the order in which they first come."""
+    """Sum counts by state. States keep the order of their first occurrence."""
     total: dict[str, int] = {}
     for some in counts:
         for state, count in some.items():
@@ -46,13 +46,13 @@ def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def join_spans(spans: Iterable[Span | None]) -> Span | None:
-    """Return the first and the last of some times; None if there are none."""
+    """Return the span from the earliest to the latest time; None if every span is None."""
     known = [span for span in spans if span is not None]
     return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
 
 def worst(reports: Sequence[GranuleReport]) -> GranuleReport:
-    """Fold the reports of one granule, of cells that do not overlap, into one.
+    """Combine the reports on one granule from cells that do not overlap.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def worst(reports: Sequence[GranuleReport]) -> GranuleReport:
     Returns
     -------
     GranuleReport
-        The worst state, with beams and rows of the first report that read the granule; segments are summed.
+        The worst state; beams and rows of the first report that read the granule; the sums of the segments.
     """
     if len(reports) == 1:
         return reports[0]
@@ -84,11 +84,16 @@ def cell_state(*, kept: bool, failed: bool, used: bool) -> str:
     Parameters
     ----------
     kept : bool
-        Whether any segment was kept.
+        True if any segment was kept.
     failed : bool
-        Whether anything failed: a granule, or the call itself.
+        True if a granule or the call itself failed.
     used : bool
-        Whether any granule was used.
+        True if any granule was used.
+
+    Returns
+    -------
+    str
+        One of `maggjob.model.reports.CELL_STATES`.
     """
     if failed:
         return "partial" if used else "failed"
@@ -96,15 +101,15 @@ def cell_state(*, kept: bool, failed: bool, used: bool) -> str:
 
 
 def failed_report(task: CellTask, granules: Iterable[str], reason: str | None, message: str | None) -> CellReport:
-    """Return the report of a cell that nothing came of.
+    """Return the report of a cell that failed as a whole.
 
     Parameters
     ----------
     task : CellTask
     granules : iterable of str
-        Ids of its granules, none of which was used.
-    reason, message : str
-        Why.
+        Ids of its granules; all are reported as failed.
+    reason, message : str, optional
+        Reason and message of the error.
     """
     lost = _unused(granules, reason)
     return CellReport(task.id, task.cell, task.window, "failed", granules=lost, reason=reason, message=message)
@@ -115,15 +120,15 @@ def _unused(granules: Iterable[str], reason: str | None) -> tuple[GranuleReport,
 
 
 def with_granules(report: CellReport, listed: Iterable[str], no_overlap: Sequence[GranuleReport] = ()) -> CellReport:
-    """Complete the report of a cell, so that it tells of every granule that the catalog lists for it.
+    """Complete the report of a cell, so that it contains every granule that the catalog lists for it.
 
     Parameters
     ----------
     report : CellReport
     listed : iterable of str
-        Ids of the granules that were to be read. A cell that failed as a whole gets all of them: none was used.
+        Ids of the granules that were to be read. If the cell failed as a whole, all are reported as failed.
     no_overlap : sequence of GranuleReport
-        Granules that an index showed not to lie in the cell; they are told as if they had been visited.
+        Granules that lie outside the cell according to their index; reported as if they had been read.
     """
     if report.state == "failed" and not report.granules:
         report = replace(report, granules=_unused(listed, report.reason))
@@ -131,14 +136,15 @@ def with_granules(report: CellReport, listed: Iterable[str], no_overlap: Sequenc
 
 
 def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellReport:
-    """Fold the reports of the quarters of a cell into one, without its part.
+    """Combine the reports of a cell's quarters into one, without a part.
 
-    A granule that failed in one quarter has failed in the cell; what other quarters kept of it stays, and is counted.
+    A granule that failed in one quarter has failed in the cell. Its segments that other quarters kept stay, and are
+    counted.
 
     Parameters
     ----------
     name, cell : str
-        Id of the cell's task, and of the cell.
+        Id of the cell's task, and id of the cell.
     quarters : sequence of CellReport
         In the order of the cell's children.
     """
@@ -148,7 +154,7 @@ def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
         worst([own.get(n) or GranuleReport(n, "failed", reason=quarter.reason) for quarter, own in known])
         for n in names
     )
-    # Of a quarter that failed as a whole no granule tells why.
+    # If a quarter failed as a whole, its granules do not give the reason.
     lost = [quarter for quarter in quarters if quarter.state == "failed" and not quarter.granules]
     bad = next((q for q in [*lost, *quarters] if q.state in ("partial", "failed")), None)
     return CellReport(
@@ -223,19 +229,29 @@ def reduce_tally(reports: Iterable[CellReport]) -> Tally:
 
 
 def _failures(report: CellReport) -> list[tuple[str, str | None, str | None]]:
-    """What failed in a cell: what, reason and message of each granule that tells why, else of the cell itself."""
+    """Return (what failed, reason, message) of each granule with a message, and of the cell if none explains it."""
     failed: list[tuple[str, str | None, str | None]] = [
         (f"{g.id} in {report.cell}", g.reason, g.message) for g in report.granules if g.message is not None
     ]
     named = {reason for _, reason, _ in failed}
-    # A call that died, or one of a quarter's.
+    # The call of the cell, or of one of its quarters, failed.
     if (report.state == "failed" and not failed) or (report.message is not None and report.reason not in named):
         failed.append((report.id, report.reason, report.message))
     return failed
 
 
 def count_error(errors: dict[str, dict[str, Any]], what: str, reason: str | None, message: str | None) -> None:
-    """Count a failure under its reason, and keep the first `EXAMPLES` of each."""
+    """Count a failure under its reason, and keep the first `EXAMPLES` of each reason.
+
+    Parameters
+    ----------
+    errors : dict
+        Counts and examples by reason; modified in place.
+    what : str
+        Id of the task, or of the granule and its cell.
+    reason, message : str, optional
+        Reason and message of the error.
+    """
     entry = errors.setdefault(str(reason), {"count": 0, "examples": []})
     entry["count"] += 1
     if len(entry["examples"]) < EXAMPLES:
@@ -244,18 +260,18 @@ def count_error(errors: dict[str, dict[str, Any]], what: str, reason: str | None
 
 @dataclass(frozen=True)
 class TaskTally:
-    """What became of the tasks of one stage, of any job."""
+    """Outcome of the tasks of one stage of any job."""
 
     tasks: int
-    """Tasks that there were."""
+    """Number of tasks."""
     done: int
-    """Tasks that ended with an answer."""
+    """Number of tasks that ended with an answer."""
     errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By reason: how many tasks failed, and the first examples."""
+    """Number of failed tasks and the first examples, by reason."""
 
     @property
     def failed(self) -> int:
-        """Tasks without an answer."""
+        """Number of tasks without an answer."""
         return self.tasks - self.done
 
     def to_dict(self) -> dict[str, Any]:
@@ -264,12 +280,12 @@ class TaskTally:
 
 
 def tally_tasks(outcomes: Iterable[tuple[str, str | None, str | None]]) -> TaskTally:
-    """Count what became of tasks.
+    """Count the outcomes of tasks.
 
     Parameters
     ----------
     outcomes : iterable of (id, reason, message)
-        One per task; the reason is None for one that ended with an answer.
+        One per task; the reason is None if the task ended with an answer.
     """
     tasks = 0
     errors: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""A configuration as workers need it: resolved, checked, and of plain values."""
+"""The recipe: the configuration as workers need it, validated and in plain values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,25 +16,25 @@ class RowFilter:
     """A condition that a segment must meet to be kept."""
 
     state: str
-    """Name under which segments that fail are counted."""
+    """Name under which rejected segments are counted."""
     dataset: str
-    """Path with ``{group}`` for the beam."""
+    """Path of the dataset, with ``{group}`` for the beam."""
     op: str
     """One of ``< <= == != in``."""
     value: float | tuple[float, ...]
-    """What the dataset is compared with; a tuple for ``in``."""
+    """Value that the dataset is compared with; a tuple for ``in``."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration as workers need it: resolved, checked, and of plain values."""
+    """A configuration as workers need it, validated and in plain values."""
 
     groups: tuple[str, ...]
-    """Beams."""
+    """Groups of the beams, such as gt1l."""
     latitude: str
     """Path of the latitudes, with ``{group}`` for the beam."""
     longitude: str
-    """Path of the longitudes."""
+    """Path of the longitudes, likewise."""
     time: str
     """Path of the times, in seconds since 2018-01-01; may be absent from a granule."""
     columns: tuple[tuple[str, str], ...]
@@ -42,22 +42,30 @@ class Recipe:
     filters: tuple[RowFilter, ...]
     """Conditions, in the order in which they are applied."""
     statistics: tuple[Statistic, ...]
-    """What is computed for each child."""
+    """Statistics computed for each child."""
     grid: Grid
-    """Where it is computed."""
+    """Grid of cells and children."""
 
     def path(self, template: str, group: str) -> str:
-        """Path of a dataset in one beam."""
+        """Return the path of a dataset in one beam.
+
+        Parameters
+        ----------
+        template : str
+            Path with ``{group}`` for the beam.
+        group : str
+            Group of the beam.
+        """
         return template.replace("{group}", group).strip("/")
 
     @cached_property
     def used_columns(self) -> frozenset[str]:
-        """Columns that any statistic uses."""
+        """Columns that at least one statistic uses."""
         return frozenset().union(*(s.columns for s in self.statistics))
 
     @cached_property
     def needed_paths(self) -> dict[str, list[str]]:
-        """Paths of the datasets of each beam whose rows in a cell are needed, each once; times are apart."""
+        """Paths of the datasets that must be read, by beam; without the times, which may be absent."""
         templates = [path for _, path in self.columns] + [condition.dataset for condition in self.filters]
         coordinates = {"latitude": self.latitude, "longitude": self.longitude}
         templates += [path for name, path in coordinates.items() if name in self.used_columns]
@@ -65,12 +73,12 @@ class Recipe:
 
     @cached_property
     def time_paths(self) -> dict[str, list[str]]:
-        """Path of the times of each beam; a beam may lack them."""
+        """Path of the times, by beam; a beam may lack them."""
         return {group: [self.path(self.time, group)] for group in self.groups}
 
     @cached_property
     def indexed_paths(self) -> dict[str, list[str]]:
-        """Paths of the datasets of each beam that an index tells of."""
+        """Paths of the datasets that an index describes, by beam."""
         return {group: [*paths, *self.time_paths[group]] for group, paths in self.needed_paths.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +87,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe that `to_dict` wrote, before or after a journey through JSON."""
+        """Return the recipe from the values of `to_dict`, which may have been written to JSON and read back."""
         values = [tuple(f["value"]) if isinstance(f["value"], list) else f["value"] for f in plain["filters"]]
         lists = {
             "groups": tuple(plain["groups"]),

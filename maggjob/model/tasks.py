@@ -1,7 +1,7 @@
-"""What a worker is asked to do.
+"""Tasks for workers.
 
-A task goes by pickle and is kept small: it names its granules, or says where they are listed, and never holds a
-credential.
+Tasks are pickled and kept small: a task contains its granules, or the place where they are listed, and never
+credentials.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ class Granule:
     """A granule as a worker sees it."""
 
     id: str
-    """Its name: unique in a run, the same wherever it is read from."""
+    """Name of the granule: unique in a run, and the same wherever it is read from."""
     url: str
-    """A path, or a URL with the scheme file, s3 or https."""
+    """Path, or URL with the scheme file, s3 or https."""
     size: int | None = None
     """Size in bytes, if it is known exactly."""
 
 
 @dataclass(frozen=True)
 class GranuleList:
-    """Where a task's granules are written down: lines of JSON in a larger object."""
+    """The place of a task's list of granules: lines of JSON within a larger object."""
 
     url: str
-    """The object."""
+    """Path or URL of the object."""
     start: int
-    """First byte."""
+    """First byte of the list."""
     size: int
     """Number of bytes."""
 
@@ -38,29 +38,29 @@ class CellTask:
     """Everything that `maggjob.map_cell` needs for one cell."""
 
     id: str
-    """Window and cell, such as ``cycle22/-6134114``: unique in a run."""
+    """Window and cell, such as ``cycle22/-6134114``; unique in a run."""
     cell: str
-    """Signed decimal id."""
+    """Signed decimal id of the cell."""
     window: str
     """Label of the time window: the cycle."""
     recipe: Recipe
-    """What to compute."""
+    """What to read and compute."""
     granules: tuple[Granule, ...] | GranuleList
-    """What to read, or where that is written down."""
+    """Granules to read, or the place where they are listed."""
     run: str = ""
-    """Digest of configuration and catalog: parts of another run are not mixed with these."""
+    """Digest of configuration and catalog, so that parts of different runs are never mixed."""
     parts: str | None = None
-    """Folder or prefix to write the part to; without one the report carries the arrays."""
+    """Folder or prefix to write the part to. If None, the report contains the arrays."""
     credentials: str | None = None
-    """Where the credentials of the archive are; without them the worker's own environment."""
+    """Path or URL of the archive's credentials. If None, the worker's environment is used."""
     region: str | None = None
-    """Region of the buckets that it reads and writes; without one that of the environment."""
+    """Region of the buckets that are read and written. If None, the environment's."""
     indexes: str | None = None
-    """Folder or prefix that holds indexes of granules; one that it does not hold is read without."""
+    """Folder or prefix of the granules' indexes. A granule without an index there is read without."""
 
     @property
     def part(self) -> str | None:
-        """Path or URL of the part, if the cell can be read whole: else `maggjob.jobs.parts.tag_of` is in its name."""
+        """Path or URL of the part of a cell that is read whole; otherwise its name contains a tag (`jobs.parts`)."""
         return None if self.parts is None else f"{self.parts}/{self.id}.npz"
 
 
@@ -69,7 +69,7 @@ class CellBatch:
     """Several cells for one call of `maggjob.jobs.cells.map_cells`."""
 
     tasks: tuple[CellTask, ...]
-    """They are worked on one after the other."""
+    """Tasks, which are processed one after the other."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class IndexTask:
     """Everything that `maggjob.jobs.granule_index.index_granules` needs for some granules."""
 
     id: str
-    """Unique in a run."""
+    """Id of the task, unique in a run."""
     recipe: Recipe
-    """For what the indexes are to be used."""
+    """Recipe that the indexes will serve."""
     granules: tuple[Granule, ...] | GranuleList
-    """What to index, or where that is written down."""
+    """Granules to index, or the place where they are listed."""
     indexes: str
     """Folder or prefix to write the indexes to."""
     credentials: str | None = None

@@ -1,4 +1,4 @@
-"""Bytes in files, buckets and https servers, and who may read them; the layout of a run's folder.
+"""Reading and writing of files, buckets and https servers; credentials; the layout of a run's folder.
 
 May import nothing of maggjob but errors.
 """

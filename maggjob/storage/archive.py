@@ -1,7 +1,7 @@
-"""Where granules are read: ranges of bytes by path, s3:// or https:// URL, with the archive's credentials.
+"""Byte ranges of granules, read from a path, s3:// or https:// URL with the archive's credentials.
 
-What goes wrong becomes one of our errors. A read that is denied is tried once more with the credentials as they are
-then, as those before may have expired; everything else is tried again by the stores' own policy
+Every failure becomes one of maggjob's errors. A read that is denied is repeated once with the current credentials,
+because the previous ones may have expired. All other failures are retried by the policy of the stores
 (`maggjob.storage.stores.RETRY`).
 """
 
@@ -32,40 +32,50 @@ from maggjob.storage.folder import Folder
 from maggjob.storage.stores import LOG_IN, METADATA, RETRY, _client, _s3, plain_message
 from maggjob.storage.urls import local_path, split_url, without_query
 
-HEAD = 1 << 16  # bytes of the first read: the superblock, and usually the root group
-SIDE_BY_SIDE = 10  # requests of one get_ranges under way at once: obstore's own number
+HEAD = 1 << 16
+"""Bytes of the first read, which cover the superblock and usually the root group."""
+SIDE_BY_SIDE = 10
+"""Concurrent requests of one get_ranges: set by obstore."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RangeAnswer:
-    """A range of an object, and what the server said of the object."""
+    """A range of an object, with the size and ETag of the object."""
 
     content: memoryview
-    """The bytes; fewer than asked for only where the object ends."""
+    """The bytes; fewer than requested only at the object's end."""
     size: int
-    """Of the whole object, from Content-Range: a HEAD is never sent."""
+    """Size of the whole object, from Content-Range: no HEAD request is sent."""
     etag: str | None
-    """Of the whole object; of a local file its inode, time of change and size."""
+    """ETag of the whole object; for a local file, its inode, modification time and size."""
 
 
 def same_object(size: int, etag: str | None, known_size: int, known_etag: str | None) -> bool:
-    """Whether sizes and ETags can be those of one object: not every server gives ETags."""
+    """Return True if sizes and ETags may belong to one object. A missing ETag matches any: some servers send none.
+
+    Parameters
+    ----------
+    size, etag : int, str or None
+        Of the object as it is now.
+    known_size, known_etag : int, str or None
+        Of the object as it was.
+    """
     return size == known_size and (etag == known_etag or None in (etag, known_etag))
 
 
 class Archive:
-    """Stores that granules are read from, each opened once; picks up renewed credentials.
+    """The stores that granules are read from, each opened once, with credentials that may be renewed.
 
-    Counts what all of its sources read, those that fail included, as ``bytes_read`` and ``requests``.
+    Counts ``bytes_read`` and ``requests`` of all its sources, including failed requests.
 
     Parameters
     ----------
     credentials : str, optional
         Path or URL of the private object (`maggjob.storage.credentials`).
     region : str, optional
-        Region of the buckets; by default the environment's (AWS_REGION, AWS_DEFAULT_REGION), else that of the AWS
-        profile whose credentials are used, else us-west-2.
+        Region of the buckets. Defaults to AWS_REGION or AWS_DEFAULT_REGION, then to the region of the AWS profile in
+        use, then to us-west-2.
     """
 
     def __init__(self, credentials: str | None = None, region: str | None = None) -> None:
@@ -77,23 +87,39 @@ class Archive:
         self._lock = threading.Lock()
 
     def credential_set(self) -> CredentialSet:
-        """The private object as it is now; without one, what the environment holds."""
+        """Read the credentials from the private object; without one, take the environment's token."""
         if self.credentials is None:
             return CredentialSet(token=environment_token())
         address = split_url(self.credentials)
         try:
             return CredentialSet.from_json(Folder(address.root, self.region).get(address.key))
         except (InputError, StoreError, ValueError, KeyError, TypeError) as problem:
-            raise AccessError(f"no credentials at {self.credentials}: {problem}") from None
+            raise AccessError(f"cannot read credentials from {self.credentials}: {problem}; run again") from None
 
     def count(self, requests: int = 0, bytes_read: int = 0) -> None:
-        """Add to what was read; called from several threads."""
+        """Add to the counts of what was read. Thread-safe.
+
+        Parameters
+        ----------
+        requests : int
+            Number of requests to add.
+        bytes_read : int
+            Number of bytes to add.
+        """
         with self._lock:
             self.requests += requests
             self.bytes_read += bytes_read
 
     def store(self, root: str, stale: object = None) -> Any:
-        """Store for a root; opened anew when it is the one that turned out ``stale``."""
+        """Return the store for a root, opened if necessary. Thread-safe.
+
+        Parameters
+        ----------
+        root : str
+            URL such as ``s3://bucket``.
+        stale : object, optional
+            A store that turned out to be useless: if it is still the root's store, that is opened again.
+        """
         with self._lock:
             store = self._stores.get(root)
             if store is None or store is stale:
@@ -104,7 +130,7 @@ class Archive:
         if root.startswith("file://"):
             folder = local_path(root)
             if not folder.is_dir():
-                raise FileNotFoundError(f"there is no folder {folder}")
+                raise FileNotFoundError(f"folder {folder} does not exist")
             return LocalStore(str(folder))
         if root.startswith("s3://"):
             centre = data_centre(root) if self.credentials is not None else None
@@ -116,13 +142,14 @@ class Archive:
         return HTTPStore(root, client_options=_client(root, self.credential_set().token), retry_config=RETRY)
 
     def _s3_credentials(self, centre: str) -> dict[str, Any]:
-        """Credentials for a data centre as they are now, as obstore's providers give them."""
-        with ThreadPoolExecutor(1) as apart:  # obstore calls this from its runtime, and cannot be called there
+        """Return the current credentials for a data centre in the form of obstore's providers."""
+        # obstore calls this from its own runtime, where obstore itself cannot be called: hence a thread.
+        with ThreadPoolExecutor(1) as apart:
             found = apart.submit(self.credential_set).result().s3.get(centre)
         if found is None:
             raise AccessError(f"the credentials at {self.credentials} have none for {centre}")
         if found.expires <= datetime.now(UTC):
-            raise AccessError(f"the credentials for {centre} ended at {found.expires:%H:%M} UTC; is the clock right?")
+            raise AccessError(f"the credentials for {centre} expired at {found.expires:%H:%M} UTC; check the clock")
         return found.for_obstore()
 
 
@@ -143,12 +170,17 @@ class Ranges:
         self._store: object = None
 
     def get(self, start: int, end: int) -> RangeAnswer:
-        """Bytes from ``start`` to before ``end``; called from several threads.
+        """Read one range. Thread-safe.
+
+        Parameters
+        ----------
+        start, end : int
+            First byte, and the byte after the last.
 
         Raises
         ------
         GranuleError
-            They were not read.
+            If they cannot be read.
         """
 
         def read(store: Any) -> RangeAnswer:
@@ -160,16 +192,21 @@ class Ranges:
         return self._request(1, read)
 
     def get_all(self, ranges: Sequence[tuple[int, int]]) -> list[RangeAnswer]:
-        """Several ranges (first byte, the one after the last) in one call, up to `SIDE_BY_SIDE` at once.
+        """Read several ranges in one call, up to `SIDE_BY_SIDE` at once.
 
-        It takes half to three quarters of the CPU of as many calls of `get`. What the server says of the object is
-        asked for with the last range only, when all others have come: if that is the object of the index still, so
-        were they.
+        This takes half to three quarters of the CPU time of as many calls of `get`. The object's size and ETag come
+        with the last range, which is requested after all others have arrived. If they still match, the object was not
+        replaced before.
+
+        Parameters
+        ----------
+        ranges : sequence of (int, int)
+            First byte, and the byte after the last, of each range.
 
         Raises
         ------
         GranuleError
-            One of them was not read.
+            If one of them cannot be read.
         """
         *most, (start, end) = ranges
 
@@ -185,7 +222,7 @@ class Ranges:
         return [*(RangeAnswer(content, last.size, last.etag) for content in contents), last]
 
     def _request(self, requests: int, read: Callable[[Any], T]) -> T:
-        """Read from the store, once more with the credentials as they are now if it is denied: expired, perhaps."""
+        """Read from the store. If access is denied, repeat once with current credentials: the old may have expired."""
         try:
             return self._attempt(requests, read)
         except AccessError:
@@ -196,12 +233,13 @@ class Ranges:
         try:
             store = self._store = self.access.store(self._address.root, stale)
             return read(store)
-        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
+        # obstore raises built-in exceptions and a dozen of its own.
+        except Exception as problem:  # noqa: BLE001
             raise granule_error(problem, self.url) from None
 
 
 class Source(Ranges):
-    """One granule's bytes.
+    """The bytes of one granule. The constructor reads the first `HEAD` bytes.
 
     Parameters
     ----------
@@ -209,12 +247,12 @@ class Source(Ranges):
         Path or URL.
     access : Archive
     size : int, optional
-        What the object's size must be, in bytes.
+        Expected size of the object in bytes.
 
     Raises
     ------
     GranuleError
-        From the constructor, which reads the first bytes, and from `read`.
+        If the first bytes cannot be read, or the object has another size.
     """
 
     def __init__(self, url: str, access: Archive, size: int | None = None) -> None:
@@ -222,40 +260,66 @@ class Source(Ranges):
         first = self.get(0, HEAD)
         self.head, self.size, self.etag = bytes(first.content), first.size, first.etag
         if size is not None and size != self.size:
-            raise TruncatedError(f"{self.url}: {self.size} bytes, the catalog says {size}; fetch or list it again")
+            raise TruncatedError(f"{self.url}: {self.size} bytes, but {size} in the catalog; fetch or list it again")
 
     def read(self, position: int, size: int) -> bytes:
-        """``size`` bytes from ``position``; fewer only where the object ends."""
-        end = min(position + size, self.size)
-        if position < 0 or position >= self.size:
-            raise TruncatedError(f"{self.url}: bytes at {position} wanted, it ends at {self.size}")
-        if end <= len(self.head):
-            return self.head[position:end]
-        content = self.get(position, end).content
-        if len(content) != end - position:
-            raise NetworkError(f"{self.url}: {len(content)} bytes of {end - position} came")
-        return bytes(content)
+        """Read some bytes.
 
-    def views(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """Several ranges (first byte, the one after the last) that lie in the object, without copies.
+        Parameters
+        ----------
+        position : int
+            First byte.
+        size : int
+            Number of bytes; fewer are returned only at the object's end.
 
         Raises
         ------
         GranuleError
-            One of them was not read, or the object has been replaced since it was opened.
+            If they cannot be read, or the position lies outside the object.
+        """
+        end = min(position + size, self.size)
+        if position < 0 or position >= self.size:
+            raise TruncatedError(f"{self.url}: cannot read at byte {position}, the object ends at {self.size}")
+        if end <= len(self.head):
+            return self.head[position:end]
+        content = self.get(position, end).content
+        if len(content) != end - position:
+            raise NetworkError(f"{self.url}: received {len(content)} of {end - position} bytes; try again")
+        return bytes(content)
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Read several ranges that lie in the object, without copies.
+
+        Parameters
+        ----------
+        ranges : sequence of (int, int)
+            First byte, and the byte after the last, of each range.
+
+        Raises
+        ------
+        GranuleError
+            If one of them cannot be read, or the object was replaced after it was opened.
         """
         far = [one for one in ranges if one[1] > len(self.head)]
         answers = dict(zip(far, self.get_all(far), strict=True)) if far else {}
         for (start, end), answer in answers.items():
             if not same_object(answer.size, answer.etag, self.size, self.etag):
-                raise NetworkError(f"{self.url}: it was replaced while it was read; try again")
+                raise NetworkError(f"{self.url}: replaced while it was being read; try again")
             if len(answer.content) != end - start:
-                raise NetworkError(f"{self.url}: {len(answer.content)} bytes of {end - start} came")
+                raise NetworkError(f"{self.url}: received {len(answer.content)} of {end - start} bytes; try again")
         return [answers[one].content if one in answers else memoryview(self.head)[slice(*one)] for one in ranges]
 
 
 def granule_error(problem: Exception, url: str) -> GranuleError:
-    """Our error for whatever obstore raised."""
+    """Return the maggjob error that stands for an exception of obstore.
+
+    Parameters
+    ----------
+    problem : Exception
+        What obstore raised.
+    url : str
+        Path or URL of the granule.
+    """
     if isinstance(problem, GranuleError):
         return problem
     text, kind = str(problem), type(problem).__name__
@@ -264,10 +328,11 @@ def granule_error(problem: Exception, url: str) -> GranuleError:
         return MissingGranuleError(f"{message}; list the granules again")
     if METADATA in text:
         return AccessError(f"{message}; {LOG_IN}")
-    text = re.sub(r"(https?|s3|file)://[^\s\"')]+", "", text)  # a name with 416 in it is no status
+    # Remove URLs: a file name with 416 in it is not a status.
+    text = re.sub(r"(https?|s3|file)://[^\s\"')]+", "", text)
     denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or isinstance(problem, PermissionError)
     if denied or re.search(r"ExpiredToken|InvalidAccessKeyId|AccessDenied|40[13] |AccessError", text):
-        return AccessError(f"{message}; check the Earthdata login, and that s3:// is read in us-west-2")
+        return AccessError(f"{message}; check the Earthdata login (s3:// URLs can be read in us-west-2 only)")
     if re.search(r"\b(429|503)\b|SlowDown|TooManyRequests", text):
         return ThrottledError(f"{message}; try again later, or with fewer workers")
     if re.search(r"InvalidRange|range was invalid|\b416\b", text):

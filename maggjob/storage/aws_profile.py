@@ -1,7 +1,7 @@
 """AWS credentials of a profile (``aws configure``, ``aws sso login``, ``AWS_PROFILE``), for obstore.
 
-obstore takes credentials from the environment, and from what AWS gives to machines of its own; it reads neither
-``~/.aws/credentials`` nor ``~/.aws/config``. Where there is one of them boto3 reads it, as it does for Lithops.
+obstore takes credentials from the environment and from AWS's own machines, but reads neither ``~/.aws/credentials`` nor
+``~/.aws/config``. If one of these files exists, boto3 reads it, as it does for Lithops.
 """
 
 import os
@@ -12,19 +12,20 @@ from typing import Any
 
 from maggjob.errors import InputError
 
-NAMES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")  # botocore takes the first that is set
+NAMES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
+"""Variables that name the profile; botocore takes the first that is set."""
 FILES = (("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FILE", "~/.aws/config"))
-# botocore renews credentials ten minutes before they end at the latest. obstore keeps what it is given until five
-# minutes before the end that it is told: told half an hour, as by default, it would go on with ones that have ended.
 LIFE = timedelta(minutes=10)
+"""Lifetime of credentials as given to obstore, which asks again five minutes before their end. botocore renews them ten
+minutes before they expire, or earlier, so with the default of half an hour obstore would use expired ones."""
 State = tuple[tuple[str, ...], tuple[tuple[str, int, int], ...]]
 
 
 def _state() -> State:
-    """Which profile is meant, and its files as they are now: with what is written to them, boto3 starts anew."""
+    """Return the profile's name and the state of its files: when they change, boto3 opens a new session."""
     files = []
     for variable, default in FILES:
-        # not Path.expanduser, which raises where there is no home
+        # Path.expanduser raises if there is no home folder.
         path = Path(os.path.expanduser(os.path.expandvars(os.environ.get(variable) or default)))  # noqa: PTH111
         if path.is_file():
             there = path.stat()
@@ -33,7 +34,7 @@ def _state() -> State:
 
 
 def in_use() -> bool:
-    """Whether credentials come from a profile: keys in the environment go first; Lambda always has them there."""
+    """Return True if credentials come from a profile. Keys in the environment, as on Lambda, take precedence."""
     if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         return False
     names, files = _state()
@@ -41,12 +42,12 @@ def in_use() -> bool:
 
 
 def open_session(region: str | None = None) -> Any:
-    """A session of boto3, with the profile that the environment means.
+    """Open a boto3 session with the profile that the environment selects.
 
     Parameters
     ----------
     region : str, optional
-        By default AWS_DEFAULT_REGION, else the profile's.
+        Defaults to AWS_DEFAULT_REGION, then to the profile's region.
 
     Returns
     -------
@@ -55,15 +56,16 @@ def open_session(region: str | None = None) -> Any:
     Raises
     ------
     InputError
-        boto3 is not installed, or there is no such profile, or a file of profiles cannot be read.
+        If boto3 is not installed, the profile does not exist, or a file of profiles cannot be read.
     """
     try:
-        import boto3  # 0.3 s, and not on every machine
+        # Takes 0.3 s, and is not installed everywhere.
+        import boto3
         from botocore.exceptions import BotoCoreError, ProfileNotFound
     except ImportError:
         raise InputError(
-            "boto3, which reads AWS profiles, is not installed; type pip install 'maggjob[aws]' (for a bucket alone, "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment do as well)"
+            "boto3, which reads AWS profiles, is not installed; type pip install 'maggjob[aws]' (to use only a bucket, "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment suffice)"
         ) from None
     try:
         return boto3.Session(region_name=region)
@@ -92,15 +94,15 @@ def _provider(state: State) -> Any:
 
 
 def credentials() -> Any:
-    """Credentials of the profile, as obstore's providers give them; obstore asks again every five minutes.
+    """Return the credentials of the profile in the form of obstore's providers; obstore asks every five minutes.
 
-    It is a function, not an object that holds a session, so that a store can be pickled, without secrets. boto3 makes
-    one session a process, and another when the files of profiles change.
+    A function, rather than an object that holds a session, lets a store be pickled without secrets. One boto3 session
+    is opened per process, and a new one when the files of profiles change.
 
     Raises
     ------
     InputError
-        The profile is not there, has none, or its login has ended.
+        If the profile does not exist or has no credentials, or its login has expired.
     """
     state = _state()
     session = _session(state)
@@ -111,7 +113,8 @@ def credentials() -> Any:
         return _provider(state)()
     except InputError:
         raise
-    except Exception as problem:  # botocore has dozens, and a credential_process fails in ways of its own
+    # botocore has dozens of exceptions, and a credential_process may raise any other.
+    except Exception as problem:
         login = isinstance(problem, SSOError | TokenRetrievalError)
         mend = f"type 'aws {'sso login' if login else 'sts get-caller-identity'} --profile {name}'"
         said = " ".join(str(problem).split()) or type(problem).__name__
@@ -119,12 +122,12 @@ def credentials() -> Any:
 
 
 def region() -> str | None:
-    """Region of the profile; None where it names none.
+    """Return the region of the profile; None if it has none.
 
     Raises
     ------
     InputError
-        See `open_session`.
+        If no session can be opened; see `open_session`.
     """
     found: str | None = _session(_state()).region_name
     return found

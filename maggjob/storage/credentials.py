@@ -1,9 +1,9 @@
-"""Short-lived credentials of the archive: obtained once, kept in one private object, read by workers.
+"""Short-lived credentials of the archive, which workers read from one private object.
 
-The orchestrator logs in to NASA Earthdata (through earthaccess), gets S3 credentials for each data
-centre that the granules need, and writes them to one private object. A task names that object and
-never holds what is in it. A worker that is called by hand, without such an object, uses its own
-environment: ``EARTHDATA_TOKEN`` for https, the usual AWS variables for s3.
+The client logs in to NASA Earthdata with earthaccess, obtains S3 credentials for each data centre that the granules
+need, and writes them to one private object. A task contains the URL of that object, never the credentials. A worker
+that is called by hand, without such an object, uses its own environment: ``EARTHDATA_TOKEN`` for https, the usual AWS
+variables for s3.
 """
 
 import json
@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 from maggjob.storage.urls import LOOPBACK
 
 DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
-"""Protected buckets that maggjob has credentials for, and the data centre that gives them."""
+"""Protected buckets that maggjob can read, and the data centre that issues credentials for each."""
 MARGIN = timedelta(minutes=10)
-"""Credentials that end sooner than this are renewed before they are used."""
+"""Credentials that expire sooner than this are renewed."""
 
 
 @dataclass(frozen=True)
 class S3Credentials:
-    """Temporary S3 credentials of one data centre. Their repr shows the expiry only."""
+    """Temporary S3 credentials of one data centre. Their repr shows only the expiry."""
 
     access_key_id: str = field(repr=False)
     """Public half of the key."""
@@ -35,14 +35,14 @@ class S3Credentials:
     token: str = field(repr=False)
     """Session token."""
     expires: datetime
-    """When they end, UTC."""
+    """Time of expiry, UTC."""
 
     def fresh(self, now: datetime) -> bool:
-        """Whether they last for another `MARGIN`."""
+        """Return True if they are valid for at least another `MARGIN`."""
         return now + MARGIN < self.expires
 
     def for_obstore(self) -> dict[str, Any]:
-        """As obstore's credential providers give them."""
+        """Return them in the form of obstore's credential providers."""
         return {
             "access_key_id": self.access_key_id,
             "secret_access_key": self.secret_access_key,
@@ -53,7 +53,7 @@ class S3Credentials:
 
 @dataclass(frozen=True)
 class CredentialSet:
-    """What is in the private object."""
+    """The content of the private object."""
 
     s3: Mapping[str, S3Credentials] = field(default_factory=dict)
     """S3 credentials by data centre."""
@@ -61,12 +61,12 @@ class CredentialSet:
     """Earthdata Login bearer token, for https."""
 
     def to_json(self) -> bytes:
-        """For the private object only."""
+        """Return the content of the private object, secrets included."""
         return json.dumps(asdict(self), default=datetime.isoformat).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> "CredentialSet":
-        """What `to_json` wrote."""
+        """Return the credentials that `to_json` wrote."""
         plain = json.loads(content)
         s3 = {
             centre: S3Credentials(**(c | {"expires": datetime.fromisoformat(c["expires"])}))
@@ -76,24 +76,30 @@ class CredentialSet:
 
 
 def data_centre(url: str) -> str | None:
-    """Data centre whose credentials an s3:// URL needs; None for every other bucket."""
+    """Return the data centre whose credentials an s3:// URL needs; None if it needs none."""
     parts = urlsplit(url)
     return DATA_CENTRES.get(parts.netloc) if parts.scheme == "s3" else None
 
 
 def trusted_host(url: str) -> bool:
-    """Whether a bearer token may be sent there: NASA's own hosts, and this machine."""
+    """Return True if a bearer token may be sent to a URL: only to NASA's hosts and this machine."""
     host = urlsplit(url).hostname or ""
     return f".{host}".endswith(".nasa.gov") or host in LOOPBACK
 
 
 def needs_login(url: str) -> bool:
-    """Whether a granule can be read with an Earthdata login only."""
+    """Return True if reading a granule requires an Earthdata login."""
     return data_centre(url) is not None or (url.startswith("https://") and trusted_host(url))
 
 
 def write_private(path: Path, credential_set: CredentialSet) -> None:
-    """Write the private object as a file that nobody else can read (mode 0600)."""
+    """Write the private object to a file that only the user can read (mode 0600).
+
+    Parameters
+    ----------
+    path : Path
+    credential_set : CredentialSet
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -104,5 +110,5 @@ def write_private(path: Path, credential_set: CredentialSet) -> None:
 
 
 def environment_token() -> str | None:
-    """The bearer token of a worker that was called by hand."""
+    """Return the bearer token in EARTHDATA_TOKEN; None if it is not set."""
     return os.environ.get("EARTHDATA_TOKEN") or None

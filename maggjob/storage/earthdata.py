@@ -1,7 +1,7 @@
-"""The private object of a run: what the archive asks for, where workers can read it, fresh while the run lasts.
+"""The private object of a run: credentials for the archive, readable by workers and renewed while the run lasts.
 
-Workers on this machine read a file that nobody else can read; those on Lambda an object in Lithops' own bucket, which
-their role may read and nobody outside the account. A task says where it is and never holds what is in it.
+Workers on this machine read a file that only the user can read. Workers on Lambda read an object in Lithops' bucket,
+which their role may read and nobody outside the account. A task contains its URL, never the credentials.
 """
 
 import logging
@@ -22,36 +22,38 @@ from maggjob.storage.folder import Folder
 from maggjob.storage.run_folder import PRIVATE
 from maggjob.storage.urls import join_url
 
-POLL = 30.0  # seconds between two looks at what ends when
+POLL = 30.0
+"""Seconds between two checks of the expiry."""
 LOG = logging.getLogger(__name__)
 
 Write = Callable[[CredentialSet], None]
+"""Function that writes the private object."""
 
 
 @contextmanager
 def private_object(urls: Sequence[str], bucket: str | None = None, region: str | None = None) -> Iterator[str | None]:
-    """Obtain what the archive asks for, and keep it fresh in a private object while the block runs.
+    """Write credentials for the archive to a private object, and renew them while the block runs.
 
     Parameters
     ----------
     urls : sequence of str
-        What is to be read.
+        URLs of the granules to be read.
     bucket : str, optional
-        Bucket to write the object to, with our own credentials; by default it is a local file.
+        Bucket to write the object to, with the user's AWS credentials. By default it is a local file.
     region : str, optional
         Region of the bucket.
 
     Yields
     ------
     str or None
-        Where it is; None when the granules need no credentials.
+        Path or URL of the object; None if the granules need no credentials.
 
     Raises
     ------
     AccessError
-        There is no login, or it gives no credentials.
+        If there is no login, or it gives no credentials.
     StoreError
-        The object cannot be written.
+        If the object cannot be written.
     """
     auth = login() if any(map(needs_login, urls)) else None
     if auth is None:
@@ -67,7 +69,8 @@ def private_object(urls: Sequence[str], bucket: str | None = None, region: str |
             yield url
         finally:
             stop.set()
-            keeper.join()  # or a renewal under way would write the object again after it is removed
+            # A renewal in progress would otherwise write the object again after it is removed.
+            keeper.join()
 
 
 @contextmanager
@@ -88,8 +91,9 @@ def _object(bucket: str, region: str | None) -> Iterator[tuple[str, Write]]:
     finally:
         try:
             place.delete([key])
-        except StoreError as problem:  # what the run gave is not to be lost for it
-            LOG.warning("credentials of an hour at most were left behind: %s", problem)
+        # A failed deletion must not fail the run.
+        except StoreError as problem:
+            LOG.warning("cannot delete the credentials, which expire within an hour: %s", problem)
 
 
 def keep_fresh(
@@ -100,24 +104,25 @@ def keep_fresh(
     stop: threading.Event,
     poll: float | None = None,
 ) -> None:
-    """Renew the private object before what it holds ends, until told to stop; runs in a thread of its own.
+    """Renew the credentials in the private object before they expire, until told to stop. Runs in its own thread.
 
-    A renewal that fails is logged and tried again at the next look: what is there may last yet, and workers
-    that find it ended say so in the ledger.
+    A failed renewal is logged and tried again at the next check. The credentials may still be valid; if they expire,
+    the reads that fail are counted in the ledger.
 
     Parameters
     ----------
     write : callable
         Writes the private object.
     credential_set : CredentialSet
-        What it holds.
+        Its present content.
     urls : iterable of str
         URLs of granules.
     auth : earthaccess.Auth
-        From `maggjob.storage.earthdata.login`.
+        From `login`.
     stop : threading.Event
+        Set to end the renewals.
     poll : float, optional
-        Seconds between two looks; by default `POLL`.
+        Seconds between two checks; by default `POLL`.
     """
     urls = list(urls)
     while not stop.wait(POLL if poll is None else poll):
@@ -128,14 +133,14 @@ def keep_fresh(
             write(renewed)
             credential_set = renewed
         except (AccessError, StoreError, OSError) as problem:
-            LOG.warning("credentials were not renewed: %s", problem)
+            LOG.warning("cannot renew the credentials, will try again: %s", problem)
 
 
 def login() -> Any:
     """Log in to NASA Earthdata.
 
-    Tried in turn: EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD; ~/.netrc; a prompt,
-    if there is a terminal to ask at.
+    These are tried in turn: EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD; ~/.netrc; a prompt, if
+    standard input is a terminal.
 
     Returns
     -------
@@ -144,9 +149,10 @@ def login() -> Any:
     Raises
     ------
     AccessError
-        None of these works.
+        If none of these works.
     """
-    import earthaccess  # 1 s
+    # Importing earthaccess takes 1 s.
+    import earthaccess
     import requests
     from earthaccess.exceptions import LoginAttemptFailure, LoginStrategyUnavailable
 
@@ -160,27 +166,27 @@ def login() -> Any:
         except LoginStrategyUnavailable as problem:
             tried.append(f"{strategy}: {problem}")
         except (LoginAttemptFailure, requests.RequestException) as problem:
-            raise AccessError(f"Earthdata Login refused what {strategy} gave: {problem}") from None
+            raise AccessError(f"Earthdata Login refused the credentials from {strategy}: {problem}") from None
     raise AccessError(
         "no Earthdata login: set EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD, or write ~/.netrc "
-        f"(https://urs.earthdata.nasa.gov gives an account). Tried {'; '.join(tried)}"
+        f"(register at https://urs.earthdata.nasa.gov). Tried {'; '.join(tried)}"
     )
 
 
 def fetch_s3(centre: str, auth: Any) -> S3Credentials:
-    """Obtain one hour of S3 credentials from a data centre.
+    """Obtain S3 credentials from a data centre, which last for one hour.
 
     Parameters
     ----------
     centre : str
-        Such as NSIDC.
+        Name of the data centre, such as NSIDC.
     auth : earthaccess.Auth
         From `login`.
 
     Raises
     ------
     AccessError
-        The data centre gave none.
+        If the data centre gives none.
     """
     import requests
 
@@ -197,7 +203,7 @@ def fetch_s3(centre: str, auth: Any) -> S3Credentials:
 
 
 def obtain(urls: Iterable[str], auth: Any) -> CredentialSet:
-    """Credentials for everything that these granules need.
+    """Obtain all credentials that some granules need.
 
     Parameters
     ----------
@@ -209,7 +215,7 @@ def obtain(urls: Iterable[str], auth: Any) -> CredentialSet:
     Raises
     ------
     AccessError
-        A data centre gives none.
+        If a data centre gives none.
     """
     needy = [url for url in urls if needs_login(url)]
     centres = sorted({centre for centre in map(data_centre, needy) if centre is not None})

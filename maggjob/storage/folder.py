@@ -1,6 +1,6 @@
-"""Folders and prefixes of our own, to read and to write: with the environment's credentials, or an AWS profile's.
+"""The user's own folders and bucket prefixes, read and written with the credentials of the environment or AWS profile.
 
-Granules are read by `maggjob.storage.archive`, with the archive's credentials: the two never mix.
+Granules are read by `maggjob.storage.archive` with the archive's credentials. The two kinds of credentials never mix.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,23 +18,23 @@ from maggjob.storage.urls import is_remote, local_path
 
 
 class Folder:
-    """A folder or prefix of our own, to write to and read from.
+    """A local folder or a prefix in a bucket.
 
     Parameters
     ----------
     url : str
         A path, or s3://bucket/prefix.
     region : str, optional
-        Region of the bucket; see `Archive`.
+        Region of the bucket; see `maggjob.storage.archive.Archive` for the default.
     create : bool
-        Make the folder when it is not there.
+        Make the folder if it does not exist.
 
     Raises
     ------
     InputError
-        From the constructor: no place for results, or an AWS profile that gives no credentials.
+        In the constructor, if the URL is neither a path nor s3://, or the AWS profile gives no credentials.
     StoreError
-        From every method, naming the place and the key.
+        In every method, if the folder or object cannot be accessed.
     """
 
     def __init__(self, url: str, region: str | None = None, *, create: bool = False) -> None:
@@ -53,11 +53,12 @@ class Folder:
 
     @contextmanager
     def _doing(self, what: str, key: str = "") -> Iterator[None]:
-        """Make whatever obstore raises an error that says what was done where."""
+        """Turn whatever obstore raises into a StoreError that names the operation and the key."""
         try:
             yield
-        except Exception as problem:  # noqa: BLE001  # obstore raises Python's own and a dozen of its own
-            hint = "check that it exists, may be read and written, and has room"
+        # obstore raises built-in exceptions and a dozen of its own.
+        except Exception as problem:  # noqa: BLE001
+            hint = "check that it exists, that you may read and write it, and that the disk is not full"
             if METADATA in str(problem):
                 hint = LOG_IN
             elif ELSEWHERE in str(problem):
@@ -65,7 +66,14 @@ class Folder:
             raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
 
     def put(self, key: str, content: bytes) -> None:
-        """Write a whole object: it is there entirely, or not at all."""
+        """Write a whole object. It appears only when it is complete.
+
+        Parameters
+        ----------
+        key : str
+            Key below the folder.
+        content : bytes
+        """
         with self._doing("write", key):
             obstore.put(self.store, key, content)
 
@@ -75,7 +83,7 @@ class Folder:
             return bytes(obstore.get(self.store, key).bytes())
 
     def find(self, key: str) -> bytes | None:
-        """Read a whole object; None when it is not there."""
+        """Read a whole object; return None if it does not exist."""
         with self._doing("read", key):
             try:
                 return bytes(obstore.get(self.store, key).bytes())
@@ -83,32 +91,42 @@ class Folder:
                 return None
 
     def get_range(self, key: str, start: int, size: int) -> bytes:
-        """Read a part of an object."""
+        """Read a part of an object.
+
+        Parameters
+        ----------
+        key : str
+            Key below the folder.
+        start : int
+            First byte.
+        size : int
+            Number of bytes.
+        """
         with self._doing("read", key):
             return bytes(obstore.get_range(self.store, key, start=start, length=size))
 
     def keys(self, prefix: str = "") -> list[str]:
-        """Keys of all objects below a prefix, sorted."""
+        """Return the keys of all objects below a prefix, sorted."""
         return sorted(self.times(prefix))
 
     def times(self, prefix: str = "") -> dict[str, datetime]:
-        """When each object below a prefix was last written, by the store's clock."""
+        """Return when each object below a prefix was last written, by the store's clock."""
         with self._doing("list", prefix):
             found = obstore.list(self.store, prefix or None)
             return {item["path"]: item["last_modified"] for batch in found for item in batch}
 
     def modified(self, key: str) -> datetime:
-        """When an object was last written, by the store's clock: S3 tells it in whole seconds."""
+        """Return when an object was last written, by the store's clock; S3 gives whole seconds."""
         with self._doing("look for", key):
             return obstore.head(self.store, key)["last_modified"]
 
     def holds(self, prefix: str = "") -> bool:
-        """Whether there is any object below a prefix."""
+        """Return True if any object exists below a prefix."""
         with self._doing("list", prefix):
             return any(len(batch) for batch in obstore.list(self.store, prefix or None, chunk_size=1))
 
     def has(self, key: str) -> bool:
-        """Whether an object is there."""
+        """Return True if an object exists."""
         with self._doing("look for", key):
             try:
                 obstore.head(self.store, key)
@@ -117,21 +135,30 @@ class Folder:
             return True
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are not there are no error."""
+        """Delete objects; missing ones are ignored."""
         every = list(keys)
-        one_by_one = isinstance(self.store, LocalStore)  # its batch stops at the first that is not there
+        # A batch of LocalStore stops at the first missing object.
+        one_by_one = isinstance(self.store, LocalStore)
         for batch in [[key] for key in every] if one_by_one else [every] if every else []:
             with self._doing("delete", batch[0]), suppress(FileNotFoundError):
                 obstore.delete(self.store, batch)
 
     def probe(self) -> None:
-        """Write and delete an object: what cannot be written is found before any work is done."""
+        """Write and delete an object, to find out before any work is done that the folder is not writable."""
         self.put(".maggjob-probe", b"probe")
         self.delete([".maggjob-probe"])
 
 
 def exists(url: str, region: str | None = None) -> bool:
-    """Whether there is anything at a path or below a prefix."""
+    """Return True if a file or a folder with content exists at a path, or an object below a prefix.
+
+    Parameters
+    ----------
+    url : str
+        A path, or s3://bucket/prefix.
+    region : str, optional
+        Region of the bucket.
+    """
     if url.startswith("s3://"):
         return Folder(url, region).holds()
     path = local_path(url)

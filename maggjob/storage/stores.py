@@ -1,4 +1,4 @@
-"""Stores of obstore: how clients connect, which credentials they use, and the one retry policy of reads and writes."""
+"""How obstore's stores are opened: connection, credentials, and the one retry policy of all reads and writes."""
 
 import os
 import re
@@ -12,10 +12,13 @@ from maggjob.storage import aws_profile
 from maggjob.storage.credentials import trusted_host
 from maggjob.storage.urls import LOOPBACK
 
-METADATA = "/latest/api/token"  # of an EC2 machine: where obstore asks for credentials when there are none elsewhere
-LOG_IN = "there are no AWS credentials: log in (aws configure, aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
-ELSEWHERE = "redirect without LOCATION"  # how obstore puts S3's answer for a bucket of another region
-DEFAULT_REGION = "us-west-2"  # where NASA's Earthdata Cloud is
+METADATA = "/latest/api/token"
+"""Path on an EC2 machine that obstore asks for credentials as a last resort; in an error, it means there are none."""
+LOG_IN = "no AWS credentials found: log in (aws configure, aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+ELSEWHERE = "redirect without LOCATION"
+"""obstore's words for S3's answer when a bucket is in another region."""
+DEFAULT_REGION = "us-west-2"
+"""Region of NASA's Earthdata Cloud."""
 CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
 RETRY: Any = {
     "max_retries": 4,
@@ -38,7 +41,8 @@ def _client(root: str, token: str | None = None) -> Any:
 def _s3(root: str, region: str | None, **options: Any) -> Any:
     region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if "credential_provider" not in options and aws_profile.in_use():
-        aws_profile.credentials()  # a login that has ended is told here, and in its own words
+        # Raise the clear message about an expired login here, before obstore hides it.
+        aws_profile.credentials()
         options["credential_provider"] = aws_profile.credentials
         region = region or aws_profile.region()
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -50,7 +54,7 @@ def _s3(root: str, region: str | None, **options: Any) -> Any:
 
 
 def plain_message(problem: BaseException) -> str:
-    """First line of an error, without the query of any URL: a signed URL is a credential."""
+    """Return the first line of an error without the queries of URLs, because a signed URL is a credential."""
     return re.sub(
         r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", (str(problem).splitlines() or [type(problem).__name__])[0]
     )

@@ -1,4 +1,4 @@
-"""Paths and URLs: what is local, what is remote, and their parts."""
+"""Parsing of paths and URLs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,35 +7,36 @@ from urllib.parse import quote, unquote, urlsplit
 from maggjob.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A URL in two halves."""
+    """A URL, split into root and key."""
 
     root: str
-    """What a store is opened at: ``file:///folder``, ``s3://bucket``, ``https://host``."""
+    """URL at which a store is opened: ``file:///folder``, ``s3://bucket``, ``https://host``."""
     key: str
-    """Path below it, decoded."""
+    """Path below the root, decoded."""
 
 
 def is_remote(url: str) -> bool:
-    """Whether something is no local path."""
+    """Return True if a URL is neither a local path nor file://."""
     return "://" in url and not url.startswith("file://")
 
 
 def local_path(url: str) -> Path:
-    """Path of a local file or folder, given as a path or as a file:// URL."""
+    """Return the path of a local file or folder, given as a path or a file:// URL."""
     return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else Path(url)
 
 
 def split_url(url: str) -> Address:
-    """Split the path or URL of an object.
+    """Split the path or URL of an object into root and key.
 
     Raises
     ------
     InputError
-        Another scheme than file, s3 and https (http on this machine only).
+        If the scheme is not file, s3 or https (or http on this machine), or the URL has a user, password or query.
     """
     if not is_remote(url):
         path = local_path(url).absolute()
@@ -54,11 +55,19 @@ def split_url(url: str) -> Address:
 
 
 def without_query(url: str) -> str:
-    """A URL without its query, which may be a signature; a path as it is."""
+    """Return a URL without its query, which may be a signature. A path is returned unchanged."""
     return url.split("?", maxsplit=1)[0] if is_remote(url) else url
 
 
 def join_url(root: str, *keys: str) -> str:
-    """Path or URL of something below a place."""
+    """Return the path or URL of a key below a root.
+
+    Parameters
+    ----------
+    root : str
+        Path or URL.
+    *keys : str
+        Parts of the key, joined with ``/``; quoted for https.
+    """
     below = "/".join(keys)
     return f"{root.rstrip('/')}/{quote(below) if root.startswith('https://') else below}"

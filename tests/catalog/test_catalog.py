@@ -124,7 +124,7 @@ def test_a_place_without_granules_is_refused(place: str) -> None:
 def test_a_name_that_is_there_twice_is_refused(folder: Path, tmp_path: Path) -> None:
     one = next(folder.glob("*.h5"))
     shutil.copy(one, tmp_path)
-    with pytest.raises(CatalogError, match="is there twice") as raised:
+    with pytest.raises(CatalogError, match="is listed twice") as raised:
         from_files([str(folder), str(tmp_path)], recipe())
     assert str(one) in str(raised.value)
     assert str(tmp_path / one.name) in str(raised.value)
@@ -333,7 +333,7 @@ def test_a_bad_url_is_refused(plain: dict[str, Any], urls: object) -> None:
 
 
 def test_a_granule_listed_twice_is_refused(plain: dict[str, Any]) -> None:
-    with pytest.raises(CatalogError, match="is there twice"):
+    with pytest.raises(CatalogError, match="is listed twice"):
         load_catalog(edited(plain, ("granules", "id", 1), plain["granules"]["id"][0]), recipe())
 
 
@@ -368,7 +368,7 @@ def test_a_catalog_cut_anywhere_is_refused(known: Catalog, tmp_path: Path) -> No
     content = path.read_text()
     for end in range(0, len(content) - 1, 40):
         path.write_text(content[:end])
-        with pytest.raises(CatalogError, match="no JSON"):
+        with pytest.raises(CatalogError, match="not JSON"):
             load_catalog(path, recipe())
 
 

@@ -98,31 +98,31 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "400 twice wrong": (refused(400, "one", "two"), "400: one; two"),
     "401": (refused(401, "Token does not exist"), "401: Token does not exist"),
     "404": (says(404, b""), "answered 404"),
-    "a page of HTML": (says(200, HTML, "text/html"), "text/html, no page of umm_json .*maintenance"),
-    "nothing": (says(200, b""), "no page of umm_json"),
+    "a page of HTML": (says(200, HTML, "text/html"), "text/html, not with a page of umm_json .*maintenance"),
+    "nothing": (says(200, b""), "not with a page of umm_json"),
     "204": (says(204, b""), "204"),
-    "JSON that is no page": (says(200, b'{"feed": {}}', CMR_Hits="10"), "no page of umm_json"),
-    "a list": (says(200, b"[]", CMR_Hits="10"), "no page of umm_json"),
-    "null": (says(200, b"null", CMR_Hits="10"), "no page of umm_json"),
+    "JSON that is no page": (says(200, b'{"feed": {}}', CMR_Hits="10"), "not with a page of umm_json"),
+    "a list": (says(200, b"[]", CMR_Hits="10"), "not with a page of umm_json"),
+    "null": (says(200, b"null", CMR_Hits="10"), "not with a page of umm_json"),
     "items that are none": (says(200, b'{"items": 3}', CMR_Hits="10"), "a page of int"),
-    "not UTF-8": (says(200, b'{"items": ["\xff"]}', CMR_Hits="10"), "no page of umm_json"),
-    "errors with 200": (says(200, json.dumps({"errors": ["broken"]}).encode()), "no page of umm_json .*broken"),
+    "not UTF-8": (says(200, b'{"items": ["\xff"]}', CMR_Hits="10"), "not with a page of umm_json"),
+    "errors with 200": (says(200, json.dumps({"errors": ["broken"]}).encode()), "not with a page of umm_json .*broken"),
     "a body cut short": (cut, "cannot be reached|cut|incomplete"),
-    "half of a body": (halved, "no page of umm_json"),
+    "half of a body": (halved, "not with a page of umm_json"),
     "reset": (lambda cmr, request: reset(request), "cannot be reached"),
     "silence": (lambda cmr, request: threading.Event().wait(0.8) and None, "cannot be reached"),
-    "a short page": (faulty(drop=1), "there are 10 granules, and a page of 3 ended at 3"),
+    "a short page": (faulty(drop=1), "CMR reports 10 granules, but a page of 3 ended at 3"),
     "an empty page": (faulty(drop=4), "a page of 0 ended at 0"),
     "no total": (faulty(without=["CMR_Hits"]), "does not say how many"),
     "a total that is none": (says(200, b'{"items": []}', CMR_Hits="many"), "CMR-Hits 'many'"),
     "a negative total": (says(200, b'{"items": []}', CMR_Hits="-1"), "CMR-Hits '-1'"),
-    "more than there are": (faulty(hits=-8), "there are 2 granules, and a page of 4"),
-    "no place to go on": (faulty(without=["CMR_Search_After"]), "there are 10 granules, and a page of 4 ended at 4"),
+    "more than there are": (faulty(hits=-8), "CMR reports 2 granules, but a page of 4"),
+    "no place to go on": (faulty(without=["CMR_Search_After"]), "CMR reports 10 granules, but a page of 4 ended at 4"),
     "a redirect to a login": (
         lambda cmr, request: (
             says(200, HTML, "text/html")(cmr, request) if request.key == "/login" else redirect("/login")(request)
         ),
-        "30[12378]|no page of umm_json",
+        "30[12378]|not with a page of umm_json",
     ),
     "a redirect to itself": (lambda cmr, request: redirect(request.path)(request), "30[12378]|TooManyRedirects"),
     "a redirect elsewhere": (lambda cmr, request: redirect("http://example.invalid/")(request), "302|cannot be"),
@@ -140,12 +140,12 @@ def test_faults_of_the_first_page(cmr: Cmr, fault: str) -> None:
 SECOND = {
     "a total that grows": (faulty(hits=1), "listed 10 granules and then 11"),
     "a total that shrinks": (faulty(hits=-1), "listed 10 granules and then 9"),
-    "a short page": (faulty(drop=2), "there are 10 granules, and a page of 2 ended at 6"),
+    "a short page": (faulty(drop=2), "CMR reports 10 granules, but a page of 2 ended at 6"),
     "an empty page": (faulty(drop=4), "a page of 0 ended at 4"),
     "no place to go on": (faulty(without=["CMR_Search_After"]), "a page of 4 ended at 8"),
     "HTML": (says(200, HTML, "text/html"), "maintenance"),
     "a session that ended": (refused(400, "The search-after header is not valid"), "400: The search-after"),
-    "half of a body": (halved, "no page of umm_json"),
+    "half of a body": (halved, "not with a page of umm_json"),
     "the first page again": (says(200, json.dumps({"items": ITEMS[:5]}).encode(), CMR_Hits="8"), "10 granules and"),
 }
 
@@ -161,7 +161,7 @@ def test_faults_of_the_second_page(cmr: Cmr, fault: str) -> None:
 
 def test_a_last_page_that_is_short(cmr: Cmr) -> None:
     cmr.faults = {2: faulty(drop=1)}
-    with pytest.raises(CatalogError, match="there are 10 granules, and a page of 1 ended at 9"):
+    with pytest.raises(CatalogError, match="CMR reports 10 granules, but a page of 1 ended at 9"):
         ask(cmr)
 
 

@@ -177,12 +177,12 @@ def test_a_catalog_from_cmr_is_that_of_its_records(
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
-        ({"hits": 7000}, "CMR says that there are 7000 granules"),
-        ({"hits": 1}, "CMR says that there are 1 granules"),
+        ({"hits": 7000}, "CMR reports 7000 granules"),
+        ({"hits": 1}, "CMR reports 1 granules"),
         ({"hits": "many"}, "does not say how many granules"),
         ({"answer": status(400, b'{"errors": ["no such product"]}')}, "CMR answered 400: no such product"),
-        ({"answer": status(200, b"<html>down for maintenance</html>")}, "no page of umm_json"),
-        ({"answer": status(200, b'{"hits": 1, "items": [{"meta": {}, "um')}, "no page of umm_json"),
+        ({"answer": status(200, b"<html>down for maintenance</html>")}, "not with a page of umm_json"),
+        ({"answer": status(200, b'{"hits": 1, "items": [{"meta": {}, "um')}, "not with a page of umm_json"),
     ],
     ids=["more than come", "fewer than come", "no number", "an error", "a page of HTML", "a page cut short"],
 )

@@ -184,7 +184,7 @@ def test_pages_that_do_not_add_up_are_refused(maggjob: Typed, granules: Path) ->
         (["one.json"], "hold 3 granules"),
         (["one.json", "two.json", "one.json"], "hold"),
         (["nowhere.json"], "nowhere.json"),
-        (["."], "no page"),
+        (["."], "not a page"),
     ):
         given = [part for name in names for part in ("--from-records", name)]
         code, output, errors = maggjob("catalog", *given, "--version", "006")
@@ -247,7 +247,7 @@ def test_info_of_what_is_no_catalog_is_refused(maggjob: Typed, content: str | No
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("", "say when"),
+        ("", "no time is given"),
         ("--cycle 0", "cycle is 0"),
         ("--cycle 100", "cycle is 100"),
         ("--cycle 99", "has begun"),

@@ -239,7 +239,7 @@ def test_files_that_are_no_granules_are_refused(here: Path) -> None:
 def test_a_catalog_that_is_damaged_is_refused(catalog: Path) -> None:
     content = catalog.read_text()
     catalog.write_text(content[: len(content) // 2])
-    refused("--config", "atl06.yaml", said="catalog.json: no JSON")
+    refused("--config", "atl06.yaml", said="catalog.json: not JSON")
     catalog.write_text(content.replace('"size":[', '"size":[1', 1))
     refused("--config", "atl06.yaml", said="catalog.json: changed since it was made")
 

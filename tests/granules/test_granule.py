@@ -313,7 +313,7 @@ def test_the_size_in_the_catalog_is_held_against_the_granule(tmp_path: Path) -> 
     path = write_granule(tmp_path / NAME)
     size = path.stat().st_size
     open_granule(Granule(NAME, str(path), size), Archive())
-    with pytest.raises(TruncatedError, match="the catalog says"):
+    with pytest.raises(TruncatedError, match="in the catalog"):
         open_granule(Granule(NAME, str(path), size + 1), Archive())
 
 

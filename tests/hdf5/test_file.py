@@ -39,7 +39,7 @@ def in_memory(content: bytes, name: str = "granule.h5") -> Hdf5File:
 
     def read(position: int, size: int) -> bytes:
         if not 0 <= position < len(content):
-            raise TruncatedError(f"{name}: bytes at {position} wanted, it ends at {len(content)}")
+            raise TruncatedError(f"{name}: cannot read at byte {position}, the object ends at {len(content)}")
         return content[position : position + size]
 
     return Hdf5File(read, name)

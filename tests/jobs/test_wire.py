@@ -109,7 +109,7 @@ def test_no_changed_byte_of_what_is_shared_is_believed(tmp_path: Path, place: in
 def test_granules_that_are_not_written_down_are_refused(plan: Plan) -> None:
     (task, *_) = make_tasks(replace(plan, store_path=None))
     assert isinstance(task, CellTask)
-    with pytest.raises(InputError, match=f"{task.id}: its granules are not written down"):
+    with pytest.raises(InputError, match=f"{task.id}: its list of granules is not written to a store"):
         cell_calls([CellBatch((task,))], RUN)
 
 

@@ -190,7 +190,7 @@ def test_digests_are_of_what_decides_the_result(catalog: Catalog) -> None:
         ({"config": "nowhere.yaml"}, ConfigError, "no configuration 'nowhere.yaml'"),
         ({"catalog": "nowhere.json"}, CatalogError, "no catalog nowhere.json"),
         ({"catalog": None}, CatalogError, "maggjob catalog"),
-        ({"catalog": {"metadata": {}}}, CatalogError, "no catalog|format"),
+        ({"catalog": {"metadata": {}}}, CatalogError, "not a catalog|format"),
         ({"backend": "cloud"}, InputError, "'cloud' is unknown"),
         ({"driver": "s3"}, CatalogError, "driver s3"),
         ({"driver": "gopher"}, InputError, "'gopher' is unknown"),

@@ -255,7 +255,7 @@ def test_what_is_noteworthy_of_a_catalog_is_told() -> None:
     text = catalog_text(Catalog((timed,), {1: (0,)}, 6, "authalic", provenance))
     assert "times         2023-12-18T03:12:03Z to 2023-12-18T03:17:03Z" in text
     assert "area          greenland" in text
-    assert f"note          1 granules without a footprint that can be used, such as {KNOWN.id}" in text
+    assert f"note          1 granules have no usable footprint, such as {KNOWN.id}" in text
     assert "note          1,234 older revisions" in text
 
 
@@ -270,7 +270,7 @@ def test_find_catalog_refuses_what_is_no_search(monkeypatch: pytest.MonkeyPatch,
         ({"cycle": 0}, "cycle is 0"),
         ({"cylce": 22}, "cylce: unknown key"),
         ({"cycle": 22, "aoi": "atlantis"}, "'atlantis' is unknown"),
-        ({"aoi": "grounded"}, "say when"),
+        ({"aoi": "grounded"}, "no time is given"),
         ({"cycle": 22, "endpoint": "http://cmr.example/search/"}, "give an https:// URL"),
     ):
         with pytest.raises(InputError, match=said):

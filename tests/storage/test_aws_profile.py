@@ -308,9 +308,9 @@ def test_what_is_wrong_is_said_before_a_request(
 def test_that_nobody_is_logged_in_is_said(door: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(status(404)) as metadata:  # of a machine that has no role, or is none of AWS's
         monkeypatch.setenv("AWS_METADATA_ENDPOINT", metadata.url())
-        with pytest.raises(StoreError, match=r"cannot write s3://results/.*there are no AWS credentials: log in .*aws"):
+        with pytest.raises(StoreError, match=r"cannot write s3://results/.*no AWS credentials found: log in .*aws"):
             Folder("s3://results").probe()
-        with pytest.raises(AccessError, match=r"s3://results/granule\.h5.*there are no AWS credentials: log in"):
+        with pytest.raises(AccessError, match=r"s3://results/granule\.h5.*no AWS credentials found: log in"):
             Source("s3://results/granule.h5", Archive())
     assert metadata.seen
     assert door.requests == []

@@ -296,7 +296,7 @@ def test_an_object_that_is_replaced_while_it_is_read(before: int) -> None:
     """Whichever of the 25 ranges came of another object."""
     with server(with_etag(['"a"'] * before + ['"b"'])) as there:
         source = Source(there.url(KEY), Archive())
-        with pytest.raises(NetworkError, match="replaced while it was read"):
+        with pytest.raises(NetworkError, match="replaced while it was being read"):
             source.views(SPREAD)
     with server(with_etag(['"a"'])) as there:
         assert len(Source(there.url(KEY), Archive()).views(SPREAD)) == 25
