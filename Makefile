@@ -28,7 +28,8 @@ test: $(READY)  ## run the tests (at most 5 CPU-minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY)  ## run every test of this machine, the dear proofs too (about 10 CPU-minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not network and not arm64'
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  -m 'not network and not arm64'
 
 test-wheels: $(READY)  ## fetch the wheels of the Lambda image for aarch64 by their locks, and add them up
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
