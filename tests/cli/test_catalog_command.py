@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,12 @@ def pairs(catalog: Catalog) -> set[tuple[str, int]]:
     return {(catalog.granules[i].id, cell) for cell, positions in catalog.cells.items() for i in positions}
 
 
+@lru_cache
 def true_pairs(folder: Path) -> set[tuple[str, int]]:
     return {(path.stem, cell) for path in folder.rglob("*.h5") for cell in cells_of([path], 6, "authalic")}
 
 
+@lru_cache
 def inside(cell: int, west: float, south: float, east: float, north: float, slack: float) -> bool:
     """Whether one of a cell's 65,536 children has its centre in a box that is so much larger."""
     children = (np.uint64(cell) << np.uint64(16)) + np.arange(1 << 16, dtype=np.uint64)
