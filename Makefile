@@ -37,7 +37,8 @@ test: $(READY)  ## run the tests | at most 5 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY)  ## run the slow tests, too (marked dear) | about 10 CPU-minutes; before a merge, and in continuous integration
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not network and not arm64'
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  -m 'not network and not arm64'
 
 test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check their hashes and total size | needs the network; after 'make lock'
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py

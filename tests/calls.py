@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -103,6 +104,17 @@ def naps(task: int) -> int:
 def naps_and_maps(task: WireTask) -> Any:
     """The map of a run, slow enough to be killed in."""
     time.sleep(1.0)
+    return map_call(task)
+
+
+_mapped: list[WireTask] = []
+
+
+def maps_two_and_waits(task: WireTask) -> Any:
+    """The map of a run in the client's own process, which does not get beyond its second call."""
+    if len(_mapped) == 2:
+        threading.Event().wait()
+    _mapped.append(task)
     return map_call(task)
 
 

@@ -12,6 +12,12 @@ os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="maggjob-tests
 atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# Examples of a property: few in `make test`, more in `make test-all`. No example has a deadline: machines are busy.
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=150)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 PINE_ISLAND = (

@@ -8,6 +8,8 @@ HDF5: on other granules than those of the note the test is skipped, and says so.
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -16,7 +18,8 @@ import pytest
 import zarr
 
 import maggjob
-from maggjob.cli.demo import demo
+from maggjob.cli.demo import SCENE, demo
+from maggjob.pipeline.cell_map import execute
 from maggjob.show.progress import Progress
 
 NOTED = {
@@ -24,6 +27,12 @@ NOTED = {
     "parts": "07869f4f732ca5e772278ac1cf9a3f20",
     "arrays": "4431667ea06df64bce538efeab43f1c8",
 }
+NOTED_SMALL = {
+    "granules": "11f0cade74cee80484d4a38facd04d05",
+    "parts": "c063a00829b67ed4dd31cb1c07fe3749",
+    "arrays": "7f31f11482c499d50fb4b8192c9b94ab",
+}
+SMALL = replace(SCENE, area=(-105.0, -76.0, -100.0, -75.0), every=40, most=6)
 USED = ("latitude", "longitude", "delta_time", "h_li", "h_li_sigma", "atl06_quality_summary")
 
 
@@ -61,14 +70,28 @@ def arrays_digest(store: Path) -> str:
     return digest([*values, ("group", str(sorted(group.attrs.items())).encode())])
 
 
-def test_the_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path) -> None:
+def check_demonstration(folder: Path, noted: dict[str, str]) -> None:
+    """Run the demonstration, and compare its bytes with those of the note."""
     lines: list[str] = []
-    result, picture = demo(tmp_path / "demo", lines.append, Progress)
+    result, picture = demo(folder, lines.append, Progress)
     assert result.complete
     assert picture.stat().st_size > 10_000
     assert len(lines) == 2
-    if granules_digest(tmp_path / "demo" / "granules") != NOTED["granules"]:
+    assert maggjob.read_status(str(folder / "atl06.zarr")).stage == "done"
+    if granules_digest(folder / "granules") != noted["granules"]:
         pytest.skip("the simulated granules differ from those of the note: another processor, or version of HDF5")
-    assert parts_digest(tmp_path / "demo" / "atl06.zarr.run") == NOTED["parts"]
-    assert arrays_digest(tmp_path / "demo" / "atl06.zarr") == NOTED["arrays"]
-    assert maggjob.read_status(str(tmp_path / "demo" / "atl06.zarr")).stage == "done"
+    assert parts_digest(folder / "atl06.zarr.run") == noted["parts"]
+    assert arrays_digest(folder / "atl06.zarr") == noted["arrays"]
+
+
+def test_a_small_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six granules, in this process."""
+    monkeypatch.setattr("maggjob.cli.demo.SCENE", SMALL)
+    monkeypatch.setattr("maggjob.cli.demo.WORKERS", 1)
+    monkeypatch.setattr("maggjob.cli.demo.execute", partial(execute, backend="serial"))
+    check_demonstration(tmp_path / "demo", NOTED_SMALL)
+
+
+@pytest.mark.dear("the whole demonstration, 60 granules with two workers; make test has six of them")
+def test_the_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path) -> None:
+    check_demonstration(tmp_path / "demo", NOTED)

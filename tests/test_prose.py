@@ -16,7 +16,7 @@ SECTION = re.compile(r"Raises\n-+\n(.*?)(?=\n\n\w[\w ]*\n-{3}|\Z)", re.DOTALL)
 ENTRY = re.compile(r"^\S.*\n((?:    .*(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
 MARKS = re.compile(r"# (noqa|type:|pragma|fmt)[^#]*$")
 UNITS = re.compile(
-    r"# (MB|GB|s|ms|seconds?|bytes|degrees?( east| north)?|days|m|km|metres|radians|[\d.]+ (s|ms|MB)|(\w+ )?\w+ per \w+)$"
+    r"# (MB|GB|s|ms|seconds?|bytes|degrees?( east)?|days|m|km|metres|radians|[\d.]+ (s|ms|MB)|(\w+ )?\w+ per \w+)$"
 )
 
 

@@ -24,7 +24,7 @@ QUERY = Query("ATL06", "007", "NSIDC_CPRD", "2023-12-02T00:00:00Z", "2024-04-03T
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four granules a page, and no waiting between attempts."""
     monkeypatch.setattr("maggjob.catalog.cmr.PAGE", 4)
-    monkeypatch.setattr("maggjob.catalog.cmr.TIMEOUT", (1.0, 0.5))
+    monkeypatch.setattr("maggjob.catalog.cmr.TIMEOUT", (60.0, 60.0))
     retry = Retry(total=2, backoff_factor=0, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
     monkeypatch.setattr("maggjob.catalog.cmr.RETRY", retry)
 
@@ -130,7 +130,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_of_the_first_page(cmr: Cmr, fault: str) -> None:
+def test_faults_of_the_first_page(cmr: Cmr, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault == "silence":
+        monkeypatch.setattr("maggjob.catalog.cmr.TIMEOUT", (60.0, 0.5))
     answer, message = FAULTS[fault]
     cmr.faults = {-1: answer}
     with pytest.raises(CatalogError, match=message):

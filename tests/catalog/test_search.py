@@ -34,7 +34,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder of this test's own for answers; five granules a page; no waiting between attempts."""
     monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("maggjob.catalog.cmr.PAGE", 5)
-    monkeypatch.setattr("maggjob.catalog.cmr.TIMEOUT", (1.0, 0.5))
+    monkeypatch.setattr("maggjob.catalog.cmr.TIMEOUT", (60.0, 60.0))
     monkeypatch.setattr("maggjob.catalog.cmr.RETRY", Retry(total=1, backoff_factor=0, raise_on_status=False))
     return tmp_path / "cache"
 

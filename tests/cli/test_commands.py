@@ -15,11 +15,13 @@ import yaml
 from maggjob._version import __version__
 from maggjob.config.load import builtin_configs
 from tests.granule_files import beam, write_granule
+from tests.typed import maggjob
 
 COMPLETE, BAD_INPUT, INCOMPLETE = 0, 1, 2
+HANGS = 600.0  # seconds that no command takes, on however busy a machine
 
 
-def maggjob(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def python_m(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run ``python -m maggjob`` here, with Lithops' temporary files here as well."""
     temporary = Path("../tmp").absolute()
     temporary.mkdir(exist_ok=True)
@@ -28,7 +30,7 @@ def maggjob(*arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         env=os.environ | {"TMPDIR": str(temporary)},
-        timeout=100,
+        timeout=HANGS,
         check=False,
     )
 
@@ -94,11 +96,13 @@ def edited(change: Callable[[dict[str, Any]], object], name: str = "mine.yaml") 
 
 
 def test_two_commands_make_a_map() -> None:
-    made = maggjob("catalog", "--from-files", "granules")
+    made = python_m("catalog", "--from-files", "granules")
     assert (made.returncode, made.stderr) == (COMPLETE, "")
     assert "3 granules in 5 cells" in made.stdout
-    done = maggjob("--config", "atl06.yaml")
-    assert (done.returncode, done.stderr) == (COMPLETE, "")
+    done = python_m("--config", "atl06.yaml")
+    assert done.returncode == COMPLETE
+    # A run of more than five seconds says how far it is.
+    assert all(" of 5 cells, " in line for line in done.stderr.splitlines())
     plain = summary()
     assert plain["backend"] == "localhost"
     assert plain["cells"] == {"planned": 5, "complete": 5, "empty": 0, "partial": 0, "failed": 0}
@@ -113,14 +117,11 @@ def test_two_commands_make_a_map() -> None:
     ]
 
 
-@pytest.mark.parametrize(("backend", "name"), [("serial", "serial"), ("local", "localhost")])
-def test_backends_give_the_same(catalog: Path, backend: str, name: str) -> None:
-    done = maggjob(
-        "run", "--config", "atl06.yaml", "--backend", backend, "--store", f"{backend}.zarr", "--max-workers", "2"
-    )
+def test_a_backend_may_be_given(catalog: Path) -> None:
+    done = maggjob("run", "--config", "atl06.yaml", "--backend", "serial", "--store", "map.zarr", "--max-workers", "2")
     assert done.returncode == COMPLETE
-    assert summary(f"{backend}.zarr")["backend"] == name
-    assert summary(f"{backend}.zarr")["total_obs"] == count(f"{backend}.zarr") > 0
+    assert summary("map.zarr")["backend"] == "serial"
+    assert summary("map.zarr")["total_obs"] == count("map.zarr") > 0
 
 
 def test_paths_may_be_given(catalog: Path) -> None:
@@ -166,7 +167,7 @@ def test_overwriting_is_asked_for(catalog: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["run", "--help"], ["catalog", "--help"]])
 def test_help_helps(arguments: list[str]) -> None:
-    done = maggjob(*arguments)
+    done = python_m(*arguments) if arguments == ["--help"] else maggjob(*arguments)
     assert (done.returncode, done.stderr) == (COMPLETE, "")
     assert "Usage: " in done.stdout
     assert "maggjob --config atl06.yaml" in done.stdout or len(arguments) == 2
@@ -260,7 +261,7 @@ def test_a_catalog_that_is_damaged_is_refused(catalog: Path) -> None:
 )
 def test_bad_usage_is_told(catalog: Path, arguments: list[str], said: str) -> None:
     before = tree()
-    done = maggjob(*arguments)
+    done = maggjob(*arguments) if arguments else python_m()
     assert (done.returncode, done.stdout) == (BAD_INPUT, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -268,7 +269,7 @@ def test_bad_usage_is_told(catalog: Path, arguments: list[str], said: str) -> No
 
 
 def test_debug_shows_the_traceback(catalog: Path) -> None:
-    done = maggjob("--debug", "--config", "nowhere.yaml")
+    done = python_m("--debug", "--config", "nowhere.yaml")
     assert done.returncode == BAD_INPUT
     assert "Traceback" in done.stderr
     assert "ConfigError" in done.stderr
@@ -325,14 +326,14 @@ def test_a_deadline_leaves_failed_cells(catalog: Path) -> None:
         "run --config afolder",
     ],
 )
-def test_an_error_is_one_line(tmp_path: Path, arguments: str) -> None:
+def test_an_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
     (tmp_path / "afile").write_text("")
     (tmp_path / "afolder").mkdir()
     (tmp_path / "damaged.zarr.run").mkdir()
     (tmp_path / "damaged.zarr.run" / "summary.json").write_text("{")
-    command = [sys.executable, "-m", "maggjob", *arguments.split()]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 1
+    monkeypatch.chdir(tmp_path)
+    done = maggjob(*arguments.split())
+    assert done.returncode == BAD_INPUT
     assert "Traceback" not in done.stderr
     assert "fault of maggjob" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

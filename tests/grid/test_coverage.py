@@ -1,6 +1,7 @@
-"""Cells of areas and of footprints, against shapely over outlines of cells that mortie has no part in."""
+"""Cells of areas and of footprints, compared with shapely over outlines of cells that mortie did not draw."""
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +23,11 @@ from maggjob.grid.healpix import LATITUDES, Latitude, parse_cell
 from maggjob.icesat2.orbit import OFFSETS, TRACKS, Pass, ground_track, region_angles
 from maggjob.simulator.scene import footprint
 from tests.oracle import nested
+from tests.strategies import few
 
 TOLERANCE = 3.0  # metres by which outlines of the two sides may differ: chords of curves
+STEPS = {6: 32, 7: 16, 8: 8}  # points along a side of a cell, 3 km apart
+POLAR, ALL = 47, -2  # degrees of latitude that the centres of the cells drawn lie beyond
 BASINS = "tests/Ant_Grounded_DrainageSystem_Polygons.txt"
 both = pytest.mark.parametrize("latitude", LATITUDES)
 
@@ -43,28 +47,53 @@ def project(longitude: Any, latitude: Any, crs: int) -> np.ndarray:
 
 
 @lru_cache
-def drawn(order: int, latitude: str, crs: int) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
-    """All cells that reach into a hemisphere, their polygons in its plane, and a tree of these."""
+def drawn(order: int, latitude: str, crs: int, beyond: int = POLAR) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
+    """Cells that reach into a hemisphere, their polygons in its plane, and a tree of these.
+
+    Cells of order 6 are those whose centres lie poleward of ``beyond``, coarser ones are all.
+    """
     cells = np.arange(12 << 2 * order)
-    if order > 5:  # where they may matter to these tests
+    if order == 6:
         north = healpy.pix2ang(1 << order, cells, nest=True, lonlat=True)[1]
-        sign = -1 if crs == SOUTH else 1
-        cells = cells[sign * north > (-2 if order == 6 else 57)]
-    longitude, north = outlines(cells, order, latitude, 32 if order > 4 else 128)
+        cells = cells[(-north if crs == SOUTH else north) > beyond]
+    return draw(cells, order, latitude, crs)
+
+
+def draw(cells: np.ndarray, order: int, latitude: str, crs: int) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
+    """Draw cells in the plane of a hemisphere, those that reach into it."""
+    longitude, north = outlines(cells, order, latitude, STEPS.get(order, 32 if order > 4 else 128))
     sign = -1 if crs == SOUTH else 1
     here = ((sign * north).max(axis=1) >= 0) & ((sign * north).min(axis=1) > -60)
     shapes = shapely.polygons(project(longitude[here], north[here], crs))
     return cells[here], shapes, shapely.STRtree(shapes)
 
 
-def check(found: np.ndarray, wanted: dict[int, Any], order: int, latitude: str) -> None:
-    """See that just those cells are found that touch what is wanted."""
+def drawn_near(shape: Any, order: int, latitude: str, crs: int) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
+    """Cells of an order above 6 whose parents of order 6 touch a shape."""
+    parents, _, tree = drawn(6, latitude, crs)
+    near = parents[tree.query(shape, predicate="dwithin", distance=10 * TOLERANCE)]
+    deeper = 2 * (order - 6)
+    cells = (near[:, None] << deeper) + np.arange(1 << deeper)
+    return draw(np.sort(cells.ravel()), order, latitude, crs)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Drawings are hundreds of megabytes: let them go with the last test of this module."""
+    yield
+    for function in (drawn, basin_cells, basins, cycle):
+        function.cache_clear()
+
+
+def check(found: np.ndarray, wanted: dict[int, Any], order: int, latitude: str, beyond: int = POLAR) -> None:
+    """Check that exactly those cells are found that touch what is wanted."""
     assert found.dtype == np.int64
     assert (np.diff(found) > 0).all()
     must, may = set(), set()
     for crs, shape in wanted.items():
-        cells, shapes, tree = drawn(order, latitude, crs)
         shapely.prepare(shape)
+        near = drawn(order, latitude, crs, beyond) if order <= 6 else drawn_near(shape, order, latitude, crs)
+        cells, shapes, tree = near
         touch = tree.query(shape, predicate="dwithin", distance=TOLERANCE)
         may |= set(cells[touch].tolist())
         edge = tree.query(shape.boundary, predicate="dwithin", distance=TOLERANCE)
@@ -79,31 +108,41 @@ def check(found: np.ndarray, wanted: dict[int, Any], order: int, latitude: str) 
 # Basins
 
 
-@pytest.fixture(scope="module")
-def basins() -> list[shapely.Polygon]:
-    """The 27 basins as fine as they come, in EPSG:3031."""
+@lru_cache
+def basins() -> tuple[shapely.Polygon, ...]:
+    """The 27 basins at full resolution, in EPSG:3031."""
     table = np.loadtxt(Path(mortie.__file__).parent / BASINS)
     points, number = project(table[:, 1], table[:, 0], SOUTH), table[:, 2].astype(int)
-    return [shapely.Polygon(points[number == i]) for i in range(1, 28)]
+    return tuple(shapely.Polygon(points[number == i]) for i in range(1, 28))
 
 
-@pytest.mark.parametrize(("latitude", "count"), [("authalic", 1344), ("geodetic-spherical", 1334)])
-def test_grounded_ice_to_the_cell(basins: list[shapely.Polygon], latitude: Latitude, count: int) -> None:
+@lru_cache
+def basin_cells(latitude: str) -> tuple[frozenset[int], ...]:
+    """Cells of order 6 that each basin touches."""
     cells, _, tree = drawn(6, latitude, SOUTH)
-    every: set[int] = set()
-    for basin in basins:
+    found = []
+    for basin in basins():
         shapely.prepare(basin)
-        every |= set(cells[tree.query(basin, predicate="intersects")].tolist())
+        found.append(frozenset(cells[tree.query(basin, predicate="intersects")].tolist()))
+    return tuple(found)
+
+
+@pytest.mark.parametrize(
+    ("latitude", "count"),
+    [
+        ("authalic", 1344),
+        pytest.param("geodetic-spherical", 1334, marks=pytest.mark.dear("compares 27 detailed basins once more")),
+    ],
+)
+def test_grounded_ice_to_the_cell(latitude: Latitude, count: int) -> None:
+    every = frozenset().union(*basin_cells(latitude))
     assert len(every) == count
     assert area_cells(parse_area("grounded"), 6, latitude).tolist() == sorted(every)
 
 
-def test_each_basin_to_the_cell(basins: list[shapely.Polygon]) -> None:
-    cells, _, tree = drawn(6, "authalic", SOUTH)
-    for number, basin in enumerate(basins, 1):
-        shapely.prepare(basin)
-        wanted = np.sort(cells[tree.query(basin, predicate="intersects")])
-        assert area_cells(parse_area(f"basins:{number}"), 6, "authalic").tolist() == wanted.tolist(), number
+def test_each_basin_to_the_cell() -> None:
+    for number, wanted in enumerate(basin_cells("authalic"), 1):
+        assert area_cells(parse_area(f"basins:{number}"), 6, "authalic").tolist() == sorted(wanted), number
 
 
 # Hard areas, drawn by hand in the plane
@@ -194,16 +233,44 @@ ACROSS_EQUATOR = {
 }
 
 
-@both
-@pytest.mark.parametrize("case", [*CASES, *ACROSS_EQUATOR])
+again = pytest.mark.dear("every hard area in the other convention; every third of them is in make test")
+
+
+@pytest.mark.parametrize(
+    ("case", "latitude"),
+    [
+        *((case, "authalic") for case in CASES),
+        *(
+            pytest.param(case, "geodetic-spherical", marks=[again] if i % 3 else [])
+            for i, case in enumerate(CASES, start=2)
+        ),
+    ],
+)
 def test_cells_of_hard_areas(case: str, latitude: Latitude) -> None:
-    asked, wanted = (CASES | ACROSS_EQUATOR)[case]
+    asked, wanted = CASES[case]
     check(area_cells(parse_area(asked), 6, latitude), wanted, 6, latitude)
+
+
+@pytest.mark.dear("draws half of the earth at order 6 four times; order 5 and below are in make test")
+@both
+@pytest.mark.parametrize("case", ACROSS_EQUATOR)
+def test_cells_of_areas_across_the_equator(case: str, latitude: Latitude) -> None:
+    asked, wanted = ACROSS_EQUATOR[case]
+    check(area_cells(parse_area(asked), 6, latitude), wanted, 6, latitude, ALL)
+
+
+all_large = pytest.mark.dear("draws all large cells of both conventions; one order of each is in make test")
 
 
 @pytest.mark.parametrize(
     ("order", "latitude"),
-    [(2, "authalic"), (3, "geodetic-spherical"), (4, "authalic"), (5, "geodetic-spherical")],
+    [
+        (2, "authalic"),
+        (3, "geodetic-spherical"),
+        pytest.param(4, "authalic", marks=all_large),
+        (5, "authalic"),
+        pytest.param(5, "geodetic-spherical", marks=all_large),
+    ],
 )
 @pytest.mark.parametrize("case", ["across 180", "round the pole with a hole round it", "a spiral", *ACROSS_EQUATOR])
 def test_large_cells_of_hard_areas(case: str, order: int, latitude: Latitude) -> None:
@@ -211,12 +278,15 @@ def test_large_cells_of_hard_areas(case: str, order: int, latitude: Latitude) ->
     check(area_cells(parse_area(asked), order, latitude), wanted, order, latitude)
 
 
+all_small = pytest.mark.dear("draws 100,000 small cells; a sliver and two parts are in make test")
+
+
 @pytest.mark.parametrize(
     ("case", "order"),
     [
-        ("a cap in the north", 7),
-        ("a star round the pole", 7),
-        ("a spiral", 7),
+        pytest.param("a cap in the north", 7, marks=all_small),
+        pytest.param("a star round the pole", 7, marks=all_small),
+        pytest.param("a spiral", 7, marks=all_small),
         ("a slanted sliver", 8),
         ("two parts", 7),
     ],
@@ -266,7 +336,7 @@ def polygons(draw: st.DrawFn) -> shapely.Polygon:
     return shapely.Polygon(np.column_stack([x, y]))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(few, max_examples=few.max_examples // 2)
 @given(polygons(), st.integers(2, 7), st.sampled_from(LATITUDES), st.integers(0, 2**32))
 def test_every_point_has_its_cell_and_every_cell_touches(
     shape: shapely.Polygon, order: int, latitude: Latitude, seed: int
@@ -320,36 +390,43 @@ def test_real_polar_footprints_are_found(shared: Path, latitude: Latitude) -> No
         assert set(cells[touched].tolist()) == found
 
 
-@pytest.fixture(scope="module")
-def cycle() -> tuple[list[Pass], list[np.ndarray]]:
-    """All granules of Antarctica in a cycle, and their footprints."""
-    passes = [Pass(rgt, 22, region) for region in (10, 11, 12) for rgt in range(1, TRACKS + 1)]
-    return passes, [np.array(footprint(one)) for one in passes]
+EVERY = 5  # how many tracks are passed over in make test
+
+
+@lru_cache
+def cycle(every: int) -> tuple[range, list[np.ndarray]]:
+    """Every n-th track, and the footprints of its three granules over Antarctica."""
+    tracks = range(1, TRACKS + 1, every)
+    return tracks, [np.array(footprint(Pass(rgt, 22, region))) for region in (10, 11, 12) for rgt in tracks]
 
 
 def keys(granule: np.ndarray, cell: np.ndarray) -> np.ndarray:
     return np.unique(granule.astype(np.int64) << 20 | cell.astype(np.int64))
 
 
-def test_no_pair_of_a_cycle_is_missed(cycle: tuple[list[Pass], list[np.ndarray]]) -> None:
-    """Against the places of all six beams: a track is the first one, turned."""
-    _, rings = cycle
+@pytest.mark.parametrize(
+    "every",
+    [EVERY, pytest.param(1, marks=pytest.mark.dear("all 4161 granules of a cycle; every fifth is in make test"))],
+)
+def test_no_pair_of_a_cycle_is_missed(every: int) -> None:
+    """Compare with the places of all six beams: a track is the first one, turned."""
+    tracks, rings = cycle(every)
     pairs = footprint_pairs(Footprints.of([[one] for one in rings]), 6, "authalic")
     true = []
     for position, region in enumerate((10, 11, 12)):
         angles = Pass(1, 22, region).angles(0.01)  # 1.1 km
         first = [ground_track(1, angles, offset) for offset in OFFSETS]
         north, east = (np.concatenate(part) for part in zip(*first, strict=True))
-        check_one = ground_track(777, angles, OFFSETS[5])
-        for track in range(TRACKS):
-            longitude = (east - track * 360.0 * 91 / TRACKS + 180.0) % 360.0 - 180.0
-            if track == 776:  # that the turning is right
+        check_one = ground_track(tracks[-2], angles, OFFSETS[5])
+        for number, track in enumerate(tracks):
+            longitude = (east - (track - 1) * 360.0 * 91 / TRACKS + 180.0) % 360.0 - 180.0
+            if track == tracks[-2]:  # that the turning is right
                 assert np.allclose((check_one[1] - longitude[-len(angles) :] + 180) % 360, 180, atol=1e-9)
                 assert np.allclose(check_one[0], north[-len(angles) :], atol=1e-12)
             cells = np.unique(nested(north, longitude, 6, "authalic"))
-            true.append(np.int64(position * TRACKS + track) << 20 | cells)
+            true.append(np.int64(position * len(tracks) + number) << 20 | cells)
     truth, found = np.concatenate(true), keys(pairs.granule, pairs.cell)
-    assert len(truth) > 160_000
+    assert len(truth) > 160_000 / every
     assert len(np.setdiff1d(truth, found)) == 0
     extra = len(np.setdiff1d(found, truth)) / len(truth)
     assert extra <= 0.05, extra
@@ -358,16 +435,16 @@ def test_no_pair_of_a_cycle_is_missed(cycle: tuple[list[Pass], list[np.ndarray]]
     assert np.isin(there, keys(*vars(pairs.among(grounded)).values())).all()
 
 
-def against_tree(rings: list[np.ndarray], latitude: Latitude) -> int:
-    """Compare footprints' cells with shapely's, and give how many pairs there are."""
-    pairs = footprint_pairs(Footprints.of([[one] for one in rings]), 6, latitude)
+def against_tree(rings: list[np.ndarray], latitude: Latitude, order: int = 6, beyond: int = POLAR) -> int:
+    """Compare footprints' cells with shapely's, and return how many pairs there are."""
+    pairs = footprint_pairs(Footprints.of([[one] for one in rings]), order, latitude)
     found = keys(pairs.granule, pairs.cell)
     must, may = [], []
     for crs in (SOUTH, NORTH):
         these = [i for i, one in enumerate(rings) if (one[:, 1].mean() < 0) == (crs == SOUTH)]
         if not these:
             continue
-        cells, shapes, tree = drawn(6, latitude, crs)
+        cells, shapes, tree = drawn(order, latitude, crs, beyond)
         dense = [great_circle(rings[i], 5e3) for i in these]
         prints = np.array([shapely.Polygon(project(one[:, 0], one[:, 1], crs)) for one in dense])
         assert shapely.is_valid(prints).all()
@@ -381,24 +458,39 @@ def against_tree(rings: list[np.ndarray], latitude: Latitude) -> int:
     return len(found)
 
 
-@both
-def test_footprints_of_a_cycle_against_a_tree(cycle: tuple[list[Pass], list[np.ndarray]], latitude: Latitude) -> None:
-    assert against_tree(cycle[1][:: 5 if latitude == "authalic" else 7], latitude) > 20_000
+@pytest.mark.parametrize(
+    ("every", "share", "latitude"),
+    [
+        (EVERY, 3, "authalic"),
+        (EVERY, 7, "geodetic-spherical"),
+        pytest.param(1, 5, "authalic", marks=pytest.mark.dear("832 footprints; 278 of them are in make test")),
+        pytest.param(1, 7, "geodetic-spherical", marks=pytest.mark.dear("595 footprints; 119 are in make test")),
+    ],
+)
+def test_footprints_of_a_cycle_against_a_tree(every: int, share: int, latitude: Latitude) -> None:
+    assert against_tree(cycle(every)[1][::share], latitude) > 120_000 / every / share
 
 
-def test_footprints_across_the_antimeridian() -> None:
-    """1,008 of all regions, north and south: a footprint of each, turned so that 180 degrees lies within it."""
+@pytest.mark.parametrize(
+    ("order", "shares", "least"),
+    [
+        (5, 12, 800),
+        pytest.param(6, 72, 15_000, marks=pytest.mark.dear("draws all cells of order 6; order 5 is in make test")),
+    ],
+)
+def test_footprints_across_the_antimeridian(order: int, shares: int, least: int) -> None:
+    """A footprint of each region, north and south, turned so that 180 degrees lies at several places within it."""
     rings = []
     for region in region_angles():
         one = np.array(footprint(Pass(1, 22, region)))
         longitude = np.unwrap(one[:, 0], period=360.0)
-        for share in np.linspace(0.01, 0.99, 72):
+        for share in np.linspace(0.01, 0.99, shares):
             turned = longitude - longitude.min() - share * np.ptp(longitude)
             turned = np.round(turned % 360.0 - 180.0, 5)
             rings.append(np.column_stack([turned, one[:, 1]]))
             assert np.abs(np.diff(turned)).max() > 180
-    assert len(rings) == 1008
-    assert against_tree(rings, "authalic") > 15_000
+    assert len(rings) == 14 * shares
+    assert against_tree(rings, "authalic", order, ALL) > least
 
 
 @both
@@ -430,17 +522,26 @@ def test_pairs() -> None:
     assert pairs.among(np.array([7, 8])).by_cell() == {7: (0, 1), 8: (3,)}
 
 
-@pytest.mark.parametrize("region", [1, 4, 10, 11])
-@pytest.mark.parametrize("kilometres", [2.0, 30.0])
+@pytest.mark.parametrize(
+    ("region", "kilometres"),
+    [
+        pytest.param(1, 2.0, marks=pytest.mark.dear("draws half of the earth at order 6")),
+        pytest.param(1, 30.0, marks=pytest.mark.dear("draws half of the earth at order 6")),
+        (4, 2.0),
+        (4, 30.0),
+        (10, 30.0),
+        (11, 2.0),
+    ],
+)
 def test_a_wider_swath(region: int, kilometres: float) -> None:
-    """By distances on the sphere between points of cells and of the footprint: by so much at least, little more."""
+    """Widened by at least so much and by little more: distances on the sphere between points of cells and footprint."""
     one = np.array(footprint(Pass(321, 22, region)))
     rings = Footprints.of([[one]])
     narrow = footprint_pairs(rings, 6, "authalic").cell
     wide = footprint_pairs(rings, 6, "authalic", kilometres).cell
     assert set(narrow.tolist()) <= set(wide.tolist())
     crs = SOUTH if one[:, 1].mean() < 0 else NORTH
-    cells, shapes, tree = drawn(6, "authalic", crs)
+    cells, shapes, tree = drawn(6, "authalic", crs, ALL if region == 1 else POLAR)
     dense = great_circle(one, 4e3)
     shape = shapely.Polygon(project(dense[:, 0], dense[:, 1], crs))
     near = tree.query(shape, predicate="dwithin", distance=150e3)

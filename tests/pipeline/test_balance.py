@@ -55,7 +55,10 @@ def granules(folder: Path, *, latitude: str = "authalic") -> Catalog:
     folder.mkdir(exist_ok=True)
     for number in range(3):
         name = f"ATL06_2019022203120{number}_0850{number}211_006_01.h5"
-        tracks = {g: beam(9000, seed=9 * number + i, west=-100.0 + number + 0.01 * i) for i, g in enumerate(BEAMS)}
+        tracks = {
+            g: beam(1500, seed=9 * number + i, west=-100.0 + number + 0.01 * i, step=1.2e-3)
+            for i, g in enumerate(BEAMS)
+        }
         for track in tracks.values():
             track["delta_time"] += 1e6 * number  # granules do not overlap in time
         write_granule(folder / name, tracks)
@@ -80,7 +83,7 @@ def test_the_same_bytes_in_quarters(tmp_path: Path, hot: pytest.MonkeyPatch, lat
     catalog = granules(tmp_path / "granules", latitude=latitude)
     split, whole = both_ways(catalog, hot)
     assert split.complete
-    assert split.tally.observations > 100_000
+    assert split.tally.observations > 20_000
     assert "cells in quarters" in summary(split.to_dict())
     assert "cells in quarters" not in summary(whole.to_dict())
     requests = [sum(report.requests for report in result.reports) for result in (split, whole)]
@@ -160,27 +163,40 @@ def test_a_chunk_that_one_quarter_needs(tmp_path: Path, hot: pytest.MonkeyPatch)
     assert result.tally.errors["corrupt"]["count"] >= 1
 
 
-def map_or_die(batch: WireTask) -> tuple[CellReport, ...]:
-    """A worker that dies with the call that holds the quarter which the environment names."""
-    if any(cell == os.environ["DIES"] for cell, *_ in batch.own[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
+def map_or_fail(batch: WireTask) -> tuple[CellReport, ...]:
+    """Die, or raise, with the call that holds the quarter which the environment names."""
+    if any(cell == os.environ["FAILS"] for cell, *_ in batch.own[1]):
+        if os.environ["FAULT"] == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError("a fault")
     return map_call(batch)
 
 
-def test_a_call_that_dies_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "backend"),
+    [
+        ("raises", "serial"),
+        pytest.param(
+            "dies",
+            "localhost",
+            marks=pytest.mark.dear("a worker dies, with a fresh process for each try; make test lets the call raise"),
+        ),
+    ],
+)
+def test_a_call_that_fails_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPatch, fault: str, backend: str) -> None:
     catalog = granules(tmp_path / "granules")
     tasks = make_tasks(maggjob.plan(config(), catalog=catalog, store="map.zarr"))
     whole = do(catalog, "whole.zarr", index=True)
     fullest = max(whole.reports, key=lambda report: report.observations)
     task = next(task for task in tasks if task.cell == fullest.cell)
-    hot.setenv("DIES", quarters(task)[2].cell)
-    hot.setattr("maggjob.pipeline.cell_map.map_call", map_or_die)
-    hot.setattr("maggjob.backend.watch.GRACE", 3.0)
+    hot.setenv("FAULT", fault)
+    hot.setenv("FAILS", quarters(task)[2].cell)
+    hot.setattr("maggjob.pipeline.cell_map.map_call", map_or_fail)
     hot.setattr(
         "maggjob.pipeline.cell_map.batches", lambda some, *_: batches(some, [1.0] * len(some), 10**6)
     )  # one a call
     seen: dict[int, Outcome[CellReport]] = {}
-    result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)
+    result = do(catalog, "map.zarr", index=True, backend=backend, max_workers=2, watch=seen.__setitem__)
     (report,) = [report for report in result.reports if report.state != "complete"]
     assert (report.cell, report.state, report.reason) == (fullest.cell, "partial", "worker")
     assert {granule.state for granule in report.granules} == {"failed"}

@@ -29,7 +29,7 @@ from maggjob.model.reports import CellReport, IndexedGranule, IndexReport
 from maggjob.model.tasks import CellBatch, GranuleList, IndexTask
 from maggjob.pipeline.index_stage import Indexed, collect, default_indexes, exact_plan, index_tasks
 from maggjob.pipeline.result import RunResult
-from maggjob.planning.cost import GRANULES_A_CALL, granules_a_call
+from maggjob.planning.cost import GRANULES_A_CALL
 from maggjob.planning.plan import INDEX_PAYS
 from maggjob.planning.tasks import make_tasks
 from maggjob.show.text import plan_text, summary
@@ -560,8 +560,17 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("when", ["before", "between"])
+SOME_BETWEEN = ("gone", "truncated", "latitude poisoned", "heights poisoned", "no times")
+every_damage = pytest.mark.dear("each damage at both moments; make test has each of them before, five of them between")
+
+
+@pytest.mark.parametrize(
+    ("when", "damage"),
+    [
+        *(("before", damage) for damage in DAMAGE),
+        *(pytest.param("between", damage, marks=[] if damage in SOME_BETWEEN else [every_damage]) for damage in DAMAGE),
+    ],
+)
 def test_a_damaged_granule_is_the_same_in_the_ledger(world: World, copies: list[Path], damage: str, when: str) -> None:
     """Whether its index was made before the damage or could not be made after it."""
     catalog = listed(copies, world)
@@ -624,38 +633,60 @@ def test_without_any_answer_of_the_first_map_the_second_is_complete(
     assert files("map.zarr") == files("plain.zarr")
 
 
-def index_or_die(batch: WireTask) -> IndexReport:
-    """A worker that dies with every call but the first."""
-    if not batch.own[0].endswith("/0"):
+def fail() -> None:
+    """Die, or raise: as the environment says."""
+    if os.environ["FAULT"] == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
+    raise RuntimeError("a fault")
+
+
+def index_or_fail(batch: WireTask) -> IndexReport:
+    """Fail with the call which the environment names."""
+    if batch.own[0] == os.environ["FAILS_INDEXING"]:
+        fail()
     return index_call(batch)
 
 
-def map_or_die(batch: WireTask) -> tuple[CellReport, ...]:
-    """A worker that dies with the call that holds the cell which the environment names."""
-    if any(cell == os.environ["DIES"] for cell, *_ in batch.own[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
+def map_or_fail(batch: WireTask) -> tuple[CellReport, ...]:
+    """Fail with the call that holds the cell which the environment names."""
+    if any(cell == os.environ["FAILS"] for cell, *_ in batch.own[1]):
+        fail()
     return map_call(batch)
 
 
-def test_workers_that_die(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "backend"),
+    [
+        ("raises", "serial"),
+        pytest.param(
+            "dies",
+            "localhost",
+            marks=pytest.mark.dear("workers die in both maps, with fresh processes; make test lets the calls raise"),
+        ),
+    ],
+)
+def test_calls_that_fail(world: World, monkeypatch: pytest.MonkeyPatch, fault: str, backend: str) -> None:
     """In the first map the granules of the call are read without index; in the second all of its cells fail."""
-    catalog = world.wide["authalic"]
+    exact, wide = world.exact["authalic"].cells, world.wide["authalic"].cells
+    some = [*sorted(exact.keys() & wide.keys())[:3], max(wide)]
+    catalog = replace(world.wide["authalic"], cells={cell: wide[cell] for cell in some})
     plain = {r.cell: r for r in do(catalog, "plain.zarr", index=False).reports}
-    monkeypatch.setenv("DIES", format_cell(max(catalog.cells), 6))
-    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", index_or_die)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", map_or_die)
-    monkeypatch.setattr("maggjob.backend.watch.GRACE", 3.0)
+    made = planned(catalog)
+    monkeypatch.setattr("maggjob.pipeline.index_stage.granules_a_call", lambda *_: 2)
+    last = index_tasks(made, "indexes", 2)[-1]
+    for name, value in (("FAULT", fault), ("FAILS_INDEXING", last.id), ("FAILS", format_cell(max(catalog.cells), 6))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", index_or_fail)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", map_or_fail)
     seen: dict[int, Outcome[CellReport]] = {}
-    result = do(catalog, "map.zarr", index=True, backend="localhost", max_workers=2, watch=seen.__setitem__)
+    result = do(catalog, "map.zarr", index=True, backend=backend, max_workers=2, watch=seen.__setitem__)
     assert result.indexed is not None
-    size = granules_a_call(len(world.paths), 2)
-    assert 0 < size < len(world.paths)
-    failed = {path.stem for path in world.paths[size:]}
+    failed = {granule.id for granule in last.granules}
+    assert 0 < len(failed) < len(made.used_granules)
     assert {name for name, granule in result.indexed.granules.items() if granule.state == "failed"} == failed
-    assert result.indexed.states == {"failed": len(failed), "made": size}
+    assert result.indexed.states == {"failed": len(failed), "made": len(made.used_granules) - len(failed)}
     dead = [r for r in result.reports if r.state == "failed"]
-    assert os.environ["DIES"] in {r.cell for r in dead}
+    assert os.environ["FAILS"] in {r.cell for r in dead}
     assert 1 <= len(dead) < len(result.reports)
     assert all(r.reason == "worker" and r.message for r in dead)
     assert sorted(seen) == list(range(len(result.reports)))

@@ -46,7 +46,7 @@ def door(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
         made.keys = {"results": {KEY}, PROTECTED: {"ASIAKEY"}}
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setattr(stores, "RETRY", {"max_retries": 0, "retry_timeout": timedelta(seconds=5)})
+        monkeypatch.setattr(stores, "RETRY", {"max_retries": 0, "retry_timeout": timedelta(seconds=60)})
         yield made
 
 
