@@ -1,11 +1,13 @@
 """Whether a run on AWS Lambda can work: what is checked before it, what was found, and how to mend it.
 
 Nothing is changed, but for one object that is written to each bucket and deleted again.
+
+Functions named ``check_*`` ask AWS. Functions named ``judge_*`` are pure: they are given what AWS answered.
 """
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -26,6 +28,8 @@ SECRETS = ("access_key_id", "secret_access_key", "session_token")
 PROBE = "lithops.jobs/maggjob-doctor"
 # Of section aws_lambda: what Lithops takes when there is none, and the least and the most that make sense
 NUMBERS = {"runtime_memory": (256, 128, 10_240), "runtime_timeout": (180, 1, 900), "max_workers": (1000, 1, 100_000)}
+DEPLOY = "deploy the stack of runtime/template.yaml, and take its output ExecutionRole"
+BUILD = "type 'maggjob runtime build' and 'maggjob runtime deploy'"
 LOG_IN_TO_AWS = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -87,13 +91,11 @@ def examine(
     checks.append(Check("credentials", "ok", identity["Arn"]))
     checks.append(check_account(section, identity["Account"]))
     bucket = config.get("aws_s3", {}).get("storage_bucket")
-    target = urlsplit(output).netloc if output is not None and output.startswith("s3://") else ""
-    checks.append(check_role(section, session, bucket, target))
+    checks.append(check_role(section, session, bucket, bucket_of(output)))
     mend = "write storage_bucket in section aws_s3"
     checks.append(check_bucket("Lithops' bucket", bucket, session, identity["Account"], mend))
     if output is not None:
-        mend = f"workers cannot write to {output}: give --store s3://BUCKET/NAME.zarr"
-        checks.append(check_bucket("output bucket", target, session, identity["Account"], mend))
+        checks.append(check_output(output, session, identity["Account"]))
     image = _ask("image", lambda: image_of(config, identity), "type 'maggjob runtime build'")
     checks += [image] if isinstance(image, Check) else check_image(image, session, fetch or fetch_url, section)
     workers = section.get("max_workers")
@@ -106,9 +108,14 @@ def _ask(name: str, question: Callable[[], Any], mend: str) -> Any:
     try:
         return question()
     except Exception as problem:  # noqa: BLE001  # botocore has dozens; each is a finding
-        if _response(problem).get("Error", {}).get("Code") in DENIED:
-            mend = "attach the policy ClientPolicy of the stack to your role or group"
-        return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
+        return judge_error(name, problem, mend)
+
+
+def judge_error(name: str, problem: Exception, mend: str) -> Check:
+    """Report an error of botocore; ``mend`` is for errors other than a missing right of the client."""
+    if _response(problem).get("Error", {}).get("Code") in DENIED:
+        mend = "attach the policy ClientPolicy of the stack to your role or group"
+    return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
 
 
 def _response(problem: Exception) -> Mapping[str, Any]:
@@ -187,58 +194,104 @@ def check_account(section: Mapping[str, Any], account: str) -> Check:
 
 
 def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, output: str | None) -> Check:
-    """The workers' role: there, for Lambda, and with the rights that a worker uses."""
+    """Check the workers' role: it exists, Lambda may assume it, and it has the rights that a worker uses."""
     given = str(section.get("execution_role", ""))
-    name = given.rsplit("/", 1)[-1]
     iam = session.client("iam")
-    mend = "deploy the stack of runtime/template.yaml, and take its output ExecutionRole"
-    answer = _ask("role", lambda: iam.get_role(RoleName=name)["Role"], mend)
-    if isinstance(answer, Check):
-        return answer
-    trust = answer["AssumeRolePolicyDocument"]
+    role = _ask("role", lambda: iam.get_role(RoleName=given.rsplit("/", 1)[-1])["Role"], DEPLOY)
+    if isinstance(role, Check):
+        return role
+    judged = judge_role(given, role)
+    if judged.state == "bad":
+        return judged
+    arn = str(role["Arn"])
+    denied = _ask("role", lambda: lacking(iam, arn, needed(arn.split(":")[4], REGION, bucket, output)), "")
+    return judge_rights(arn, denied)
+
+
+def judge_role(given: str, role: Mapping[str, Any]) -> Check:
+    """Judge whether Lambda may assume a role, and whether the configuration gives its ARN.
+
+    Parameters
+    ----------
+    given : str
+        The configuration's execution_role.
+    role : mapping
+        What IAM's GetRole answers.
+    """
+    name, arn = given.rsplit("/", 1)[-1], str(role["Arn"])
+    trust = role["AssumeRolePolicyDocument"]
     trust = json.loads(unquote(trust)) if isinstance(trust, str) else trust
     if not trusts_lambda(trust):
-        return Check("role", "bad", f"{name} cannot be assumed by Lambda", mend)
-    arn = str(answer["Arn"])
+        return Check("role", "bad", f"{name} cannot be assumed by Lambda", DEPLOY)
     if given != arn:
         return Check("role", "bad", f"execution_role is {given}, that of {name} here is {arn}", f"write {arn}")
-    denied = _ask("role", lambda: lacking(iam, arn, needed(arn.split(":")[4], REGION, bucket, output)), "")
+    return Check("role", "ok", arn)
+
+
+def judge_rights(arn: str, denied: list[str] | Check) -> Check:
+    """Judge the rights that a role lacks; a Check in their place says why they are unknown."""
     if isinstance(denied, Check):
         return Check("role", "skipped", f"{arn}; its rights could not be simulated ({denied.found})", denied.mend)
-    return Check("role", "bad", f"{name} lacks {', '.join(denied)}", mend) if denied else Check("role", "ok", arn)
+    if denied:
+        return Check("role", "bad", f"{arn.rsplit('/', 1)[-1]} lacks {', '.join(denied)}", DEPLOY)
+    return Check("role", "ok", arn)
+
+
+def bucket_of(output: str | None) -> str:
+    """Return the bucket of an s3:// URL; empty for anything else."""
+    return urlsplit(output).netloc if output is not None and output.startswith("s3://") else ""
+
+
+def check_output(output: str, session: Any, account: str) -> Check:
+    """Check the bucket that a result is to be written to."""
+    mend = f"workers cannot write to {output}: give --store s3://BUCKET/NAME.zarr"
+    return check_bucket("output bucket", bucket_of(output), session, account, mend)
 
 
 def check_bucket(what: str, name: str | None, session: Any, account: str, mend: str) -> Check:
-    """A bucket: there, ours, in the region, and writable; ``mend`` is for one that has no name."""
+    """Check that a bucket exists, is ours, in the region, and writable; ``mend`` is for one that has no name."""
     if not name:
         return Check(what, "bad", "no name", mend)
     s3 = session.client("s3")
     try:
         head = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
     except Exception as problem:  # noqa: BLE001  # botocore has dozens
-        status = _response(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
-        reasons = {
-            404: (f"{name} is not there", "deploy the stack of runtime/template.yaml"),
-            403: (f"{name} is somebody else's, or closed to us", "name a bucket of this account"),
-            301: (f"{name} is in another region", f"name a bucket in {REGION}"),
-        }
-        found, mend = reasons.get(status, (f"{name}: {type(problem).__name__}: {problem}", "see what it says"))
-        return Check(what, "bad", found, mend)
-    region = head.get("BucketRegion") or head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", REGION)
-    if region != REGION:
-        return Check(what, "bad", f"{name} is in {region}", f"name a bucket in {REGION}: traffic between regions costs")
+        return judge_closed_bucket(what, name, problem)
+    judged = judge_open_bucket(what, name, head)
+    if judged.state == "bad":
+        return judged
 
     def probe() -> None:
         s3.put_object(Bucket=name, Key=PROBE, Body=b"probe")
         s3.delete_object(Bucket=name, Key=PROBE)
 
     answer = _ask(what, probe, "see what it says")
-    return answer if isinstance(answer, Check) else Check(what, "ok", f"{name}, writable")
+    return answer if isinstance(answer, Check) else judged
+
+
+def judge_closed_bucket(what: str, name: str, problem: Exception) -> Check:
+    """Judge why S3 did not answer HeadBucket."""
+    status = _response(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    reasons = {
+        404: (f"{name} is not there", "deploy the stack of runtime/template.yaml"),
+        403: (f"{name} is somebody else's, or closed to us", "name a bucket of this account"),
+        301: (f"{name} is in another region", f"name a bucket in {REGION}"),
+    }
+    found, mend = reasons.get(status, (f"{name}: {type(problem).__name__}: {problem}", "see what it says"))
+    return Check(what, "bad", found, mend)
+
+
+def judge_open_bucket(what: str, name: str, head: Mapping[str, Any]) -> Check:
+    """Judge the region of a bucket by what S3's HeadBucket answers."""
+    region = head.get("BucketRegion") or head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", REGION)
+    if region != REGION:
+        return Check(what, "bad", f"{name} is in {region}", f"name a bucket in {REGION}: traffic between regions costs")
+    return Check(what, "ok", f"{name}, writable")
 
 
 def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], section: Mapping[str, Any]) -> list[Check]:
-    """The image: there, for ARM64, with our Lithops and Python; and the function made of it, if there is one."""
-    ecr, build = session.client("ecr"), "type 'maggjob runtime build' and 'maggjob runtime deploy'"
+    """Check the image (it exists, is for ARM64, has our Lithops and Python) and the function made of it, if any."""
+    ecr = session.client("ecr")
 
     def get() -> Mapping[str, Any]:
         found = ecr.batch_get_image(
@@ -248,32 +301,39 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
         )
         if not found["images"]:
             raise LookupError(f"{image.repository} has no tag {image.tag}")
-        return found["images"][0]
-
-    stored = _ask("image", get, build)
-    if isinstance(stored, Check):
-        return [stored, Check("function", "skipped", "needs the image")]
-    manifest = json.loads(stored["imageManifest"])
-    if manifest.get("mediaType") in MANIFEST_LISTS or "manifests" in manifest:
-        found = f"{image.runtime} is an index of several images, which Lambda does not take"
-        return [Check("image", "bad", found, build), Check("function", "skipped", "needs the image")]
+        return json.loads(found["images"][0]["imageManifest"])
 
     def read() -> Mapping[str, Any]:
         digest = manifest["config"]["digest"]
         where = ecr.get_download_url_for_layer(repositoryName=image.repository, layerDigest=digest)["downloadUrl"]
         return json.loads(fetch(where))
 
+    manifest = _ask("image", get, BUILD)
+    bad = manifest if isinstance(manifest, Check) else judge_manifest(image.runtime, manifest)
+    if bad is not None:
+        return [bad, Check("function", "skipped", "needs the image")]
     content = _ask("image", read, "")
-    checks = [
-        Check("image", "skipped", f"{image.runtime} is there; what is in it could not be read ({content.found})")
-        if isinstance(content, Check)
-        else judge_image(image.runtime, content, build)
-    ]
-    return [*checks, check_function(image, session, section)]
+    return [judge_image(image.runtime, content), check_function(image, session, section)]
 
 
-def judge_image(name: str, content: Mapping[str, Any], mend: str) -> Check:
-    """Architecture and labels of an image, from its configuration as docker writes it."""
+def judge_manifest(name: str, manifest: Mapping[str, Any]) -> Check | None:
+    """Judge whether a manifest is that of one image; None if so."""
+    if manifest.get("mediaType") in MANIFEST_LISTS or "manifests" in manifest:
+        return Check("image", "bad", f"{name} is an index of several images, which Lambda does not take", BUILD)
+    return None
+
+
+def judge_image(name: str, content: Mapping[str, Any] | Check) -> Check:
+    """Judge the architecture and the labels of an image.
+
+    Parameters
+    ----------
+    name : str
+    content : mapping or Check
+        The image's configuration as docker writes it, or why it could not be read.
+    """
+    if isinstance(content, Check):
+        return Check("image", "skipped", f"{name} is there; what is in it could not be read ({content.found})")
     labels = content.get("config", {}).get("Labels") or {}
     wrong = []
     if content.get("architecture") != "arm64":
@@ -283,24 +343,27 @@ def judge_image(name: str, content: Mapping[str, Any], mend: str) -> Check:
             named = "maggjob" if what == "version" else what
             wrong.append(f"has {named} {theirs or '(no label)'}, the client has {ours}")
     if wrong:
-        return Check("image", "bad", f"{name} {', '.join(wrong)}", mend)
+        return Check("image", "bad", f"{name} {', '.join(wrong)}", BUILD)
     return Check(
         "image", "ok", f"{name}: arm64, Python {labels['maggjob.python']}, lithops {labels['maggjob.lithops']}"
     )
 
 
 def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Check:
-    """The function that Lithops made of the image, if it has."""
+    """Check the function that Lithops made of the image, if it has made one."""
     memory = section.get("runtime_memory", 256)
     functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see what it says")
-    if isinstance(functions, Check):
-        return functions
+    return functions if isinstance(functions, Check) else judge_functions(image.runtime, memory, functions)
+
+
+def judge_functions(runtime: str, memory: int, functions: Sequence[Mapping[str, Any]]) -> Check:
+    """Judge the first of the functions that Lithops made of a runtime, as Lambda lists them."""
     for function in functions:
         if function.get("Architectures") != ["arm64"]:
             found = f"{function['FunctionName']} is for {function.get('Architectures')}"
-            return Check("function", "bad", found, f"type 'maggjob runtime delete {image.runtime}', then deploy")
+            return Check("function", "bad", found, f"type 'maggjob runtime delete {runtime}', then deploy")
         return Check("function", "ok", f"{function['FunctionName']}, {memory} MB, {function['Timeout']} s")
-    return Check("function", "skipped", f"none of {image.runtime} with {memory} MB yet: the first call makes it")
+    return Check("function", "skipped", f"none of {runtime} with {memory} MB yet: the first call makes it")
 
 
 def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]]:
@@ -313,11 +376,14 @@ def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]
 
 
 def check_quota(session: Any, workers: int) -> Check:
-    """Sandboxes that the account may run at once."""
+    """Check how many sandboxes the account may run at once."""
     answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see what it says")
-    if isinstance(answer, Check):
-        return answer
-    quota = answer["UnreservedConcurrentExecutions"]
+    return answer if isinstance(answer, Check) else judge_quota(answer, workers)
+
+
+def judge_quota(limit: Mapping[str, Any], workers: int) -> Check:
+    """Judge the AccountLimit of Lambda's GetAccountSettings."""
+    quota = limit["UnreservedConcurrentExecutions"]
     more = f"ask for more (Service Quotas, Lambda, concurrent executions), or write max_workers: {quota}"
     return _judged("quota", f"{quota:,} at once, max_workers is {workers:,}", more if quota < workers else "")
 

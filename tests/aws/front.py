@@ -1,7 +1,7 @@
 """A server before moto: passes requests on, and answers by itself what moto does not know or is to refuse."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +27,12 @@ REFUSED = (
 XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+
+def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
+    """Whether policies allow an action, by moto's own judgement of policies."""
+    judged = {policy.is_action_permitted(action, resource) for policy in policies}
+    return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
 
 
 @dataclass
@@ -87,7 +93,7 @@ class Front:
         return boto3.Session(**keys, region_name="us-west-2").client("iam", endpoint_url=self.behind)
 
     def judge(self, asked: Mapping[str, list[str]]) -> str:
-        """What a role's policies allow, by moto's own judgement of policies: moto does not offer to simulate it."""
+        """Say what a role's policies allow: moto does not offer SimulatePrincipalPolicy."""
         role = asked["PolicySourceArn"][0].rsplit("/", 1)[-1]
         iam = self.iam
         found = [
@@ -99,9 +105,7 @@ class Front:
         text = ""
         for number in range(1, sum(name.startswith("ActionNames.") for name in asked) + 1):
             (action,) = asked[f"ActionNames.member.{number}"]
-            judged = {policy.is_action_permitted(action, resource) for policy in policies}
-            may = PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
-            text += JUDGED.format(action, "allowed" if may else "implicitDeny")
+            text += JUDGED.format(action, "allowed" if allows(policies, action, resource) else "implicitDeny")
         return text
 
 
