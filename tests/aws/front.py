@@ -1,6 +1,7 @@
 """A server before moto: passes requests on, and answers by itself what moto does not know or is to refuse."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ class Front:
     """Parts of paths of Lambda's that the client may not use."""
     keys: dict[str, set[str]] = field(default_factory=dict)
     """Access keys that a bucket is open to; to all, where it is not named."""
+    renewed: threading.Event | None = None
+    """If given: after the first use of these buckets, further requests wait for it."""
     used: list[str] = field(default_factory=list)
     """Access keys that came to these buckets and were let in."""
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -76,6 +79,8 @@ class Front:
         elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
             request.reply(self.statuses[bucket])
         elif bucket in self.keys:
+            if self.used and self.renewed is not None:
+                self.renewed.wait(600)
             key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
             if key not in self.keys[bucket]:
                 request.reply(403, EXPIRED, {"Content-Type": "application/xml"})

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +16,7 @@ import lithops.storage.storage as lithops_storage
 import pytest
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
+from lithops.storage.utils import create_init_key, init_key_suffix
 
 from tests.aws.lambda_service import ACCOUNT, LambdaService
 from tests.aws.sandbox import Image
@@ -38,7 +39,7 @@ CONFIG: dict[str, dict[str, Any]] = {
         "execution_role": ROLE,
         "runtime": "maggjob:01",
         "runtime_memory": 2048,
-        "runtime_timeout": 15,
+        "runtime_timeout": 300,
         "max_workers": 1700,
         "architecture": "arm64",
         "user_tags": {},
@@ -134,6 +135,14 @@ def world(cache: Path, image: Image | None = None, **options: Any) -> Iterator[W
             ecr, repository = boto3.client("ecr"), lithops_repository()
             ecr.create_repository(repositoryName=repository)
             ecr.put_image(repositoryName=repository, imageTag="01", imageManifest=MANIFEST % 1)
+            s3 = boto3.client("s3")
+
+            def has_started(executor: str, job: str, calls: Sequence[str]) -> bool:
+                prefixes = [create_init_key(executor, job, call, "").rsplit("/", 1)[0] for call in calls]
+                found = [s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/") for prefix in prefixes]
+                return all(any(o["Key"].endswith(init_key_suffix) for o in one.get("Contents", [])) for one in found)
+
+            service.has_started = has_started
             try:
                 yield World(endpoint, service, fresh_config(), {**variables, "AWS_DEFAULT_REGION": REGION})
             finally:
