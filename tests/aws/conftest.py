@@ -21,6 +21,7 @@ def aws(aws_world: World, clean_environment: None, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     aws_world.service.faults.clear()
     aws_world.service.settle()
+    aws_world.service.faults.clear()  # of what the last events of another test noted
     aws_world.empty()
     aws_world.service.runs.clear()
     aws_world.service.requests.clear()

@@ -42,24 +42,26 @@ class Duplicate:
 class Crash:
     """The sandbox is killed while it runs."""
 
-    after: float = 0.3
-    """Seconds after it was given the event."""
+    after: float | None = None
+    """Seconds after it was given the event; None: when its call has reported its start. In that case there is a file
+    `DOOMED` in the sandbox's TMPDIR, at which a function can see that it is to wait (see `tests.aws.doomed`)."""
 
 
 @dataclass(frozen=True)
 class OutOfMemory:
     """The sandbox is killed as when its memory has run out."""
 
-    after: float = 0.3
+    after: float | None = None
 
 
 @dataclass(frozen=True)
 class Hang:
     """The sandbox stands still until the function's time is up."""
 
-    after: float = 0.3
+    after: float | None = None
 
 
+DOOMED = "doomed"
 AtInvoke = Refuse | Disconnect | Lose | Delay | Duplicate
 InSandbox = Crash | OutOfMemory | Hang
 
@@ -80,9 +82,12 @@ class Faults:
     """Met by the next runs."""
     every_invoke: AtInvoke | None = None
     """Met by all asynchronous invocations that nothing of ``at_invoke`` is left for."""
-    of_calls: dict[tuple[str, str], InSandbox] = field(default_factory=dict)
-    """Met by all runs of a call of the first executor that makes it: by Lithops' ids of its job and of the call."""
-    _executors: dict[tuple[str, str], str] = field(default_factory=dict)
+    of_calls: dict[tuple[int, str], InSandbox] = field(default_factory=dict)
+    """Met by all runs of a call of an executor's first job: by the number of the executor, and Lithops' id of the call.
+    Executors are numbered as their calls come: each stage of a run has one."""
+    struck: list[tuple[int, str]] = field(default_factory=list)
+    """Which of these calls have met their fault so far."""
+    _executors: list[str] = field(default_factory=list)
     every_run: InSandbox | None = None
     """Met by all runs that nothing of ``in_sandbox`` is left for."""
 
@@ -90,14 +95,23 @@ class Faults:
         return self.at_invoke.popleft() if self.at_invoke else self.every_invoke
 
     def next_in_sandbox(self, executor: str, job: str, calls: Sequence[str]) -> InSandbox | None:
-        for call in calls:
-            if (job, call) in self.of_calls and executor == self._executors.setdefault((job, call), executor):
-                return self.of_calls[job, call]
+        for key in self._keys(executor, job, calls):
+            if key in self.of_calls:
+                return self.of_calls[key]
         return self.in_sandbox.popleft() if self.in_sandbox else self.every_run
+
+    def note_struck(self, executor: str, job: str, calls: Sequence[str]) -> None:
+        self.struck += [key for key in self._keys(executor, job, calls) if key in self.of_calls]
+
+    def _keys(self, executor: str, job: str, calls: Sequence[str]) -> list[tuple[int, str]]:
+        if calls and executor not in self._executors:
+            self._executors.append(executor)
+        return [(self._executors.index(executor), call) for call in calls] if job == "M000" else []
 
     def clear(self) -> None:
         self.at_invoke.clear()
         self.in_sandbox.clear()
         self.of_calls.clear()
+        self.struck.clear()
         self._executors.clear()
         self.every_invoke = self.every_run = None

@@ -1,7 +1,8 @@
 """A server before moto: passes requests on, and answers by itself what moto does not know or is to refuse."""
 
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,12 @@ XML = {"Content-Type": "text/xml"}
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 
 
+def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
+    """Whether policies allow an action, by moto's own judgement of policies."""
+    judged = {policy.is_action_permitted(action, resource) for policy in policies}
+    return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
+
+
 @dataclass
 class Front:
     """What the server answers by itself."""
@@ -47,6 +54,8 @@ class Front:
     """Parts of paths of Lambda's that the client may not use."""
     keys: dict[str, set[str]] = field(default_factory=dict)
     """Access keys that a bucket is open to; to all, where it is not named."""
+    renewed: threading.Event | None = None
+    """If given: after the first use of these buckets, further requests wait for it."""
     used: list[str] = field(default_factory=list)
     """Access keys that came to these buckets and were let in."""
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -70,6 +79,8 @@ class Front:
         elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
             request.reply(self.statuses[bucket])
         elif bucket in self.keys:
+            if self.used and self.renewed is not None:
+                self.renewed.wait(600)
             key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
             if key not in self.keys[bucket]:
                 request.reply(403, EXPIRED, {"Content-Type": "application/xml"})
@@ -87,7 +98,7 @@ class Front:
         return boto3.Session(**keys, region_name="us-west-2").client("iam", endpoint_url=self.behind)
 
     def judge(self, asked: Mapping[str, list[str]]) -> str:
-        """What a role's policies allow, by moto's own judgement of policies: moto does not offer to simulate it."""
+        """Say what a role's policies allow: moto does not offer SimulatePrincipalPolicy."""
         role = asked["PolicySourceArn"][0].rsplit("/", 1)[-1]
         iam = self.iam
         found = [
@@ -99,9 +110,7 @@ class Front:
         text = ""
         for number in range(1, sum(name.startswith("ActionNames.") for name in asked) + 1):
             (action,) = asked[f"ActionNames.member.{number}"]
-            judged = {policy.is_action_permitted(action, resource) for policy in policies}
-            may = PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
-            text += JUDGED.format(action, "allowed" if may else "implicitDeny")
+            text += JUDGED.format(action, "allowed" if allows(policies, action, resource) else "implicitDeny")
         return text
 
 

@@ -12,9 +12,10 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +82,8 @@ class LambdaService:
         self.image, self.region, self.concurrency = image, region, concurrency
         self.retry_delays, self.enforce_memory = tuple(retry_delays), enforce_memory
         self.faults = Faults()
+        # Whether calls have reported their start: by Lithops' ids of executor, job and calls.
+        self.has_started: Callable[[str, str, Sequence[str]], bool] = lambda executor, job, calls: True
         self.functions: dict[str, dict[str, Any]] = {}
         self.runs: list[Run] = []
         self.requests: list[tuple[str, str, int]] = []  # method, path, status of each REST call
@@ -207,8 +210,15 @@ class LambdaService:
             begun = time.monotonic()
             event = json.loads(body)
             calls = tuple(event.get("call_ids") or ())
-            fault = self.faults.next_in_sandbox(event.get("executor_id", ""), event.get("job_id", ""), calls)
-            ended = sandbox.run(request, body, fault, self.enforce_memory)
+            of = (event.get("executor_id", ""), event.get("job_id", ""), calls)
+            ended = sandbox.run(
+                request,
+                body,
+                self.faults.next_in_sandbox(*of),
+                self.enforce_memory,
+                partial(self.has_started, *of),
+                partial(self.faults.note_struck, *of),
+            )
             init = (sandbox.init_seconds or 0.0) if cold else 0.0
             self.runs.append(
                 Run(

@@ -13,14 +13,14 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.aws.faults import Crash, Hang, InSandbox, OutOfMemory
+from tests.aws.faults import DOOMED, Crash, Hang, InSandbox, OutOfMemory
 
 RUNTIME_API = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
 NUMBERS = itertools.count(1)
@@ -176,11 +176,36 @@ class Sandbox:
 
         return Api
 
-    def run(self, request: str, body: bytes, fault: InSandbox | None, enforce_memory: bool) -> Ended:
-        """Give it an event, and wait for its answer or its end."""
+    def run(
+        self,
+        request: str,
+        body: bytes,
+        fault: InSandbox | None,
+        enforce_memory: bool,
+        has_started: Callable[[], bool],
+        note_struck: Callable[[], None],
+    ) -> Ended:
+        """Give it an event, and wait for its answer or its end.
+
+        Parameters
+        ----------
+        request : str
+        body : bytes
+        fault : InSandbox, optional
+            That it meets.
+        enforce_memory : bool
+        has_started : callable
+            Tells whether the event's calls have reported their start.
+        note_struck : callable
+            Called when the fault has been met.
+        """
         while not self.ready.wait(0.02):  # the function's time does not run while it starts
             if (early := self._gone(request)) is not None:
                 return early
+        if fault is not None and fault.after is None:
+            (self.tmp / DOOMED).touch()
+        else:
+            (self.tmp / DOOMED).unlink(missing_ok=True)
         timeout = float(self.function["Timeout"])
         begun = time.monotonic()
         self._inbox.put((request, body, time.time() + timeout))
@@ -194,7 +219,8 @@ class Sandbox:
                     return self._end(request, "timeout", f"Task timed out after {timeout:.2f} seconds")
                 if memory is not None and self.memory() > memory:
                     return self._end(request, "oom", "Runtime exited with error: signal: killed")
-                if fault is not None and passed > fault.after:
+                if fault is not None and (has_started() if fault.after is None else passed > fault.after):
+                    note_struck()
                     if isinstance(fault, OutOfMemory):
                         return self._end(request, "oom", "Runtime exited with error: signal: killed")
                     self._signal(signal.SIGKILL if isinstance(fault, Crash) else signal.SIGSTOP)

@@ -1,7 +1,8 @@
 """Whole runs on Lambda, from a bucket to a bucket: the same bytes as here, and faults that end in the ledger."""
 
-import time
-from dataclasses import replace
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from maggjob.pipeline.result import RunResult, read_summary
 from maggjob.show.text import summary
 from maggjob.storage.credentials import CredentialSet, S3Credentials
 from tests import calls
-from tests.aws import faults
+from tests.aws import clocks, doomed, faults
 from tests.aws.faults import Crash, Disconnect, Duplicate, Hang, Lose, OutOfMemory
 from tests.aws.front import front
+from tests.aws.lambda_service import Run
 from tests.aws.world import BUCKET, World
 
 ARCHIVE, RESULTS = "archive", "results"
@@ -34,24 +36,32 @@ def make_buckets(*names: str) -> None:
         boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
 
 
-def simulated(bucket: str) -> Catalog:
-    """Catalog of a few simulated granules, moved to a bucket."""
-    paths = maggjob.simulate("granules", area=AREA, every=20, most=4)
-    here = maggjob.make_catalog("granules")
-    for path in paths:
-        boto3.client("s3").upload_file(str(path), bucket, Path(path).name)
-    moved = [replace(e, urls={"s3": f"s3://{bucket}/{Path(e.urls['file']).name}"}) for e in here.granules]
-    return replace(here, granules=tuple(moved))
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """Catalog of a few simulated granules, as files."""
+    folder = tmp_path_factory.mktemp("granules")
+    maggjob.simulate(folder, area=AREA, every=20, most=4)
+    return maggjob.make_catalog(folder)
+
+
+def moved(here: Catalog, bucket: str) -> Catalog:
+    """The catalog, with its granules in a bucket."""
+    s3 = boto3.client("s3")
+    for entry in here.granules:
+        s3.upload_file(entry.urls["file"].removeprefix("file://"), bucket, Path(entry.urls["file"]).name)
+    entries = [replace(e, urls={"s3": f"s3://{bucket}/{Path(e.urls['file']).name}"}) for e in here.granules]
+    return replace(here, granules=tuple(entries))
 
 
 @pytest.fixture(scope="module")
-def _buckets(aws_world: World) -> None:
+def shared_catalog(aws_world: World, local: Catalog) -> Catalog:
     make_buckets(ARCHIVE, RESULTS)
+    return moved(local, ARCHIVE)
 
 
 @pytest.fixture
-def catalog(aws: World, _buckets: None) -> Catalog:
-    return simulated(ARCHIVE)
+def catalog(aws: World, shared_catalog: Catalog) -> Catalog:
+    return shared_catalog
 
 
 def objects(bucket: str, prefix: str = "") -> dict[str, bytes]:
@@ -79,185 +89,69 @@ def balanced(result: RunResult) -> bool:
     )
 
 
-@pytest.mark.parametrize("index", [True, False], ids=["indexed", "plain"])
-def test_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, catalog: Catalog, index: bool) -> None:
-    name = f"{index}"
-    there = do(aws, catalog, f"{name}-lambda.zarr", index=index)
-    here = do(aws, catalog, f"{name}-here.zarr", "localhost", index=index, max_workers=2)
+# ---- without a fault
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A run with indexes, and what the Lambda service saw of it."""
+
+    result: RunResult
+    runs: list[Run]
+    left: list[str]
+    """Keys of what Lithops left in its bucket."""
+
+
+@pytest.fixture(scope="module")
+def indexed(aws_world: World, shared_catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAGGJOB_CACHE", str(tmp_path_factory.mktemp("cache-of-maggjob")))
+        aws_world.service.end_sandboxes()
+        aws_world.service.runs.clear()
+        result = do(aws_world, shared_catalog, "some/folder/indexed.zarr", index=True)
+        return Indexed(result, [run for run in aws_world.service.runs if run.calls], aws_world.job_objects)
+
+
+def assert_same(there: RunResult, here: RunResult) -> None:
+    """Both runs are complete and wrote the same bytes."""
     assert there.complete
     assert balanced(there)
     assert there.tally == here.tally
     assert there.tally.observations > 1000
-    zarr = objects(RESULTS, f"{name}-lambda.zarr/")
+    zarr, other = (objects(RESULTS, f"{run.store_path.removeprefix(f's3://{RESULTS}/')}/") for run in (there, here))
     assert len(zarr) > 5
-    assert zarr == objects(RESULTS, f"{name}-here.zarr/")
-    parts = objects(RESULTS, f"{name}-lambda.zarr.run/parts/")
+    assert zarr == other
+    parts, other = (
+        objects(RESULTS, f"{run.store_path.removeprefix(f's3://{RESULTS}/')}.run/parts/") for run in (there, here)
+    )
     assert len(parts) == len(there.plan.cells)
-    assert parts == objects(RESULTS, f"{name}-here.zarr.run/parts/")
-    assert aws.job_objects == []
+    assert parts == other
 
 
-def test_an_event_is_small(aws: World, catalog: Catalog) -> None:
-    do(aws, catalog, "some/folder/small.zarr", index=True)
-    sizes = [run.size for run in aws.service.runs if run.calls]
-    assert len(sizes) > 2
-    assert max(sizes) < 2000
+def test_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, catalog: Catalog, indexed: Indexed) -> None:
+    assert_same(indexed.result, do(aws, catalog, "here.zarr", "localhost", index=True, max_workers=2))
+    assert indexed.left == []
 
 
-# ---- faults: every cell is accounted for
+@pytest.mark.dear("two whole runs: bytes without indexes are compared after each fault as well")
+def test_without_indexes_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, catalog: Catalog) -> None:
+    there = do(aws, catalog, "plain-lambda.zarr", index=False)
+    assert_same(there, do(aws, catalog, "plain-here.zarr", "localhost", index=False, max_workers=2))
 
 
-@pytest.fixture
-def whole(aws: World, catalog: Catalog) -> dict[str, bytes]:
-    """The Zarr as it must be."""
-    if not objects(RESULTS, "whole.zarr/"):
-        do(aws, catalog, "whole.zarr", "serial", index=False)
-    return objects(RESULTS, "whole.zarr/")
+def test_an_event_is_small(indexed: Indexed) -> None:
+    assert len(indexed.runs) > 2
+    assert max(run.size for run in indexed.runs) < 2000
 
 
-def quick(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> None:
-    """Waits that a test can wait for."""
-    monkeypatch.setattr("maggjob.backend.executor.RetryPolicy", lambda: RetryPolicy(**policy))
-    monkeypatch.setattr("random.randint", lambda low, high: 0)  # Lithops' pause of up to 5 s before it invokes again
-
-
-@pytest.mark.parametrize(
-    ("at_invoke", "in_sandbox"),
-    [
-        ([faults.THROTTLED, faults.UNAVAILABLE, None, Disconnect(), faults.BROKEN], []),
-        ([None, Lose()], []),
-        ([Duplicate(), Duplicate()], []),
-        ([], [Crash(0.02), None, OutOfMemory(0.02)]),
-    ],
-    ids=["throttled", "lost", "twice", "dead"],
-)
-def test_what_is_made_good_is_as_if_it_had_not_been(
-    aws: World,
-    catalog: Catalog,
-    whole: dict[str, bytes],
-    at_invoke: list[Any],
-    in_sandbox: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> None:
-    quick(monkeypatch, resubmit_after=2, give_up_after=20)
-    run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())  # the function is there
-    aws.service.faults.at_invoke.extend(at_invoke)
-    aws.service.faults.in_sandbox.extend(in_sandbox)
-    name = f"good-{request.node.callspec.id}.zarr"
-    result = do(aws, catalog, name, index=False)
-    assert not aws.service.faults.at_invoke
-    assert not aws.service.faults.in_sandbox
-    assert result.complete
-    assert balanced(result)
-    assert objects(RESULTS, f"{name}/") == whole
-    stage, assembly = result.stages
-    assert (stage.name, assembly.name) == ("map", "assembly")  # what that did not write in time was written here
-    assert stage.throttled == sum(isinstance(f, (faults.Refuse, Disconnect)) for f in at_invoke)
-    assert stage.submitted - stage.calls == sum(isinstance(f, Lose) for f in at_invoke)
-    assert stage.failed == 0
-
-
-@pytest.mark.parametrize("fault", [Crash(0.4), OutOfMemory(0.4), Hang(0.4)], ids=["crash", "memory", "timeout"])
-def test_a_call_that_dies_is_a_failed_cell(
-    aws: World, catalog: Catalog, fault: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    quick(monkeypatch, max_submissions=1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", calls.naps_and_maps)  # there is time to die in
-    config = aws.fresh_config()
-    config["lithops"]["execution_timeout"] = 5
-    run_tasks(calls.square, [1], backend="aws_lambda", config=config)
-    aws.service.runs.clear()
-    aws.service.faults.of_calls["M000", "00000"] = fault
-    name = f"died-{request.node.callspec.id}.zarr"
-    result = do(aws, catalog, name, index=False, lithops_config=config, overwrite=True)
-    lost, *others = result.reports
-    assert (lost.state, lost.reason, lost.observations) == ("failed", "died", 0)
-    assert all(report.state == "complete" for report in others)
-    assert balanced(result)
-    granules = {granule.id for granule in result.plan.granules(result.plan.cells[0])}
-    assert {(g.id, g.state, g.reason) for g in lost.granules} == {(name, "failed", "died") for name in granules}
-    assert result.tally.granules["failed"] == len(granules)
-    assert result.tally.errors["died"]["count"] == 1
-    assert len(objects(RESULTS, f"{name}.run/parts/")) == len(others)
-    stage, assembly = result.stages
-    assert (stage.name, assembly.name) == ("map", "assembly")  # what that did not write in time was written here
-    assert (stage.calls, stage.failed, stage.unbilled) == (len(result.plan.cells), 1, 1)
-    streams = {run.log_stream for run in aws.service.runs if run.status != "ok"}
-    if not isinstance(fault, Hang):  # which goes on when the run has given up
-        assert any(f"log stream {stream}" in stage.problems[0] for stream in streams)
-    assert "log stream" in stage.problems[0]
-    assert stage.problems[0] in summary(result.to_dict())
-    assert aws.job_objects == []
-
-
-def test_a_call_that_never_starts_is_a_failed_cell(
-    aws: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick(monkeypatch, resubmit_after=1, give_up_after=2)
-    run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())
-    cells = len(catalog.cells)
-    aws.service.faults.at_invoke.extend([Lose(), *[None] * (cells - 1), Lose()])
-    result = do(aws, catalog, "never.zarr", index=False)
-    assert result.tally.cells["failed"] == 1
-    assert result.tally.cells["complete"] == cells - 1
-    assert result.tally.errors["never_started"]["count"] == 1
-    assert balanced(result)
-    with pytest.raises(SystemExit) as end:
-        _tell(result.to_dict())
-    assert end.value.code == INCOMPLETE
-
-
-def test_an_index_call_that_dies_costs_no_cell(
-    aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick(monkeypatch, max_submissions=1)
-    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", calls.naps_and_indexes)
-    config = aws.fresh_config()
-    config["lithops"]["execution_timeout"] = 5
-    run_tasks(calls.square, [1], backend="aws_lambda", config=config)
-    aws.service.faults.of_calls["M000", "00000"] = Crash(0.4)
-    place = f"s3://{RESULTS}/indexes-of-its-own"
-    result = do(aws, catalog, "unindexed.zarr", index=True, indexes=place, lithops_config=config)
-    assert result.indexed is not None
-    assert result.indexed.states["failed"] > 0
-    assert result.complete
-    assert balanced(result)
-    assert objects(RESULTS, "unindexed.zarr/") == whole
-    index, cells, assembly = result.stages
-    assert (index.name, index.failed, cells.name, cells.failed) == ("index", 1, "map", 0)
-    assert assembly.name == "assembly"  # what that did not write in time was written here
-
-
-def test_what_an_assembly_call_did_not_write_is_written_here(
-    aws: World, catalog: Catalog, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick(monkeypatch, max_submissions=1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", calls.naps_and_writes)
-    config = aws.fresh_config()
-    config["lithops"]["execution_timeout"] = 5
-    run_tasks(calls.square, [1], backend="aws_lambda", config=config)
-    aws.service.faults.in_sandbox.extend([*[None] * len(catalog.cells), *[Crash(0.4)] * 3])
-    result = do(aws, catalog, "reduced.zarr", index=False, lithops_config=config)
-    assert [(stage.name, stage.failed) for stage in result.stages] == [("map", 0), ("assembly", 1)]
-    assert result.complete
-    assert balanced(result)
-    assert objects(RESULTS, "reduced.zarr/") == whole
-
-
-# ---- what it took
-
-
-def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Catalog) -> None:
-    aws.service.end_sandboxes()
-    result = do(aws, catalog, "summary.zarr", index=True)
+def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, indexed: Indexed, whole: dict[str, bytes]) -> None:
+    result, runs = indexed.result, indexed.runs
     stages = {stage.name: stage for stage in result.stages}
-    runs = [run for run in aws.service.runs if run.calls]
     assert list(stages) == ["index", "map", "assembly"]
     assert sum(stage.calls for stage in stages.values()) == len(runs)
     assert sum(stage.cold_starts for stage in stages.values()) == sum(run.cold for run in runs) > 0
-    billed = sum(run.seconds + run.init for run in runs)
-    assert billed - 0.3 * len(runs) < sum(stage.billed_s for stage in stages.values()) < billed + 0.1
+    # The service sees a call from outside: what is billed is no longer than that.
+    assert 0 < sum(stage.billed_s for stage in stages.values()) < sum(run.seconds + run.init for run in runs) + 0.1
     for stage in stages.values():
         assert stage.gb_s == pytest.approx(2 * stage.billed_s)  # 2,048 MB
         compute, init, requests, logs = stage.bill
@@ -275,9 +169,172 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, catalog: Ca
     text = summary(kept)
     said = "index calls,map calls,assembly calls,cold starts,billed,GB-s,compute,INIT,requests,logs".split(",")
     assert [word for word in said if word not in text] == []
-    here = do(aws, catalog, "summary-here.zarr", "serial", index=True)
-    assert "stages" not in here.to_dict()
-    assert "calls  " not in summary(here.to_dict())
+    here = read_summary(f"s3://{RESULTS}/whole.zarr")  # of a run without calls
+    assert "stages" not in here
+    assert "calls  " not in summary(here)
+
+
+# ---- faults: every cell is accounted for
+
+
+@pytest.fixture
+def whole(aws: World, catalog: Catalog) -> dict[str, bytes]:
+    """The Zarr as it must be."""
+    if not objects(RESULTS, "whole.zarr/"):
+        do(aws, catalog, "whole.zarr", "serial", index=False)
+    return objects(RESULTS, "whole.zarr/")
+
+
+def follow(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> None:
+    """Make all runs follow a policy, without Lithops' pause of up to 5 s before it invokes again."""
+    monkeypatch.setattr("maggjob.backend.executor.RetryPolicy", lambda: RetryPolicy(**policy))
+    monkeypatch.setattr("random.randint", lambda low, high: 0)
+
+
+APART = "a whole run for each fault; make test has all of them in one run"
+REFUSALS = (faults.THROTTLED, faults.UNAVAILABLE, None, Disconnect(), faults.BROKEN)
+
+
+@pytest.mark.parametrize(
+    ("at_invoke", "in_sandbox"),
+    [
+        ([Lose(), *REFUSALS, Duplicate()], [Crash(0.02), None, OutOfMemory(0.02)]),
+        pytest.param(REFUSALS, [], marks=pytest.mark.dear(APART)),
+        pytest.param([None, Lose()], [], marks=pytest.mark.dear(APART)),
+        pytest.param([Duplicate(), Duplicate()], [], marks=pytest.mark.dear(APART)),
+        pytest.param([], [Crash(0.02), None, OutOfMemory(0.02)], marks=pytest.mark.dear(APART)),
+    ],
+    ids=["all", "throttled", "lost", "twice", "dead"],
+)
+def test_what_is_made_good_is_as_if_it_had_not_been(
+    aws: World,
+    catalog: Catalog,
+    whole: dict[str, bytes],
+    at_invoke: Sequence[Any],
+    in_sandbox: Sequence[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    lost = sum(isinstance(f, Lose) for f in at_invoke)
+    follow(monkeypatch)
+    clocks.lose_patience(monkeypatch, tasks=lost, submissions=1)
+    aws.service.faults.at_invoke.extend(at_invoke)
+    aws.service.faults.in_sandbox.extend(in_sandbox)
+    name = f"good-{request.node.callspec.id}.zarr"
+    result = do(aws, catalog, name, index=False, deadline=1e9)  # by a clock that jumps
+    assert not aws.service.faults.at_invoke
+    assert not aws.service.faults.in_sandbox
+    assert result.complete
+    assert balanced(result)
+    assert objects(RESULTS, f"{name}/") == whole
+    stage, assembly = result.stages
+    assert (stage.name, assembly.name) == ("map", "assembly")
+    assert stage.throttled == sum(isinstance(f, (faults.Refuse, Disconnect)) for f in at_invoke)
+    assert stage.submitted - stage.calls == lost
+    assert stage.failed == 0
+
+
+@pytest.mark.parametrize(
+    "doom",
+    [
+        [Crash(), OutOfMemory(), Hang()],
+        pytest.param([Crash()], marks=pytest.mark.dear(APART)),
+        pytest.param([OutOfMemory()], marks=pytest.mark.dear(APART)),
+        pytest.param([Hang()], marks=pytest.mark.dear(APART)),
+    ],
+    ids=["all", "crash", "memory", "timeout"],
+)
+def test_a_call_that_dies_is_a_failed_cell(
+    aws: World, catalog: Catalog, doom: list[Any], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    follow(monkeypatch, max_submissions=1)
+    if len(doom) > 1:
+        monkeypatch.setattr(aws.service, "retry_delays", ())
+    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", doomed.maps)
+    strikes = 3 if doom in ([Crash()], [OutOfMemory()]) else 1  # with AWS's own attempts
+    clocks.let_die(monkeypatch, aws.service, {0: len(doom)}, strikes)
+    aws.service.faults.of_calls |= {(0, f"{number:05d}"): fault for number, fault in enumerate(doom)}
+    name = f"died-{request.node.callspec.id}.zarr"
+    result = do(aws, catalog, name, index=False)
+    ended = sum(not isinstance(fault, Hang) for fault in doom)  # a hanging run goes on
+    lost, others = result.reports[: len(doom)], result.reports[len(doom) :]
+    assert others
+    assert all(report.state == "complete" for report in others)
+    assert balanced(result)
+    for report, cell in zip(lost, result.plan.cells, strict=False):
+        assert (report.state, report.reason, report.observations) == ("failed", "died", 0)
+        granules = {granule.id for granule in result.plan.granules(cell)}
+        assert {(g.id, g.state, g.reason) for g in report.granules} == {(name, "failed", "died") for name in granules}
+    assert result.tally.cells["failed"] == len(doom)
+    assert result.tally.granules["failed"] == len({granule.id for report in lost for granule in report.granules})
+    assert result.tally.errors["died"]["count"] == len(doom)
+    assert len(objects(RESULTS, f"{name}.run/parts/")) == len(others)
+    stage, assembly = result.stages
+    assert (stage.name, assembly.name) == ("map", "assembly")
+    assert (stage.calls, stage.failed, stage.unbilled) == (len(result.plan.cells), len(doom), len(doom))
+    clocks.wait_for(lambda: len([r for r in aws.service.runs if r.status in ("exit", "oom")]) == strikes * ended)
+    streams = {run.log_stream for run in aws.service.runs if run.status != "ok"}
+    for report, fault in zip(lost, doom, strict=True):
+        assert "log stream" in str(report.message)
+        if not isinstance(fault, Hang):
+            assert any(f"log stream {stream}" in str(report.message) for stream in streams)
+    assert stage.problems[0] in summary(result.to_dict())
+    assert aws.job_objects == []
+
+
+def test_a_call_that_never_starts_is_a_failed_cell(
+    aws: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow(monkeypatch)
+    clocks.lose_patience(monkeypatch, tasks=1, submissions=2)
+    cells = len(catalog.cells)
+    aws.service.faults.at_invoke.extend([Lose(), *[None] * (cells - 1), Lose()])
+    result = do(aws, catalog, "never.zarr", index=False, deadline=1e9)  # by a clock that jumps
+    assert result.tally.cells["failed"] == 1
+    assert result.tally.cells["complete"] == cells - 1
+    assert result.tally.errors["never_started"]["count"] == 1
+    assert result.stages[0].submitted == cells + 1
+    assert balanced(result)
+    with pytest.raises(SystemExit) as end:
+        _tell(result.to_dict())
+    assert end.value.code == INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        ["index", "assembly"],
+        pytest.param(["index"], marks=pytest.mark.dear(APART)),
+        pytest.param(["assembly"], marks=pytest.mark.dear(APART)),
+    ],
+    ids=",".join,
+)
+def test_an_index_or_assembly_call_that_dies_costs_no_cell(
+    aws: World,
+    catalog: Catalog,
+    whole: dict[str, bytes],
+    of: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Cells are mapped without the index; shards that no call wrote are written by the client."""
+    follow(monkeypatch, max_submissions=1)
+    monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", doomed.indexes)
+    monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", doomed.writes)
+    numbers = [("index", "map", "assembly").index(name) for name in of]
+    monkeypatch.setattr(aws.service, "retry_delays", ())
+    clocks.let_die(monkeypatch, aws.service, dict.fromkeys(numbers, 1))
+    aws.service.faults.of_calls |= {(number, "00000"): Crash() for number in numbers}
+    name = f"costs-none-{request.node.callspec.id}.zarr"
+    result = do(aws, catalog, name, index=True, indexes=f"s3://{RESULTS}/indexes-of-{name}")
+    assert result.complete
+    assert balanced(result)
+    assert objects(RESULTS, f"{name}/") == whole
+    assert result.indexed is not None
+    assert (result.indexed.states.get("failed", 0) > 0) == ("index" in of)
+    assert [(stage.name, stage.failed) for stage in result.stages] == [
+        (name, int(name in of)) for name in ("index", "map", "assembly")
+    ]
 
 
 # ---- credentials
@@ -305,23 +362,23 @@ def test_a_profile_of_aws_is_enough_for_lithops_and_stores(
 PROTECTED = "nsidc-cumulus-prod-protected"
 
 
-@pytest.mark.usefixtures("_buckets")
+@pytest.mark.usefixtures("catalog")
 @pytest.mark.parametrize("renewed", [True, False], ids=["renewed", "ended"])
 def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
-    aws: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, renewed: bool
+    aws: World, local: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, renewed: bool
 ) -> None:
     if PROTECTED not in {bucket.name for bucket in boto3.resource("s3").buckets.all()}:
         make_buckets(PROTECTED)
     run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())  # Lithops' bucket is there
-    catalog, image = simulated(PROTECTED), aws.service.image
+    catalog, image = moved(local, PROTECTED), aws.service.image
     bodies: list[bytes] = []
     accept = aws.service.accept
     monkeypatch.setattr(aws.service, "accept", lambda f, body, fault: bodies.append(body) or accept(f, body, fault))
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", calls.naps_and_maps)  # long after the renewal
     monkeypatch.setattr("maggjob.storage.earthdata.POLL", 0.05)
     monkeypatch.setattr("maggjob.storage.earthdata.login", object)
     with front(aws.endpoint) as door:
         door.keys[PROTECTED] = {"ASIA1"}
+        door.renewed = threading.Event()  # after one request, the workers' others wait for the renewal
         issued: list[str] = []
 
         def obtain(urls: list[str], auth: object) -> CredentialSet:
@@ -329,10 +386,9 @@ def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
             issued.append(f"ASIA{len(issued) + 1}")
             lasts = timedelta(minutes=5 if len(issued) == 1 else 60)
             if len(issued) > 1:
-                until = time.monotonic() + 30
-                while not door.used and time.monotonic() < until:
-                    time.sleep(0.05)
+                clocks.wait_for(lambda: door.used)
                 door.keys[PROTECTED] = {issued[-1]}
+                door.renewed.set()
             if len(issued) > 1 and not renewed:
                 issued.pop()
                 raise AccessError("the data centre is closed")
