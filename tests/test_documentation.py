@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 import maggjob
-from maggjob.cli.commands import cli
+from maggjob.cli.commands import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED, cli
 from maggjob.config.load import builtin_configs, load_config
 from maggjob.grid.coverage import area_cells
 from maggjob.simulator.scene import simulate
+from maggjob.statistics.functions import FUNCTIONS
 from tests.catalog.test_search_run import AREA, stand
 
 PACKAGE = Path(maggjob.__file__).parent
@@ -185,6 +186,24 @@ def test_cells_of_named_areas_are_as_many_as_the_page_says() -> None:
     said = {name: int(number.replace(",", "")) for name, number in rows}
     assert said.keys() == {"antarctica", "grounded", "greenland"}
     assert {name: len(area_cells(name)) for name in said} == said
+
+
+def test_every_statistic_and_its_parameters_are_in_the_table() -> None:
+    text = (ROOT / "docs/output.md").read_text()
+    rows = text[text.index("| `function` | `params` |") :].split("\n\n")[0].splitlines()[2:]
+    said = {}
+    for row in rows:
+        functions, params = row.strip("|").split("|", 1)
+        known = {name for name in re.findall(r"`(\w+)`", params) if any(name in f.params for f in FUNCTIONS.values())}
+        said |= dict.fromkeys(re.findall(r"`(\w+)`", functions), known)
+    # The only method is the default one.
+    assert said == {name: set(function.params) - {"method"} for name, function in FUNCTIONS.items()}
+
+
+def test_exit_codes_are_those_of_the_page() -> None:
+    codes = re.findall(r"^\| (\d) \| (\w+)", (ROOT / "docs/running.md").read_text(), re.MULTILINE)
+    numbers = {"complete": COMPLETE, "an": BAD_INPUT, "finished": INCOMPLETE, "stopped": STOPPED}
+    assert {word: int(code) for code, word in codes} == numbers
 
 
 def test_the_notebook_cell_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
