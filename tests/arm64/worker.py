@@ -52,7 +52,7 @@ def write_numbers(work: dict[str, Any], out: Path) -> None:
     import numpy as np
 
     from maggjob.grid.healpix import LATITUDES, locate
-    from maggjob.statistics.expression import FUNCTIONS
+    from maggjob.statistics.expression import ELEMENTWISE
 
     for name, (latitude, longitude) in work["points"].items():
         for convention in LATITUDES:
@@ -62,7 +62,7 @@ def write_numbers(work: dict[str, Any], out: Path) -> None:
                 np.save(folder / f"{order}.npy", locate(latitude, longitude, order, convention))
     for name, values in work["values"].items():
         (out / f"np.{name}").mkdir()
-        np.save(out / f"np.{name}/values.npy", FUNCTIONS[name](values))
+        np.save(out / f"np.{name}/values.npy", ELEMENTWISE[name](values))
 
 
 def main(given: Path, out: Path) -> None:

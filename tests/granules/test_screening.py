@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from maggjob.granules.screening import Column, meets, screen
+from maggjob.granules.screening import BeamRows, Column, GranuleRows, meets, screen, time_span
 from maggjob.grid.healpix import Grid
 from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.statistics.functions import Statistic
@@ -253,3 +253,19 @@ def test_a_whole_number_that_is_fill_passes_no_filter() -> None:
 def test_an_unknown_comparison_is_refused() -> None:
     with pytest.raises(ValueError, match="filter x: operator '>'"):
         meets(RowFilter("x", "/{group}/x", ">", 1), Column(np.ones(1)))
+
+
+def test_the_time_span_is_that_of_kept_rows_without_fill() -> None:
+    """One beam has fill where it is kept, one is not kept, and one lacks times."""
+    fill = 1e38
+
+    def beam(group: str, *times: float) -> BeamRows:
+        columns = {f"/{group}/delta_time": Column(np.array(times), fill)} if times else {}
+        return BeamRows(group, np.zeros(len(times), np.uint16), columns, {})
+
+    beams = [beam("gt1l", 1.0, fill, 5.0, 9.0), beam("gt1r", -7.0, 99.0), beam("gt2l")]
+    rows = GranuleRows("ATL06_x", [one.group for one in beams], 6, 0, beams)
+    kept = {"gt1l": np.array([False, True, True, False]), "gt2l": np.array([True])}
+    assert time_span(kept, rows) == (5.0, 5.0)
+    assert time_span({"gt1l": np.array([False, True, False, False])}, rows) is None
+    assert time_span({**kept, "gt1r": np.array([True, False])}, rows) == (-7.0, 5.0)
