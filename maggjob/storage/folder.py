@@ -58,7 +58,7 @@ class Folder:
             yield
         # obstore raises built-in exceptions and a dozen of its own.
         except Exception as problem:  # noqa: BLE001
-            hint = "check that it exists, that you may read and write it, and that the disk is not full"
+            hint = "check that it exists, that you may read and write it, and that it has free space"
             if METADATA in str(problem):
                 hint = LOG_IN
             elif ELSEWHERE in str(problem):
