@@ -87,13 +87,8 @@ def role_that_is_gone(aws: World, config: dict[str, Any], variables: Variables) 
 FAULTS: dict[str, tuple[Edit, str]] = {
     "no credentials": (instead(), "no AWS credentials found: log in"),
     "no such profile": (instead(AWS_PROFILE="gone"), r"profile \(gone\) could not be found; set AWS_PROFILE"),
-<<<<<<< HEAD
-    "another account": (other_account, "cannot list s3://results/.*403 Forbidden.*check that it .* may be read"),
-    "another's bucket": (section("aws_s3", storage_bucket="theirs"), "the bucket is another account's"),
-=======
     "another account": (other_account, "cannot list s3://results/.*403 Forbidden.*check that .* may read and write it"),
-    "another's bucket": (section("aws_s3", storage_bucket="theirs"), "the bucket is somebody else's"),
->>>>>>> prose-c
+    "another's bucket": (section("aws_s3", storage_bucket="theirs"), "the bucket is another account's"),
     "no bucket named": (section("aws_s3", storage_bucket=None), "names no bucket; write storage_bucket"),
     "no image": (section(runtime="maggjob:none"), "there is no image with this tag; type 'maggjob runtime build'"),
     "no repository": (section(runtime="other:01"), "there is no image of this name; type 'maggjob runtime build'"),

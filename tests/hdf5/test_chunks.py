@@ -1,6 +1,7 @@
 """Chunks as they are stored: of the right size or refused, in every way to pack them."""
 
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,4 +50,4 @@ def test_merged_ranges_hold_each_range_and_lie_apart(given_ranges: list[tuple[in
     merged = merge(ranges)
     assert all(any(low <= start and stop <= high for low, high in merged) for start, stop in ranges)
     assert all(low in {start for start, _ in ranges} and high in {stop for _, stop in ranges} for low, high in merged)
-    assert all(after[0] - before[1] >= GAP for before, after in zip(merged, merged[1:], strict=False))
+    assert all(after[0] - before[1] >= GAP for before, after in pairwise(merged))
