@@ -94,6 +94,8 @@ def test_a_cell_that_failed_as_a_whole_tells_of_all_its_granules() -> None:
     ]
     whole = CellReport("w/2", "2", "w", "complete", granules=(GranuleReport("a", "used"),))
     assert with_granules(whole, ["a", "b"]) is whole
+    nothing = CellReport("w/3", "3", "w", "empty")
+    assert with_granules(nothing, ["a", "b"]) is nothing
 
 
 @settings(max_examples=50)
