@@ -1,62 +1,45 @@
-"""Whether a run on AWS Lambda can work: what is checked before it, what was found, and how to mend it.
+"""Check before a run on AWS Lambda that it can work.
 
-Nothing is changed, but for one object that is written to each bucket and deleted again.
-
-Functions named ``check_*`` ask AWS. Functions named ``judge_*`` are pure: they are given what AWS answered.
+Nothing is changed, except that one object is written to each bucket and deleted again. What is asked of AWS is asked
+here; `maggjob.aws.verdicts` judges the answers.
 """
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
-from maggjob._version import __version__
-from maggjob.aws.iam import lacking, needed, trusts_lambda
+from maggjob.aws.iam import lacking, needed
 from maggjob.aws.image import PYTHONS, Image, image_of
-
-REGION = "us-west-2"  # NASA's Earthdata Cloud gives s3:// access from there only
-OPEN_FILES = 1024  # connections of Lithops' threads, and room
-MANIFEST_LISTS = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
+from maggjob.aws.verdicts import (
+    BUILD,
+    DEPLOY,
+    HERE,
+    MANIFEST_LISTS,
+    REGION,
+    Check,
+    judge_closed_bucket,
+    judge_error,
+    judge_functions,
+    judge_image,
+    judge_manifest,
+    judge_open_bucket,
+    judge_quota,
+    judge_rights,
+    judge_role,
+    judged,
 )
+
+# Connections of Lithops' threads, plus a margin.
+OPEN_FILES = 1024
 MANIFESTS = ("application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json")
 SECRETS = ("access_key_id", "secret_access_key", "session_token")
 PROBE = "lithops.jobs/maggjob-doctor"
-# Of section aws_lambda: what Lithops takes when there is none, and the least and the most that make sense
+# Numbers of section aws_lambda: Lithops' default, and the smallest and largest sensible value.
 NUMBERS = {"runtime_memory": (256, 128, 10_240), "runtime_timeout": (180, 1, 900), "max_workers": (1000, 1, 100_000)}
-DEPLOY = "deploy the stack of runtime/template.yaml, and take its output ExecutionRole"
-BUILD = "type 'maggjob runtime build' and 'maggjob runtime deploy'"
 LOG_IN_TO_AWS = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
-DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
-HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-
-State = Literal["ok", "bad", "skipped"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    """What: credentials, region, role, ..."""
-    state: State
-    """Whether it is as it must be; skipped when that could not be told."""
-    found: str
-    """What was found."""
-    mend: str = ""
-    """What to do about it."""
-
-    def __str__(self) -> str:
-        return f"{self.state:8}{self.name:16}{self.found}" + (f"; {self.mend}" if self.mend else "")
-
-
-def _judged(name: str, found: str, mend: str) -> Check:
-    """A check that is ok if there is nothing to mend."""
-    return Check(name, "bad" if mend else "ok", found, mend)
 
 
 def examine(
@@ -73,14 +56,14 @@ def examine(
         From `maggjob.lithops_config`, for aws_lambda.
     session : boto3.Session
     output : str, optional
-        s3:// URL that a result is to be written to.
+        s3:// URL that the result will be written to.
     fetch : callable, optional
-        Gives the content of an https URL; by default with requests.
+        Returns the content of an https URL; by default `fetch_url`.
 
     Returns
     -------
     list of Check
-        In the order in which to mend them.
+        In the order in which to fix them.
     """
     section = {**config.get("aws", {}), **config.get("aws_lambda", {})}
     checks = [check_versions(), check_open_files(), check_config(config), check_region(section, session)]
@@ -104,27 +87,16 @@ def examine(
 
 
 def _ask(name: str, question: Callable[[], Any], mend: str) -> Any:
-    """The answer of AWS, or a Check that says why there is none."""
+    """Return AWS's answer, or a bad Check with the error."""
     try:
         return question()
-    except Exception as problem:  # noqa: BLE001  # botocore has dozens; each is a finding
+    # botocore raises dozens of types; each is a finding.
+    except Exception as problem:  # noqa: BLE001
         return judge_error(name, problem, mend)
 
 
-def judge_error(name: str, problem: Exception, mend: str) -> Check:
-    """Report an error of botocore; ``mend`` is for errors other than a missing right of the client."""
-    if _response(problem).get("Error", {}).get("Code") in DENIED:
-        mend = "attach the policy ClientPolicy of the stack to your role or group"
-    return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
-
-
-def _response(problem: Exception) -> Mapping[str, Any]:
-    """What AWS answered; nothing where there was no answer: botocore's own errors have None there, or no such thing."""
-    return getattr(problem, "response", None) or {}
-
-
 def check_versions() -> Check:
-    """Python and Lithops: those that there are images for."""
+    """Check that an image exists for this Python, and that Lithops and boto3 are installed."""
     found = {}
     for package in ("lithops", "boto3"):
         try:
@@ -132,25 +104,27 @@ def check_versions() -> Check:
         except PackageNotFoundError:
             return Check("versions", "bad", f"{package} is not installed", "pip install 'maggjob[aws]'")
     text = f"Python {HERE}, " + ", ".join(f"{name} {number}" for name, number in found.items())
-    mend = "" if HERE in PYTHONS else f"run maggjob with Python {' or '.join(PYTHONS)}: the image has the same"
-    return _judged("versions", text, mend)
+    mend = "" if HERE in PYTHONS else f"run maggjob with Python {' or '.join(PYTHONS)}, as the image must have the same"
+    return judged("versions", text, mend)
 
 
 def check_open_files(limit: int | None = None) -> Check:
-    """Files that this process may open: each connection is one."""
+    """Check the number of files that this process may open: each connection counts as one."""
     if limit is None:
         try:
             import resource
-        except ImportError:  # Windows
+        # Windows has no such module.
+        except ImportError:
             return Check("open files", "skipped", "this system has no such limit")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        limit = sys.maxsize if limit < 0 else limit  # unlimited
+        # A negative number means unlimited.
+        limit = sys.maxsize if limit < 0 else limit
     mend = "" if limit >= OPEN_FILES else f"type: ulimit -n {4 * OPEN_FILES}"
-    return _judged("open files", f"up to {limit:,}", mend)
+    return judged("open files", f"up to {limit:,}", mend)
 
 
 def check_config(config: Mapping[str, Any]) -> Check:
-    """Lithops' configuration: complete, for ARM64, and without a secret."""
+    """Check that Lithops' configuration is complete, for ARM64, and without secrets."""
     section = config.get("aws_lambda", {})
     wrong = []
     for name in ("aws", "aws_lambda", "aws_s3"):
@@ -164,11 +138,11 @@ def check_config(config: Mapping[str, Any]) -> Check:
     if section.get("architecture") != "arm64":
         wrong.append(f"aws_lambda.architecture is {section.get('architecture', 'x86_64')}, the image is for arm64")
     if not isinstance(section.get("user_tags", {}), Mapping):
-        wrong.append("aws_lambda.user_tags is no mapping")
+        wrong.append("aws_lambda.user_tags is not a mapping")
     for key, (usual, least, most) in NUMBERS.items():
         value = section.get(key, usual)
         if not isinstance(value, int) or not least <= value <= most:
-            wrong.append(f"aws_lambda.{key} is {value!r}, not from {least:,} to {most:,}")
+            wrong.append(f"aws_lambda.{key} is {value!r}, not between {least:,} and {most:,}")
     if wrong:
         return Check("configuration", "bad", "; ".join(wrong), "edit lithops_config.yaml")
     memory, timeout = (section.get(key, NUMBERS[key][0]) for key in ("runtime_memory", "runtime_timeout"))
@@ -176,121 +150,125 @@ def check_config(config: Mapping[str, Any]) -> Check:
 
 
 def check_region(section: Mapping[str, Any], session: Any) -> Check:
-    """Region of the workers."""
+    """Check the region of the workers.
+
+    Parameters
+    ----------
+    section : mapping
+        Sections aws and aws_lambda of Lithops' configuration, merged.
+    session : boto3.Session
+    """
     region = section.get("region") or section.get("region_name") or session.region_name
-    mend = "" if region == REGION else f"write region: {REGION} in section aws: s3:// is read from there only"
-    return _judged("region", f"{region}", mend)
+    mend = "" if region == REGION else f"write region: {REGION} in section aws: NASA allows s3:// from there only"
+    return judged("region", f"{region}", mend)
 
 
 def check_account(section: Mapping[str, Any], account: str) -> Check:
-    """That configuration and credentials mean one account."""
+    """Check that configuration and credentials name the same account.
+
+    Parameters
+    ----------
+    section : mapping
+    account : str
+        Account of the credentials, 12 digits.
+    """
     role = str(section.get("execution_role", ""))
     named = {"execution_role": (role.split(":") + 5 * [None])[4], "account_id": section.get("account_id")}
     other = {key: value for key, value in named.items() if value is not None and str(value) != account}
     if other:
-        text = f"credentials are of {account}, " + ", ".join(f"{key} is of {value}" for key, value in other.items())
-        return Check("account", "bad", text, "choose the other profile (AWS_PROFILE), or edit lithops_config.yaml")
+        text = f"credentials are for {account}, " + ", ".join(f"{key} is for {value}" for key, value in other.items())
+        return Check("account", "bad", text, "choose another profile (AWS_PROFILE), or edit lithops_config.yaml")
     return Check("account", "ok", account)
 
 
 def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, output: str | None) -> Check:
-    """Check the workers' role: it exists, Lambda may assume it, and it has the rights that a worker uses."""
+    """Check that the workers' role exists, can be assumed by Lambda, and has the rights that a worker needs.
+
+    Parameters
+    ----------
+    section : mapping
+    session : boto3.Session
+    bucket, output : str, optional
+        Bucket of Lithops, and of the result.
+    """
     given = str(section.get("execution_role", ""))
     iam = session.client("iam")
     role = _ask("role", lambda: iam.get_role(RoleName=given.rsplit("/", 1)[-1])["Role"], DEPLOY)
     if isinstance(role, Check):
         return role
-    judged = judge_role(given, role)
-    if judged.state == "bad":
-        return judged
+    verdict = judge_role(given, role)
+    if verdict.state == "bad":
+        return verdict
     arn = str(role["Arn"])
     denied = _ask("role", lambda: lacking(iam, arn, needed(arn.split(":")[4], REGION, bucket, output)), "")
     return judge_rights(arn, denied)
 
 
-def judge_role(given: str, role: Mapping[str, Any]) -> Check:
-    """Judge whether Lambda may assume a role, and whether the configuration gives its ARN.
-
-    Parameters
-    ----------
-    given : str
-        The configuration's execution_role.
-    role : mapping
-        What IAM's GetRole answers.
-    """
-    name, arn = given.rsplit("/", 1)[-1], str(role["Arn"])
-    trust = role["AssumeRolePolicyDocument"]
-    trust = json.loads(unquote(trust)) if isinstance(trust, str) else trust
-    if not trusts_lambda(trust):
-        return Check("role", "bad", f"{name} cannot be assumed by Lambda", DEPLOY)
-    if given != arn:
-        return Check("role", "bad", f"execution_role is {given}, that of {name} here is {arn}", f"write {arn}")
-    return Check("role", "ok", arn)
-
-
-def judge_rights(arn: str, denied: list[str] | Check) -> Check:
-    """Judge the rights that a role lacks; a Check in their place says why they are unknown."""
-    if isinstance(denied, Check):
-        return Check("role", "skipped", f"{arn}; its rights could not be simulated ({denied.found})", denied.mend)
-    if denied:
-        return Check("role", "bad", f"{arn.rsplit('/', 1)[-1]} lacks {', '.join(denied)}", DEPLOY)
-    return Check("role", "ok", arn)
-
-
 def bucket_of(output: str | None) -> str:
-    """Return the bucket of an s3:// URL; empty for anything else."""
+    """Return the bucket of an s3:// URL; empty if it is anything else."""
     return urlsplit(output).netloc if output is not None and output.startswith("s3://") else ""
 
 
 def check_output(output: str, session: Any, account: str) -> Check:
-    """Check the bucket that a result is to be written to."""
+    """Check the bucket that the result will be written to.
+
+    Parameters
+    ----------
+    output : str
+        URL of the result; bad unless it is an s3:// URL.
+    session : boto3.Session
+    account : str
+        Account that must own the bucket.
+    """
     mend = f"workers cannot write to {output}: give --store s3://BUCKET/NAME.zarr"
     return check_bucket("output bucket", bucket_of(output), session, account, mend)
 
 
 def check_bucket(what: str, name: str | None, session: Any, account: str, mend: str) -> Check:
-    """Check that a bucket exists, is ours, in the region, and writable; ``mend`` is for one that has no name."""
+    """Check that a bucket exists, belongs to the account, is in the region, and is writable.
+
+    Parameters
+    ----------
+    what : str
+        Name of the check.
+    name : str, optional
+    session : boto3.Session
+    account : str
+        Account that must own the bucket.
+    mend : str
+        What to do if the bucket has no name.
+    """
     if not name:
         return Check(what, "bad", "no name", mend)
     s3 = session.client("s3")
     try:
         head = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
-    except Exception as problem:  # noqa: BLE001  # botocore has dozens
+    # botocore raises dozens of types.
+    except Exception as problem:  # noqa: BLE001
         return judge_closed_bucket(what, name, problem)
-    judged = judge_open_bucket(what, name, head)
-    if judged.state == "bad":
-        return judged
+    verdict = judge_open_bucket(what, name, head)
+    if verdict.state == "bad":
+        return verdict
 
     def probe() -> None:
         s3.put_object(Bucket=name, Key=PROBE, Body=b"probe")
         s3.delete_object(Bucket=name, Key=PROBE)
 
-    answer = _ask(what, probe, "see what it says")
-    return answer if isinstance(answer, Check) else judged
-
-
-def judge_closed_bucket(what: str, name: str, problem: Exception) -> Check:
-    """Judge why S3 did not answer HeadBucket."""
-    status = _response(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    reasons = {
-        404: (f"{name} is not there", "deploy the stack of runtime/template.yaml"),
-        403: (f"{name} is somebody else's, or closed to us", "name a bucket of this account"),
-        301: (f"{name} is in another region", f"name a bucket in {REGION}"),
-    }
-    found, mend = reasons.get(status, (f"{name}: {type(problem).__name__}: {problem}", "see what it says"))
-    return Check(what, "bad", found, mend)
-
-
-def judge_open_bucket(what: str, name: str, head: Mapping[str, Any]) -> Check:
-    """Judge the region of a bucket by what S3's HeadBucket answers."""
-    region = head.get("BucketRegion") or head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", REGION)
-    if region != REGION:
-        return Check(what, "bad", f"{name} is in {region}", f"name a bucket in {REGION}: traffic between regions costs")
-    return Check(what, "ok", f"{name}, writable")
+    answer = _ask(what, probe, "see this message")
+    return answer if isinstance(answer, Check) else verdict
 
 
 def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], section: Mapping[str, Any]) -> list[Check]:
-    """Check the image (it exists, is for ARM64, has our Lithops and Python) and the function made of it, if any."""
+    """Check that the image exists, is for ARM64, and has our Lithops and Python; also check its function.
+
+    Parameters
+    ----------
+    image : Image
+    session : boto3.Session
+    fetch : callable
+    section : mapping
+        As in `examine` and `check_region`.
+    """
     ecr = session.client("ecr")
 
     def get() -> Mapping[str, Any]:
@@ -316,58 +294,30 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
     return [judge_image(image.runtime, content), check_function(image, session, section)]
 
 
-def judge_manifest(name: str, manifest: Mapping[str, Any]) -> Check | None:
-    """Judge whether a manifest is that of one image; None if so."""
-    if manifest.get("mediaType") in MANIFEST_LISTS or "manifests" in manifest:
-        return Check("image", "bad", f"{name} is an index of several images, which Lambda does not take", BUILD)
-    return None
-
-
-def judge_image(name: str, content: Mapping[str, Any] | Check) -> Check:
-    """Judge the architecture and the labels of an image.
+def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Check:
+    """Check the function that Lithops created from the image, if it exists.
 
     Parameters
     ----------
-    name : str
-    content : mapping or Check
-        The image's configuration as docker writes it, or why it could not be read.
+    image : Image
+    session : boto3.Session
+    section : mapping
     """
-    if isinstance(content, Check):
-        return Check("image", "skipped", f"{name} is there; what is in it could not be read ({content.found})")
-    labels = content.get("config", {}).get("Labels") or {}
-    wrong = []
-    if content.get("architecture") != "arm64":
-        wrong.append(f"is for {content.get('architecture')}, not arm64")
-    for what, ours in (("lithops", version("lithops")), ("python", HERE), ("version", __version__)):
-        if (theirs := labels.get(f"maggjob.{what}")) != ours:
-            named = "maggjob" if what == "version" else what
-            wrong.append(f"has {named} {theirs or '(no label)'}, the client has {ours}")
-    if wrong:
-        return Check("image", "bad", f"{name} {', '.join(wrong)}", BUILD)
-    return Check(
-        "image", "ok", f"{name}: arm64, Python {labels['maggjob.python']}, lithops {labels['maggjob.lithops']}"
-    )
-
-
-def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Check:
-    """Check the function that Lithops made of the image, if it has made one."""
     memory = section.get("runtime_memory", 256)
-    functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see what it says")
+    functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see this message")
     return functions if isinstance(functions, Check) else judge_functions(image.runtime, memory, functions)
 
 
-def judge_functions(runtime: str, memory: int, functions: Sequence[Mapping[str, Any]]) -> Check:
-    """Judge the first of the functions that Lithops made of a runtime, as Lambda lists them."""
-    for function in functions:
-        if function.get("Architectures") != ["arm64"]:
-            found = f"{function['FunctionName']} is for {function.get('Architectures')}"
-            return Check("function", "bad", found, f"type 'maggjob runtime delete {runtime}', then deploy")
-        return Check("function", "ok", f"{function['FunctionName']}, {memory} MB, {function['Timeout']} s")
-    return Check("function", "skipped", f"none of {runtime} with {memory} MB yet: the first call makes it")
-
-
 def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]]:
-    """Lambda functions that Lithops made of a runtime, with so many MB."""
+    """Return the Lambda functions that Lithops created from a runtime.
+
+    Parameters
+    ----------
+    runtime : str
+    memory : int
+        Memory of the functions, MB.
+    session : boto3.Session
+    """
     client = session.client("lambda")
     known = [f for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
     ours = [f for f in known if f["MemorySize"] == memory and "lithops-worker" in f["FunctionName"]]
@@ -376,20 +326,20 @@ def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]
 
 
 def check_quota(session: Any, workers: int) -> Check:
-    """Check how many sandboxes the account may run at once."""
-    answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see what it says")
+    """Check that the account may run enough sandboxes at once.
+
+    Parameters
+    ----------
+    session : boto3.Session
+    workers : int
+        The configuration's max_workers.
+    """
+    answer = _ask("quota", lambda: session.client("lambda").get_account_settings()["AccountLimit"], "see this message")
     return answer if isinstance(answer, Check) else judge_quota(answer, workers)
 
 
-def judge_quota(limit: Mapping[str, Any], workers: int) -> Check:
-    """Judge the AccountLimit of Lambda's GetAccountSettings."""
-    quota = limit["UnreservedConcurrentExecutions"]
-    more = f"ask for more (Service Quotas, Lambda, concurrent executions), or write max_workers: {quota}"
-    return _judged("quota", f"{quota:,} at once, max_workers is {workers:,}", more if quota < workers else "")
-
-
 def fetch_url(url: str) -> bytes:
-    """Content of an https URL."""
+    """Return the content of an https URL."""
     import requests
 
     answer = requests.get(url, timeout=30)

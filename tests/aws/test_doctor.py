@@ -25,9 +25,8 @@ from lithops import __version__ as LITHOPS  # noqa: N812
 from moto.iam.access_control import IAMPolicy
 
 from maggjob._version import __version__
-from maggjob.aws import doctor
+from maggjob.aws import doctor, verdicts
 from maggjob.aws.doctor import (
-    Check,
     check_account,
     check_config,
     check_function,
@@ -36,6 +35,11 @@ from maggjob.aws.doctor import (
     check_region,
     check_role,
     examine,
+)
+from maggjob.aws.iam import lacking, needed, trusts_lambda
+from maggjob.aws.image import image_of
+from maggjob.aws.verdicts import (
+    Check,
     judge_closed_bucket,
     judge_error,
     judge_functions,
@@ -46,8 +50,6 @@ from maggjob.aws.doctor import (
     judge_rights,
     judge_role,
 )
-from maggjob.aws.iam import lacking, needed, trusts_lambda
-from maggjob.aws.image import image_of
 from maggjob.cli import commands as cli
 from tests.aws.front import Front, allows, front
 from tests.aws.lambda_service import ACCOUNT
@@ -94,7 +96,7 @@ def policies(aws_world: World) -> dict[str, Any]:
 @pytest.fixture
 def gate(aws: World, policies: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     """An account without a fault, and the server in front of it."""
-    monkeypatch.setattr(doctor, "PYTHONS", (doctor.HERE,))
+    monkeypatch.setattr(doctor, "PYTHONS", (verdicts.HERE,))
     monkeypatch.setattr(aws.service, "concurrency", 1700)
     with front(aws.endpoint) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
@@ -114,7 +116,7 @@ def allow(role: str, document: dict[str, Any]) -> None:
 
 
 def labels(**other: str) -> dict[str, str]:
-    ours = {"lithops": LITHOPS, "python": doctor.HERE, "version": __version__}
+    ours = {"lithops": LITHOPS, "python": verdicts.HERE, "version": __version__}
     return {f"maggjob.{name}": value for name, value in (ours | other).items()}
 
 
@@ -148,12 +150,12 @@ def test_a_good_configuration_is_ok() -> None:
         ("aws", {"secret_access_key": "x"}, "would travel with each call"),
         ("aws_lambda", {"execution_role": "arn:aws:iam::123456789012:role/CHANGE-ME"}, "execution_role: .*CHANGE-ME"),
         ("aws_lambda", {"architecture": "x86_64"}, "the image is for arm64"),
-        ("aws_lambda", {"user_tags": "x"}, "user_tags is no mapping"),
-        ("aws_lambda", {"runtime_timeout": 901}, "runtime_timeout is 901, not from 1 to 900"),
-        ("aws_lambda", {"runtime_timeout": "900"}, "runtime_timeout is '900', not from"),
-        ("aws_lambda", {"max_workers": "many"}, "max_workers is 'many', not from"),
-        ("aws_lambda", {"max_workers": None}, "max_workers is None, not from"),
-        ("aws_lambda", {"runtime_memory": 0}, "runtime_memory is 0, not from 128 to 10,240"),
+        ("aws_lambda", {"user_tags": "x"}, "user_tags is not a mapping"),
+        ("aws_lambda", {"runtime_timeout": 901}, "runtime_timeout is 901, not between 1 and 900"),
+        ("aws_lambda", {"runtime_timeout": "900"}, "runtime_timeout is '900', not between"),
+        ("aws_lambda", {"max_workers": "many"}, "max_workers is 'many', not between"),
+        ("aws_lambda", {"max_workers": None}, "max_workers is None, not between"),
+        ("aws_lambda", {"runtime_memory": 0}, "runtime_memory is 0, not between 128 and 10,240"),
         ("aws_s3", {"storage_bucket": ""}, "aws_s3: no storage_bucket"),
     ],
     ids="secret placeholder x86 tags timeout text many none memory bucket".split(),
@@ -206,10 +208,10 @@ JUDGED: dict[str, tuple[Check, str, str]] = {
     "other account": (
         check_account({"execution_role": OTHERS}, ACCOUNT),
         "bad",
-        "credentials are of 123456789012, execution_role is of 999999999999; .*AWS_PROFILE",
+        "credentials are for 123456789012, execution_role is for 999999999999; .*AWS_PROFILE",
     ),
     "role": (judge_role(ROLE, role()), "ok", ROLE),
-    "no role": (judge_error("role", GONE, doctor.DEPLOY), "bad", "NoSuchEntity.*; .*template.yaml"),
+    "no role": (judge_error("role", GONE, verdicts.DEPLOY), "bad", "NoSuchEntity.*; .*template.yaml"),
     "role of EC2": (judge_role(ROLE, role("ec2")), "bad", "cannot be assumed by Lambda; .*template.yaml"),
     "role at the edge": (judge_role(ROLE, role("edgelambda")), "bad", "cannot be assumed by Lambda"),
     "role by name": (judge_role("maggjob-worker", role()), "bad", f"is maggjob-worker, .*{ROLE}; write {ROLE}"),
@@ -222,11 +224,11 @@ JUDGED: dict[str, tuple[Check, str, str]] = {
     ),
     "bucket": (judge_open_bucket("b", "maps", head(REGION)), "ok", "maps, writable"),
     "bucket elsewhere": (judge_open_bucket("b", "far", head("eu-central-1")), "bad", "eu-central-1; .*us-west-2"),
-    "no bucket": (judge_closed_bucket("b", "maps", error("HeadBucket", 404, "404")), "bad", "maps is not there; "),
+    "no bucket": (judge_closed_bucket("b", "maps", error("HeadBucket", 404, "404")), "bad", "maps does not exist; "),
     "closed bucket": (
         judge_closed_bucket("b", "maps", error("HeadBucket", 403, "403")),
         "bad",
-        "maps is somebody else's, or closed to us; name a bucket of this",
+        "maps belongs to another account, or denies access; name a bucket of this",
     ),
     "moved bucket": (
         judge_closed_bucket("b", "maps", error("HeadBucket", 301, "301")),
@@ -236,7 +238,7 @@ JUDGED: dict[str, tuple[Check, str, str]] = {
     "bucket out of order": (
         judge_closed_bucket("b", "maps", error("HeadBucket", 500, "500")),
         "bad",
-        r"maps: ClientError: .*\(500\).*; see what",
+        r"maps: ClientError: .*\(500\).*; see this message",
     ),
     "may not": (
         judge_error("b", error("PutObject", 403, "AccessDenied"), "x"),
@@ -244,19 +246,19 @@ JUDGED: dict[str, tuple[Check, str, str]] = {
         "AccessDenied.*; .*ClientPolicy",
     ),
     "index": (
-        judge_manifest("maggjob:01", {"mediaType": doctor.MANIFEST_LISTS[0], "manifests": []}) or UNREAD,
+        judge_manifest("maggjob:01", {"mediaType": verdicts.MANIFEST_LISTS[0], "manifests": []}) or UNREAD,
         "bad",
         "index of several images.*; .*runtime build",
     ),
     "image": (judge_image("maggjob:01", image()), "ok", "maggjob:01: arm64"),
-    "image unread": (judge_image("maggjob:01", UNREAD), "skipped", "maggjob:01 is there; .*LayersNotFound"),
+    "image unread": (judge_image("maggjob:01", UNREAD), "skipped", "maggjob:01 exists; .*LayersNotFound"),
     "x86 image": (judge_image("maggjob:01", image("amd64")), "bad", "is for amd64, not arm64; .*runtime build"),
     "other lithops": (judge_image("a:1", image(lithops="3.7.0")), "bad", "has lithops 3.7.0, the client has 3"),
     "other python": (judge_image("a:1", image(python="3.9")), "bad", "has python 3.9, the client has 3"),
     "other maggjob": (judge_image("a:1", image(version="0.0.1")), "bad", "has maggjob 0.0.1, the client has "),
     "no labels": (judge_image("a:1", {"architecture": "arm64", "config": {}}), "bad", r"has lithops \(no label\)"),
     "function": (judge_functions("maggjob:01", 2048, functions("arm64")), "ok", "lithops-worker-x, 2048 MB, 15 s"),
-    "no function": (judge_functions("maggjob:01", 2048, []), "skipped", "none of maggjob:01 with 2048 MB yet"),
+    "no function": (judge_functions("maggjob:01", 2048, []), "skipped", "none for maggjob:01 with 2048 MB yet"),
     "x86 function": (
         judge_functions("maggjob:01", 2048, functions("x86_64")),
         "bad",
@@ -406,8 +408,8 @@ def test_each_of_many_faults_is_named(
     said = {
         "configuration": "runtime_timeout is 901",
         "role": "NoSuchEntity",
-        "Lithops' bucket": "nowhere is not there",
-        "output bucket": "maps is .* closed to us",
+        "Lithops' bucket": "nowhere does not exist",
+        "output bucket": "maps .* denies access",
         "image": "no tag none",
         "quota": "10 at once",
     }
@@ -447,10 +449,10 @@ def test_credentials_of_another_account_are_named(aws: World, gate: Front) -> No
     found = look(aws, session=somebody_else())
     assert found["credentials"].state == "ok"
     assert re.search(
-        f"credentials are of {OTHER}, execution_role is of 123456789012.*AWS_PROFILE", str(found["account"])
+        f"credentials are for {OTHER}, execution_role is for 123456789012.*AWS_PROFILE", str(found["account"])
     )
-    assert "somebody else's" in str(found["Lithops' bucket"])
-    assert "somebody else's" in str(found["output bucket"])
+    assert "belongs to another account" in str(found["Lithops' bucket"])
+    assert "belongs to another account" in str(found["output bucket"])
     assert "NoSuchEntity" in str(found["role"])
     assert "RepositoryNotFound" in str(found["image"])
 
@@ -493,7 +495,7 @@ def test_what_the_client_may_not_do_is_named(aws: World, gate: Front, policies: 
     with enforced(gate):
         found = look(aws, session=user)
     assert found["credentials"].state == "ok"
-    assert "maps is somebody else's, or closed to us" in str(found["output bucket"])
+    assert "maps belongs to another account, or denies access" in str(found["output bucket"])
     for name in ("role", "Lithops' bucket"):
         assert found[name].state == "bad"
         assert re.search(r"AccessDenied.*; attach the policy ClientPolicy", str(found[name]))
@@ -619,7 +621,8 @@ def test_the_command_says_it_all_and_exits_with_one(
     program = (
         "import resource; soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))\n"
-        "import maggjob.aws.doctor as d; d.PYTHONS = (d.HERE,)\nimport maggjob.cli.commands as c; c.main()"
+        "import maggjob.aws.doctor as d, maggjob.aws.verdicts as v; d.PYTHONS = (v.HERE,)\n"
+        "import maggjob.cli.commands as c; c.main()"
     )
     environment = {**aws.variables, "AWS_ENDPOINT_URL": gate.url, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     command = [sys.executable, "-c", program, "doctor", "--store", STORE]
