@@ -46,7 +46,7 @@ def project(longitude: Any, latitude: Any, crs: int) -> np.ndarray:
     return np.stack([x, y], axis=-1)
 
 
-@lru_cache
+@lru_cache(maxsize=4)
 def drawn(order: int, latitude: str, crs: int, beyond: int = POLAR) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
     """Cells that reach into a hemisphere, their polygons in its plane, and a tree of these.
 
@@ -81,7 +81,7 @@ def drawn_near(shape: Any, order: int, latitude: str, crs: int) -> tuple[np.ndar
 def forgotten() -> Iterator[None]:
     """Drawings are hundreds of megabytes: let them go with the last test of this module."""
     yield
-    for function in (drawn, basin_cells, basins, cycle):
+    for function in (drawn, basin_cells, cycle):
         function.cache_clear()
 
 
@@ -108,7 +108,6 @@ def check(found: np.ndarray, wanted: dict[int, Any], order: int, latitude: str, 
 # Basins
 
 
-@lru_cache
 def basins() -> tuple[shapely.Polygon, ...]:
     """The 27 basins at full resolution, in EPSG:3031."""
     table = np.loadtxt(Path(mortie.__file__).parent / BASINS)
