@@ -52,6 +52,15 @@ def pine_island(shared: Path) -> list[Path]:
     return [shared / "atl06" / name for name in PINE_ISLAND]
 
 
+@pytest.fixture(scope="session")
+def sector(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six simulated granules over the Amundsen Sea sector, alone in their folder; not to be changed."""
+    from maggjob.simulator.scene import simulate
+
+    folder = tmp_path_factory.mktemp("sector") / "granules"
+    return simulate(folder, area=(-106.0, -76.0, -102.0, -75.0), every=20, most=6)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's credentials, endpoints or working directory."""

@@ -1,4 +1,4 @@
-"""ATL06-shaped granules of a few lines, with any fault one likes."""
+"""Write small granules in the layout of ATL06, with faults if wanted."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ SEGMENTS = "land_ice_segments"
 def beam(
     rows: int, *, seed: int = 0, south: float = -75.0, west: float = -100.0, step: float = 2e-4
 ) -> dict[str, np.ndarray]:
-    """Datasets of one beam: a straight track of ``rows`` segments, one in seven of bad quality."""
+    """Return the datasets of one beam: a straight track of ``rows`` segments, one in seven of bad quality."""
     rng = np.random.default_rng(seed)
     along = np.arange(rows)
     return {
@@ -78,7 +78,7 @@ def write_granule(
 
 
 def cells_of(paths: Sequence[Path], order: int, convention: str) -> list[int]:
-    """Nested ids of the cells that valid segments lie in, by `tests.oracle`."""
+    """Return nested ids of the cells that valid segments lie in, by `tests.oracle`."""
     from tests.oracle import nested
 
     found: set[int] = set()

@@ -1,4 +1,4 @@
-"""The job done again by other means: h5py, healpy or healpix-geo, a loop over children, math.fsum."""
+"""An independent implementation of the job: h5py, healpy or healpix-geo, a loop over children, math.fsum."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tests.granule_files import BEAMS, FILL, SEGMENTS
 
 
 def nested(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: str) -> np.ndarray:
-    """Nested ids: healpix-geo on WGS84 for authalic, healpy for geodetic-spherical."""
+    """Return nested ids: by healpix-geo on WGS84 for authalic, by healpy for geodetic-spherical."""
     if len(latitude) == 0:
         return np.empty(0, np.int64)
     if convention == "authalic":
@@ -24,7 +24,7 @@ def nested(latitude: np.ndarray, longitude: np.ndarray, order: int, convention: 
 
 
 def segments_of(path: Path, order: int, convention: str) -> dict[str, np.ndarray]:
-    """All segments of a granule with valid coordinates: id of their cell, and their values."""
+    """Return the segments of a granule that have valid coordinates: the id of their cell, and their values."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("cell", "h", "s", "quality", "time")}
     with h5py.File(path) as file:
         for group in BEAMS:
@@ -43,7 +43,7 @@ def segments_of(path: Path, order: int, convention: str) -> dict[str, np.ndarray
 
 
 def statistics_of(h: np.ndarray, s: np.ndarray) -> dict[str, float]:
-    """The nine statistics of one child's segments, exactly summed."""
+    """Return the nine statistics of one child's segments, summed exactly."""
     x, w = h.astype(np.float64), 1.0 / s.astype(np.float64) ** 2
     total = math.fsum(w)
     mean = math.fsum(x) / len(x)
@@ -65,7 +65,7 @@ EXACT = ("count", "h_min", "h_max", "h_q25", "h_q50", "h_q75")
 
 
 def reference(paths: Sequence[Path], order: int, convention: str) -> dict[int, dict[str, float]]:
-    """The nine statistics of every child that has good segments, by nested id."""
+    """Return the nine statistics of each child that has good segments, by nested id."""
     pieces = [segments_of(path, order, convention) for path in paths]
     cell, h, s, quality = (np.concatenate([p[name] for p in pieces]) for name in ("cell", "h", "s", "quality"))
     good = (quality == 0) & np.isfinite(h) & (np.abs(h) < FILL) & np.isfinite(s) & (s > 0) & (s < FILL)
@@ -74,7 +74,7 @@ def reference(paths: Sequence[Path], order: int, convention: str) -> dict[int, d
 
 
 def differences(values: dict[str, np.ndarray], ids: np.ndarray, expected: dict[int, dict[str, float]]) -> list[str]:
-    """What differs between the columns of a result and the reference; empty when nothing does.
+    """Return the differences between the columns of a result and the reference.
 
     Order statistics and counts must be bit-identical; means, sigmas and variances may be one unit in
     the last place off.

@@ -1,4 +1,4 @@
-"""Whole runs in a test: made, and held against each other."""
+"""Run whole jobs in a test, and compare their results."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +14,14 @@ from maggjob.pipeline.result import RunResult
 
 
 def config(latitude: str = "authalic") -> Config:
-    """The built-in one, of either convention."""
+    """Return the built-in configuration with either latitude convention."""
     plain = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
     plain["output"]["grid"]["latitude"] = latitude
     return maggjob.load_config(plain)
 
 
 def do(catalog: Catalog, store: str, **options: Any) -> RunResult:
-    """A run in this process, with indexes kept beside it."""
+    """Run the job in this process; indexes go to ./indexes."""
     given_ = {"backend": "serial", "indexes": "indexes"} | options
     result = maggjob.run(config(catalog.latitude), catalog=catalog, store=store, **given_)
     assert isinstance(result, RunResult)
@@ -29,12 +29,12 @@ def do(catalog: Catalog, store: str, **options: Any) -> RunResult:
 
 
 def files(folder: str | Path = ".") -> dict[str, bytes]:
-    """Content of all files below a folder."""
+    """Return the content of all files below a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
 
 
 def ledger(result: RunResult) -> dict[str, Any]:
-    """The tally, and each cell's, but for what people are told and in which order."""
+    """Return the tally and the ledger of each cell, without messages and their order."""
     plain = asdict(result.tally)
     plain["errors"] = {reason: error["count"] for reason, error in result.tally.errors.items()}
     cells = {}

@@ -92,4 +92,4 @@ def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 row_expressions = st.recursive(st.sampled_from(("h", "s")), _deeper, max_leaves=8)
-"""Arithmetic over the columns ``h`` and ``s``: one value a segment."""
+"""Arithmetic over the columns ``h`` and ``s``: one value per segment."""

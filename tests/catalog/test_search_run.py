@@ -17,17 +17,16 @@ from maggjob.catalog.file import read_catalog
 from maggjob.cli.commands import main
 from maggjob.config.load import builtin_configs
 from maggjob.pipeline.result import read_summary
-from maggjob.simulator.scene import cmr_record, simulate
+from maggjob.simulator.scene import cmr_record
 from tests.oracle import differences, reference
 from tests.servers import Request, Server, archive, server, status
 
-AREA = (-106.0, -76.0, -102.0, -75.0)
 AOI = (-105.0, -75.8, -103.0, -75.2)
 
 
-@pytest.fixture(scope="module")
-def granules(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return simulate(tmp_path_factory.mktemp("search") / "granules", area=AREA, every=20, most=6)
+@pytest.fixture
+def granules(sector: list[Path]) -> list[Path]:
+    return sector
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``maggjob catalog`` and ``maggjob plan`` as they are typed: areas, records, what they hold, what they refuse."""
+"""The commands ``maggjob catalog`` and ``maggjob plan``: areas, records, what is listed, what is refused."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ Typed = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def maggjob(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """What ``maggjob`` with arguments gives: exit code, output, errors."""
+    """Call ``maggjob`` with arguments; return exit code, output, errors."""
 
     def typed(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["maggjob", *map(str, arguments)])

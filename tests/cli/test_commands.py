@@ -1,4 +1,4 @@
-"""The command line as it is typed: exit codes, one-line errors, and nothing half-written."""
+"""The command line: exit codes, one-line errors, and no half-written files."""
 
 import json
 import os

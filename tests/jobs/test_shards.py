@@ -1,4 +1,4 @@
-"""Shards written by calls: the same bytes whatever becomes of a call; an old result stays until all parts were seen."""
+"""Shards written by calls: the same bytes if a call fails; an old result stays until all parts have been checked."""
 
 import os
 import pickle

@@ -21,6 +21,7 @@ from maggjob.pipeline.index_stage import index_tasks
 from maggjob.planning.plan import Plan
 from maggjob.planning.tasks import make_tasks
 from tests.granule_files import beam, write_granule
+from tests.strategies import few
 
 RUN = "map.zarr.run"
 
@@ -91,7 +92,7 @@ def test_without_what_is_shared_a_call_tells_of_each_of_its_cells(plan: Plan, co
     assert (indexed.granules, indexed.reason) == ((), "store")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(few, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10_000), value=st.integers(0, 255))
 def test_no_changed_byte_of_what_is_shared_is_believed(tmp_path: Path, place: int, value: int) -> None:
     recipe = maggjob.load_config("atl06.yaml").recipe()

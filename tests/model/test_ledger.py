@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from maggjob.model.ledger import (
     EXAMPLES,
@@ -98,7 +98,6 @@ def test_a_cell_that_failed_as_a_whole_tells_of_all_its_granules() -> None:
     assert with_granules(nothing, ["a", "b"]) is nothing
 
 
-@settings(max_examples=50)
 @given(st.lists(st.sampled_from([None, "worker", "deadline", "died"]), max_size=40))
 def test_every_task_ends_with_an_answer_or_for_a_reason(reasons: list[str | None]) -> None:
     tally = tally_tasks((f"t{n}", reason, reason and "message") for n, reason in enumerate(reasons))

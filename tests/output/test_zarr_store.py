@@ -345,6 +345,7 @@ def test_two_runs_give_the_same_bytes(granules: list[Path], made: RunResult, tmp
     assert tree(f"{again.plan.run_path}/parts") == tree(f"{made.plan.run_path}/parts")
 
 
+@pytest.mark.dear("a run with two workers; make test has one in tests/pipeline/test_cell_map.py")
 def test_localhost_gives_the_same_bytes_as_serial(granules: list[Path], made: RunResult, tmp_path: Path) -> None:
     lithops = do(
         config(),

@@ -1,4 +1,4 @@
-"""A cell worked on in quarters gives what it gives when it is worked on at once, whatever fails."""
+"""A cell processed in quarters gives the same result as one processed whole, whatever fails."""
 
 import os
 import signal

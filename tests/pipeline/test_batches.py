@@ -1,4 +1,4 @@
-"""Cells as calls: every cell once, in order, in calls of alike length, each with an outcome of its own."""
+"""Batches of cells: each cell is in one call, in order; calls take about equally long; each cell has an outcome."""
 
 import math
 from itertools import pairwise
@@ -134,7 +134,7 @@ def test_cells_of_one_call_do_not_spoil_each_other() -> None:
 
 
 def explodes(batch: CellBatch) -> tuple[CellReport, ...]:
-    """A call that comes to nothing, when it holds the first cell."""
+    """Raise in the call that holds the first cell."""
     if batch.tasks[0].id == "all/0":
         raise MemoryError(batch.tasks[0].id)
     return tuple(done(task) for task in batch.tasks)

@@ -1,4 +1,4 @@
-"""The whole job from Python: what it returns, what it writes down, and what it refuses before it starts."""
+"""The whole job from Python: what it returns, what it writes, and what it refuses before it starts."""
 
 import json
 import shutil
@@ -77,7 +77,7 @@ def observations(store: str = "map.zarr") -> int:
 
 
 def balanced(result: RunResult) -> bool:
-    """Whether every cell, granule and segment of the plan is in the tally, once."""
+    """Return True if every cell, granule and segment of the plan is in the tally exactly once."""
     tally = result.tally
     return (
         tally.cells["planned"] == len(result.plan.cells) == sum(tally.cells.values()) - tally.cells["planned"]

@@ -1,4 +1,4 @@
-"""Two maps give what one gives: exact pairs, the same bytes and the same ledger, whatever becomes of an index."""
+"""A run with indexes gives the pairs, the bytes and the ledger of one without, whatever happens to an index."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @dataclass(frozen=True)
 class Truth:
-    """What h5py and the oracle say of a granule."""
+    """The segments of a granule, according to h5py and the oracle."""
 
     rows: int
     invalid: int
@@ -364,7 +364,7 @@ def copies(world: World, tmp_path: Path) -> list[Path]:
 
 
 def listed(paths: Sequence[Path], world: World) -> Catalog:
-    """The catalog of footprints, of copies."""
+    """The catalog from footprints, with URLs of the copies."""
     return with_files(world.wide["authalic"], paths)
 
 
@@ -532,7 +532,7 @@ def without(name: str) -> Callable[[Path], None]:
 
 
 def poisoned(name: str) -> Callable[[Path], None]:
-    """The bytes of a dataset's chunks in every beam are others, the file is as long as before."""
+    """Overwrite the chunks of a dataset in every beam; the file keeps its size."""
 
     def edit(path: Path) -> None:
         with h5py.File(path) as file:
@@ -614,7 +614,7 @@ def test_a_cell_of_one_damaged_granule_and_false_pairs_has_one_state(world: Worl
 
 
 def raises(batch: WireTask) -> IndexReport:
-    """A call that comes to nothing: nobody has made the place of the indexes."""
+    """A call that fails before there is a folder for the indexes."""
     raise RuntimeError(batch.own[0])
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, seen from outside: while it goes on, when it has ended, when it died, and where there is none."""
+"""The status of a run, read from outside: while it runs, when it has ended, when it died, and where there is none."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def do(catalog: Catalog, store: str = "map.zarr", **options: Any) -> RunResult:
 
 
 def aged(seconds: float, folder: str = "map.zarr.run") -> None:
-    """Let all that a run left be older."""
+    """Make all files of a run older."""
     for path in Path(folder).rglob("*"):
         then = path.stat().st_mtime - seconds
         os.utime(path, (then, then))

@@ -18,7 +18,6 @@ from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.result import RunResult, read_summary
 from maggjob.planning.cost import KEPT_SHARE, ROWS_A_VISIT, Load, estimate
 from maggjob.show.text import catalog_text, plan_dict, plan_text, summary
-from maggjob.simulator.scene import simulate
 from tests.granule_files import cells_of
 from tests.oracle import segments_of
 
@@ -169,12 +168,11 @@ def test_a_plan_as_text_says_what_its_json_says() -> None:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, RunResult, list[Path]]:
+def done(sector: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, RunResult, list[Path]]:
     """A plan for simulated granules, its run, and the granules."""
-    folder = tmp_path_factory.mktemp("planned")
-    paths = simulate(folder / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=20, most=6)
-    plan = maggjob.plan("atl06.yaml", catalog=maggjob.make_catalog(folder / "granules"), store=str(folder / "map.zarr"))
-    return plan, execute(plan, backend="serial"), paths
+    store = str(tmp_path_factory.mktemp("planned") / "map.zarr")
+    plan = maggjob.plan("atl06.yaml", catalog=maggjob.make_catalog(sector[0].parent), store=store)
+    return plan, execute(plan, backend="serial"), sector
 
 
 def test_the_segments_expected_are_those_of_the_files(done: tuple[Plan, RunResult, list[Path]]) -> None:

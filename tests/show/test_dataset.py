@@ -22,12 +22,11 @@ from maggjob.simulator.scene import simulate
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+def result(sector: list[Path], tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """A small run on simulated granules."""
     folder = tmp_path_factory.mktemp("view")
-    simulate(folder / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=20, most=6)
     config = maggjob.load_config("atl06.yaml")
-    catalog = from_files([str(folder / "granules")], config.recipe())
+    catalog = from_files([str(sector[0].parent)], config.recipe())
     plan = maggjob.plan(config, catalog=catalog, store=str(folder / "map.zarr"))
     return execute(plan, backend="serial")
 
