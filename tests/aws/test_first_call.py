@@ -1,4 +1,4 @@
-"""What is wrong with an account is named by the first call of a run, with exit code 1, and nothing is left of it."""
+"""A run that cannot start names the fault of the account, exits with code 1, and leaves nothing behind."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Building and deploying the image: a docker that records its calls, and the real Lithops against the stand-ins."""
+"""The image is built and deployed by a docker that records its calls, and by the real Lithops against moto."""
 
 import json
 import os
