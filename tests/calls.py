@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from maggjob.jobs.cells import map_call
-from maggjob.jobs.granule_index import index_call
-from maggjob.jobs.shards import ShardReport, shard_call
 from maggjob.jobs.wire import WireTask
 
 
@@ -116,15 +114,3 @@ def maps_two_and_waits(task: WireTask) -> Any:
         threading.Event().wait()
     _mapped.append(task)
     return map_call(task)
-
-
-def naps_and_indexes(task: WireTask) -> Any:
-    """The first map of a run, slow enough to be killed in."""
-    time.sleep(1.0)
-    return index_call(task)
-
-
-def naps_and_writes(task: WireTask) -> ShardReport:
-    """A shard of a run, slow enough to be killed in; in the client, which has the time, at once."""
-    time.sleep(1.0 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else 0.0)
-    return shard_call(task)

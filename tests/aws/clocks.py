@@ -1,8 +1,7 @@
 """Clocks of the client that jump ahead when only calls are left that will never answer.
 
-A test that waits for real until a call counts as lost needs a patience that is short for the test and long for a busy
-machine. With these clocks it needs none: whatever the machine's speed, the calls that can end have ended before the
-clock jumps.
+A test that really waited until a call counts as lost would have to choose a time: short for the test, and long enough
+for a busy machine. With these clocks there is nothing to choose: a clock jumps when all calls that can end have ended.
 """
 
 import time
@@ -51,7 +50,7 @@ class JumpingClock:
 
 
 def wait_for(condition: Callable[[], object], most: float = 600.0) -> None:
-    """Wait until a condition holds, for so many seconds at most: only what hangs takes as long."""
+    """Wait until a condition holds. Only a test that hangs waits for the whole ``most`` seconds."""
     end = time.monotonic() + most
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -74,7 +73,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> list[Collection]:
 def let_die(
     monkeypatch: pytest.MonkeyPatch, service: LambdaService, doomed: Mapping[int, int], strikes: int = 1
 ) -> None:
-    """Let Lithops take calls for dead, once they are dead and all others of their stage have ended.
+    """Make Lithops' clock jump once the doomed calls of a stage are dead and all others of it have ended.
 
     Parameters
     ----------
@@ -97,7 +96,7 @@ def let_die(
 
 
 def lose_patience(monkeypatch: pytest.MonkeyPatch, tasks: int, submissions: int) -> None:
-    """Let the client lose patience with calls that do not start, once all other tasks of the first stage have ended.
+    """Make the client's clock jump once only tasks with lost calls are left in the first stage.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Fixtures: one world a module, without faults at the start of each test."""
+"""Fixtures: one world per module, without faults at the start of each test."""
 
 from collections.abc import Iterator
 
@@ -9,19 +9,19 @@ from tests.aws.world import World, world
 
 @pytest.fixture(scope="module")
 def aws_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """All of AWS that a module's tests share."""
+    """The world that a module's tests share."""
     with world(tmp_path_factory.mktemp("cache"), concurrency=2, retry_delays=(0.5, 0.5)) as made:
         yield made
 
 
 @pytest.fixture
 def aws(aws_world: World, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """The world, with this process pointed at it, and nothing wrong in it yet."""
+    """The world, without faults, and with this process pointed at it."""
     for name, value in aws_world.variables.items():
         monkeypatch.setenv(name, value)
     aws_world.service.faults.clear()
     aws_world.service.settle()
-    aws_world.service.faults.clear()  # of what the last events of another test noted
+    aws_world.service.faults.clear()  # the last events of another test may have left notes
     aws_world.empty()
     aws_world.service.runs.clear()
     aws_world.service.requests.clear()

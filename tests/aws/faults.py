@@ -1,4 +1,4 @@
-"""What can go wrong in the Lambda service: faults that the next invocations or runs meet, one each, in order."""
+"""Faults of the Lambda service. Each of the next invocations or runs meets one of them, in the order given."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ class Refuse:
     status: int
     """HTTP status: 403, 404, 429, 500, 503."""
     code: str = ""
-    """AWS's name of it, such as TooManyRequestsException."""
+    """AWS's name of the error, such as TooManyRequestsException."""
     message: str = "made by a test"
 
 
@@ -43,13 +43,13 @@ class Crash:
     """The sandbox is killed while it runs."""
 
     after: float | None = None
-    """Seconds after it was given the event; None: when its call has reported its start. In that case there is a file
-    `DOOMED` in the sandbox's TMPDIR, at which a function can see that it is to wait (see `tests.aws.doomed`)."""
+    """Seconds from the event to the fault; None: when the call has reported its start. In that case, a file `DOOMED` in
+    the sandbox's TMPDIR tells the function to wait (see `tests.aws.doomed`)."""
 
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """The sandbox is killed as when its memory has run out."""
+    """The sandbox is killed because its memory has run out."""
 
     after: float | None = None
 
@@ -74,22 +74,22 @@ EXPIRED = Refuse(403, "ExpiredTokenException", "The security token included in t
 
 @dataclass
 class Faults:
-    """Faults to come. ``None`` in a queue lets one pass unharmed."""
+    """Faults to come. ``None`` in a queue stands for no fault."""
 
     at_invoke: deque[AtInvoke | None] = field(default_factory=deque)
     """Met by the next asynchronous invocations."""
     in_sandbox: deque[InSandbox | None] = field(default_factory=deque)
     """Met by the next runs."""
     every_invoke: AtInvoke | None = None
-    """Met by all asynchronous invocations that nothing of ``at_invoke`` is left for."""
+    """Met by all asynchronous invocations when ``at_invoke`` is empty."""
     of_calls: dict[tuple[int, str], InSandbox] = field(default_factory=dict)
-    """Met by all runs of a call of an executor's first job: by the number of the executor, and Lithops' id of the call.
-    Executors are numbered as their calls come: each stage of a run has one."""
+    """Met by all runs of a call, by the number of its executor and Lithops' id of the call. Executors are numbered in
+    the order of their first calls. Each stage of a run has its own executor. Only an executor's first job counts."""
     struck: list[tuple[int, str]] = field(default_factory=list)
     """Which of these calls have met their fault so far."""
     _executors: list[str] = field(default_factory=list)
     every_run: InSandbox | None = None
-    """Met by all runs that nothing of ``in_sandbox`` is left for."""
+    """Met by all runs when ``in_sandbox`` is empty."""
 
     def next_at_invoke(self) -> AtInvoke | None:
         return self.at_invoke.popleft() if self.at_invoke else self.every_invoke

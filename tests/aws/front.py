@@ -1,4 +1,4 @@
-"""A server before moto: passes requests on, and answers by itself what moto does not know or is to refuse."""
+"""A server in front of moto: it answers what moto does not know or is to refuse, and passes other requests on."""
 
 import json
 import threading
@@ -31,17 +31,17 @@ EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expi
 
 
 def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
-    """Whether policies allow an action, by moto's own judgement of policies."""
+    """Return whether policies allow an action, as moto judges them."""
     judged = {policy.is_action_permitted(action, resource) for policy in policies}
     return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
 
 
 @dataclass
 class Front:
-    """What the server answers by itself."""
+    """The answers of the server itself."""
 
     url: str = ""
-    """Where it listens."""
+    """URL of the server."""
     image: dict[str, Any] = field(default_factory=dict)
     """Configuration of every image, as docker writes it."""
     behind: str = ""
@@ -51,18 +51,18 @@ class Front:
     statuses: dict[str, int] = field(default_factory=dict)
     """Status for every request to a bucket."""
     refused: list[str] = field(default_factory=list)
-    """Parts of paths of Lambda's that the client may not use."""
+    """Parts of paths that the client may not use."""
     keys: dict[str, set[str]] = field(default_factory=dict)
-    """Access keys that a bucket is open to; to all, where it is not named."""
+    """Access keys that a bucket is open to. A bucket that is not named is open to all."""
     renewed: threading.Event | None = None
     """If given: after the first use of these buckets, further requests wait for it."""
     used: list[str] = field(default_factory=list)
-    """Access keys that came to these buckets and were let in."""
+    """Access keys of the requests to these buckets that were let in."""
     requests: list[tuple[str, str]] = field(default_factory=list)
-    """Method and path of what came."""
+    """Method and path of each request."""
 
     def answer(self, request: Handler, body: bytes) -> bool:
-        """Answer a request; False when moto is to do it."""
+        """Answer a request; return False when moto is to answer it."""
         target = request.headers.get("X-Amz-Target", "")
         if target.endswith("GetDownloadUrlForLayer"):
             digest = json.loads(body)["layerDigest"]
@@ -116,7 +116,7 @@ class Front:
 
 @contextmanager
 def front(endpoint: str) -> Iterator[Front]:
-    """Start the server before an endpoint of moto's."""
+    """Start the server in front of an endpoint of moto's."""
     made = Front(behind=endpoint)
 
     class Passing(Handler):

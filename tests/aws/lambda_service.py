@@ -1,8 +1,8 @@
-"""A stand-in for the AWS Lambda service: the REST calls that Lithops makes, and what becomes of an invocation.
+"""A stand-in for the AWS Lambda service: it answers the REST calls that Lithops makes, and runs invocations.
 
 Each sandbox is a real process that runs the real awslambdaric and the real entry point (`tests.aws.sandbox`).
 Concurrency, cold and warm sandboxes, timeouts, memory, and AWS's own two retries of asynchronous invocations are as
-documented, with delays that a test can wait for.
+documented, with shorter delays.
 """
 
 import json
@@ -31,7 +31,7 @@ ACCOUNT = "123456789012"
 
 @dataclass(frozen=True)
 class Run:
-    """One run in a sandbox, as CloudWatch's REPORT line would tell it."""
+    """One run in a sandbox, with what CloudWatch's REPORT line has."""
 
     request: str
     """Request id: the same for all attempts at one event."""
@@ -44,15 +44,15 @@ class Run:
     cold: bool
     """Whether the sandbox was started for it."""
     sandbox: int
-    """Which sandbox."""
+    """Number of the sandbox."""
     log_stream: str
-    """Where its output is."""
+    """Log stream of its output."""
     queued: float
-    """Seconds that it waited for a sandbox."""
+    """Seconds of waiting for a sandbox."""
     init: float
     """Seconds that the sandbox took to start; 0 when it was warm."""
     seconds: float
-    """Seconds that it ran."""
+    """Duration of the run in seconds."""
     size: int
     """Bytes of the event."""
 
@@ -82,7 +82,7 @@ class LambdaService:
         self.image, self.region, self.concurrency = image, region, concurrency
         self.retry_delays, self.enforce_memory = tuple(retry_delays), enforce_memory
         self.faults = Faults()
-        # Whether calls have reported their start: by Lithops' ids of executor, job and calls.
+        # Tells whether calls have reported their start, by Lithops' ids of their executor, their job and themselves.
         self.has_started: Callable[[str, str, Sequence[str]], bool] = lambda executor, job, calls: True
         self.functions: dict[str, dict[str, Any]] = {}
         self.runs: list[Run] = []
@@ -126,15 +126,15 @@ class LambdaService:
 
     @property
     def invocations(self) -> list[int]:
-        """Status of each invocation that was asked for; 0 where the connection was cut."""
+        """Status of each asynchronous or synchronous invocation; 0 where the connection was cut."""
         return [status for _, path, status in self.requests if path.endswith("/invocations")]
 
     def log(self, stream: str) -> str:
-        """What a log stream holds."""
+        """Return the content of a log stream."""
         return (self.folder / f"{stream.replace('/', '_')}.log").read_text(errors="replace")
 
     def create(self, wanted: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
-        """CreateFunction: status, answer, and the name of an error."""
+        """Answer CreateFunction: return status, answer, and the name of an error."""
         name = wanted["FunctionName"]
         if name in self.functions:
             return 409, {"Message": f"Function already exist: {name}"}, "ResourceConflictException"
@@ -158,12 +158,12 @@ class LambdaService:
         return 201, public(made), ""
 
     def invoke(self, function: dict[str, Any], body: bytes) -> tuple[str, Ended]:
-        """A synchronous invocation."""
+        """Run a synchronous invocation."""
         request = str(uuid.uuid4())
         return request, self._attempt(function, request, body, 1)
 
     def accept(self, function: dict[str, Any], body: bytes, fault: object) -> str:
-        """An asynchronous invocation that was not refused: its request id."""
+        """Accept an asynchronous invocation, and return its request id."""
         request = str(uuid.uuid4())
         if not isinstance(fault, Lose):
             delay = fault.seconds if isinstance(fault, Delay) else 0.0
@@ -176,7 +176,7 @@ class LambdaService:
         return request
 
     def settle(self, patience: float = 3.0) -> None:
-        """Forget events that have not ended: retries are off, and what still runs after a while is killed."""
+        """Forget events that have not ended: drop their retries, and kill what still runs after some seconds."""
         self._age += 1
         end = time.monotonic() + patience
         for thread in self._events:
@@ -258,7 +258,7 @@ class LambdaService:
 
 
 def public(function: dict[str, Any]) -> dict[str, Any]:
-    """A function as the API shows it."""
+    """Return a function as the API shows it."""
     return {key: value for key, value in function.items() if key not in ("Code", "Tags", "retries")}
 
 

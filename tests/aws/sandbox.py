@@ -1,4 +1,4 @@
-"""One execution environment: a real awslambdaric process, fed through the Runtime API on a port of its own."""
+"""One execution environment: a real awslambdaric process that gets its events from a Runtime API of its own."""
 
 import itertools
 import json
@@ -192,7 +192,7 @@ class Sandbox:
         request : str
         body : bytes
         fault : InSandbox, optional
-            That it meets.
+            The fault that the run meets.
         enforce_memory : bool
         has_started : callable
             Tells whether the event's calls have reported their start.

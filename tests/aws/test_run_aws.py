@@ -1,4 +1,4 @@
-"""Whole runs on Lambda, from a bucket to a bucket: the same bytes as here, and faults that end in the ledger."""
+"""Whole runs on Lambda, from bucket to bucket: they write the same bytes as local runs, and count every fault."""
 
 import threading
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def do(aws: World, catalog: Catalog, store: str, backend: str = "aws_lambda", **
 
 
 def balanced(result: RunResult) -> bool:
-    """Whether every cell, granule and segment of the plan is in the tally, once."""
+    """Return whether the tally counts every cell, granule and segment of the plan once."""
     tally = result.tally
     states = [tally.cells[state] for state in ("complete", "empty", "partial", "failed")]
     return (
@@ -179,7 +179,7 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, indexed: In
 
 @pytest.fixture
 def whole(aws: World, catalog: Catalog) -> dict[str, bytes]:
-    """The Zarr as it must be."""
+    """The Zarr of a run without faults."""
     if not objects(RESULTS, "whole.zarr/"):
         do(aws, catalog, "whole.zarr", "serial", index=False)
     return objects(RESULTS, "whole.zarr/")
@@ -382,7 +382,7 @@ def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
         issued: list[str] = []
 
         def obtain(urls: list[str], auth: object) -> CredentialSet:
-            """The first ends soon; the second comes when the first has been used, which then counts for nothing."""
+            """The first set ends soon. The second comes once the first has been used, and makes it invalid."""
             issued.append(f"ASIA{len(issued) + 1}")
             lasts = timedelta(minutes=5 if len(issued) == 1 else 60)
             if len(issued) > 1:

@@ -1,7 +1,8 @@
-"""Building and deploying the image: a docker that records its calls, and the real Lithops against the stand-ins."""
+"""The image is built and deployed by a docker that records its calls, and by the real Lithops against moto."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,17 +14,18 @@ import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
 import pytest
 import yaml
 
-from maggjob.aws.image import Image, build_steps, image_of, unique_runtime, write_context
+from maggjob.aws.image import PYTHONS, Image, build_steps, image_of, unique_runtime, write_context
+from maggjob.cli import commands
 from maggjob.errors import InputError
-from tests.aws.world import ROOT, World
+from tests.aws.world import ROOT, World, fresh_config
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 Maggjob = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def maggjob(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maggjob:
-    """Runs the command line with the recording docker first on the path."""
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A search path on which the recording docker is first, in an environment for it."""
     programs = tmp_path / "bin"
     programs.mkdir()
     docker = programs / "docker"
@@ -33,20 +35,40 @@ def maggjob(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Magg
     monkeypatch.setenv("FAKE_DOCKER_LOG", str(tmp_path / "docker.jsonl"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("HOME", str(tmp_path))  # Lithops keeps a cache there
-    (tmp_path / "lithops_config.yaml").write_text(yaml.safe_dump(aws.config))
+    (tmp_path / "lithops_config.yaml").write_text(yaml.safe_dump(fresh_config()))
+    return f"{programs}:{os.environ['PATH']}"
 
-    def run(*words: str, path: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-        path = path if path is not None else f"{programs}:{os.environ['PATH']}"
+
+@pytest.fixture
+def maggjob(programs: str, capfd: pytest.CaptureFixture[str]) -> Maggjob:
+    """Runs the command line in this process."""
+
+    def run(*words: str, path: str = programs, **variables: str) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**variables, "PATH": path}.items():
+                patch.setenv(name, value)
+            patch.setattr("maggjob.aws.image.PYTHONS", (*PYTHONS, HERE))
+            patch.setattr(sys, "argv", ["maggjob", *words])
+            capfd.readouterr()
+            code = 0
+            try:
+                commands.main()
+            except SystemExit as end:
+                code = int(str(end.code or 0))
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def installed(programs: str) -> Maggjob:
+    """Runs the command line in a process of its own."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
         code = f"import maggjob.aws.image as i; i.PYTHONS = (*i.PYTHONS, {HERE!r})\n"
         code += "import maggjob.cli.commands as c; c.main()"
-        return subprocess.run(
-            [sys.executable, "-c", code, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, **variables, "PATH": path},
-            timeout=60,
-        )
+        command, environment = [sys.executable, "-c", code, *words], {**os.environ, "PATH": programs}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
 
     return run
 
@@ -56,7 +78,7 @@ def docker_calls(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def test_build_deploy_run_delete(aws: World, maggjob: Maggjob, tmp_path: Path) -> None:
+def test_build_deploy_run_delete(aws: World, installed: Maggjob, maggjob: Maggjob, tmp_path: Path) -> None:
     built = maggjob("runtime", "build", "--digest", "sha256:" + "0" * 64)
     assert built.returncode == 0, built.stderr
     runtime = built.stdout.split()[-1]
@@ -71,7 +93,7 @@ def test_build_deploy_run_delete(aws: World, maggjob: Maggjob, tmp_path: Path) -
     )
     assert not [name for name in build["files"] if "__pycache__" in name or "tests" in name]
 
-    deployed = maggjob("runtime", "deploy", runtime)
+    deployed = installed("runtime", "deploy", runtime)
     assert deployed.returncode == 0, deployed.stderr
     login, push = docker_calls(tmp_path)[2:]
     backend = lithops_lambda.AWSLambdaBackend(
@@ -93,7 +115,7 @@ def test_build_deploy_run_delete(aws: World, maggjob: Maggjob, tmp_path: Path) -
     assert shown.returncode == 0, shown.stderr
     assert runtime in shown.stdout
 
-    deleted = maggjob("runtime", "delete", runtime)
+    deleted = installed("runtime", "delete", runtime)
     assert deleted.returncode == 0, deleted.stderr
     assert function["FunctionName"] not in aws.service.functions
     images = boto3.client("ecr").list_images(repositoryName=backend._format_repo_name(name))["imageIds"]
@@ -113,7 +135,7 @@ def test_a_dry_run_shows_commands_and_does_nothing(
     assert aws.service.functions == before
 
 
-def test_a_dry_run_needs_no_account(maggjob: Maggjob) -> None:
+def test_a_dry_run_needs_no_account(aws: World, maggjob: Maggjob) -> None:
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
     done = maggjob("runtime", "build", "--dry-run", **nobody)
     assert done.returncode == 0, done.stderr
@@ -145,13 +167,13 @@ def test_what_docker_refuses_is_named(
     assert aws.service.functions == before
 
 
-def test_no_docker_is_named(maggjob: Maggjob, tmp_path: Path) -> None:
+def test_no_docker_is_named(aws: World, maggjob: Maggjob, tmp_path: Path) -> None:
     done = maggjob("runtime", "build", path=str(tmp_path))
     assert done.returncode == 1
     assert "docker is not installed" in done.stderr
 
 
-def test_an_image_that_was_not_pushed_is_named(maggjob: Maggjob) -> None:
+def test_an_image_that_was_not_pushed_is_named(aws: World, maggjob: Maggjob) -> None:
     done = maggjob("runtime", "delete", "maggjob:never")
     assert done.returncode == 0, done.stderr  # nothing to delete is no error
 
@@ -177,8 +199,6 @@ def test_names_are_those_that_lithops_looks_for(user: str, namespace: str | None
 
 
 def test_a_tag_is_one_that_ecr_and_lithops_take() -> None:
-    import re
-
     name = unique_runtime("3.12")
     assert re.fullmatch(r"[a-z]+:[A-Za-z0-9_.-]{1,128}", name)
     assert unique_runtime("3.12", 0) != unique_runtime("3.12", 1)

@@ -31,7 +31,7 @@ def test_a_second_job_runs_on_lambda(aws: World, granules: list[Path]) -> None:
     here = table_of_means([str(path) for path in granules], DATASET, "means", SessionOptions(backend="serial"))
     store = "s3://results/means"
     urls = [f"s3://archive/{path.name}" for path in granules]
-    options = SessionOptions(backend="aws_lambda", lithops_config=aws.fresh_config(), deadline=120)
+    options = SessionOptions(backend="aws_lambda", lithops_config=aws.fresh_config(), deadline=600)
     summary = table_of_means(urls, DATASET, store, options)
     assert summary["table"] == here["table"]
     ledger = summary["tasks"]["map"]

@@ -52,7 +52,7 @@ shared_loader = cache(create_loader)
 
 
 def fresh_config(**section: Any) -> dict[str, Any]:
-    """Copy of Lithops' configuration for a `World`, with changes to its section aws_lambda."""
+    """Return a copy of Lithops' configuration for a `World`, with changes to its section aws_lambda."""
     copy = {key: dict(value) for key, value in CONFIG.items()}
     copy["aws_lambda"] |= section
     return copy
@@ -60,12 +60,12 @@ def fresh_config(**section: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class World:
-    """What a test has of AWS."""
+    """AWS, as a test sees it."""
 
     endpoint: str
-    """Of S3, STS, ECR, IAM and the rest."""
+    """URL of S3, STS, ECR, IAM and the rest."""
     service: LambdaService
-    """Of Lambda."""
+    """The Lambda service."""
     config: dict[str, Any]
     """Lithops' configuration for it."""
     variables: dict[str, str]
@@ -77,19 +77,19 @@ class World:
 
     @property
     def job_objects(self) -> list[str]:
-        """Keys of what Lithops' jobs left in its bucket."""
+        """Keys of the objects that Lithops' jobs left in its bucket."""
         found = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="lithops.jobs/")
         return [item["Key"] for item in found.get("Contents", [])]
 
     def empty(self) -> None:
-        """Delete what events left that ended after their run: at AWS it expires."""
+        """Delete the objects of events that ended after their run. At AWS they expire."""
         for bucket in boto3.resource("s3").buckets.all():
             if bucket.name == BUCKET:
                 bucket.objects.filter(Prefix="lithops.jobs/").delete()
 
 
 def to_service(url: str) -> type[URLLib3Session]:
-    """Lithops invokes at https://lambda.REGION.amazonaws.com, whatever the environment says: send that here."""
+    """Send to ``url`` what Lithops sends to https://lambda.REGION.amazonaws.com, whatever the environment says."""
 
     class Redirected(URLLib3Session):
         def send(self, request: Any) -> Any:
@@ -100,7 +100,7 @@ def to_service(url: str) -> type[URLLib3Session]:
 
 
 def lithops_repository(name: str = "maggjob") -> str:
-    """Repository in which Lithops looks for an image."""
+    """Return the repository in which Lithops looks for an image."""
     user = boto3.client("sts").get_caller_identity()["UserId"].split(":")[0][-4:].lower()
     return f"lithops_v{lithops.__version__.replace('.', '')}_{user}/{name}"
 
@@ -112,9 +112,9 @@ def world(cache: Path, image: Image | None = None, **options: Any) -> Iterator[W
     Parameters
     ----------
     cache : Path
-        In place of Lithops' ~/.lithops/cache.
+        Folder to use instead of Lithops' ~/.lithops/cache.
     image : Image, optional
-        What sandboxes run; by default this checkout, in this Python.
+        Image of the sandboxes; by default this checkout, in this Python.
     **options
         For `LambdaService`.
     """
