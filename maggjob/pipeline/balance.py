@@ -1,9 +1,10 @@
-"""Cells as calls of about the same length: hot ones in quarters, small ones together, the longest first.
+"""Divide the cells of a run into calls of similar duration: split hot cells, group small ones, start the longest first.
 
-A cell that all others would wait for is given to four calls, and put together again. A quarter is a cell of the next
-order, and its task differs in nothing else. What its four calls report and write becomes the report and the part of
-the cell: if nothing fails, the same bytes as one call would have written. A granule that fails in one quarter has
-failed in the cell; what other quarters kept of it is counted.
+A cell that takes so long that the whole run would wait for it is "hot". It is split into quarters, the four
+cells of the next HEALPix order inside it; their tasks are ordinary tasks apart from the order. The reports and parts
+of the four quarters are joined into the report and the part of the cell. If nothing fails, that part has the same bytes
+as one written by a single call. A granule that fails in one quarter counts as failed in the cell; the segments that
+other quarters kept of it are still counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,33 +23,34 @@ from maggjob.planning.cost import QUARTER, is_hot
 from maggjob.storage.folder import Folder
 
 CELLS_AT_ONCE = 16
-"""Cells whose quarters are joined at once: the client may be far from the bucket."""
+"""Number of cells whose quarters are joined concurrently, because the client may be far from the bucket."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one call works on: a cell, or a quarter of one."""
+    """A cell, or a quarter of a hot cell."""
 
     task: CellTask
     """Its task."""
     owner: int
-    """Number of the planned cell that it is, or is a quarter of."""
+    """Index of the planned cell that the piece is, or belongs to."""
     seconds: float
-    """What it is expected to take."""
+    """Expected duration in seconds."""
 
 
 def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, *, split: bool) -> list[Piece]:
-    """Cells, those that are hot in quarters, longest first.
+    """Split hot cells into quarters and return all pieces, longest first.
 
     Parameters
     ----------
     tasks : sequence of CellTask
+        One per planned cell.
     seconds : sequence of float
-        What each is expected to take.
+        Expected duration of each task.
     workers : int
-        Workers at once.
+        Number of concurrent workers.
     split : bool
-        Whether to split at all: without indexes each quarter would read all coordinates again.
+        If False, no cell is split. Without indexes, splitting does not help: each quarter would read all coordinates.
     """
     total, pieces = sum(seconds), []
     for owner, (task, takes) in enumerate(zip(tasks, seconds, strict=True)):
@@ -61,7 +63,7 @@ def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int,
 
 
 def quarters(task: CellTask) -> list[CellTask]:
-    """The four tasks of a cell, in the order of its children."""
+    """Return the tasks of the four quarters of a cell, in nested order."""
     grid = task.recipe.grid
     order, first = grid.parent_order + 1, 4 * parse_cell(task.cell, grid.parent_order)
     recipe = replace(task.recipe, grid=replace(grid, parent_order=order))
@@ -70,7 +72,19 @@ def quarters(task: CellTask) -> list[CellTask]:
 
 
 def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
-    """A watcher of pieces that tells one of cells: of one that was split when the last of its quarters has ended."""
+    """Return a watcher of pieces that calls a watcher of cells.
+
+    A split cell is reported once, when the last of its quarters has ended.
+
+    Parameters
+    ----------
+    tasks : sequence of CellTask
+        One per planned cell.
+    pieces : sequence of Piece
+        All pieces of these cells.
+    watch : callable or None
+        The watcher of cells, called with the index of a cell and its outcome. If None, None is returned.
+    """
     if watch is None:
         return None
     left = _by_owner(pieces)
@@ -91,7 +105,15 @@ def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watc
 
 
 def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
-    """The report of a call, or one in its folder when the call gave none."""
+    """Return the report of a call, or the report of a failed cell if the call failed.
+
+    Parameters
+    ----------
+    done : CellTask
+        The task of the call.
+    outcome : Outcome of CellReport
+        The outcome of the call.
+    """
     if outcome.value is not None:
         return outcome.value
     return failed_report(done, (), str(outcome.reason), str(outcome.message))
@@ -99,73 +121,79 @@ def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
 
 @dataclass(frozen=True)
 class MappedCells:
-    """The cells of a run, as they are mapped."""
+    """The cells of a run, how they are divided into calls, and the outcomes."""
 
     tasks: Sequence[CellTask]
-    """One per planned cell."""
+    """One task per planned cell."""
     pieces: Sequence[Piece]
-    """Cells, and quarters of cells, longest first."""
+    """Cells and quarters of cells, longest first."""
     batches: Sequence[CellBatch]
-    """The calls that these are put in."""
+    """The pieces, grouped into calls."""
     outcomes: Sequence[Outcome[CellReport]] = ()
-    """What became of each piece, when they are mapped."""
+    """One outcome per piece; empty until the cells are mapped."""
 
     @property
     def in_quarters(self) -> int:
-        """Cells that four calls work on."""
+        """Number of cells that are split into quarters."""
         return (len(self.pieces) - len(self.tasks)) // 3
 
     def names_of_quarters(self) -> dict[str, list[str]]:
-        """Return the names of the quarters of each cell that is split, by the cell's."""
+        """Return the names of the quarters of each split cell, by the name of the cell."""
         numbers = _by_owner(self.pieces)
         split = {owner: some for owner, some in numbers.items() if len(some) > 1}
         return {self.tasks[owner].cell: [self.pieces[n].task.cell for n in some] for owner, some in split.items()}
 
     def reports(self) -> list[CellReport]:
-        """Return the report of each cell; the parts of those that were split are put together.
+        """Return the report of each cell, and join the parts of split cells.
 
         Raises
         ------
         StoreError
-            If the part of a quarter is missing or damaged, or the joined one cannot be written.
+            If the part of a quarter is missing or damaged, or the joined part cannot be written.
         LedgerError
-            If a quarter's part is not what its report says.
+            If the part of a quarter does not agree with its report.
         """
         answers = [report_of(piece.task, outcome) for piece, outcome in zip(self.pieces, self.outcomes, strict=True)]
         return join(self.tasks, self.pieces, answers)
 
 
 def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[CellReport]) -> list[CellReport]:
-    """The report of each cell, and the part of each that was split.
+    """Join the reports and parts of quarters, and return the report of each cell.
 
     Parameters
     ----------
     tasks : sequence of CellTask
-        The planned cells.
+        One per planned cell.
     pieces : sequence of Piece
-        Of all of them.
+        All pieces of these cells.
     reports : sequence of CellReport
-        One a piece.
+        One per piece.
+
+    Returns
+    -------
+    list of CellReport
+        In the order of ``tasks``.
 
     Raises
     ------
     StoreError
-        The part of a quarter is missing or damaged, or the joined one cannot be written.
+        If the part of a quarter is missing or damaged, or the joined part cannot be written.
     LedgerError
-        A quarter's part is not what its report says.
+        If the part of a quarter does not agree with its report.
     """
     of = _by_owner(pieces)
     done = [[(pieces[n].task, reports[n]) for n in of[owner]] for owner in range(len(tasks))]
-    with ThreadPoolExecutor(CELLS_AT_ONCE) as pool:  # the client may be far from the bucket
+    with ThreadPoolExecutor(CELLS_AT_ONCE) as pool:
         return list(pool.map(_joined, tasks, done))
 
 
 def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
-    """Numbers of the pieces of each cell, quarters in the order of its children."""
+    """Return the indexes of the pieces of each cell; quarters are in nested order."""
     found: dict[int, list[int]] = {}
     for number, piece in enumerate(pieces):
         found.setdefault(piece.owner, []).append(number)
-    return found  # sorting by seconds kept the order of quarters, which take alike
+    # The quarters of a cell are still in order: their expected durations are equal and sorting is stable.
+    return found
 
 
 def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
@@ -174,14 +202,15 @@ def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> Cell
     report = join_quarters(task.id, task.cell, [report for _, report in done])
     if report.state != "failed":
         report = _join_parts(task, report, done)
-    if task.parts is not None:  # a quarter may have written one and died before it said so
+    if task.parts is not None:
+        # Untagged keys are deleted as well: a quarter may have written its part and died before it reported.
         folder = Folder(task.parts, task.region, create=True)
         folder.delete({part_key(quarter.id, tag) for quarter, own in done for tag in ("", tag_in(own.part or ""))})
     return report
 
 
 def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
-    """Write the part of a cell from those of its quarters."""
+    """Join the parts of the quarters of a cell, and write the part of the cell."""
     folder, parts = Folder(str(task.parts), task.region), {}
     for number, (quarter, own) in enumerate(done):
         if own.part is not None:
@@ -196,7 +225,7 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
 
 
 def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mapping[str, str]]:
-    """Those of the first granule that lies in the cell, as when it is read at once."""
+    """Return the attributes of the first granule used in the cell, as a single call would have recorded."""
     order = {granule.id: number for number, granule in enumerate(report.granules)}
 
     def first(part: Part) -> int:
@@ -206,21 +235,23 @@ def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mappi
     return attributes
 
 
-CALLS_A_WORKER = 8  # so that workers end together, and a call that dies loses little
-MOST = 16  # cells a call
+CALLS_A_WORKER = 8
+"""Target number of calls per worker: workers then finish at about the same time, and a call that dies loses little."""
+MOST = 16
+"""Cells per call, at most."""
 
 
 def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -> list[CellBatch]:
-    """Put cells together, in their order, until a call takes its share of the time.
+    """Group cells into calls: consecutive cells, until a call takes its share of the total time.
 
     Parameters
     ----------
     tasks : sequence of CellTask
         Longest first.
     seconds : sequence of float
-        What each is expected to take.
+        Expected duration of each task.
     workers : int
-        Workers at once.
+        Number of concurrent workers.
     """
     share = sum(seconds) / (CALLS_A_WORKER * workers)
     calls: list[CellBatch] = []
@@ -238,7 +269,15 @@ def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -
 def spread(
     calls: Sequence[CellBatch], outcomes: Sequence[Outcome[tuple[CellReport, ...]]]
 ) -> list[Outcome[CellReport]]:
-    """The outcome of each cell, from those of the calls; a call that came to nothing is one for all of its cells."""
+    """Return the outcome of each cell; the cells of a failed call all have its outcome.
+
+    Parameters
+    ----------
+    calls : sequence of CellBatch
+        The cells of each call.
+    outcomes : sequence of Outcome
+        One per call.
+    """
     found: list[Outcome[CellReport]] = []
     for batch, outcome in zip(calls, outcomes, strict=True):
         found += _each(batch, outcome)
@@ -252,7 +291,16 @@ def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Ou
 
 
 def watch_cells(calls: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:
-    """A watcher of calls that tells one of cells, whose numbers are those of the tasks."""
+    """Return a watcher of calls that calls a watcher of cells.
+
+    Parameters
+    ----------
+    calls : sequence of CellBatch
+        The cells of each call.
+    watch : callable or None
+        The watcher of cells, called with the index of a cell and its outcome. Cells are numbered in the order of the
+        calls. If None, None is returned.
+    """
     if watch is None:
         return None
     first = [0]

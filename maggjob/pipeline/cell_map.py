@@ -1,4 +1,4 @@
-"""The cells job, from a configuration to a Zarr: catalog, index, map, reduce."""
+"""The cells job, from a configuration to a Zarr: index the granules, map the cells, reduce the reports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,53 +25,56 @@ from maggjob.planning.tasks import make_tasks
 from maggjob.storage.folder import exists
 
 SHARDS_HERE = 16
-"""Shards (of 256 cells) that the client writes itself on localhost: fewer are written before processes have started."""
+"""Number of shards (of 256 cells each) up to which the client writes them itself on localhost.
+
+For so few, that is faster than starting worker processes.
+"""
 
 
 @dataclass(frozen=True)
 class RunOptions(SessionOptions):
-    """How a plan is carried out."""
+    """Options of a run of the cells job."""
 
     overwrite: bool = False
-    """Replace a store that is there, once the new result is complete."""
+    """Whether to replace an existing store, once the new result is complete."""
     allow_partial: bool = False
-    """Replace it even by a result with partial or failed cells."""
+    """Whether a result with partial or failed cells may replace an existing store, too."""
     index: bool | None = None
-    """Make and use indexes of the granules; by default when it pays (`Plan.worth_index`)."""
+    """Whether to build and use indexes of the granules; by default if that saves time (`Plan.worth_index`)."""
     indexes: str | None = None
-    """Folder or prefix that indexes are kept in; by default beside a store in a bucket, else in the user's cache."""
+    """Folder or prefix of the indexes; by default beside the store if that is in a bucket, else in the user's cache."""
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> "RunOptions":
-        """Take the options that are ours out of some."""
+        """Remove the options of this class from ``options``, and return them as an instance."""
         return cls(**{field.name: options.pop(field.name) for field in fields(cls) if field.name in options})
 
 
 def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResult | Plan:
-    """Run the whole job.
+    """Run the whole job: plan it, index the granules, map the cells and write the Zarr.
 
     Parameters
     ----------
     config : str, Path, mapping or Config
-        A file, the name of a built-in configuration, or its content.
+        Path of a configuration file, name of a built-in configuration, or its content.
     dry_run : bool
-        Return the plan, and do nothing.
+        If True, only make the plan and return it.
     **options
-        What to work on: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell`` (see `plan`; a store is
-        needed: here, in the configuration, or by the configuration's name). And how: ``backend``, ``max_workers``,
-        ``region``, ``lithops_config``, ``deadline``, ``watch``, ``overwrite``, ``allow_partial``, ``index`` and
-        ``indexes`` (see `RunOptions`).
+        Options of the plan, see `plan`: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell``. If
+        neither ``store`` nor the configuration names a store, it is named after the configuration file.
+        Options of the run, see `RunOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``,
+        ``deadline``, ``watch``, ``overwrite``, ``allow_partial``, ``index`` and ``indexes``.
 
     Returns
     -------
     RunResult or Plan
-        The plan when it is a dry run.
+        The plan if ``dry_run``.
 
     Raises
     ------
     MaggjobError
-        If the run cannot start, or its ledger does not add up. Whatever happens to single granules and cells is in the
-        result instead.
+        If the run cannot start, or its counts do not agree. The failure of a granule or a cell raises nothing: it is
+        recorded in the result.
 
     Examples
     --------
@@ -91,26 +94,35 @@ def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResu
 
 
 def plan_run(config: ConfigLike, **asked: Any) -> Plan:
-    """Make a `plan`, with a store in any case: the one asked for, the configuration's, or ``./<config>.zarr``."""
+    """Make a `plan` that has a store.
+
+    Parameters
+    ----------
+    config : str, Path, mapping or Config
+        See `run`.
+    **asked
+        Options of `plan`. Without ``store``, the store of the configuration is used, else ``./<config>.zarr``.
+    """
     plan = make_plan(config, **asked)
     return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
 
 
 def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:
-    """Carry out a plan: index the granules, map the cells, reduce them to a Zarr.
+    """Carry out a plan: index the granules, map the cells and write the Zarr.
 
     Parameters
     ----------
     plan : Plan
-        Of a store.
+        A plan with a store.
     options : RunOptions, optional
+        Options of the run.
     **changes
-        Fields of `RunOptions` in place of those of ``options``.
+        Fields of `RunOptions` that override ``options``.
 
     Raises
     ------
     MaggjobError
-        If the run cannot start, or its ledger does not add up.
+        If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
     session = Session(describe(plan, options), options)
@@ -131,7 +143,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         )
         result = replace(
             result,
-            # Totals are those of the ledger.
+            # The result keeps the catalog with all pairs, so that its totals agree with the ledger.
             plan=replace(index.exact.plan, catalog=index.exact.listed.catalog),
             expected=plan.expected(index.place is not None),
             indexed=index.indexed,
@@ -144,7 +156,14 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
 
 
 def describe(plan: Plan, options: RunOptions) -> RunDescription:
-    """Describe a plan for those who know nothing of cells.
+    """Describe a plan in the terms of a `Session`, which knows nothing about cells.
+
+    Parameters
+    ----------
+    plan : Plan
+        A plan with a store.
+    options : RunOptions
+        Options of the run.
 
     Raises
     ------
@@ -164,13 +183,21 @@ def describe(plan: Plan, options: RunOptions) -> RunDescription:
 
 
 def _indexes(plan: Plan, options: RunOptions) -> str | None:
-    """Where indexes are kept; None to make none."""
+    """Return the folder or prefix of the indexes; None if the run uses none."""
     wanted = plan.worth_index if options.index is None else options.index
     return (options.indexes or default_indexes(plan)) if wanted else None
 
 
 def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
-    """Map the cells of an exact plan: hot ones in quarters, small ones together, the longest first."""
+    """Map the cells of an exact plan: hot cells in quarters, small cells grouped, the longest first.
+
+    Parameters
+    ----------
+    session : Session
+        The run.
+    index : IndexStage
+        The exact plan, and where the indexes are.
+    """
     plan, workers = index.exact.plan, session.settings.workers
     tasks = make_tasks(plan, session.credentials, session.region, index.place)
     pieces = pieces_of(tasks, plan.seconds(index.place is not None), workers, split=index.place is not None)
@@ -184,7 +211,7 @@ def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
 
 
 def shard_writer(session: Session) -> WriteShards:
-    """Return what writes the shards of a session's result: its calls, where there are enough of them, or the client."""
+    """Return the function that writes the shards of a result: in workers, or in the client if there are few shards."""
 
     def write(shards: Sequence[ShardTask]) -> list[ShardReport]:
         few = session.backend == "localhost" and len(shards) <= SHARDS_HERE
@@ -195,7 +222,7 @@ def shard_writer(session: Session) -> WriteShards:
         try:
             outcomes = session.map(stage, shard_call, calls, begin=False, preload=ZARR_IMPORTS)
         except BackendError as problem:
-            # All parts are there: the backend's trouble is told, and is no loss.
+            # All parts exist, so nothing is lost: the failure is recorded, and the client writes the shards.
             outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in calls]
             session.record(stage, outcomes, calls, billed=True)
         return [write_shard(s) if o.value is None else o.value for s, o in zip(shards, outcomes, strict=True)]
@@ -214,40 +241,40 @@ def assemble_run(
     allow_partial: bool = False,
     write: WriteShards = write_shards_locally,
 ) -> RunResult:
-    """Reduce: the tally of the reports, and the Zarr of the parts they name.
+    """Reduce the reports of all cells to a tally, and write the Zarr from their parts.
 
-    For tasks that were mapped by hand with Lithops; `run` does it by itself. An incomplete result does not replace an
-    old one unless ``allow_partial``: the old one stays, and the new parts are kept.
+    `run` calls it. Call it yourself after you have mapped the tasks with Lithops yourself. An incomplete result
+    replaces an existing one only if ``allow_partial``; otherwise the existing result stays, and the new parts are kept.
 
     Parameters
     ----------
     plan : Plan
-        Of a store.
+        A plan with a store.
     tasks : sequence of CellTask
         One per planned cell.
     reports : sequence of CellReport
         One per task, in any order.
     no_overlap : mapping, optional
-        Granules that indexes showed not to lie in a cell, by nested id of the cell.
+        Reports of granules that have no segment in a cell according to their index, by nested id of the cell.
     region : str, optional
         Region of the bucket.
     overwrite, allow_partial : bool
         See `RunOptions`.
     write : callable, optional
-        Carries out the tasks of shards; by default in this process.
+        Function that carries out the tasks of shards; by default in this process.
 
     Raises
     ------
     MaggjobError
-        If a part is not what its report says, or the counts differ.
+        If a part does not agree with its report, or the counts do not agree.
     """
     run = describe(plan, RunOptions())
     cells = {plan.task_id(cell): cell for cell in plan.cells}
     if sorted(cells) != sorted(task.id for task in tasks) or sorted(cells) != sorted(report.id for report in reports):
-        raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
+        raise LedgerError("the tasks or reports do not match the plan: pass one task and one report per planned cell")
     if len({task.run for task in tasks}) > 1:
-        raise LedgerError("tasks are of several runs; make all of them with one plan")
-    # The ledger tells of every granule of the catalog.
+        raise LedgerError("the tasks belong to several runs; make all of them from one plan")
+    # The ledger accounts for every granule that the catalog lists for a cell.
     known = no_overlap or {}
     reports = [
         with_granules(report, (g.id for g in plan.granules(cells[report.id])), known.get(cells[report.id], ()))

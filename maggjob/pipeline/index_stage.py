@@ -1,4 +1,8 @@
-"""The first map of a run: indexes of its granules, and the exact plan that follows from them."""
+"""The first map of a run: build the indexes of its granules, and derive the exact plan from them.
+
+The catalog pairs a granule with a cell if their outlines overlap. The index of a granule tells which cells really hold
+segments of it. Wrong pairs are removed from the plan, and missing ones are added.
+"""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,69 +24,85 @@ from maggjob.storage.urls import is_remote, join_url
 
 @dataclass(frozen=True)
 class Indexed:
-    """What the first map gave."""
+    """Results of the index stage."""
 
     place: str
     """Folder or prefix of the indexes."""
     granules: Mapping[str, IndexedGranule]
-    """What became of each granule, by id."""
+    """Result for each granule, by id."""
     wall_time_s: float = 0.0
-    """From the first call to the last answer."""
+    """Seconds from the first call to the last answer."""
     worker_time_s: float = 0.0
-    """Seconds of all workers."""
+    """Seconds that all workers took together."""
     bytes_read: int = 0
-    """From the archive."""
+    """Number of bytes read from the archive."""
     requests: int = 0
-    """To the archive."""
+    """Number of requests to the archive."""
     peak_memory: int = 0
-    """Of the worker that took most, bytes."""
+    """Largest memory use of a worker, in bytes."""
     added: int = 0
-    """Pairs of a granule and a cell that the catalog lacked: footprints were too narrow."""
+    """Number of pairs of a granule and a cell that the catalog lacked, because the granule's outline was too narrow."""
 
     @property
     def states(self) -> dict[str, int]:
-        """Granules by state: made, there, failed."""
+        """Number of granules by state: made, there, failed."""
         found = [granule.state for granule in self.granules.values()]
         return {state: found.count(state) for state in sorted(set(found))}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without the single granules."""
+        """Return the results as plain values, without those of single granules."""
         plain = asdict(replace(self, granules={})) | {"states": self.states, "problems": self.problems}
         del plain["granules"]
         return plain
 
     @property
     def problems(self) -> list[str]:
-        """Why granules have no index, for people: the first few."""
+        """Messages about the first granules, at most five, whose index could not be built."""
         return [f"{g.id}: {g.message}" for g in self.granules.values() if g.state == "failed"][:5]
 
 
 @dataclass(frozen=True)
 class ExactPlan:
-    """A plan without false pairs."""
+    """A plan that pairs a cell only with granules that have segments in it."""
 
     plan: Plan
-    """Cells with the granules that have segments in them, those with most segments first."""
+    """The exact plan; cells with the most segments come first."""
     listed: Plan
-    """The plan that was made, with the pairs that its catalog lacked: what the ledger accounts for."""
+    """The original plan and the pairs that its catalog lacked; the ledger accounts for all of these pairs."""
     no_overlap: Mapping[int, tuple[GranuleReport, ...]] = field(default_factory=dict)
-    """Pairs of the catalog that are none, by cell: the ledger keeps them."""
+    """Reports of the granules that the catalog lists for a cell, but that have no segment in it, by nested id of the
+    cell."""
     added: int = 0
-    """Pairs that the catalog lacked: footprints were too narrow."""
+    """Number of pairs that the catalog lacked, because the granule's outline was too narrow."""
 
 
 def default_indexes(plan: Plan) -> str:
-    """Where indexes are kept when nothing else is said: beside a store in a bucket, else in the user's cache."""
+    """Return the default place of indexes: beside the store if that is in a bucket, else in the user's cache."""
     if plan.store_path is not None and is_remote(plan.store_path):
         above, _, name = plan.store_path.rstrip("/").rpartition("/")
-        return join_url(f"s3://{name}" if above == "s3:/" else above, INDEXES)  # a bucket has nothing beside it
+        # If the store is a whole bucket, nothing can lie beside it: the indexes go into the bucket.
+        return join_url(f"s3://{name}" if above == "s3:/" else above, INDEXES)
     return str(cache_folder() / "index")
 
 
 def index_tasks(
     plan: Plan, place: str, workers: int, credentials: str | None = None, region: str | None = None
 ) -> list[IndexTask]:
-    """Tasks that see to the index of every granule of a plan, several granules a call."""
+    """Return tasks that build the missing indexes of the granules of a plan, several granules per task.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan whose used granules are indexed.
+    place : str
+        Folder or prefix of the indexes.
+    workers : int
+        Number of concurrent workers.
+    credentials : str, optional
+        Path or URL of the archive's credentials.
+    region : str, optional
+        Region of the bucket.
+    """
     granules = plan.used_granules
     size = granules_a_call(len(granules), workers)
     recipe = plan.config.recipe()
@@ -93,7 +113,19 @@ def index_tasks(
 
 
 def collect(place: str, tasks: Sequence[IndexTask], outcomes: Sequence[Outcome[IndexReport]]) -> Indexed:
-    """The answers of all calls; a granule whose call came to nothing has failed, and is read without an index."""
+    """Collect the answers of all calls.
+
+    If a call failed, its granules count as failed; they will be read without an index.
+
+    Parameters
+    ----------
+    place : str
+        Folder or prefix of the indexes.
+    tasks : sequence of IndexTask
+        The tasks of the calls.
+    outcomes : sequence of Outcome
+        One per task.
+    """
     granules: dict[str, IndexedGranule] = {}
     reports: list[IndexReport] = []
     for task, outcome in zip(tasks, outcomes, strict=True):
@@ -115,14 +147,22 @@ def collect(place: str, tasks: Sequence[IndexTask], outcomes: Sequence[Outcome[I
 
 def _granules(task: IndexTask) -> Iterable[str]:
     if not isinstance(task.granules, tuple):
-        raise LedgerError(f"{task.id}: its granules are written down elsewhere")
+        raise LedgerError(f"{task.id}: the task does not hold its granules, but refers to an object that lists them")
     return (granule.id for granule in task.granules)
 
 
 def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
-    """The plan with true pairs only: those of an index, and those of the catalog where there is none.
+    """Return the plan with exact pairs: from the index of a granule, or from the catalog if it has no index.
 
-    The digest stays that of the plan that was made, unless the catalog lacked a pair: what is computed is the same.
+    The exact plan keeps the digest of the original plan, because both compute the same result. Only if the catalog
+    lacked a pair does the digest change.
+
+    Parameters
+    ----------
+    plan : Plan
+        The original plan.
+    indexed : Indexed
+        Results of the index stage.
     """
     positions = {entry.id: i for i, entry in enumerate(plan.catalog.granules)}
     known = {positions[name]: granule for name, granule in indexed.granules.items() if granule.state != "failed"}
@@ -160,25 +200,27 @@ def _no_overlap(granule: IndexedGranule) -> GranuleReport:
 
 @dataclass(frozen=True)
 class IndexStage:
-    """What the cells are mapped with."""
+    """The plan by which cells are mapped, and where the indexes are."""
 
     exact: ExactPlan
-    """The plan, without false pairs where indexes tell."""
+    """The plan, exact for every granule that has an index."""
     place: str | None = None
-    """Folder or prefix that holds indexes; None to read without."""
+    """Folder or prefix of the indexes; None to read granules without indexes."""
     indexed: Indexed | None = None
-    """What became of the indexes; None without that stage."""
+    """Results of the index stage; None if it was skipped."""
 
 
 def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexStage:
-    """Index the granules of a plan, and work out the exact plan that follows.
+    """Index the granules of a plan, and derive the exact plan.
 
     Parameters
     ----------
     session : Session
+        The run.
     plan : Plan
+        The original plan.
     place : str or None
-        Folder or prefix to keep the indexes in; None to make none.
+        Folder or prefix of the indexes; None to skip the stage.
     """
     if place is None:
         return IndexStage(ExactPlan(plan, plan))
@@ -187,6 +229,6 @@ def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexSta
     indexed = collect(place, tasks, session.map("index", index_call, sent, preload=READING_IMPORTS))
     indexed = replace(indexed, wall_time_s=time.monotonic() - began)
     exact = exact_plan(plan, indexed)
-    # Where all failed, nobody may have made the folder that cells would open.
+    # If all granules failed, the folder of the indexes may not exist, and the tasks of cells could not open it.
     usable = set(indexed.states) != {"failed"}
     return IndexStage(exact, place if usable else None, replace(indexed, added=exact.added))

@@ -1,14 +1,14 @@
 """One run of any job: its folder, its credentials, its backend, its stages and its deadline.
 
-A session knows nothing of what is computed. It is handed functions and tasks, and gives back an outcome for each::
+A session does not know what is computed. It is given functions and tasks, and returns one outcome per task::
 
     with Session(RunDescription("result", "cycle22", {"granules": 3}, {"run": "5f0c"}, urls)) as session:
         outcomes = session.map("map", measure, tasks)
         session.finish({"mean": ...})
 
-While the block runs, what the archive asks for lies where workers can read it, and is kept fresh; afterwards it is
-gone. The run's note (``run.json``) tells `maggjob.pipeline.status` which stage it is in. A run that cannot start leaves
-nothing in its folder.
+While the block runs, workers can read the archive's credentials from a private object, which the session renews; it is
+deleted when the block ends. The run's note (``run.json``) tells `maggjob.pipeline.status` which stage the run is in.
+A run that cannot start leaves nothing in its folder.
 """
 
 import json
@@ -38,66 +38,68 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How any run is carried out."""
+    """Options of a run of any job."""
 
     backend: str = "localhost"
-    """Where the calls run: localhost (or local), aws_lambda (or lambda), or serial."""
+    """Backend of the calls: localhost (or local), aws_lambda (or lambda), or serial."""
     max_workers: int | None = None
-    """Workers at once, at most; by default what cores and memory allow, or what the Lithops configuration says."""
+    """Largest number of concurrent workers; by default as many as cores and memory allow, or as Lithops' configuration
+    says."""
     region: str | None = None
-    """Region of the buckets; by default that of the Lithops configuration for Lambda, else the environment's."""
+    """Region of the buckets; by default from the Lithops configuration on Lambda, else from the environment."""
     lithops_config: Mapping[str, Any] | str | Path | None = None
-    """Lithops' own configuration; by default ./lithops_config.yaml, else a built-in one."""
+    """Configuration of Lithops; by default ./lithops_config.yaml if it exists, else a built-in one."""
     deadline: float = DEADLINE
-    """Seconds after which tasks that have not ended are given up, and counted as failed."""
+    """Seconds after which unfinished tasks are given up and counted as failed."""
     watch: Watcher | None = None
     """``watch(index, outcome)``, called as each task of the map ends."""
 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a run is to do, in the words of its job."""
+    """Description of the work of a run, in the terms of its job."""
 
     store: str
-    """Path or URL of its result; its folder lies beside it."""
+    """Path or URL of the result; the run's folder lies beside it."""
     window: str
-    """Label of its time window; its parts lie below it."""
+    """Label of the time window; part of the keys of the run's parts."""
     totals: Mapping[str, int]
-    """How much there is to do, by what it is. The first is what a task of the map, and a part, is made for."""
+    """Amount of work by unit, such as ``{"cells": 20, "granules": 60}``. Each part, and each task of the map, is made
+    for one item of the first unit."""
     digests: Mapping[str, str]
-    """What decides the result, by what it is; ``run`` for all of it."""
+    """Digests of what determines the result, by name; ``run`` covers all of it."""
     urls: Sequence[str] = ()
-    """What is read from the archive."""
+    """URLs that are read from the archive."""
     folders: Mapping[str, str | None] = field(default_factory=dict)
-    """Further places that workers use, by the name of their option; None where one is not used."""
+    """Other folders that workers use, by the name of their option; None if not used."""
 
 
 @dataclass(frozen=True)
 class SessionReport:
-    """What a run did, whatever its job."""
+    """Report of a run of any job."""
 
     run: RunDescription
-    """What it was to do."""
+    """Description of the work."""
     backend: str
-    """Where it ran."""
+    """Backend of the calls."""
     workers: int
-    """Workers at once."""
+    """Number of concurrent workers."""
     started: str
-    """When it started, UTC, ISO 8601."""
+    """Start of the run, UTC, ISO 8601."""
     wall_time_s: float
     """Seconds from the plan to the last byte written."""
     stages: tuple[Stage, ...] = ()
-    """Its calls on Lambda, and what they cost; elsewhere those of a stage that the backend refused."""
+    """Calls on Lambda and their cost, by stage; on other backends, only a stage that the backend refused."""
     tasks: Mapping[str, TaskTally] = field(default_factory=dict)
-    """What became of the tasks of each stage."""
+    """Counts of the tasks that ended and failed, by stage."""
 
     @property
     def complete(self) -> bool:
-        """Whether no task failed."""
+        """True if no task failed."""
         return not any(tally.failed for tally in self.tasks.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: what every summary holds."""
+        """Return the values that every summary holds, as plain values."""
         folder = run_folder(self.run.store)
         return {
             "store_path": self.run.store,
@@ -117,21 +119,24 @@ class SessionReport:
 
 
 class Session:
-    """A run under way; a context manager.
+    """A run in progress, as a context manager.
 
     Parameters
     ----------
     run : RunDescription
+        Description of the work.
     options : SessionOptions, optional
+        Options of the run.
 
     Raises
     ------
     InputError
-        From the constructor, if workers cannot reach the store or what is read, or options cannot be used.
+        If workers cannot reach the store, the granules or another folder, or an option is not valid (raised by the
+        constructor).
     AccessError
-        On entry, if there is no login for the archive, or it gives no credentials.
+        If there is no login for the archive, or it gives no credentials (raised on entry).
     StoreError
-        On entry, if the run's folder cannot be written.
+        If the run's folder cannot be written (raised on entry).
     """
 
     def __init__(self, run: RunDescription, options: SessionOptions | None = None) -> None:
@@ -144,7 +149,7 @@ class Session:
         self.region = self.settings.region
         self.folder = run_folder(run.store)
         self.credentials: str | None = None
-        """Where credentials of the archive are while the session lasts."""
+        """Path or URL of the archive's credentials while the session lasts; None if none are needed."""
         note = RunNote.of(self.backend, self.settings.workers, run.window, run.totals, run.digests)
         self._note = NoteWriter(note, self.folder, self.region)
         self._stages: list[Stage] = []
@@ -155,7 +160,7 @@ class Session:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             login = private_object(self.run.urls, self.settings.private_bucket, self.region)
-            # A login that fails leaves nothing behind.
+            # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)
             stack.enter_context(_own_folder(self.folder, self.region))
             self._open = stack.pop_all()
@@ -170,28 +175,28 @@ class Session:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the session was made."""
+        """Seconds since the session was created."""
         return time.monotonic() - self._began
 
     @property
     def left(self) -> float:
-        """Seconds until the deadline; 0 from then on."""
+        """Seconds until the deadline; 0 once it has passed."""
         return max(0.0, self.options.deadline - self.elapsed)
 
     def begin(self, stage: str, pieces: Mapping[str, Sequence[str]] | None = None) -> None:
-        """Note that a stage begins.
+        """Record in the run's note that a stage begins.
 
         Parameters
         ----------
         stage : str
-            Parts are written in the stage ``map``.
+            Name of the stage. Parts are written in the stage ``map``.
         pieces : mapping, optional
-            Names of the pieces of parts that are made in several; such a part counts when all of them are there.
+            Names of the pieces of each part that several tasks write; such a part counts once all of them exist.
 
         Raises
         ------
         StoreError
-            If it cannot be noted.
+            If the note cannot be written.
         """
         self._note.stage(stage, pieces or {})
 
@@ -211,15 +216,15 @@ class Session:
         Parameters
         ----------
         stage : str
-            What the calls are for, such as ``map``.
+            Name of the stage, such as ``map``.
         function : callable
-            Importable by name where the calls run; takes one task.
+            Function of one task, which workers can import by name.
         tasks : sequence
-            Picklable. One that has an ``id`` is counted under it.
+            Picklable tasks. A task with an ``id`` is counted under it.
         watch : callable, optional
             ``watch(index, outcome)``, called as each task ends.
         begin : bool
-            Whether a stage begins; else the calls belong to one that has begun.
+            Whether these calls begin a stage; if False, they belong to a stage that has begun.
         pieces : mapping, optional
             See `begin`.
         preload : sequence of str
@@ -228,14 +233,14 @@ class Session:
         Returns
         -------
         list of Outcome
-            In the order of the tasks, whatever became of them.
+            One outcome per task, in the order of the tasks, also for tasks that failed.
 
         Raises
         ------
         BackendError
-            If the backend takes no calls.
+            If the backend accepts no calls.
         StoppedError
-            If it was interrupted from the keyboard.
+            If the user interrupts the run from the keyboard.
         """
         if begin:
             self.begin(stage, pieces)
@@ -253,7 +258,19 @@ class Session:
         return outcomes
 
     def record(self, stage: str, outcomes: Sequence[Outcome[Any]], tasks: Sequence[Any], *, billed: bool) -> None:
-        """Count what became of the tasks of a stage, and what their calls cost where they are billed."""
+        """Record the outcomes of a stage, and the cost of its calls if they are billed.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        outcomes : sequence of Outcome
+            One per task.
+        tasks : sequence
+            The tasks. A task with an ``id`` is counted under it.
+        billed : bool
+            Whether to record the calls with their cost.
+        """
         if billed:
             self._stages.append(stage_of(stage, outcomes, self.settings.memory_mb))
         names = (str(getattr(task, "id", f"{stage} {number}")) for number, task in enumerate(tasks))
@@ -261,7 +278,7 @@ class Session:
         self._tallies[stage] = tally_tasks((name, *end) for name, end in zip(names, ends, strict=True))
 
     def report(self) -> SessionReport:
-        """Return what the run did so far."""
+        """Return the report of the run so far."""
         workers = min(self.settings.workers, self._most or self.settings.workers)
         return SessionReport(
             self.run,
@@ -274,17 +291,17 @@ class Session:
         )
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the summary of the run: from then on it is done.
+        """Write the summary of the run, which marks it as done.
 
         Parameters
         ----------
         content : mapping
-            What the job says of it, plain values; in place of what every summary holds, if the names are the same.
+            Results of the job, as plain values. They override values of `SessionReport.to_dict` with the same keys.
 
         Returns
         -------
         dict
-            The summary, as it is written.
+            The summary as written.
         """
         text = json.dumps(self.report().to_dict() | dict(content), indent=1)
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
@@ -294,7 +311,7 @@ class Session:
 
 @contextmanager
 def _own_folder(url: str, region: str | None) -> Iterator[None]:
-    """See that a run's folder can be written to; of a run that cannot start, nothing is left in it."""
+    """Check that the run's folder can be written, and delete what the run wrote to it if the backend fails."""
     folder = Folder(url, region, create=True)
     folder.probe()
     before = set(folder.keys())
@@ -308,17 +325,19 @@ def _own_folder(url: str, region: str | None) -> Iterator[None]:
 
 
 def check_reach(backend: str, run: RunDescription) -> None:
-    """See that workers can reach what they are to read and write.
+    """Check that workers can reach everything that they read and write.
 
     Parameters
     ----------
     backend : {"localhost", "aws_lambda", "serial"}
+        Backend of the calls.
     run : RunDescription
+        Description of the work.
 
     Raises
     ------
     InputError
-        If something of it lies on the client, and the workers are on Lambda.
+        If the workers are on Lambda, and the store, a granule or a folder is on this machine.
     """
     if backend != "aws_lambda":
         return

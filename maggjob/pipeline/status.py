@@ -1,10 +1,10 @@
-"""How far a run is, seen from outside: what it says of itself, and the parts that lie in its folder.
+"""The progress of a run, read from its folder: from the note that the run writes about itself, and from its parts.
 
-A run writes ``run.json`` there as each of its stages begins, and once more if an error stops it: one object per stage,
-none per part. With the start of the same run, ``summary.json`` says that it is done. A client that is killed writes
-nothing: so it is never claimed that a run goes on, only said how long ago something came of it. Parts are counted from
-one list, by the clock of the store: those older than the note of the map are an earlier run's. Without a note, as of
-runs by hand, parts are told alone.
+A run writes its note, ``run.json``, when a stage begins, and once more if an error stops the run; it writes nothing
+per part. The run is done if there is a ``summary.json`` with the same start time. A client that is killed can write
+nothing, so the status never claims that a run is alive; it only tells how long ago the run last wrote something.
+Parts are counted from one listing of the folder, by the store's clock: parts older than the start of the map belong to
+an earlier run. If there is no note, as after a run by hand, only the number of parts is known.
 """
 
 import json
@@ -22,58 +22,65 @@ from maggjob.storage.run_folder import OURS, PARTS, RUN, SUMMARY, run_folder
 from maggjob.storage.stores import plain_message
 
 QUIET = 600.0
-"""Seconds of silence that are remarked on: a call that Lambda lost is tried again for six minutes."""
+"""Seconds of silence after which a run is "quiet"; longer than the six minutes for which lost calls are retried."""
 ALWAYS, NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 MAP = "map"
 """The stage in which parts are written."""
 NAMED = ("started", "backend", "workers", "window", "totals", "digests")
-"""What a summary says of its run under the names of a note."""
+"""Fields of the note that a summary holds under the same names."""
 ENDED = ("not started", "done", "stopped", "unknown")
-"""What is said in place of a stage when none goes on."""
+"""Stages of a status that mean that no stage is in progress."""
 
 
 @dataclass(frozen=True)
 class RunNote:
-    """What a run says of itself."""
+    """Note that a run writes about itself."""
 
     started: str
-    """When it started, UTC, ISO 8601, by the client's clock; its summary says the same."""
+    """Start of the run, UTC, ISO 8601, by the client's clock; the same as in its summary."""
     stage: str
-    """The stage that began last, such as index, map or assembly; not started, or done."""
+    """Stage that began last, such as index, map or assembly; or "not started", or "done"."""
     backend: str
-    """Where its calls run."""
+    """Backend of the calls."""
     workers: int
-    """Workers at once, at most."""
+    """Largest number of concurrent workers."""
     window: str
-    """Label of its time window."""
+    """Label of the time window."""
     totals: Mapping[str, int]
-    """How much there is to do, by what it is; until the run is done, as planned. Parts are made for the first."""
+    """Amount of work by unit: as planned, or as in the summary once the run is done. Each item of the first unit has
+    one part."""
     digests: Mapping[str, str]
-    """What decides the result, by what it is."""
+    """Digests of what determines the result, by name."""
     pieces: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Names of the pieces of each part that is made in several."""
+    """Names of the pieces of each part that several tasks write."""
     mapped: AwareDatetime | None = None
-    """When its map began, by the store's clock, as soon as that is known: older parts are of another run."""
+    """Start of the map by the store's clock; None until it is known. Older parts belong to an earlier run."""
     stopped: str | None = None
-    """The error that stopped it."""
+    """The error that stopped the run; None if no error did."""
 
     @classmethod
     def of(
         cls, backend: str, workers: int, window: str, totals: Mapping[str, int], digests: Mapping[str, str]
     ) -> "RunNote":
-        """Return the note of a run that starts now."""
-        # In milliseconds: no two runs of a store have the same.
+        """Return the note of a run that starts now.
+
+        Parameters
+        ----------
+        backend, workers, window, totals, digests
+            See the fields of the note.
+        """
+        # The start identifies the run; milliseconds make sure that no two runs of a store share it.
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
         return cls(started, "not started", backend, workers, window, dict(totals), dict(digests))
 
     @property
     def unit(self) -> str:
-        """What a part is made for, such as cells."""
+        """Unit that has one part per item, such as cells."""
         return next(iter(self.totals), "parts")
 
     @property
     def parts(self) -> int:
-        """Parts that there are to be."""
+        """Number of parts that the run will write."""
         return next(iter(self.totals.values()), 0)
 
 
@@ -83,6 +90,7 @@ class NoteWriter:
     Parameters
     ----------
     note : RunNote
+        The first note.
     folder : str
         Path or URL of the run's folder.
     region : str, optional
@@ -94,15 +102,28 @@ class NoteWriter:
         self._where = (folder, region)
 
     def stage(self, name: str, pieces: Mapping[str, Sequence[str]]) -> None:
-        """Say that a stage begins; StoreError if that cannot be written."""
+        """Write that a stage begins.
+
+        Parameters
+        ----------
+        name : str
+            Name of the stage.
+        pieces : mapping
+            Names of the pieces of each part that several tasks write in this stage.
+
+        Raises
+        ------
+        StoreError
+            If the note cannot be written.
+        """
         self._write(replace(self.note, stage=name, pieces={**self.note.pieces, **pieces}))
         if name == MAP:
             self.note = replace(self.note, mapped=Folder(*self._where).modified(RUN))
 
     def stopped(self, problem: BaseException) -> None:
-        """Say that an error stopped the run, if any stage has begun."""
+        """Write that an error stopped the run, if a stage has begun."""
         if self.note.stage != "not started":
-            # The store may be in the way here, too; the error is raised in any case.
+            # Writing may fail for the same reason as the run did. The caller raises the run's error in any case.
             with suppress(StoreError):
                 self._write(replace(self.note, stopped=f"{type(problem).__name__}: {plain_message(problem)}"))
 
@@ -113,47 +134,50 @@ class NoteWriter:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is."""
+    """Progress of a run."""
 
     store: str
-    """The result that it makes."""
+    """Path or URL of the result."""
     stage: str
-    """The stage that goes on, such as index, map or assembly; done, with a result; stopped by an error; not started; or
-    unknown: there are parts, and nothing says of what, as the run is one by hand or of an earlier maggjob."""
+    """Stage in progress, such as index, map or assembly; or "done" (there is a result), "stopped" (by an error), "not
+    started", or "unknown" (there are parts but no note, as after a run by hand or by an earlier version of maggjob)."""
     run: RunNote | None
-    """Which run it is; None where that is not known."""
+    """The run's note, or one made from its summary; None if there is neither."""
     parts: int
-    """Parts that are there; one that is made in pieces when all of them are. What fails leaves none."""
+    """Number of finished parts. A part in several pieces counts once all of them exist; failed tasks leave no part."""
     silent_s: float | None
-    """Age of the newest part, seconds; less if a stage began or the run was stopped since. None where there is neither.
-    By this machine's clock and the store's."""
+    """Seconds since the run last wrote a part or its note; None if it wrote neither. Compares this machine's clock with
+    the store's."""
     parts_per_minute: float | None
-    """From the beginning of the map to the newest part; None where that cannot be told."""
+    """Mean rate from the start of the map to the newest part; None if unknown."""
     left_s: float | None
-    """Seconds until the last part, at this pace; rather less, as the longest tasks come first. None unless the map goes
-    on and there are more parts than workers, whose first ones come together."""
+    """Estimated seconds until the last part, at the mean rate. Probably too long, because the longest tasks come first.
+    None outside the map, and until there are more parts than workers, because the first parts arrive together."""
     quiet: bool
-    """Whether nothing came of a run for `QUIET` seconds that has not ended: its client may have stopped."""
+    """True if the run has not ended, but wrote nothing for more than `QUIET` seconds: its client may have stopped."""
     result: Mapping[str, Any] | None = None
-    """The summary, but for its list of results; None until the run is done."""
+    """The summary without its list of results; None until the run is done."""
     dollars: float | None = None
-    """What its calls on Lambda cost; None elsewhere, and until the run is done."""
+    """Cost of the calls on Lambda in US dollars; None on other backends, and until the run is done."""
 
 
 def status_of(
     store: str, note: RunNote | None, times: Mapping[str, datetime], summary: Mapping[str, Any] | None, now: datetime
 ) -> Status:
-    """Work out how far a run is.
+    """Return the progress of a run, given what its folder holds.
 
     Parameters
     ----------
     store : str
+        Path or URL of the result.
     note : RunNote or None
+        The run's note, if there is one.
     times : mapping
-        When each key in its folder was written.
+        Time at which each key in the run's folder was written.
     summary : mapping or None
-        Its summary, or that of an earlier run.
+        The summary in the folder, if there is one; it may be that of an earlier run.
     now : datetime
+        The current time, with a time zone.
     """
     if note is not None and summary is not None and summary["started"] != note.started:
         summary = None
@@ -163,7 +187,7 @@ def status_of(
     found = {k: time for k, time in times.items() if k.startswith(below) and k.endswith(".npz") and time >= begun}
     parts = _count_parts(found, {} if run is None else run.pieces)
     signs = [*found.values(), *([times[RUN]] if note is not None else [])]
-    # The clocks of two machines differ.
+    # The age can be negative, because the clocks of this machine and the store differ.
     silent = max(0.0, (now - max(signs)).total_seconds()) if signs else None
     stage = run.stage if run is not None else "unknown" if parts else "not started"
     stage = "stopped" if run is not None and run.stopped else stage
@@ -178,40 +202,40 @@ def status_of(
 
 
 def _count_parts(keys: Iterable[str], pieces: Mapping[str, Sequence[str]]) -> int:
-    """Parts that are there, by the names of their keys; a call may leave a tag in a name."""
+    """Return the number of finished parts, given their keys; the name in a key may be followed by a tag of the call."""
     names = {key.rpartition("/")[2].split(".")[0] for key in keys}
     whole = names - {piece for some in pieces.values() for piece in some}
     return len(whole | {part for part, some in pieces.items() if names.issuperset(some)})
 
 
 def _done(summary: Mapping[str, Any], note: RunNote | None) -> RunNote:
-    """The note of a run that is done, of which only its summary may be left."""
+    """Return the note of a run that is done; its summary is enough, because `clean` deletes the note."""
     named = {key: summary[key] for key in NAMED}
     done = RunNote(stage="done", **named)
     return done if note is None else replace(done, pieces=note.pieces, mapped=note.mapped)
 
 
 def read_status(store: str, region: str | None = None) -> Status:
-    """Return how far the run of a store is, or what came of it. It reads only, and may be called while the run goes on.
+    """Return the progress of a run, or its result. This only reads, so it may be called while the run is in progress.
 
     Parameters
     ----------
     store : str
-        Path or s3:// URL of the result that the run makes.
+        Path or s3:// URL of the run's result.
     region : str, optional
         Region of the bucket.
 
     Raises
     ------
     InputError
-        If no run has left anything there, or what it left is damaged.
+        If there is nothing from a run, or its note or summary is damaged.
     StoreError
         If the folder of the run cannot be read.
     """
     folder = run_folder(store)
     times = Folder(folder, region).times() if exists(folder, region) else {}
     if not any(key.startswith(OURS) for key in times):
-        raise InputError(f"no run of maggjob at {folder}; give the path or URL of the Zarr that 'maggjob run' makes")
+        raise InputError(f"no run of maggjob at {folder}; give the path or URL of the Zarr that 'maggjob run' writes")
     content = Folder(folder, region).get(RUN) if RUN in times else None
     note = None if content is None else _read_note(content, f"{folder}/{RUN}")
     summary = read_summary(store, region) if SUMMARY in times else None
@@ -224,16 +248,23 @@ def _read_note(content: bytes, name: str) -> RunNote:
     except ValidationError as problem:
         wrong = problem.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"])) or "content"
-        raise InputError(f"{name} is damaged ({where}: {wrong['msg']}); delete it to be told of the parts") from problem
+        raise InputError(f"{name} is damaged ({where}: {wrong['msg']}); delete it to see the parts alone") from problem
 
 
 def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
-    """Return the summary that the run of a store left.
+    """Return the summary of the last finished run of a store.
+
+    Parameters
+    ----------
+    store : str
+        Path or s3:// URL of the run's result.
+    region : str, optional
+        Region of the bucket.
 
     Raises
     ------
     InputError
-        If there is none, or it is damaged.
+        If there is no summary, or it is damaged.
     """
     folder = run_folder(store)
     if not (exists(folder, region) and Folder(folder, region).has(SUMMARY)):
@@ -245,5 +276,5 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     if not (
         isinstance(content, dict) and {"started", "backend", "workers", "window", "totals", "digests"} <= content.keys()
     ):
-        raise InputError(f"{folder}/{SUMMARY} is no summary of a run; run again")
+        raise InputError(f"{folder}/{SUMMARY} is not the summary of a run; run again")
     return content

@@ -1,7 +1,7 @@
-"""Where a result goes: whether it may be written there, and its name where none is given.
+"""The target of a run: the check that the store may be written, and its default name.
 
-Only something that maggjob wrote is replaced, and only when asked. The old result stays for good when the new one is
-not complete, unless that is asked for, too.
+Only a result of maggjob is replaced, and only with ``overwrite``. An incomplete result replaces an existing one only
+with ``allow_partial``.
 """
 
 import os
@@ -16,31 +16,49 @@ from maggjob.storage.urls import is_remote, local_path
 
 
 def check_target(store: str, overwrite: bool, region: str | None = None) -> None:
-    """See that a store may be written.
+    """Check that a store may be written.
+
+    Parameters
+    ----------
+    store : str
+        Path or s3:// URL of the Zarr.
+    overwrite : bool
+        Whether an existing result of maggjob may be replaced.
+    region : str, optional
+        Region of the bucket.
 
     Raises
     ------
     ExistsError
-        It is there and not to be replaced, or it is something that we did not write.
+        If the store exists, and is not to be replaced or was not written by maggjob.
     """
     restore(store)
     if not exists(store, region):
         return
     ours = _ours(store, region)
-    half = ours and not is_published(store, region)  # a client died that wrote it to a bucket
+    # The store has no metadata yet if a client died while it wrote the store to a bucket.
+    half = ours and not is_published(store, region)
     if not (overwrite or half):
-        raise ExistsError(f"{store} is there already; give --overwrite to replace it, or another --store")
+        raise ExistsError(f"{store} already exists; give --overwrite to replace it, or another --store")
     if not ours:
-        raise ExistsError(f"{store} is no result of maggjob and is not replaced; give another --store")
+        raise ExistsError(f"{store} is not a result of maggjob and is not replaced; give another --store")
 
 
 def is_published(store: str, region: str | None) -> bool:
-    """Whether there is a result: its metadata are written last."""
+    """Return True if a store is a complete Zarr, which has metadata at its root because they are written last.
+
+    Parameters
+    ----------
+    store : str
+        Path or s3:// URL of the Zarr.
+    region : str or None
+        Region of the bucket.
+    """
     return (is_remote(store) or local_path(store).is_dir()) and Folder(store, region).has("zarr.json")
 
 
 def _ours(store: str, region: str | None) -> bool:
-    """Whether there is a Zarr, or a run has written there."""
+    """Return True if there is a Zarr at the store, or a run of maggjob has a folder beside it."""
     if not is_remote(store) and not local_path(store).is_dir():
         return False
     folder = run_folder(store)
@@ -49,12 +67,12 @@ def _ours(store: str, region: str | None) -> bool:
 
 
 def default_store(config: ConfigLike) -> str:
-    """``./<name of the configuration>.zarr``.
+    """Return the default store, ``./<name of the configuration>.zarr``.
 
     Raises
     ------
     InputError
-        The configuration is no file, so it has no name.
+        If the configuration has no name, because it is not a file or a built-in one.
     """
     if not isinstance(config, (str, os.PathLike)):
         raise InputError("no store: give store=, or output.store in the configuration")
