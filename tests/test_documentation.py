@@ -20,7 +20,7 @@ from maggjob.config.load import builtin_configs, load_config
 from maggjob.grid.coverage import area_cells
 from maggjob.simulator.scene import simulate
 from maggjob.statistics.functions import FUNCTIONS
-from tests.catalog.test_search_run import AREA, stand
+from tests.catalog.test_search_run import stand
 
 PACKAGE = Path(maggjob.__file__).parent
 ROOT = PACKAGE.parent
@@ -210,7 +210,7 @@ def test_the_notebook_cell_of_the_readme_runs(tmp_path: Path, monkeypatch: pytes
     (block,) = [block for block in blocks(ROOT / "README.md", "python") if "earthaccess" in block]
     import earthaccess
 
-    granules = simulate(tmp_path / "granules", area=AREA, every=4, most=2)
+    granules = simulate(tmp_path / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=4, most=2)
     signature, find = inspect.signature(earthaccess.login), maggjob.find_catalog
     monkeypatch.setattr("earthaccess.login", signature.bind)
     with stand(granules) as there:
