@@ -1,4 +1,4 @@
-"""Cells of an area, under the name that users know: ``maggjob.coverage.area_cells``."""
+"""Public alias of the function that lists the cells of an area: ``maggjob.coverage.area_cells``."""
 
 from maggjob.grid.coverage import area_cells
 

@@ -1,4 +1,4 @@
-"""What runs in a worker, importable by name: hand one of these to Lithops' ``map``, or call it by hand."""
+"""Public aliases of the worker functions: pass them to Lithops' ``map``, or call them directly."""
 
 from maggjob.jobs.cells import map_cell, map_cells
 from maggjob.jobs.granule_index import index_granules

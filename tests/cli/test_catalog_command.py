@@ -315,7 +315,7 @@ def test_a_catalog_and_a_search_are_one_too_many(maggjob: Typed) -> None:
     for command in ("run", "plan"):
         code, output, errors = maggjob(command, "--config", "mine.yaml")
         assert (code, output) == (1, "")
-        assert "catalog and search both say which granules" in errors
+        assert "catalog and search both select granules" in errors
     assert [path.name for path in Path().iterdir()] == ["mine.yaml"]
 
 
