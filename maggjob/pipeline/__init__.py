@@ -1,4 +1,4 @@
-"""One run from its beginning to its end: a session for any job, and the cells job on it; its result, and how far it is.
+"""One run from start to end: the session of any job, the cells job that uses it, its result, and its status.
 
 May import backend, catalog, config, granules, grid, jobs, model, output, planning and storage; never show or cli.
 """

@@ -1,9 +1,9 @@
-"""Cells as calls of about the same length: hot ones in quarters, small ones together, the longest first.
+"""Balance the calls of a run: split long cells into quarters, group short ones, and start the longest first.
 
-A cell that all others would wait for is given to four calls, and put together again. A quarter is a cell of the next
-order, and its task differs in nothing else. What its four calls report and write becomes the report and the part of
-the cell: if nothing fails, the same bytes as one call would have written. A granule that fails in one quarter has
-failed in the cell; what other quarters kept of it is counted.
+A hot cell, one that all workers would wait for, is split among four calls. A quarter is a cell of the next order; its
+task is otherwise the same. The four reports and parts are then joined to the report and the part of the cell. If
+nothing fails, the part has the same bytes as that of a single call. A granule that fails in one quarter has failed in
+the cell; the segments that other quarters kept of it are still counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,33 +22,33 @@ from maggjob.planning.cost import QUARTER, is_hot
 from maggjob.storage.folder import Folder
 
 CELLS_AT_ONCE = 16
-"""Cells whose quarters are joined at once: the client may be far from the bucket."""
+"""Number of cells whose quarters are joined concurrently, because the client may be far from the bucket."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one call works on: a cell, or a quarter of one."""
+    """The unit of work: a cell, or a quarter of one."""
 
     task: CellTask
-    """Its task."""
+    """Task of the cell or quarter."""
     owner: int
-    """Number of the planned cell that it is, or is a quarter of."""
+    """Index of the planned cell that it is, or is a quarter of."""
     seconds: float
-    """What it is expected to take."""
+    """Expected seconds."""
 
 
 def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, *, split: bool) -> list[Piece]:
-    """Cells, those that are hot in quarters, longest first.
+    """Return cells, or quarters of hot cells, longest first.
 
     Parameters
     ----------
     tasks : sequence of CellTask
     seconds : sequence of float
-        What each is expected to take.
+        Expected seconds per task.
     workers : int
-        Workers at once.
+        Maximum number of concurrent workers.
     split : bool
-        Whether to split at all: without indexes each quarter would read all coordinates again.
+        Allow splitting; pointless without indexes, because each quarter would read all coordinates again.
     """
     total, pieces = sum(seconds), []
     for owner, (task, takes) in enumerate(zip(tasks, seconds, strict=True)):
@@ -61,7 +61,7 @@ def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int,
 
 
 def quarters(task: CellTask) -> list[CellTask]:
-    """The four tasks of a cell, in the order of its children."""
+    """Return the tasks of the four quarters of a cell, in the order of its children."""
     grid = task.recipe.grid
     order, first = grid.parent_order + 1, 4 * parse_cell(task.cell, grid.parent_order)
     recipe = replace(task.recipe, grid=replace(grid, parent_order=order))
@@ -70,7 +70,7 @@ def quarters(task: CellTask) -> list[CellTask]:
 
 
 def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
-    """A watcher of pieces that tells one of cells: of one that was split when the last of its quarters has ended."""
+    """Return a watcher of pieces that calls a watcher of cells; a split cell ends with the last of its quarters."""
     if watch is None:
         return None
     left = _by_owner(pieces)
@@ -91,7 +91,7 @@ def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watc
 
 
 def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
-    """The report of a call, or one in its folder when the call gave none."""
+    """Return the report of a call, or a report of failure if the call returned none."""
     if outcome.value is not None:
         return outcome.value
     return failed_report(done, (), str(outcome.reason), str(outcome.message))
@@ -99,73 +99,74 @@ def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
 
 @dataclass(frozen=True)
 class MappedCells:
-    """The cells of a run, as they are mapped."""
+    """The cells of a run, and how they are mapped."""
 
     tasks: Sequence[CellTask]
     """One per planned cell."""
     pieces: Sequence[Piece]
     """Cells, and quarters of cells, longest first."""
     batches: Sequence[CellBatch]
-    """The calls that these are put in."""
+    """Calls, each with one or more pieces."""
     outcomes: Sequence[Outcome[CellReport]] = ()
-    """What became of each piece, when they are mapped."""
+    """Outcome of each piece, once mapped."""
 
     @property
     def in_quarters(self) -> int:
-        """Cells that four calls work on."""
+        """Number of cells that are split into quarters."""
         return (len(self.pieces) - len(self.tasks)) // 3
 
     def names_of_quarters(self) -> dict[str, list[str]]:
-        """Return the names of the quarters of each cell that is split, by the cell's."""
+        """Return the names of the quarters of each split cell, by the name of the cell."""
         numbers = _by_owner(self.pieces)
         split = {owner: some for owner, some in numbers.items() if len(some) > 1}
         return {self.tasks[owner].cell: [self.pieces[n].task.cell for n in some] for owner, some in split.items()}
 
     def reports(self) -> list[CellReport]:
-        """Return the report of each cell; the parts of those that were split are put together.
+        """Return the report of each cell, and join the parts of split cells.
 
         Raises
         ------
         StoreError
             If the part of a quarter is missing or damaged, or the joined one cannot be written.
         LedgerError
-            If a quarter's part is not what its report says.
+            If a quarter's part does not match its report.
         """
         answers = [report_of(piece.task, outcome) for piece, outcome in zip(self.pieces, self.outcomes, strict=True)]
         return join(self.tasks, self.pieces, answers)
 
 
 def join(tasks: Sequence[CellTask], pieces: Sequence[Piece], reports: Sequence[CellReport]) -> list[CellReport]:
-    """The report of each cell, and the part of each that was split.
+    """Return the report of each cell, and write the joined part of each split cell.
 
     Parameters
     ----------
     tasks : sequence of CellTask
         The planned cells.
     pieces : sequence of Piece
-        Of all of them.
+        Pieces of all cells.
     reports : sequence of CellReport
-        One a piece.
+        One per piece.
 
     Raises
     ------
     StoreError
-        The part of a quarter is missing or damaged, or the joined one cannot be written.
+        If the part of a quarter is missing or damaged, or the joined one cannot be written.
     LedgerError
-        A quarter's part is not what its report says.
+        If a quarter's part does not match its report.
     """
     of = _by_owner(pieces)
     done = [[(pieces[n].task, reports[n]) for n in of[owner]] for owner in range(len(tasks))]
-    with ThreadPoolExecutor(CELLS_AT_ONCE) as pool:  # the client may be far from the bucket
+    with ThreadPoolExecutor(CELLS_AT_ONCE) as pool:
         return list(pool.map(_joined, tasks, done))
 
 
 def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
-    """Numbers of the pieces of each cell, quarters in the order of its children."""
+    """Return the indices of the pieces of each cell, quarters in the order of its children."""
     found: dict[int, list[int]] = {}
     for number, piece in enumerate(pieces):
         found.setdefault(piece.owner, []).append(number)
-    return found  # sorting by seconds kept the order of quarters, which take alike
+    # The four quarters have the same expected seconds, so the stable sort kept their order.
+    return found
 
 
 def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
@@ -174,14 +175,15 @@ def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> Cell
     report = join_quarters(task.id, task.cell, [report for _, report in done])
     if report.state != "failed":
         report = _join_parts(task, report, done)
-    if task.parts is not None:  # a quarter may have written one and died before it said so
+    if task.parts is not None:
+        # Delete by name, because a quarter may have written its part and died before it reported it.
         folder = Folder(task.parts, task.region, create=True)
         folder.delete({part_key(quarter.id, tag) for quarter, own in done for tag in ("", tag_in(own.part or ""))})
     return report
 
 
 def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
-    """Write the part of a cell from those of its quarters."""
+    """Join the parts of the quarters of a cell, and write its part."""
     folder, parts = Folder(str(task.parts), task.region), {}
     for number, (quarter, own) in enumerate(done):
         if own.part is not None:
@@ -196,7 +198,7 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
 
 
 def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mapping[str, str]]:
-    """Those of the first granule that lies in the cell, as when it is read at once."""
+    """Return the attributes of the first granule used in the cell, as if the cell had been mapped in one call."""
     order = {granule.id: number for number, granule in enumerate(report.granules)}
 
     def first(part: Part) -> int:
@@ -206,21 +208,23 @@ def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mappi
     return attributes
 
 
-CALLS_A_WORKER = 8  # so that workers end together, and a call that dies loses little
-MOST = 16  # cells a call
+CALLS_A_WORKER = 8
+"""Calls per worker: enough that workers end together, and that a lost call loses little."""
+MOST = 16
+"""Maximum number of cells per call."""
 
 
 def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -> list[CellBatch]:
-    """Put cells together, in their order, until a call takes its share of the time.
+    """Group consecutive cells into calls that each take about an equal share of the time.
 
     Parameters
     ----------
     tasks : sequence of CellTask
         Longest first.
     seconds : sequence of float
-        What each is expected to take.
+        Expected seconds per task.
     workers : int
-        Workers at once.
+        Maximum number of concurrent workers.
     """
     share = sum(seconds) / (CALLS_A_WORKER * workers)
     calls: list[CellBatch] = []
@@ -238,7 +242,7 @@ def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -
 def spread(
     calls: Sequence[CellBatch], outcomes: Sequence[Outcome[tuple[CellReport, ...]]]
 ) -> list[Outcome[CellReport]]:
-    """The outcome of each cell, from those of the calls; a call that came to nothing is one for all of its cells."""
+    """Return the outcome of each cell from those of the calls; a failed call fails all of its cells."""
     found: list[Outcome[CellReport]] = []
     for batch, outcome in zip(calls, outcomes, strict=True):
         found += _each(batch, outcome)
@@ -252,7 +256,7 @@ def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Ou
 
 
 def watch_cells(calls: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:
-    """A watcher of calls that tells one of cells, whose numbers are those of the tasks."""
+    """Return a watcher of calls that calls a watcher of cells, with the index of each cell's task."""
     if watch is None:
         return None
     first = [0]

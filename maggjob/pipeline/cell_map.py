@@ -1,4 +1,4 @@
-"""The cells job, from a configuration to a Zarr: catalog, index, map, reduce."""
+"""The cells job, from a configuration to a Zarr: plan, index, map, reduce."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,53 +24,56 @@ from maggjob.planning.tasks import make_tasks
 from maggjob.storage.folder import exists
 
 SHARDS_HERE = 16
-"""Shards (of 256 cells) that the client writes itself on localhost: fewer are written before processes have started."""
+"""Number of shards (256 cells each) up to which the client writes them itself on localhost.
+
+They are written before worker processes would have started.
+"""
 
 
 @dataclass(frozen=True)
 class RunOptions(SessionOptions):
-    """How a plan is carried out."""
+    """Options of a run of the cells job."""
 
     overwrite: bool = False
-    """Replace a store that is there, once the new result is complete."""
+    """Replace an existing store once the new result is complete."""
     allow_partial: bool = False
-    """Replace it even by a result with partial or failed cells."""
+    """Replace an existing store even with a result that has partial or failed cells."""
     index: bool | None = None
-    """Make and use indexes of the granules; by default when it pays (`Plan.worth_index`)."""
+    """Build and use indexes of the granules; by default if they save time (`Plan.worth_index`)."""
     indexes: str | None = None
-    """Folder or prefix that indexes are kept in; by default beside a store in a bucket, else in the user's cache."""
+    """Folder or prefix of the indexes; by default beside a store in a bucket, otherwise the user's cache."""
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> "RunOptions":
-        """Take the options that are ours out of some."""
+        """Remove the options of this class from a dictionary, and return them."""
         return cls(**{field.name: options.pop(field.name) for field in fields(cls) if field.name in options})
 
 
 def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResult | Plan:
-    """Run the whole job.
+    """Run the whole job: plan, index, map, reduce.
 
     Parameters
     ----------
     config : str, Path, mapping or Config
         A file, the name of a built-in configuration, or its content.
     dry_run : bool
-        Return the plan, and do nothing.
+        Only return the plan.
     **options
-        What to work on: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell`` (see `plan`; a store is
-        needed: here, in the configuration, or by the configuration's name). And how: ``backend``, ``max_workers``,
+        What to work on: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell`` (see `plan`). The default
+        store is that of the configuration, or ``./<config>.zarr``. How to run: ``backend``, ``max_workers``,
         ``region``, ``lithops_config``, ``deadline``, ``watch``, ``overwrite``, ``allow_partial``, ``index`` and
         ``indexes`` (see `RunOptions`).
 
     Returns
     -------
     RunResult or Plan
-        The plan when it is a dry run.
+        The plan if ``dry_run`` is set.
 
     Raises
     ------
     MaggjobError
-        If the run cannot start, or its ledger does not add up. Whatever happens to single granules and cells is in the
-        result instead.
+        If the run cannot start, or its ledger does not add up. Failures of single granules and cells do not raise; the
+        result reports them.
 
     Examples
     --------
@@ -90,7 +93,14 @@ def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResu
 
 
 def plan_run(config: ConfigLike, **asked: Any) -> Plan:
-    """Make a `plan`, with a store in any case: the one asked for, the configuration's, or ``./<config>.zarr``."""
+    """Make a `plan` that has a store: the given one, the configuration's, or ``./<config>.zarr``.
+
+    Parameters
+    ----------
+    config : str, Path, mapping or Config
+    **asked
+        Arguments of `plan`.
+    """
     plan = make_plan(config, **asked)
     return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
 
@@ -101,10 +111,10 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
     Parameters
     ----------
     plan : Plan
-        Of a store.
+        A plan with a store.
     options : RunOptions, optional
     **changes
-        Fields of `RunOptions` in place of those of ``options``.
+        Fields of `RunOptions` that override those of ``options``.
 
     Raises
     ------
@@ -130,7 +140,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         )
         result = replace(
             result,
-            # Totals are those of the ledger.
+            # The totals must be those of the ledger.
             plan=replace(index.exact.plan, catalog=index.exact.listed.catalog),
             expected=plan.expected(index.place is not None),
             indexed=index.indexed,
@@ -143,7 +153,13 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
 
 
 def describe(plan: Plan, options: RunOptions) -> RunDescription:
-    """Describe a plan for those who know nothing of cells.
+    """Describe a plan as a run of any job, for the session.
+
+    Parameters
+    ----------
+    plan : Plan
+        A plan with a store.
+    options : RunOptions
 
     Raises
     ------
@@ -151,7 +167,7 @@ def describe(plan: Plan, options: RunOptions) -> RunDescription:
         If the plan has no store.
     """
     if plan.store_path is None:
-        raise InputError("no store: make the plan with store=")
+        raise InputError("the plan has no store: make it with store=")
     return RunDescription(
         plan.store_path,
         plan.window,
@@ -163,13 +179,20 @@ def describe(plan: Plan, options: RunOptions) -> RunDescription:
 
 
 def _indexes(plan: Plan, options: RunOptions) -> str | None:
-    """Where indexes are kept; None to make none."""
+    """Return the folder or prefix of the indexes, or None to use none."""
     wanted = plan.worth_index if options.index is None else options.index
     return (options.indexes or default_indexes(plan)) if wanted else None
 
 
 def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
-    """Map the cells of an exact plan: hot ones in quarters, small ones together, the longest first."""
+    """Map the cells of an exact plan: long ones in quarters, short ones together, the longest first.
+
+    Parameters
+    ----------
+    session : Session
+    index : IndexStage
+        Result of `run_index_stage`.
+    """
     plan, workers = index.exact.plan, session.settings.workers
     tasks = make_tasks(plan, session.credentials, session.region, index.place)
     pieces = pieces_of(tasks, plan.seconds(index.place is not None), workers, split=index.place is not None)
@@ -182,7 +205,7 @@ def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
 
 
 def shard_writer(session: Session) -> WriteShards:
-    """Return what writes the shards of a session's result: its calls, where there are enough of them, or the client."""
+    """Return a function that writes the shards of the result: with calls of the session, or here if there are few."""
 
     def write(shards: Sequence[ShardTask]) -> list[ShardReport]:
         few = session.backend == "localhost" and len(shards) <= SHARDS_HERE
@@ -193,7 +216,7 @@ def shard_writer(session: Session) -> WriteShards:
         try:
             outcomes = session.map(stage, shard_call, calls, begin=False)
         except BackendError as problem:
-            # All parts are there: the backend's trouble is told, and is no loss.
+            # All parts are complete, so the client can write the shards; the backend's error is only reported.
             outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in calls]
             session.record(stage, outcomes, calls, billed=True)
         return [write_shard(s) if o.value is None else o.value for s, o in zip(shards, outcomes, strict=True)]
@@ -212,40 +235,42 @@ def assemble_run(
     allow_partial: bool = False,
     write: WriteShards = write_shards_locally,
 ) -> RunResult:
-    """Reduce: the tally of the reports, and the Zarr of the parts they name.
+    """Reduce the reports to a tally, and their parts to the Zarr.
 
-    For tasks that were mapped by hand with Lithops; `run` does it by itself. An incomplete result does not replace an
-    old one unless ``allow_partial``: the old one stays, and the new parts are kept.
+    Call it for tasks that were mapped by hand with Lithops; `run` calls it itself. An incomplete result replaces an
+    old one only if ``allow_partial`` is set; otherwise the old result and the new parts are both kept.
 
     Parameters
     ----------
     plan : Plan
-        Of a store.
+        A plan with a store.
     tasks : sequence of CellTask
         One per planned cell.
     reports : sequence of CellReport
         One per task, in any order.
     no_overlap : mapping, optional
-        Granules that indexes showed not to lie in a cell, by nested id of the cell.
+        Granules that have no segments in a cell according to their index, by nested id of the cell.
     region : str, optional
         Region of the bucket.
     overwrite, allow_partial : bool
         See `RunOptions`.
     write : callable, optional
-        Carries out the tasks of shards; by default in this process.
+        Function that carries out shard tasks; by default in this process.
 
     Raises
     ------
     MaggjobError
-        If a part is not what its report says, or the counts differ.
+        If tasks or reports are not those of the plan, a part does not match its report, or counts differ.
     """
     run = describe(plan, RunOptions())
     cells = {plan.task_id(cell): cell for cell in plan.cells}
     if sorted(cells) != sorted(task.id for task in tasks) or sorted(cells) != sorted(report.id for report in reports):
-        raise LedgerError("tasks and reports are not those of the plan: one each for every planned cell")
+        raise LedgerError(
+            "tasks and reports do not match the plan: give one task and one report for every planned cell"
+        )
     if len({task.run for task in tasks}) > 1:
-        raise LedgerError("tasks are of several runs; make all of them with one plan")
-    # The ledger tells of every granule of the catalog.
+        raise LedgerError("tasks belong to several runs; make all of them with one plan")
+    # The ledger must account for every granule of the catalog.
     known = no_overlap or {}
     reports = [
         with_granules(report, (g.id for g in plan.granules(cells[report.id])), known.get(cells[report.id], ()))

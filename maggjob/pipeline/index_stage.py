@@ -1,4 +1,4 @@
-"""The first map of a run: indexes of its granules, and the exact plan that follows from them."""
+"""The index stage of a run: index its granules, and derive the exact plan from the indexes."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,69 +19,83 @@ from maggjob.storage.urls import is_remote, join_url
 
 @dataclass(frozen=True)
 class Indexed:
-    """What the first map gave."""
+    """The outcome of the index stage."""
 
     place: str
     """Folder or prefix of the indexes."""
     granules: Mapping[str, IndexedGranule]
-    """What became of each granule, by id."""
+    """Outcome per granule, by id."""
     wall_time_s: float = 0.0
-    """From the first call to the last answer."""
+    """Seconds from the first call to the last answer."""
     worker_time_s: float = 0.0
-    """Seconds of all workers."""
+    """Total seconds of all workers."""
     bytes_read: int = 0
-    """From the archive."""
+    """Bytes read from the archive."""
     requests: int = 0
-    """To the archive."""
+    """Requests to the archive."""
     peak_memory: int = 0
-    """Of the worker that took most, bytes."""
+    """Largest peak memory of a worker, bytes."""
     added: int = 0
-    """Pairs of a granule and a cell that the catalog lacked: footprints were too narrow."""
+    """Number of pairs of granule and cell that the catalog lacked because footprints were too narrow."""
 
     @property
     def states(self) -> dict[str, int]:
-        """Granules by state: made, there, failed."""
+        """Number of granules per state: made, there (from an earlier run), failed."""
         found = [granule.state for granule in self.granules.values()]
         return {state: found.count(state) for state in sorted(set(found))}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without the single granules."""
+        """Return plain values, without the individual granules."""
         plain = asdict(replace(self, granules={})) | {"states": self.states, "problems": self.problems}
         del plain["granules"]
         return plain
 
     @property
     def problems(self) -> list[str]:
-        """Why granules have no index, for people: the first few."""
+        """Messages of the first five granules that could not be indexed."""
         return [f"{g.id}: {g.message}" for g in self.granules.values() if g.state == "failed"][:5]
 
 
 @dataclass(frozen=True)
 class ExactPlan:
-    """A plan without false pairs."""
+    """A plan with only the pairs of granule and cell that share segments."""
 
     plan: Plan
-    """Cells with the granules that have segments in them, those with most segments first."""
+    """Plan of the cells and the granules with segments in them; cells with most segments come first."""
     listed: Plan
-    """The plan that was made, with the pairs that its catalog lacked: what the ledger accounts for."""
+    """The original plan plus the pairs that its catalog lacked; the ledger accounts for all of these."""
     no_overlap: Mapping[int, tuple[GranuleReport, ...]] = field(default_factory=dict)
-    """Pairs of the catalog that are none, by cell: the ledger keeps them."""
+    """Granules of the catalog without segments in a cell, by nested id of the cell; the ledger keeps them."""
     added: int = 0
-    """Pairs that the catalog lacked: footprints were too narrow."""
+    """Number of pairs that the catalog lacked because footprints were too narrow."""
 
 
 def default_indexes(plan: Plan) -> str:
-    """Where indexes are kept when nothing else is said: beside a store in a bucket, else in the user's cache."""
+    """Return the default place of indexes: beside a store in a bucket, otherwise the user's cache."""
     if plan.store_path is not None and is_remote(plan.store_path):
         above, _, name = plan.store_path.rstrip("/").rpartition("/")
-        return join_url(f"s3://{name}" if above == "s3:/" else above, INDEXES)  # a bucket has nothing beside it
+        # A store that is a whole bucket has nothing beside it, so its indexes go inside.
+        return join_url(f"s3://{name}" if above == "s3:/" else above, INDEXES)
     return str(cache_folder() / "index")
 
 
 def index_tasks(
     plan: Plan, place: str, workers: int, credentials: str | None = None, region: str | None = None
 ) -> list[IndexTask]:
-    """Tasks that see to the index of every granule of a plan, several granules a call."""
+    """Return tasks that index all granules of a plan, several granules per task.
+
+    Parameters
+    ----------
+    plan : Plan
+    place : str
+        Folder or prefix of the indexes.
+    workers : int
+        Maximum number of concurrent workers.
+    credentials : str, optional
+        Path or URL of the archive's credentials.
+    region : str, optional
+        Region of the bucket.
+    """
     granules = plan.used_granules
     size = granules_a_call(len(granules), workers)
     recipe = plan.config.recipe()
@@ -92,7 +106,18 @@ def index_tasks(
 
 
 def collect(place: str, tasks: Sequence[IndexTask], outcomes: Sequence[Outcome[IndexReport]]) -> Indexed:
-    """The answers of all calls; a granule whose call came to nothing has failed, and is read without an index."""
+    """Collect the answers of all index calls.
+
+    A granule whose call failed is counted as failed; cells read it without an index.
+
+    Parameters
+    ----------
+    place : str
+        Folder or prefix of the indexes.
+    tasks : sequence of IndexTask
+    outcomes : sequence of Outcome
+        One per task.
+    """
     granules: dict[str, IndexedGranule] = {}
     reports: list[IndexReport] = []
     for task, outcome in zip(tasks, outcomes, strict=True):
@@ -114,14 +139,22 @@ def collect(place: str, tasks: Sequence[IndexTask], outcomes: Sequence[Outcome[I
 
 def _granules(task: IndexTask) -> Iterable[str]:
     if not isinstance(task.granules, tuple):
-        raise LedgerError(f"{task.id}: its granules are written down elsewhere")
+        raise LedgerError(
+            f"{task.id}: its granules are not in the task but in a file of the run; give the tasks of index_tasks"
+        )
     return (granule.id for granule in task.granules)
 
 
 def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
-    """The plan with true pairs only: those of an index, and those of the catalog where there is none.
+    """Return the plan with exact pairs: from the index of a granule, or from the catalog if it has no index.
 
-    The digest stays that of the plan that was made, unless the catalog lacked a pair: what is computed is the same.
+    The digest stays that of the original plan, because the values are the same, unless the catalog lacked a pair.
+
+    Parameters
+    ----------
+    plan : Plan
+    indexed : Indexed
+        Outcome of the index stage.
     """
     positions = {entry.id: i for i, entry in enumerate(plan.catalog.granules)}
     known = {positions[name]: granule for name, granule in indexed.granules.items() if granule.state != "failed"}
@@ -159,25 +192,25 @@ def _no_overlap(granule: IndexedGranule) -> GranuleReport:
 
 @dataclass(frozen=True)
 class IndexStage:
-    """What the cells are mapped with."""
+    """The input of the map stage."""
 
     exact: ExactPlan
-    """The plan, without false pairs where indexes tell."""
+    """Plan, exact where granules have an index."""
     place: str | None = None
-    """Folder or prefix that holds indexes; None to read without."""
+    """Folder or prefix of the indexes; None to read without indexes."""
     indexed: Indexed | None = None
-    """What became of the indexes; None without that stage."""
+    """Outcome of the index stage; None if it was skipped."""
 
 
 def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexStage:
-    """Index the granules of a plan, and work out the exact plan that follows.
+    """Index the granules of a plan, and derive the exact plan.
 
     Parameters
     ----------
     session : Session
     plan : Plan
     place : str or None
-        Folder or prefix to keep the indexes in; None to make none.
+        Folder or prefix of the indexes; None to skip the stage.
     """
     if place is None:
         return IndexStage(ExactPlan(plan, plan))
@@ -186,6 +219,6 @@ def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexSta
     indexed = collect(place, tasks, session.map("index", index_call, sent))
     indexed = replace(indexed, wall_time_s=time.monotonic() - began)
     exact = exact_plan(plan, indexed)
-    # Where all failed, nobody may have made the folder that cells would open.
+    # If all granules failed, the folder that cells would open may not exist.
     usable = set(indexed.states) != {"failed"}
     return IndexStage(exact, place if usable else None, replace(indexed, added=exact.added))

@@ -1,4 +1,4 @@
-"""What a run of the cells job did: its result, and what may be deleted then."""
+"""The result of a run of the cells job, and the removal of its parts."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -18,35 +18,35 @@ from maggjob.storage.run_folder import SUMMARY, run_folder
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did."""
+    """The result of a run of the cells job."""
 
     plan: Plan
-    """What it was to do."""
+    """Plan that was carried out."""
     tally: Tally
-    """The ledger."""
+    """Counts of the ledger."""
     reports: tuple[CellReport, ...]
-    """What became of each cell, in the order of the plan."""
+    """Report of each cell, in the order of the plan."""
     session: SessionReport
-    """Where and when it ran, and what that cost."""
+    """Where and when the run took place, and its cost."""
     expected: Estimate | None = None
-    """What it was expected to take."""
+    """Estimate made before the run."""
     indexed: Indexed | None = None
-    """What became of the indexes of its granules, if it used any."""
+    """Outcome of the index stage; None if no indexes were used."""
     calls: int = 0
-    """Calls that the cells were put in."""
+    """Number of calls that mapped the cells."""
     cells_in_quarters: int = 0
-    """Cells that took so long that four calls worked on each."""
+    """Number of cells that were split among four calls each, because they take long."""
     published: bool = True
-    """Whether the Zarr was written; an incomplete result does not replace an old one unasked."""
+    """True if the Zarr was written; an incomplete result replaces an old one only with ``allow_partial``."""
 
     @property
     def complete(self) -> bool:
-        """Whether no cell is partial or failed."""
+        """True if no cell is partial or failed."""
         return not self.tally.cells["partial"] and not self.tally.cells["failed"]
 
     @property
     def store_path(self) -> str:
-        """The Zarr."""
+        """Path or URL of the Zarr."""
         return self.session.run.store
 
     @property
@@ -56,17 +56,17 @@ class RunResult:
 
     @property
     def backend(self) -> str:
-        """Where it ran."""
+        """Backend of the run."""
         return self.session.backend
 
     @property
     def workers(self) -> int:
-        """Workers at once."""
+        """Maximum number of concurrent workers."""
         return self.session.workers
 
     @property
     def started(self) -> str:
-        """When it started, UTC, ISO 8601."""
+        """Start of the run, UTC, ISO 8601."""
         return self.session.started
 
     @property
@@ -76,11 +76,11 @@ class RunResult:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """Its calls on Lambda, and what they cost; elsewhere those of a stage that the backend refused."""
+        """Calls on Lambda and their cost, per stage; on other backends only stages that the backend refused."""
         return self.session.stages
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, under magg's names and ours."""
+        """Return the summary as plain values, under the names of magg and of maggjob."""
         cells, plan = self.tally.cells, self.plan.to_dict()
         maps: list[CellReport | Indexed] = [*self.reports, *([self.indexed] if self.indexed else [])]
         worker_time = sum(report.seconds for report in self.reports)
@@ -110,12 +110,19 @@ class RunResult:
 
 
 def by_hand(run: RunDescription) -> SessionReport:
-    """Return the report of a run whose tasks were mapped by hand: nothing is known of where and when."""
+    """Return the session report of tasks that were mapped by hand, whose backend and times are unknown."""
     return SessionReport(run, "by hand", 0, "", 0.0)
 
 
 def clean(store: str, region: str | None = None) -> int:
     """Delete the parts, lists and note of a run whose Zarr is complete; the summary stays.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL of the Zarr.
+    region : str, optional
+        Region of the bucket.
 
     Returns
     -------
@@ -125,7 +132,7 @@ def clean(store: str, region: str | None = None) -> int:
     Raises
     ------
     InputError
-        There is no finished run: its parts are all there is.
+        If the store is not the complete result of its last run, so that the parts are the only copy.
     """
     summary = read_summary(store, region)
     metadata = f"{summary['group']}/zarr.json"
@@ -134,7 +141,9 @@ def clean(store: str, region: str | None = None) -> int:
         not there
         or json.loads(Folder(store, region).get(metadata))["attributes"]["run_digest"] != summary["run_digest"]
     ):
-        raise InputError(f"{store} is not the result of its last run: the parts are all there is of that; run again")
+        raise InputError(
+            f"{store} is not the result of its last run, whose parts are the only copy and are kept; run again"
+        )
     folder = Folder(run_folder(store), region)
     keys = folder.keys()
     folder.delete(key for key in keys if key != SUMMARY)

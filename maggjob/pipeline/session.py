@@ -1,14 +1,14 @@
 """One run of any job: its folder, its credentials, its backend, its stages and its deadline.
 
-A session knows nothing of what is computed. It is handed functions and tasks, and gives back an outcome for each::
+A session does not depend on what is computed. It takes functions and tasks, and returns one outcome per task::
 
     with Session(RunDescription("result", "cycle22", {"granules": 3}, {"run": "5f0c"}, urls)) as session:
         outcomes = session.map("map", measure, tasks)
         session.finish({"mean": ...})
 
-While the block runs, what the archive asks for lies where workers can read it, and is kept fresh; afterwards it is
-gone. The run's note (``run.json``) tells `maggjob.pipeline.status` which stage it is in. A run that cannot start leaves
-nothing in its folder.
+While the block runs, the archive's credentials are stored where workers can read them and are renewed; they are deleted
+at its end. The run's note (``run.json``) tells `maggjob.pipeline.status` the current stage. A run that cannot start
+leaves nothing in its folder.
 """
 
 import json
@@ -38,66 +38,66 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How any run is carried out."""
+    """Options of a run of any job."""
 
     backend: str = "localhost"
     """Where the calls run: localhost (or local), aws_lambda (or lambda), or serial."""
     max_workers: int | None = None
-    """Workers at once, at most; by default what cores and memory allow, or what the Lithops configuration says."""
+    """Maximum number of concurrent workers; by default from cores and memory, or from the Lithops configuration."""
     region: str | None = None
-    """Region of the buckets; by default that of the Lithops configuration for Lambda, else the environment's."""
+    """Region of the buckets; by default from the Lithops configuration on Lambda, otherwise from the environment."""
     lithops_config: Mapping[str, Any] | str | Path | None = None
-    """Lithops' own configuration; by default ./lithops_config.yaml, else a built-in one."""
+    """Lithops configuration; by default ./lithops_config.yaml or, without such a file, a built-in one."""
     deadline: float = DEADLINE
-    """Seconds after which tasks that have not ended are given up, and counted as failed."""
+    """Seconds after which unfinished tasks are abandoned and counted as failed."""
     watch: Watcher | None = None
-    """``watch(index, outcome)``, called as each task of the map ends."""
+    """``watch(index, outcome)``, called when a task of the map stage ends."""
 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a run is to do, in the words of its job."""
+    """What a run has to do, in terms that do not depend on its job."""
 
     store: str
-    """Path or URL of its result; its folder lies beside it."""
+    """Path or URL of the result; the run's folder lies beside it."""
     window: str
-    """Label of its time window; its parts lie below it."""
+    """Label of the time window, under which the parts are stored."""
     totals: Mapping[str, int]
-    """How much there is to do, by what it is. The first is what a task of the map, and a part, is made for."""
+    """Amount of work per unit, such as cells. A task of the map stage makes one part per item of the first unit."""
     digests: Mapping[str, str]
-    """What decides the result, by what it is; ``run`` for all of it."""
+    """Digests of the inputs that determine the result, by name; ``run`` covers all of them."""
     urls: Sequence[str] = ()
-    """What is read from the archive."""
+    """URLs or paths of the granules to read."""
     folders: Mapping[str, str | None] = field(default_factory=dict)
-    """Further places that workers use, by the name of their option; None where one is not used."""
+    """Further places that workers use, by option name; None if not used."""
 
 
 @dataclass(frozen=True)
 class SessionReport:
-    """What a run did, whatever its job."""
+    """The report of a run of any job."""
 
     run: RunDescription
-    """What it was to do."""
+    """Description of the run."""
     backend: str
-    """Where it ran."""
+    """Backend of the run."""
     workers: int
-    """Workers at once."""
+    """Maximum number of concurrent workers."""
     started: str
-    """When it started, UTC, ISO 8601."""
+    """Start of the run, UTC, ISO 8601."""
     wall_time_s: float
     """Seconds from the plan to the last byte written."""
     stages: tuple[Stage, ...] = ()
-    """Its calls on Lambda, and what they cost; elsewhere those of a stage that the backend refused."""
+    """Calls on Lambda and their cost, per stage; on other backends only stages that the backend refused."""
     tasks: Mapping[str, TaskTally] = field(default_factory=dict)
-    """What became of the tasks of each stage."""
+    """Outcomes of the tasks, per stage."""
 
     @property
     def complete(self) -> bool:
-        """Whether no task failed."""
+        """True if no task failed."""
         return not any(tally.failed for tally in self.tasks.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: what every summary holds."""
+        """Return the keys that every summary has, as plain values."""
         folder = run_folder(self.run.store)
         return {
             "store_path": self.run.store,
@@ -117,7 +117,7 @@ class SessionReport:
 
 
 class Session:
-    """A run under way; a context manager.
+    """A run in progress; a context manager.
 
     Parameters
     ----------
@@ -127,9 +127,9 @@ class Session:
     Raises
     ------
     InputError
-        From the constructor, if workers cannot reach the store or what is read, or options cannot be used.
+        From the constructor, if workers cannot reach the store or the granules, or an option is invalid.
     AccessError
-        On entry, if there is no login for the archive, or it gives no credentials.
+        On entry, if no login for the archive is set up, or the archive returns no credentials.
     StoreError
         On entry, if the run's folder cannot be written.
     """
@@ -144,7 +144,7 @@ class Session:
         self.region = self.settings.region
         self.folder = run_folder(run.store)
         self.credentials: str | None = None
-        """Where credentials of the archive are while the session lasts."""
+        """Path or URL of the archive's credentials during the session; None if none are needed."""
         note = RunNote.of(self.backend, self.settings.workers, run.window, run.totals, run.digests)
         self._note = NoteWriter(note, self.folder, self.region)
         self._stages: list[Stage] = []
@@ -155,7 +155,7 @@ class Session:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             login = private_object(self.run.urls, self.settings.private_bucket, self.region)
-            # A login that fails leaves nothing behind.
+            # The login comes before the folder, so that a failed login leaves no folder behind.
             self.credentials = stack.enter_context(login)
             stack.enter_context(_own_folder(self.folder, self.region))
             self._open = stack.pop_all()
@@ -170,28 +170,28 @@ class Session:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the session was made."""
+        """Seconds since the session was created."""
         return time.monotonic() - self._began
 
     @property
     def left(self) -> float:
-        """Seconds until the deadline; 0 from then on."""
+        """Seconds until the deadline; 0 after it."""
         return max(0.0, self.options.deadline - self.elapsed)
 
     def begin(self, stage: str, pieces: Mapping[str, Sequence[str]] | None = None) -> None:
-        """Note that a stage begins.
+        """Record the start of a stage in the run's note.
 
         Parameters
         ----------
         stage : str
-            Parts are written in the stage ``map``.
+            Name of the stage; ``map`` for the one that writes parts.
         pieces : mapping, optional
-            Names of the pieces of parts that are made in several; such a part counts when all of them are there.
+            Names of the pieces of each part that is made in pieces; such a part counts once all its pieces exist.
 
         Raises
         ------
         StoreError
-            If it cannot be noted.
+            If the note cannot be written.
         """
         self._note.stage(stage, pieces or {})
 
@@ -210,29 +210,29 @@ class Session:
         Parameters
         ----------
         stage : str
-            What the calls are for, such as ``map``.
+            Name of the stage, such as ``map``.
         function : callable
-            Importable by name where the calls run; takes one task.
+            Takes one task; must be importable by name on the workers.
         tasks : sequence
-            Picklable. One that has an ``id`` is counted under it.
+            Picklable tasks; one with an ``id`` is counted under it.
         watch : callable, optional
-            ``watch(index, outcome)``, called as each task ends.
+            ``watch(index, outcome)``, called when a task ends.
         begin : bool
-            Whether a stage begins; else the calls belong to one that has begun.
+            Record the start of the stage; False if the calls belong to a stage that has already begun.
         pieces : mapping, optional
             See `begin`.
 
         Returns
         -------
         list of Outcome
-            In the order of the tasks, whatever became of them.
+            One per task, in their order; failed tasks included.
 
         Raises
         ------
         BackendError
-            If the backend takes no calls.
+            If the backend accepts no calls.
         StoppedError
-            If it was interrupted from the keyboard.
+            If the keyboard interrupted the run.
         """
         if begin:
             self.begin(stage, pieces)
@@ -243,7 +243,19 @@ class Session:
         return outcomes
 
     def record(self, stage: str, outcomes: Sequence[Outcome[Any]], tasks: Sequence[Any], *, billed: bool) -> None:
-        """Count what became of the tasks of a stage, and what their calls cost where they are billed."""
+        """Count the outcomes of the tasks of a stage, and the cost of its calls.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        outcomes : sequence of Outcome
+            One per task.
+        tasks : sequence
+            Tasks of the stage; one with an ``id`` is counted under it.
+        billed : bool
+            Whether to record the cost of the calls, too.
+        """
         if billed:
             self._stages.append(stage_of(stage, outcomes, self.settings.memory_mb))
         names = (str(getattr(task, "id", f"{stage} {number}")) for number, task in enumerate(tasks))
@@ -251,7 +263,7 @@ class Session:
         self._tallies[stage] = tally_tasks((name, *end) for name, end in zip(names, ends, strict=True))
 
     def report(self) -> SessionReport:
-        """Return what the run did so far."""
+        """Return the report of the run up to now."""
         workers = min(self.settings.workers, self._most or self.settings.workers)
         return SessionReport(
             self.run,
@@ -264,17 +276,17 @@ class Session:
         )
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the summary of the run: from then on it is done.
+        """Write the summary of the run, which marks it as done.
 
         Parameters
         ----------
         content : mapping
-            What the job says of it, plain values; in place of what every summary holds, if the names are the same.
+            Keys of the job, as plain values; they override the keys that every summary has.
 
         Returns
         -------
         dict
-            The summary, as it is written.
+            The summary as written.
         """
         text = json.dumps(self.report().to_dict() | dict(content), indent=1)
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
@@ -284,7 +296,7 @@ class Session:
 
 @contextmanager
 def _own_folder(url: str, region: str | None) -> Iterator[None]:
-    """See that a run's folder can be written to; of a run that cannot start, nothing is left in it."""
+    """Check that the run's folder is writable, and remove what a run wrote there if its backend accepted no calls."""
     folder = Folder(url, region, create=True)
     folder.probe()
     before = set(folder.keys())
@@ -298,7 +310,7 @@ def _own_folder(url: str, region: str | None) -> Iterator[None]:
 
 
 def check_reach(backend: str, run: RunDescription) -> None:
-    """See that workers can reach what they are to read and write.
+    """Check that workers can reach what they read and write.
 
     Parameters
     ----------
@@ -308,7 +320,7 @@ def check_reach(backend: str, run: RunDescription) -> None:
     Raises
     ------
     InputError
-        If something of it lies on the client, and the workers are on Lambda.
+        If the store, a folder or a granule is local, and the workers are on Lambda.
     """
     if backend != "aws_lambda":
         return
@@ -322,5 +334,5 @@ def check_reach(backend: str, run: RunDescription) -> None:
     if local:
         raise InputError(
             f"{len(local)} of {len(run.urls)} granules are local files, such as {local[0]}: {why}; "
-            "copy them to a bucket, or make a catalog of the archive with 'maggjob catalog'"
+            "copy them to a bucket, or make a catalog of the archive's granules with 'maggjob catalog'"
         )

@@ -1,10 +1,10 @@
-"""How far a run is, seen from outside: what it says of itself, and the parts that lie in its folder.
+"""The status of a run as seen from outside, from its note and the parts in its folder.
 
-A run writes ``run.json`` there as each of its stages begins, and once more if an error stops it: one object per stage,
-none per part. With the start of the same run, ``summary.json`` says that it is done. A client that is killed writes
-nothing: so it is never claimed that a run goes on, only said how long ago something came of it. Parts are counted from
-one list, by the clock of the store: those older than the note of the map are an earlier run's. Without a note, as of
-runs by hand, parts are told alone.
+A run writes its note, ``run.json``, when a stage begins and again if an error stops it. This is one write per stage,
+and none per part. The run is done if ``summary.json`` has the same start time as the note. A client that is killed
+writes nothing, so the status never claims that a run is alive; it reports the time since its last sign of activity.
+Parts are counted from one listing, by the store's clock: parts older than the start of the map stage belong to an
+earlier run. Runs by hand have no note; then only the parts are reported.
 """
 
 import json
@@ -22,63 +22,69 @@ from maggjob.storage.run_folder import OURS, PARTS, RUN, SUMMARY, run_folder
 from maggjob.storage.stores import plain_message
 
 QUIET = 600.0
-"""Seconds of silence that are remarked on: a call that Lambda lost is tried again for six minutes."""
+"""Seconds without activity after which a run is reported as quiet; lost calls on Lambda are retried for six minutes."""
 ALWAYS, NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 MAP = "map"
-"""The stage in which parts are written."""
+"""Name of the stage that writes parts."""
 NAMED = ("started", "backend", "workers", "window", "totals", "digests")
-"""What a summary says of its run under the names of a note."""
+"""Keys that a summary shares with a note."""
 ENDED = ("not started", "done", "stopped", "unknown")
-"""What is said in place of a stage when none goes on."""
+"""Values of ``stage`` that mean that no stage is running."""
 
 
 @dataclass(frozen=True)
 class RunNote:
-    """What a run says of itself."""
+    """The note that a run writes about itself."""
 
     started: str
-    """When it started, UTC, ISO 8601, by the client's clock; its summary says the same."""
+    """Start of the run, UTC, ISO 8601, by the client's clock; the same as in its summary."""
     stage: str
-    """The stage that began last, such as index, map or assembly; not started, or done."""
+    """Latest stage, such as index, map or assembly; or not started, or done."""
     backend: str
-    """Where its calls run."""
+    """Backend of the run."""
     workers: int
-    """Workers at once, at most."""
+    """Maximum number of concurrent workers."""
     window: str
-    """Label of its time window."""
+    """Label of the time window."""
     totals: Mapping[str, int]
-    """How much there is to do, by what it is; until the run is done, as planned. Parts are made for the first."""
+    """Amount of work per unit, such as cells; as planned, until the run is done. Each item of the first has a part."""
     digests: Mapping[str, str]
-    """What decides the result, by what it is."""
+    """Digests of the inputs that determine the result, by name."""
     pieces: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Names of the pieces of each part that is made in several."""
+    """Names of the pieces of each part that is made in pieces."""
     mapped: AwareDatetime | None = None
-    """When its map began, by the store's clock, as soon as that is known: older parts are of another run."""
+    """Start of the map stage by the store's clock, once known; older parts belong to another run."""
     stopped: str | None = None
-    """The error that stopped it."""
+    """Error that stopped the run."""
 
     @classmethod
     def of(
         cls, backend: str, workers: int, window: str, totals: Mapping[str, int], digests: Mapping[str, str]
     ) -> "RunNote":
-        """Return the note of a run that starts now."""
-        # In milliseconds: no two runs of a store have the same.
+        """Return the note of a run that starts now.
+
+        Parameters
+        ----------
+        backend, workers, window, totals, digests
+            See the fields of the same names.
+        """
+        # Milliseconds tell two runs of the same store apart.
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
         return cls(started, "not started", backend, workers, window, dict(totals), dict(digests))
 
     @property
     def unit(self) -> str:
-        """What a part is made for, such as cells."""
+        """Unit that has one part per item, such as cells."""
         return next(iter(self.totals), "parts")
 
     @property
     def parts(self) -> int:
-        """Parts that there are to be."""
+        """Number of parts that the run will write."""
         return next(iter(self.totals.values()), 0)
 
 
 class NoteWriter:
-    """Writes the note of a run.
+    """A writer of the note of a run.
 
     Parameters
     ----------
@@ -94,15 +100,28 @@ class NoteWriter:
         self._where = (folder, region)
 
     def stage(self, name: str, pieces: Mapping[str, Sequence[str]]) -> None:
-        """Say that a stage begins; StoreError if that cannot be written."""
+        """Record the start of a stage.
+
+        Parameters
+        ----------
+        name : str
+            Name of the stage.
+        pieces : mapping
+            Names of the pieces of each part that is made in pieces.
+
+        Raises
+        ------
+        StoreError
+            If the note cannot be written.
+        """
         self._write(replace(self.note, stage=name, pieces={**self.note.pieces, **pieces}))
         if name == MAP:
             self.note = replace(self.note, mapped=Folder(*self._where).modified(RUN))
 
     def stopped(self, problem: BaseException) -> None:
-        """Say that an error stopped the run, if any stage has begun."""
+        """Record the error that stopped the run, if a stage had begun."""
         if self.note.stage != "not started":
-            # The store may be in the way here, too; the error is raised in any case.
+            # The store itself may be what failed; the original error is raised in any case.
             with suppress(StoreError):
                 self._write(replace(self.note, stopped=f"{type(problem).__name__}: {plain_message(problem)}"))
 
@@ -113,47 +132,50 @@ class NoteWriter:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is."""
+    """The status of a run."""
 
     store: str
-    """The result that it makes."""
+    """Path or URL of the result."""
     stage: str
-    """The stage that goes on, such as index, map or assembly; done, with a result; stopped by an error; not started; or
-    unknown: there are parts, and nothing says of what, as the run is one by hand or of an earlier maggjob."""
+    """Current stage, such as index, map or assembly; or done (with a result), stopped (by an error), not started, or
+    unknown (parts exist without a note, from a run by hand or an earlier version of maggjob)."""
     run: RunNote | None
-    """Which run it is; None where that is not known."""
+    """Note of the run; None if unknown."""
     parts: int
-    """Parts that are there; one that is made in pieces when all of them are. What fails leaves none."""
+    """Number of parts written; a part made in pieces counts once all its pieces exist. Failed tasks leave no part."""
     silent_s: float | None
-    """Age of the newest part, seconds; less if a stage began or the run was stopped since. None where there is neither.
-    By this machine's clock and the store's."""
+    """Seconds since the last activity: the newest part, or the last change of the note. None if there was none.
+    Compares this machine's clock with the store's."""
     parts_per_minute: float | None
-    """From the beginning of the map to the newest part; None where that cannot be told."""
+    """Mean rate from the start of the map stage to the newest part; None if unknown."""
     left_s: float | None
-    """Seconds until the last part, at this pace; rather less, as the longest tasks come first. None unless the map goes
-    on and there are more parts than workers, whose first ones come together."""
+    """Seconds until the last part at this rate; an upper estimate, because the longest tasks come first. None outside
+    the map stage, and until there are more parts than workers, because the first parts arrive together."""
     quiet: bool
-    """Whether nothing came of a run for `QUIET` seconds that has not ended: its client may have stopped."""
+    """True if an unfinished run showed no activity for `QUIET` seconds: its client may have stopped."""
     result: Mapping[str, Any] | None = None
-    """The summary, but for its list of results; None until the run is done."""
+    """Summary without its list of results; None until the run is done."""
     dollars: float | None = None
-    """What its calls on Lambda cost; None elsewhere, and until the run is done."""
+    """Cost of the calls on Lambda (US dollars); None on other backends and until the run is done."""
 
 
 def status_of(
     store: str, note: RunNote | None, times: Mapping[str, datetime], summary: Mapping[str, Any] | None, now: datetime
 ) -> Status:
-    """Work out how far a run is.
+    """Derive the status of a run.
 
     Parameters
     ----------
     store : str
+        Path or URL of the result.
     note : RunNote or None
+        Note of the run.
     times : mapping
-        When each key in its folder was written.
+        Time at which each key in the run's folder was written.
     summary : mapping or None
-        Its summary, or that of an earlier run.
+        Summary of this run or of an earlier one.
     now : datetime
+        Current time, with time zone.
     """
     if note is not None and summary is not None and summary["started"] != note.started:
         summary = None
@@ -163,7 +185,7 @@ def status_of(
     found = {k: time for k, time in times.items() if k.startswith(below) and k.endswith(".npz") and time >= begun}
     parts = _count_parts(found, {} if run is None else run.pieces)
     signs = [*found.values(), *([times[RUN]] if note is not None else [])]
-    # The clocks of two machines differ.
+    # The clocks of the two machines may differ, so the difference may be negative.
     silent = max(0.0, (now - max(signs)).total_seconds()) if signs else None
     stage = run.stage if run is not None else "unknown" if parts else "not started"
     stage = "stopped" if run is not None and run.stopped else stage
@@ -178,40 +200,40 @@ def status_of(
 
 
 def _count_parts(keys: Iterable[str], pieces: Mapping[str, Sequence[str]]) -> int:
-    """Parts that are there, by the names of their keys; a call may leave a tag in a name."""
+    """Count parts by the names of their keys, without the tags that calls add to a name."""
     names = {key.rpartition("/")[2].split(".")[0] for key in keys}
     whole = names - {piece for some in pieces.values() for piece in some}
     return len(whole | {part for part, some in pieces.items() if names.issuperset(some)})
 
 
 def _done(summary: Mapping[str, Any], note: RunNote | None) -> RunNote:
-    """The note of a run that is done, of which only its summary may be left."""
+    """Return the note of a finished run, from its summary and, if it still exists, its note."""
     named = {key: summary[key] for key in NAMED}
     done = RunNote(stage="done", **named)
     return done if note is None else replace(done, pieces=note.pieces, mapped=note.mapped)
 
 
 def read_status(store: str, region: str | None = None) -> Status:
-    """Return how far the run of a store is, or what came of it. It reads only, and may be called while the run goes on.
+    """Return the status of the run of a store; safe to call during the run, because it only reads.
 
     Parameters
     ----------
     store : str
-        Path or s3:// URL of the result that the run makes.
+        Path or s3:// URL of the result.
     region : str, optional
         Region of the bucket.
 
     Raises
     ------
     InputError
-        If no run has left anything there, or what it left is damaged.
+        If no run has written there, or its note or summary is damaged.
     StoreError
         If the folder of the run cannot be read.
     """
     folder = run_folder(store)
     times = Folder(folder, region).times() if exists(folder, region) else {}
     if not any(key.startswith(OURS) for key in times):
-        raise InputError(f"no run of maggjob at {folder}; give the path or URL of the Zarr that 'maggjob run' makes")
+        raise InputError(f"no run of maggjob at {folder}; give the path or URL of the Zarr that 'maggjob run' writes")
     content = Folder(folder, region).get(RUN) if RUN in times else None
     note = None if content is None else _read_note(content, f"{folder}/{RUN}")
     summary = read_summary(store, region) if SUMMARY in times else None
@@ -224,16 +246,25 @@ def _read_note(content: bytes, name: str) -> RunNote:
     except ValidationError as problem:
         wrong = problem.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"])) or "content"
-        raise InputError(f"{name} is damaged ({where}: {wrong['msg']}); delete it to be told of the parts") from problem
+        raise InputError(
+            f"{name} is damaged ({where}: {wrong['msg']}); delete it to see the status of the parts only"
+        ) from problem
 
 
 def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
-    """Return the summary that the run of a store left.
+    """Return the summary of the run of a store.
+
+    Parameters
+    ----------
+    store : str
+        Path or s3:// URL of the result.
+    region : str, optional
+        Region of the bucket.
 
     Raises
     ------
     InputError
-        If there is none, or it is damaged.
+        If the summary does not exist or is damaged.
     """
     folder = run_folder(store)
     if not (exists(folder, region) and Folder(folder, region).has(SUMMARY)):
@@ -245,5 +276,5 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     if not (
         isinstance(content, dict) and {"started", "backend", "workers", "window", "totals", "digests"} <= content.keys()
     ):
-        raise InputError(f"{folder}/{SUMMARY} is no summary of a run; run again")
+        raise InputError(f"{folder}/{SUMMARY} is not the summary of a run; run again")
     return content

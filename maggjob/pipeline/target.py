@@ -1,7 +1,7 @@
-"""Where a result goes: whether it may be written there, and its name where none is given.
+"""Check that a result may be written to a store, and choose the store's default name.
 
-Only something that maggjob wrote is replaced, and only when asked. The old result stays for good when the new one is
-not complete, unless that is asked for, too.
+Only a store that maggjob wrote is replaced, and only on request (``overwrite``). An incomplete result replaces an old
+one only if that is requested, too (``allow_partial``).
 """
 
 import os
@@ -16,31 +16,49 @@ from maggjob.storage.urls import is_remote, local_path
 
 
 def check_target(store: str, overwrite: bool, region: str | None = None) -> None:
-    """See that a store may be written.
+    """Check that a store may be written.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL of the Zarr.
+    overwrite : bool
+        Allow an existing result of maggjob to be replaced.
+    region : str, optional
+        Region of the bucket.
 
     Raises
     ------
     ExistsError
-        It is there and not to be replaced, or it is something that we did not write.
+        If the store exists and ``overwrite`` is not set, or if maggjob did not write it.
     """
     restore(store)
     if not exists(store, region):
         return
     ours = _ours(store, region)
-    half = ours and not is_published(store, region)  # a client died that wrote it to a bucket
+    # A client that died while it wrote to a bucket leaves an unpublished store.
+    half = ours and not is_published(store, region)
     if not (overwrite or half):
-        raise ExistsError(f"{store} is there already; give --overwrite to replace it, or another --store")
+        raise ExistsError(f"{store} already exists; give --overwrite to replace it, or another --store")
     if not ours:
-        raise ExistsError(f"{store} is no result of maggjob and is not replaced; give another --store")
+        raise ExistsError(f"{store} was not written by maggjob and is not replaced; give another --store")
 
 
 def is_published(store: str, region: str | None) -> bool:
-    """Whether there is a result: its metadata are written last."""
+    """Return True if a store holds a complete result; its metadata is written last.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL of the Zarr.
+    region : str or None
+        Region of the bucket.
+    """
     return (is_remote(store) or local_path(store).is_dir()) and Folder(store, region).has("zarr.json")
 
 
 def _ours(store: str, region: str | None) -> bool:
-    """Whether there is a Zarr, or a run has written there."""
+    """Return True if the store is a Zarr, or a run of maggjob has written to its folder."""
     if not is_remote(store) and not local_path(store).is_dir():
         return False
     folder = run_folder(store)
@@ -49,13 +67,13 @@ def _ours(store: str, region: str | None) -> bool:
 
 
 def default_store(config: ConfigLike) -> str:
-    """``./<name of the configuration>.zarr``.
+    """Return the default store, ``<name of the configuration>.zarr`` in the current folder.
 
     Raises
     ------
     InputError
-        The configuration is no file, so it has no name.
+        If the configuration is not a file, and so has no name.
     """
     if not isinstance(config, (str, os.PathLike)):
-        raise InputError("no store: give store=, or output.store in the configuration")
+        raise InputError("no store is given: pass store=, or set output.store in the configuration")
     return f"{Path(config).stem}.zarr"

@@ -157,7 +157,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(catalog: Path) -> No
 
 def test_overwriting_is_asked_for(catalog: Path) -> None:
     assert maggjob("--config", "atl06.yaml", "--max-cells", "1", "--backend", "serial").returncode == COMPLETE
-    refused("--config", "atl06.yaml", "--backend", "serial", said="atl06.zarr is there already; give --overwrite")
+    refused("--config", "atl06.yaml", "--backend", "serial", said="atl06.zarr already exists; give --overwrite")
     done = maggjob("--config", "atl06.yaml", "--backend", "serial", "--overwrite")
     assert done.returncode == COMPLETE
     assert summary()["total_cells"] == 5

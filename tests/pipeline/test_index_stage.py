@@ -349,7 +349,7 @@ def test_a_call_that_comes_to_nothing_fails_its_granules() -> None:
     found = collect("place", tasks, [Outcome(value=answer), Outcome(value=refused)])
     assert [found.granules[n].reason for n in "cd"] == ["store", "store"]
     elsewhere = replace(tasks[0], granules=GranuleList("list", 0, 1))
-    with pytest.raises(LedgerError, match="written down elsewhere"):
+    with pytest.raises(LedgerError, match="not in the task but"):
         collect("place", [elsewhere], [Outcome(reason="died")])
 
 

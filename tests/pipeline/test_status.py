@@ -309,7 +309,7 @@ def test_an_error_of_the_assembly_is_told(catalog: Catalog, told: Told) -> None:
 def test_what_is_refused_leaves_the_status_as_it_was(catalog: Catalog) -> None:
     do(catalog)
     before = {path: path.read_bytes() for path in Path("map.zarr.run").rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         do(catalog)
     assert {path: path.read_bytes() for path in Path("map.zarr.run").rglob("*") if path.is_file()} == before
 
