@@ -334,5 +334,5 @@ def test_an_error_is_one_line(tmp_path: Path, arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "fault of maggjob" not in done.stderr
+    assert "error in maggjob itself" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
