@@ -1,7 +1,6 @@
-"""ICESat-2 ATL06 land-ice heights to a map: HDF5 granules to HEALPix cells to one xdggs Zarr.
+"""Map ICESat-2 ATL06 land-ice heights: from HDF5 granules to HEALPix cells in one Zarr for xarray and xdggs.
 
-The names below are loaded when they are first used, so that a worker that only maps a cell does
-not pay for the rest.
+Public names are imported on first use, so that a worker that only maps a cell does not import the rest.
 """
 
 import os
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from maggjob.show.dataset import open_result as open_result
     from maggjob.simulator.scene import simulate as simulate
 
-# The threads that numpy's linear algebra starts look for work in a loop of 2**26 cycles before they sleep: a tenth
-# of a second of CPU, a third of what a worker imports, for something that is not used here. After 2**4 they sleep.
+# The threads of numpy's linear algebra (OpenBLAS) poll for work for 2**26 cycles before they sleep. This costs 0.1 s of
+# CPU, a third of a worker's import time, and maggjob does not use them. With this setting they sleep after 2**4 cycles.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 _NAMES = {
@@ -50,7 +49,7 @@ _NAMES = {
     "show.dataset": "open_result",
     "simulator.scene": "simulate",
 }
-"""Public names by the module that they come from; type checkers read the imports above."""
+"""Public names of each module; type checkers read the imports above instead."""
 _WHERE = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_WHERE)  # noqa: PLE0605
 

@@ -1,4 +1,4 @@
-"""``python -m maggjob``."""
+"""Run the command line with ``python -m maggjob``."""
 
 from maggjob.cli.commands import main
 

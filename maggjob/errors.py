@@ -1,27 +1,27 @@
-"""The errors of maggjob, each with the reason under which the ledger counts it.
+"""The exceptions of maggjob, each with the reason under which the ledger counts it.
 
-None of them is a ``RuntimeError``: h5coro turns those into a missing value.
-All take one message, so that they survive pickling on their way back from a worker.
+None of them is a ``RuntimeError``, because h5coro turns a ``RuntimeError`` into a missing value.
+Each takes one message only, so that workers can return it by pickle.
 """
 
 from typing import ClassVar
 
 
 class MaggjobError(Exception):
-    """Anything maggjob reports by itself: the message says what, where, and what to do."""
+    """Base class of all errors of maggjob; the message says what happened, where, and what to do."""
 
     reason: ClassVar[str] = "error"
-    """The word under which a ledger counts it."""
+    """Reason under which the ledger counts the error."""
 
 
 class InputError(MaggjobError):
-    """What the user gave cannot be used: exit code 1, nothing written."""
+    """Unusable input: exit code 1, and nothing is written."""
 
     reason = "input"
 
 
 class ConfigError(InputError):
-    """A configuration that cannot be used."""
+    """An invalid configuration."""
 
     reason = "config"
 
@@ -33,120 +33,120 @@ class ExpressionError(ConfigError, ValueError):
 
 
 class CellError(InputError):
-    """Something that names no HEALPix cell of the grid."""
+    """An id that is not a HEALPix cell of the grid."""
 
     reason = "cell"
 
 
 class CatalogError(InputError):
-    """A catalog that cannot be used."""
+    """An invalid catalog."""
 
     reason = "catalog"
 
 
 class ExistsError(InputError):
-    """The output is there already."""
+    """An output that already exists."""
 
     reason = "exists"
 
 
 class StatisticError(MaggjobError):
-    """A statistic whose result cannot be written down."""
+    """A statistic whose result cannot be stored, such as an overflow of its dtype."""
 
     reason = "statistic"
 
 
 class StoreError(MaggjobError):
-    """Reading or writing our own output failed."""
+    """A failed read or write of maggjob's own output."""
 
     reason = "store"
 
 
 class LedgerError(MaggjobError):
-    """The counts of a run do not add up: nothing is published."""
+    """Counts of a run that do not add up: the result is not published."""
 
     reason = "ledger"
 
 
 class IndexFileError(MaggjobError):
-    """The index of a granule cannot be used: damaged, of another version, or of something else."""
+    """An unusable granule index: damaged, of another version, or made for something else."""
 
     reason = "index"
 
 
 class StaleIndexError(IndexFileError):
-    """A granule is not the one any more that its index was made of."""
+    """A granule that has changed since its index was made."""
 
     reason = "stale"
 
 
 class BackendError(MaggjobError):
-    """The backend does not take calls: nothing ran."""
+    """A backend that accepts no calls: nothing ran."""
 
     reason = "backend"
 
 
 class StoppedError(MaggjobError):
-    """The run was stopped before its end (exit code 3)."""
+    """A run that was stopped before it finished (exit code 3)."""
 
     reason = "stopped"
 
 
 class GranuleError(MaggjobError):
-    """A granule, or a part of it, could not be read."""
+    """A granule that could not be read in whole or in part."""
 
     reason = "read"
 
 
 class MissingGranuleError(GranuleError):
-    """There is no such object."""
+    """A granule that does not exist at its URL or path."""
 
     reason = "missing"
 
 
 class AccessError(GranuleError):
-    """The archive refused us: no credentials, wrong ones, or expired ones."""
+    """A request that the archive refused: credentials are missing, wrong or expired."""
 
     reason = "auth"
 
 
 class ThrottledError(GranuleError):
-    """The archive asked us to slow down."""
+    """A request that the archive throttled."""
 
     reason = "throttled"
 
 
 class NetworkError(GranuleError):
-    """The connection failed, stalled, or ended early."""
+    """A connection that failed, stalled or ended early."""
 
     reason = "network"
 
 
 class TruncatedError(GranuleError):
-    """The object is not as long as its own superblock or the catalog says."""
+    """A granule whose length differs from its superblock or the catalog."""
 
     reason = "truncated"
 
 
 class NotHdf5Error(GranuleError):
-    """The object is no HDF5 file."""
+    """A granule that is not an HDF5 file."""
 
     reason = "not_hdf5"
 
 
 class CorruptError(GranuleError):
-    """The HDF5 structure or a chunk does not decode."""
+    """A granule whose HDF5 structure or chunks cannot be decoded."""
 
     reason = "corrupt"
 
 
 class UnsupportedError(GranuleError):
-    """An HDF5 feature whose values we could not vouch for."""
+    """An HDF5 feature that maggjob cannot read reliably."""
 
     reason = "unsupported"
 
 
 class MissingDatasetError(GranuleError):
-    """The beam is there and a dataset of the configuration is not."""
+    """A beam that lacks a dataset of the configuration."""
 
     reason = "missing_dataset"

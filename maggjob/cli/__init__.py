@@ -1,4 +1,4 @@
-"""The command line: parse, call, print, exit code; and the demonstration.
+"""The command line, which parses, calls, prints and exits with a code, and the demonstration.
 
 May import everything; nothing imports it.
 """

@@ -1,4 +1,4 @@
-"""Commands about the Lambda worker's image: ``maggjob runtime build|deploy|status|delete``."""
+"""Commands for AWS Lambda: ``maggjob runtime build|deploy|status|delete`` and ``maggjob doctor``."""
 
 import sys
 import tempfile
@@ -21,8 +21,8 @@ def runtime_commands() -> None:
     """Build and deploy the image of the Lambda worker.
 
     \b
-    maggjob runtime build                    # docker image for ARM64, under a tag of its own
-    maggjob runtime deploy maggjob:TAG       # to ECR, and a Lambda function of it
+    maggjob runtime build                    # Docker image for ARM64, with a unique tag
+    maggjob runtime deploy maggjob:TAG       # push it to ECR, create the Lambda function
     maggjob runtime status
     maggjob runtime delete maggjob:TAG
     """  # noqa: D301
@@ -34,28 +34,30 @@ _lithops_config = click.option(
     default=CONFIG_FILE,
     show_default=True,
     metavar="FILE",
-    help="Lithops' own configuration.",
+    help="Lithops configuration.",
 )
 
 
 def _common(command: Command) -> Command:
-    return _lithops_config(click.option("--dry-run", is_flag=True, help="Print the commands, and run none.")(command))
+    return _lithops_config(
+        click.option("--dry-run", is_flag=True, help="Print the commands without running them.")(command)
+    )
 
 
 def aws_session(config: Mapping[str, Any]) -> Any:
-    """An AWS session in the region of a Lithops configuration.
+    """Return an AWS session in the region of a Lithops configuration.
 
     Raises
     ------
     InputError
-        boto3 is not installed, or there is no such profile.
+        If boto3 is not installed, or the profile does not exist.
     """
     section = {**config.get("aws", {}), **config["aws_lambda"]}
     return open_session(section.get("region") or section.get("region_name"))
 
 
 def _session(file: str, dry_run: bool) -> tuple[dict[str, Any], Any, dict[str, str]]:
-    """Lithops' configuration, an AWS session, and who we are there."""
+    """Return the Lithops configuration, an AWS session, and the identity of the caller at AWS."""
     config = lithops_config("aws_lambda", given=file)
     section, session = config["aws_lambda"], aws_session(config)
     from botocore.exceptions import BotoCoreError, ClientError
@@ -66,18 +68,20 @@ def _session(file: str, dry_run: bool) -> tuple[dict[str, Any], Any, dict[str, s
         return config, session, session.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as problem:
         if dry_run:
-            click.echo(f"# AWS does not know us ({problem}): ACCOUNT and USER stand for what it would say")
+            click.echo(f"# AWS does not recognise the caller ({problem}): ACCOUNT and USER are placeholders below")
             return config, session, {"Account": "ACCOUNT", "UserId": "USER"}
-        raise BackendError(f"AWS does not know us: {problem}; log in to AWS first, and type 'maggjob doctor'") from None
+        raise BackendError(
+            f"AWS does not recognise the caller: {problem}; log in to AWS, then run 'maggjob doctor'"
+        ) from None
 
 
 @runtime_commands.command()
 @click.option("--base", metavar="IMAGE", help="Base image [default: python:X.Y-slim].")
 @click.option("--digest", metavar="sha256:...", help="Digest that pins the base image.")
-@click.option("--readers", is_flag=True, help="With packages for other formats (h5py, rasterio).")
+@click.option("--readers", is_flag=True, help="Add packages for other formats (h5py, rasterio).")
 @_common
 def build(base: str | None, digest: str | None, readers: bool, file: str, dry_run: bool) -> None:
-    """Build the image for ARM64, for the Python that runs this.
+    """Build the image for ARM64, with the Python version that runs this command.
 
     \b
     maggjob runtime build --dry-run
@@ -98,7 +102,7 @@ def build(base: str | None, digest: str | None, readers: bool, file: str, dry_ru
 @click.argument("runtime")
 @_common
 def deploy(runtime: str, file: str, dry_run: bool) -> None:
-    """Push an image to ECR, and make the Lambda function of it.
+    """Push an image to ECR, and create its Lambda function.
 
     \b
     maggjob runtime deploy maggjob:0.1.0-py3.12-20251121T051200
@@ -108,13 +112,13 @@ def deploy(runtime: str, file: str, dry_run: bool) -> None:
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
     carry_out(deploy_steps(image, Path(file), session.client("ecr")), click.echo, dry_run)
-    click.echo(f"next: in section aws_lambda of {file} write   runtime: {image.runtime}")
+    click.echo(f"next: in section aws_lambda of {file}, set   runtime: {image.runtime}")
 
 
 @runtime_commands.command()
 @_common
 def status(file: str, dry_run: bool) -> None:
-    """Show the deployed functions.
+    """List the deployed functions.
 
     \b
     maggjob runtime status
@@ -129,7 +133,7 @@ def status(file: str, dry_run: bool) -> None:
 @click.argument("runtime")
 @_common
 def delete(runtime: str, file: str, dry_run: bool) -> None:
-    """Delete the function and the image of a runtime.
+    """Delete the Lambda function and the image of a runtime.
 
     \b
     maggjob runtime delete maggjob:0.1.0-py3.12-20251121T051200
@@ -142,10 +146,10 @@ def delete(runtime: str, file: str, dry_run: bool) -> None:
 
 
 @click.command("doctor")
-@click.option("--store", metavar="s3://BUCKET/PATH", help="Where a result is to go: its bucket is checked, too.")
+@click.option("--store", metavar="s3://BUCKET/PATH", help="Store of a planned run: its bucket is checked, too.")
 @_lithops_config
 def doctor_command(store: str | None, file: str) -> None:
-    """Check what a run on AWS Lambda needs; exit with 1 when something must be mended.
+    """Check what a run on AWS Lambda needs; exit with 1 if something must be fixed.
 
     \b
     maggjob doctor --store s3://my-maps/map.zarr

@@ -1,7 +1,7 @@
-"""The command line: parse, call, print, exit code.
+"""The commands of the command line: each parses its options, calls a function, prints, and sets the exit code.
 
-Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed cells (unless
---allow-partial), 3 stopped. Those of ``status`` are the run's; 0 as long as it has not ended.
+Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed cells (unless --allow-partial),
+3 stopped. ``status`` exits with the code of the run, or with 0 while the run has not ended.
 """
 
 import json
@@ -19,12 +19,13 @@ from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
-VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")  # those that decide results
+# Packages that may affect results.
+VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
-    """A group whose command is ``run`` when none is named: ``maggjob --config X``."""
+    """A group whose default command is ``run``: ``maggjob --config X`` runs the job."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version"}
@@ -47,30 +48,36 @@ def _print_versions(context: click.Context, _: click.Parameter, wanted: bool) ->
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions, help="Show the versions."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Show the versions of maggjob and its main packages.",
 )
 def cli() -> None:
     """Turn ICESat-2 ATL06 granules into a map of HEALPix cells.
 
     \b
-    maggjob demo                             # see it work on simulated granules, in a minute
-    maggjob catalog --cycle 22               # which granules there are, from NASA's CMR: catalog.json
-    maggjob plan --config atl06.yaml         # how long and how much
-    maggjob --config atl06.yaml              # the job: ./atl06.zarr
-    maggjob status atl06.zarr                # how far it is, from another terminal
+    maggjob demo                             # run the whole job on simulated granules, in a minute
+    maggjob catalog --cycle 22               # list the granules with NASA's CMR: catalog.json
+    maggjob plan --config atl06.yaml         # estimate time and cost
+    maggjob --config atl06.yaml              # run the job: ./atl06.zarr
+    maggjob status atl06.zarr                # show its progress, from another terminal
 
-    Any command takes --debug, which shows the traceback of an error.
-    """  # noqa: D301  # click wants the backspace character itself
+    Every command takes --debug, which shows the traceback of an error.
+    # Click wants the backspace character itself.
+    """  # noqa: D301
 
 
 def _what(command: Command) -> Command:
-    """Options that say what is worked on."""
+    """Add the options that select what to work on."""
     options = [
-        click.option("--config", required=True, metavar="FILE", help="Configuration, or the name of a built-in one."),
-        click.option("--catalog", metavar="FILE", help="Catalog [default: the configuration's, else ./catalog.json]."),
-        click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, else ./<config>.zarr]."),
+        click.option("--config", required=True, metavar="FILE", help="Configuration file, or name of a built-in one."),
+        click.option("--catalog", metavar="FILE", help="Catalog [default: the configuration's, or ./catalog.json]."),
+        click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, or ./<config>.zarr]."),
         click.option("--driver", metavar="NAME", help="s3, https or file [default: the configuration's]."),
-        click.option("--max-cells", type=int, metavar="N", help="Only the N cells with most granules."),
+        click.option("--max-cells", type=int, metavar="N", help="Only the N cells with the most granules."),
         click.option("--morton-cell", metavar="ID", help="Only this cell, such as -6134114."),
     ]
     for option in reversed(options):
@@ -85,17 +92,17 @@ for _command in (doctor_command, runtime_commands):
 @cli.command()
 @_what
 @click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: what cores and memory allow].")
-@click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is complete.")
-@click.option("--index/--no-index", default=None, help="Make and use indexes of granules [default: when it pays].")
-@click.option("--indexes", metavar="PATH", help="Where they are kept [default: the user's cache, or the bucket].")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store once the new one is complete.")
+@click.option("--index/--no-index", default=None, help="Build and use indexes of granules [default: if it saves time].")
+@click.option("--indexes", metavar="PATH", help="Where to keep indexes [default: user cache, or the bucket].")
+@click.option("--dry-run", is_flag=True, help="Only print what the run would do.")
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
-@click.option("--lithops-config", metavar="FILE", help="Lithops' own configuration [default: ./lithops_config.yaml].")
+@click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
 @click.option(
     "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
 )
-@click.option("--allow-partial", is_flag=True, help="Take partial and failed cells: exit 0, overwrite.")
+@click.option("--allow-partial", is_flag=True, help="Accept partial and failed cells: exit with 0, and overwrite.")
 def run(dry_run: bool, **options: Any) -> None:
     """Run the job: read, bin, reduce, write.
 
@@ -123,7 +130,7 @@ def run(dry_run: bool, **options: Any) -> None:
 
 
 def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
-    """Print the summary of a run; exit with 2 when it is not complete."""
+    """Print the summary of a run; exit with 2 if the run is not complete."""
     from maggjob.show.text import summary
 
     click.echo(summary(result))
@@ -134,11 +141,13 @@ def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
 
 @cli.command()
 @_what
-@click.option("--workers", type=click.IntRange(1), default=1700, show_default=True, metavar="N", help="On Lambda.")
-@click.option("--map", "picture", metavar="PNG", help="Draw area, cells and tracks.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1700, show_default=True, metavar="N", help="Workers on Lambda."
+)
+@click.option("--map", "picture", metavar="PNG", help="Draw a map of area, cells and tracks.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> None:
-    """Say what a run would do and take: cells, granules, pairs, time, cost.
+    """Estimate a run without starting it: cells, granules, pairs, time, cost.
 
     \b
     maggjob plan --config atl06.yaml --catalog catalog.json
@@ -157,36 +166,38 @@ def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> No
 
 
 def _tell_notes(catalog: Any) -> None:
-    """What a user should know of how a catalog was made."""
+    """Print the notes about how a catalog was made."""
     for note in catalog.notes():
         click.echo(f"note: {note}", err=True)
 
 
 def _paging(came: int, total: int) -> None:
-    """Say how far CMR's answer is."""
+    """Print how many granules CMR has listed so far."""
     click.echo(f"CMR: {came:,} of {total:,} granules listed", err=True)
 
 
 @cli.command()
-@click.option("--cycle", type=int, metavar="N", help="91-day repeat cycle, as the names of granules say it.")
+@click.option("--cycle", type=int, metavar="N", help="91-day repeat cycle, as in the granule names.")
 @click.option("--cycles", metavar="A-B", help="First and last cycle.")
 @click.option("--start", metavar="DATE", help="First day (2024-01-31), instead of cycles.")
 @click.option("--end", metavar="DATE", help="Last day.")
 @click.option("--aoi", metavar="AREA", help="antarctica [default], grounded, basins:2,17, greenland, W,S,E,N, a file.")
-@click.option("--south-of", type=float, metavar="LAT", help="Area: all that lies south of a latitude.")
-@click.option("--north-of", type=float, metavar="LAT", help="Area: all that lies north of a latitude.")
+@click.option("--south-of", type=float, metavar="LAT", help="Area: everything south of a latitude.")
+@click.option("--north-of", type=float, metavar="LAT", help="Area: everything north of a latitude.")
 @click.option("--short-name", metavar="NAME", help=f"Product [default: {PRODUCT}].")
-@click.option("--version", metavar="VVV", help=f"Its version [default: {VERSION}].")
-@click.option("--provider", metavar="NAME", help=f"As CMR calls it [default: {PROVIDER}].")
-@click.option("--swath-buffer-km", type=float, metavar="KM", help="Widen footprints by so much [default: 0].")
-@click.option("--endpoint", metavar="URL", help="Another CMR than NASA's.")
+@click.option("--version", metavar="VVV", help=f"Version of the product [default: {VERSION}].")
+@click.option("--provider", metavar="NAME", help=f"Provider in CMR [default: {PROVIDER}].")
+@click.option("--swath-buffer-km", type=float, metavar="KM", help="Distance by which to widen footprints [default: 0].")
+@click.option("--endpoint", metavar="URL", help="URL of another CMR than NASA's.")
 @click.option(
-    "--from-records", "records", multiple=True, metavar="FILE", help="Pages that CMR gave, instead of asking."
+    "--from-records", "records", multiple=True, metavar="FILE", help="Saved pages of CMR's answer, instead of a search."
 )
-@click.option("--from-files", "places", multiple=True, metavar="DIR|GLOB", help="Local granules, instead of asking.")
-@click.option("--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Its grid and coordinates.")
+@click.option("--from-files", "places", multiple=True, metavar="DIR|GLOB", help="Local granules, instead of a search.")
+@click.option(
+    "--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Source of grid and coordinates."
+)
 @click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
-@click.option("--info", metavar="FILE", help="Only show what a catalog holds.")
+@click.option("--info", metavar="FILE", help="Only show the content of a catalog.")
 def catalog(
     places: tuple[str, ...],
     records: tuple[str, ...],
@@ -195,7 +206,7 @@ def catalog(
     info: str | None,
     **asked: Any,
 ) -> None:
-    """List granules and the cells that they lie in.
+    """List granules and the cells that they cover.
 
     \b
     maggjob catalog --cycle 22                              # Antarctica, from NASA's CMR
@@ -209,7 +220,9 @@ def catalog(
     if info is not None:
         given = [name for name, value in (asked | {"from_files": places, "from_records": records}).items() if value]
         if given:
-            raise InputError(f"--info shows a catalog and makes none; leave --{given[0].replace('_', '-')} out")
+            raise InputError(
+                f"--info only shows a catalog and does not search; leave --{given[0].replace('_', '-')} out"
+            )
         from maggjob.catalog.file import read_catalog
 
         click.echo(catalog_text(read_catalog(info)))
@@ -217,13 +230,15 @@ def catalog(
     search = {name: value for name, value in asked.items() if value is not None}
     areas = [(name, search.pop(name)) for name in ("south_of", "north_of") if name in search]
     if len(areas) + ("aoi" in search) > 1:
-        raise InputError("--aoi, --south-of and --north-of each say where; give one")
+        raise InputError("--aoi, --south-of and --north-of all set the area; give one of them")
     for name, latitude in areas:
         search["aoi"] = f"{name.replace('_', '-')}:{latitude}"
     if places:
         unused = sorted(search.keys() - {"aoi"}) + ["from_records"] * bool(records)
         if unused:
-            raise InputError(f"--from-files lists what is there; leave --{unused[0].replace('_', '-')} out")
+            raise InputError(
+                f"--from-files lists local granules and does not search; leave --{unused[0].replace('_', '-')} out"
+            )
         catalog = make_catalog(places, config, aoi=search.get("aoi"))
     else:
         catalog = find_catalog(config, records=records or None, watch=_paging, **search)
@@ -236,15 +251,17 @@ def catalog(
 @click.argument("folder", metavar="DIR")
 @click.option("--cycle", "cycles", type=int, multiple=True, default=(22,), show_default=True, help="91-day cycle.")
 @click.option("--region", "regions", type=int, multiple=True, default=(10, 11, 12), show_default=True, help="1 to 14.")
-@click.option("--area", type=float, nargs=4, metavar="W S E N", help="Leave segments outside out.")
+@click.option("--area", type=float, nargs=4, metavar="W S E N", help="Omit segments outside this area, degrees.")
 @click.option("--rgt", "rgts", type=int, multiple=True, help="Reference ground track, 1 to 1387 [default: all].")
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Each N-th segment.")
-@click.option("--most", type=click.IntRange(1), metavar="N", help="At most N granules a cycle.")
-@click.option("--everything", is_flag=True, help="All datasets of a native granule, not the main ones.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--records", metavar="FILE", help="Write CMR-like records of the granules, as JSON.")
+@click.option(
+    "--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Keep every N-th segment."
+)
+@click.option("--most", type=click.IntRange(1), metavar="N", help="At most N granules per cycle.")
+@click.option("--everything", is_flag=True, help="Write all datasets of a native granule, not only the main ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random numbers.")
+@click.option("--records", metavar="FILE", help="Also write CMR-like records of the granules as JSON.")
 def simulate(folder: str, records: str | None, **options: Any) -> None:
-    """Write simulated granules: real geometry, a made-up surface.
+    """Write simulated granules with real geometry and an invented surface.
 
     \b
     maggjob simulate granules --area -108 -76.5 -98 -73.6 --every 5 --most 60
@@ -267,9 +284,9 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
 
 @cli.command()
 @click.argument("store")
-@click.option("--json", "as_json", is_flag=True, help="All of it, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole summary as JSON.")
 def report(store: str, as_json: bool) -> None:
-    """Show the summary of a run again.
+    """Print the summary of a finished run.
 
     \b
     maggjob report atl06.zarr
@@ -285,13 +302,13 @@ def report(store: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("store")
-@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, else us-west-2].")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(store: str, region: str | None, as_json: bool) -> None:
-    """Say how far the run of a store is, or what came of it.
+    """Show the progress of the run of a store, or its outcome.
 
     \b
-    maggjob status atl06.zarr                # in another terminal, while it goes on or when it has ended
+    maggjob status atl06.zarr                # in another terminal, during the run or after it
     """  # noqa: D301
     from maggjob.pipeline.status import read_status
     from maggjob.show.text import status_text
@@ -320,7 +337,7 @@ def clean(store: str) -> None:
 @cli.command()
 @click.argument("folder", default="demo", metavar="[DIR]")
 def demo(folder: str) -> None:
-    """See the whole job work: simulated granules, catalog, run, map.
+    """Run the whole job on simulated granules: simulate, catalogue, run, draw a map.
 
     \b
     maggjob demo
@@ -336,7 +353,7 @@ def demo(folder: str) -> None:
 
 
 def main() -> None:
-    """Entry point: errors of ours are one line and an exit code."""
+    """Run the command line; print an error as one line and exit with its code."""
     debug = "--debug" in sys.argv
     try:
         cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
@@ -349,6 +366,6 @@ def main() -> None:
     except Exception as problem:
         if debug:
             raise
-        text = f"{type(problem).__name__}: {problem} (a fault of maggjob's own: see it with --debug)"
+        text = f"{type(problem).__name__}: {problem} (an error in maggjob itself; --debug shows the traceback)"
         click.echo(f"error: {problem if isinstance(problem, MaggjobError) else text}", err=True)
         sys.exit(STOPPED if isinstance(problem, StoppedError) else BAD_INPUT)

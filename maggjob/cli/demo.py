@@ -1,4 +1,4 @@
-"""The whole job on simulated granules, in a minute: what a newcomer runs first."""
+"""The demonstration: the whole job on simulated granules, in about a minute."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,7 +15,8 @@ from maggjob.show.dataset import check_installed
 from maggjob.show.maps import draw_map
 from maggjob.simulator.scene import Scene, check_h5py, simulate
 
-AMUNDSEN = (-108.0, -76.5, -98.0, -73.6)  # west, south, east, north
+AMUNDSEN = (-108.0, -76.5, -98.0, -73.6)
+"""West, south, east and north of the demonstration's area, degrees."""
 SCENE = Scene(cycles=(22,), regions=(10, 11, 12), area=AMUNDSEN, every=5, most=60)
 WORKERS = 2
 
@@ -23,34 +24,36 @@ WORKERS = 2
 def demo(
     folder: str | Path, say: Callable[[str], None], progress: Callable[[int], AbstractContextManager[Watcher]]
 ) -> tuple[RunResult, Path]:
-    """Simulate granules over the Amundsen Sea sector, catalogue them, run the job, draw the map.
+    """Simulate granules over the Amundsen Sea sector, catalogue them, run the job, and draw a map.
 
     Parameters
     ----------
     folder : str or Path
-        Where everything goes; must not hold an earlier demonstration.
+        Folder of all output; must be empty or not exist.
     say : callable
-        Told what happens, a line at a time.
+        Called with each line of output.
     progress : callable
-        ``progress(cells)`` to a context manager that gives a watcher of the run.
+        ``progress(cells)`` returns a context manager that yields a watcher of the run.
 
     Returns
     -------
     result : RunResult
+        Result of the run.
     picture : Path
+        Map of the result, a PNG.
 
     Raises
     ------
     ExistsError
-        The folder holds something.
+        If the folder is not empty.
     InputError
-        A package of the extra "view" is not installed.
+        If a package of the extra "view" is not installed.
     """
     check_h5py()
     check_installed()
     here = Path(folder)
     if here.exists() and (not here.is_dir() or any(here.iterdir())):
-        raise ExistsError(f"{here} is no empty folder; remove it, or give another one")
+        raise ExistsError(f"{here} is not an empty folder; remove it, or give another one")
     granules = simulate(here / "granules", SCENE, workers=WORKERS)
     size = sum(path.stat().st_size for path in granules) / 1e6
     say(f"simulated     {len(granules)} granules, {size:.0f} MB, in {here / 'granules'}")

@@ -1,7 +1,6 @@
-"""A configuration from a file: found, parsed, validated.
+"""Find, parse and validate a configuration.
 
-Whatever is wrong is one `ConfigError` that names the file, the path of the key, the value, and what
-is allowed.
+Any problem raises one `ConfigError` that names the file, the key, the value, and what is allowed.
 """
 
 import reprlib
@@ -19,12 +18,12 @@ from maggjob.config.source import Search
 from maggjob.errors import ConfigError
 
 ConfigLike = str | Path | Mapping[str, Any] | Config
-"""A file, the name of a built-in configuration, or its content."""
+"""A file, the name of a built-in configuration, or the content of a configuration."""
 
 
 def builtin_configs() -> dict[str, Path]:
-    """Name and path of the configurations that come with maggjob."""
-    # In a wheel they lie in this room, in a checkout beside the package.
+    """Return the path of each built-in configuration by name."""
+    # A wheel has them in this folder, a checkout beside the package.
     package = Path(str(resources.files("maggjob")))
     inside = package / "config" / "builtin"
     folder = inside if inside.is_dir() else package.parent / "configs"
@@ -36,14 +35,14 @@ def load_config(path: ConfigLike) -> Config:
 
     Parameters
     ----------
-    path : str or Path
-        A file; if there is none, the built-in configuration of that name. A mapping, or a
-        `Config`, is taken as it is.
+    path : str, Path, mapping or Config
+        A file or, if no such file exists, the name of a built-in configuration. A mapping is validated; a `Config` is
+        returned unchanged.
 
     Raises
     ------
     ConfigError
-        There is no such file, it is no YAML, or something in it is wrong.
+        If the file does not exist, is not YAML, or has an invalid key or value.
 
     Examples
     --------
@@ -58,15 +57,19 @@ def load_config(path: ConfigLike) -> Config:
     file = Path(path)
     try:
         found = file.is_file()
-    except OSError:  # a name too long for a file
+    except OSError:
+        # The name is too long for a file.
         found = False
     if not found:
         builtin = builtin_configs()
         if str(path) not in builtin:
-            raise ConfigError(f"no configuration {str(path)!r}: no such file, and built in are {', '.join(builtin)}")
+            raise ConfigError(
+                f"no configuration {str(path)!r}: no such file; built-in configurations are {', '.join(builtin)}"
+            )
         file = builtin[str(path)]
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
+        # A SafeLoader.
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as problem:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
@@ -74,12 +77,13 @@ def load_config(path: ConfigLike) -> Config:
     return _validate(content, str(path))
 
 
-BRIEF = reprlib.Repr()  # an alias may stand for much
+# A YAML alias may expand to a very large value.
+BRIEF = reprlib.Repr()
 BRIEF.maxlevel, BRIEF.maxlist, BRIEF.maxstring, BRIEF.maxother = 3, 8, 200, 200
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that refuses a key given twice, of which YAML would keep the last."""
+    """A safe YAML loader that rejects duplicate keys; YAML would silently keep the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -99,12 +103,12 @@ def _validate(content: Mapping[Any, Any], name: str) -> Config:
 
 
 def make_search(content: Mapping[str, Any]) -> Search:
-    """What to ask CMR for.
+    """Validate the search for granules in CMR.
 
     Raises
     ------
     ConfigError
-        Something in it is wrong.
+        If a key or a value is invalid.
     """
     try:
         return Search.model_validate(dict(content))
@@ -113,7 +117,7 @@ def make_search(content: Mapping[str, Any]) -> Search:
 
 
 def _describe(error: Any, content: Any, model: Any = Config) -> str:
-    """One validation error: key path, value, what is allowed."""
+    """Return one validation error as text: the path of the key, its value, and what is allowed."""
     keys = list(_existing(error["loc"], content)) if error["type"] != "missing" else error["loc"]
     where = ".".join(str(key) for key in keys)
     if error["type"] == "extra_forbidden":
@@ -127,7 +131,7 @@ def _describe(error: Any, content: Any, model: Any = Config) -> str:
 
 
 def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
-    """A location without what pydantic adds: the types of a union, and "[key]"."""
+    """Yield the keys of a location without those that pydantic adds: types of a union, and "[key]"."""
     for key in location:
         if (isinstance(content, Mapping) and key in content) or (
             isinstance(content, list | tuple) and isinstance(key, int)
@@ -137,7 +141,7 @@ def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
 
 
 def _known_keys(location: Sequence[int | str], annotation: Any) -> list[str]:
-    """Keys of the model at a location below a type: of a union its first one, of a mapping or a list what it holds."""
+    """Return the keys of the model at a location (the first type of a union, the items of a mapping or tuple)."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (Annotated, Union, types.UnionType):
         return _known_keys(location, parts[0])

@@ -1,6 +1,6 @@
-"""The configuration as frozen models, typed once, and resolved to what workers need.
+"""The configuration as frozen, typed models, and its resolution to the recipe that workers need.
 
-The keys are those of the system that maggjob replaces, so its files load unchanged.
+The keys are those of magg, the system that maggjob replaces, so configurations of magg load unchanged.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ WHOLE_NUMBERS = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 
 
 def _holds(dtype: str, value: float) -> bool:
-    """Whether a type has a value, if not to the last digit."""
+    """Return whether a value is within the range of a dtype; floating-point values may lose digits."""
     if dtype in WHOLE_NUMBERS:
         limits = np.iinfo(dtype)
         return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
@@ -33,14 +33,14 @@ class Coordinate(Strict):
     """A coordinate of the output."""
 
     dtype: Literal["uint64", "int64"]
-    """Type; of morton: int64 for signed decimal ids, uint64 for packed words."""
+    """Dtype. For morton: int64 for signed decimal ids, uint64 for packed words."""
     fill_value: int = 0
     """Fill value of the array."""
 
     @model_validator(mode="after")
     def _fill_fits(self) -> Self:
         if not _holds(self.dtype, self.fill_value):
-            raise ValueError(f"fill_value {self.fill_value} is no {self.dtype}")
+            raise ValueError(f"fill_value {self.fill_value} does not fit in {self.dtype}")
         return self
 
 
@@ -48,9 +48,9 @@ class OutputCoordinates(Strict):
     """Coordinates of the output."""
 
     cell_ids: Coordinate = Coordinate(dtype="uint64")
-    """Nested HEALPix ids, as xdggs reads them; always written."""
+    """Nested HEALPix ids, as xdggs expects them; always written."""
     morton: Coordinate | None = None
-    """Mortie's ids of the same cells."""
+    """Morton ids (of mortie) of the same cells; not written by default."""
 
     @field_validator("cell_ids")
     @classmethod
@@ -66,23 +66,23 @@ class Variable(Strict):
     function: str | None = None
     """Name of a statistic, with or without ``np.``."""
     expression: str | None = None
-    """Arithmetic that reduces to one value a child cell."""
+    """Arithmetic that reduces the segments of a child cell to one value."""
     source: str | None = None
-    """Column, or arithmetic over columns, that the function is taken of."""
+    """Column, or arithmetic over columns, to which the function is applied."""
     params: dict[str, Number | str] = Field(default_factory=dict)
     """``weights`` of average, ``q`` and ``method`` of quantile, ``ddof`` of var and std."""
     dtype: Literal["float32", "float64", "int16", "int32", "int64", "uint16", "uint32", "uint64"] = "float32"
-    """Type of the variable; whole numbers for counts only."""
+    """Dtype of the variable; integers are for counts only."""
     fill_value: Number | None = None
-    """Value of cells without segments; by default NaN, and 0 for whole numbers."""
+    """Value of child cells without segments; by default NaN, or 0 for integers."""
     attrs: dict[str, str | int | float] = Field(default_factory=dict)
-    """Attributes of the variable, in place of those of the source."""
+    """Attributes of the variable, which override those of the source."""
 
     @field_validator("attrs")
     @classmethod
     def _attrs_describe(cls, attrs: dict[str, str | int | float]) -> dict[str, str | int | float]:
         for name in sorted(attrs.keys() & DECODED):
-            raise ValueError(f"{name}: readers would change the values by it; leave it out")
+            raise ValueError(f"{name}: readers would decode the values with it; leave it out")
         return attrs
 
     @field_validator("fill_value", mode="before")
@@ -105,14 +105,16 @@ class Variable(Strict):
             if self.params or self.source:
                 raise ValueError("an 'expression' takes neither 'source' nor 'params'")
             if parse(self.expression).kind != GROUP:
-                raise ValueError(f"{self.expression!r} gives no single value a cell; wrap it in np.sum, np.mean, ...")
+                raise ValueError(
+                    f"{self.expression!r} does not give one value per cell; wrap it in np.sum, np.mean, ..."
+                )
         else:
             self._check_function()
         whole = self.dtype in WHOLE_NUMBERS
         if whole and not (self.function_name and FUNCTIONS[self.function_name].counts):
             raise ValueError(f"dtype {self.dtype} is for counts; use float32 or float64")
         if self.fill_value is not None and not _holds(self.dtype, self.fill_value):
-            raise ValueError(f"fill_value {self.fill_value} is no {self.dtype}")
+            raise ValueError(f"fill_value {self.fill_value} does not fit in {self.dtype}")
         return self
 
     @property
@@ -123,7 +125,9 @@ class Variable(Strict):
     def _check_function(self) -> None:
         function = FUNCTIONS.get(str(self.function_name))
         if function is None:
-            raise ValueError(f"unknown statistic {self.function!r}; known are {', '.join(sorted(FUNCTIONS))}")
+            raise ValueError(
+                f"unknown statistic {self.function!r}; known statistics are {', '.join(sorted(FUNCTIONS))}"
+            )
         unknown = set(self.params) - function.params
         if unknown:
             known = ", ".join(sorted(function.params)) or "none"
@@ -132,19 +136,19 @@ class Variable(Strict):
             raise ValueError(f"{self.function} needs a 'source'")
         for text in (self.source, self.params.get("weights")):
             if text is not None and (parse(str(text)).kind != ROW or row_arguments(parse(str(text)))):
-                raise ValueError(f"{text!r} is not worked out for each segment alone; use columns and arithmetic")
+                raise ValueError(f"{text!r} does not give one value per segment; use columns and arithmetic")
         q, ddof, method = (self.params.get(key, default) for key, default in (("q", 0.5), ("ddof", 0), ("method", "")))
         if self.function_name == "quantile" and "q" not in self.params:
             raise ValueError("quantile needs params: {q: ...}")
         if isinstance(q, str) or not 0 <= q <= 1:
-            raise ValueError(f"q is {q!r}; a number from 0 to 1")
+            raise ValueError(f"q is {q!r}; must be a number from 0 to 1")
         if not isinstance(ddof, int) or ddof < 0:
-            raise ValueError(f"ddof is {ddof!r}; a whole number from 0")
+            raise ValueError(f"ddof is {ddof!r}; must be an integer of at least 0")
         if method not in ("", "linear"):
-            raise ValueError(f"method is {method!r}; only linear is known")
+            raise ValueError(f"method is {method!r}; only 'linear' is supported")
 
     def resolve(self, name: str) -> Statistic:
-        """As the worker needs it."""
+        """Return the statistic as workers need it, under the variable's name."""
         whole = self.dtype in WHOLE_NUMBERS
         weights, q, ddof = (self.params.get(key) for key in ("weights", "q", "ddof"))
         return Statistic(
@@ -164,7 +168,7 @@ class Aggregation(Strict):
     """What is computed for each child cell."""
 
     handoff: Literal["arrow", "pandas"] | None = None
-    """Accepted for older files, and without effect: there is no table between reading and statistics."""
+    """Accepted for older files and ignored: maggjob builds no table between reading and statistics."""
     coordinates: OutputCoordinates = OutputCoordinates()
     """Coordinates of the output."""
     variables: dict[Identifier, Variable] = Field(min_length=1)
@@ -175,7 +179,7 @@ class Aggregation(Strict):
     def _names_are_free(cls, variables: dict[str, Variable]) -> dict[str, Variable]:
         for name in ("cell_ids", "morton", "cells"):
             if name in variables:
-                raise ValueError(f"{name!r} is a coordinate; call the variable something else")
+                raise ValueError(f"{name!r} is a coordinate; give the variable another name")
         return variables
 
 
@@ -185,19 +189,19 @@ class GridConfig(Strict):
     type: Literal["healpix"] = "healpix"
     """Kind of grid."""
     indexing_scheme: Literal["nested"] = "nested"
-    """Numbering of the cells."""
+    """Numbering scheme of the cells."""
     parent_order: int = Field(6, ge=0, le=MAX_ORDER)
-    """Order of the cells that are worked on."""
+    """Order of the cells that tasks work on."""
     child_order: int = Field(12, ge=0, le=MAX_ORDER)
-    """Order of the cells that statistics are computed for."""
+    """Order of the child cells that statistics are computed for."""
     latitude: Latitude = "authalic"
-    """Latitude convention: of the ids, and so of the ellipsoid that is written."""
+    """Latitude convention of the ids, which also decides the ellipsoid in the output."""
 
     @model_validator(mode="after")
     def _orders_fit(self) -> Self:
         if not 0 <= self.child_order - self.parent_order <= 10:
             raise ValueError(
-                f"child_order is {self.child_order}; must lie 0 to 10 above parent_order, {self.parent_order}"
+                f"child_order is {self.child_order}; must be 0 to 10 above parent_order, {self.parent_order}"
             )
         return self
 
@@ -208,7 +212,7 @@ class Output(Strict):
     grid: GridConfig = GridConfig()
     """The HEALPix grid."""
     store: str | None = None
-    """Zarr to write: a path, or s3://bucket/prefix."""
+    """Path or URL (s3://bucket/prefix) of the Zarr to write."""
 
 
 class Config(Strict):
@@ -221,14 +225,14 @@ class Config(Strict):
     output: Output = Output()
     """Where the result goes."""
     catalog: str | None = None
-    """Catalog of granules."""
+    """Path of the catalog of granules."""
     search: Search | None = None
     """What to ask CMR for, instead of a catalog."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.catalog is not None and self.search is not None:
-            raise ValueError("catalog and search both say which granules; leave one out")
+            raise ValueError("catalog and search both select granules; remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -238,7 +242,9 @@ class Config(Strict):
             unknown = sorted(variable.resolve(name).columns - known)
             if unknown:
                 listed = ", ".join([*self.data_source.variables, *BUILT_IN_COLUMNS])
-                raise ValueError(f"aggregation.variables.{name}: unknown column {unknown[0]!r}; known are {listed}")
+                raise ValueError(
+                    f"aggregation.variables.{name}: unknown column {unknown[0]!r}; known columns are {listed}"
+                )
         morton, order = self.aggregation.coordinates.morton, self.output.grid.child_order
         if morton is not None and morton.dtype == "int64" and order > MAX_DECIMAL_ORDER:
             raise ValueError(
@@ -249,12 +255,12 @@ class Config(Strict):
 
     @property
     def grid(self) -> Grid:
-        """The grid as the pure core knows it."""
+        """Grid of the cells and their children."""
         grid = self.output.grid
         return Grid(grid.parent_order, grid.child_order, grid.latitude)
 
     def recipe(self) -> Recipe:
-        """The configuration as workers need it."""
+        """Return the configuration as workers need it."""
         source, coordinates = self.data_source, self.data_source.coordinates
         return Recipe(
             groups=source.groups,
@@ -268,7 +274,7 @@ class Config(Strict):
         )
 
     def science(self) -> dict[str, Any]:
-        """What decides the numbers: everything but places, the driver, and keys without effect."""
+        """Return all settings that affect the values: everything but paths, the driver, and ignored keys."""
         exclude: dict[str, Any] = {
             "catalog": True,
             "search": True,
@@ -280,10 +286,10 @@ class Config(Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `science`, 64 hexadecimal digits."""
+        """SHA-256 of `science`, as 64 hexadecimal digits."""
         return digest_of(self.science())
 
 
 def digest_of(plain: object) -> str:
-    """SHA-256 of plain values in one spelling of JSON, 64 hexadecimal digits."""
+    """Return the SHA-256 of plain values in canonical JSON, as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the configuration says of granules: what is read from them, and how they are found."""
+"""The part of the configuration about granules: what is read from them, and how they are found."""
 
 from datetime import date
 from typing import Annotated, Any, Literal, Self
@@ -17,13 +17,13 @@ RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, "outside", "invalid_coord
 
 
 class Strict(BaseModel):
-    """A model that cannot be changed and knows all of its keys."""
+    """A frozen model that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, use_attribute_docstrings=True)
 
 
 class Coordinates(Strict):
-    """Where a segment is: datasets with ``{group}`` for the beam."""
+    """Datasets with the position of each segment; ``{group}`` stands for the beam."""
 
     latitude: Path_
     """Geodetic latitude, degrees."""
@@ -34,35 +34,37 @@ class Coordinates(Strict):
 
 
 class QualityFilter(Strict):
-    """Keep segments whose dataset equals a value."""
+    """Keep segments for which a dataset equals a value."""
 
     dataset: Path_
     """Path with ``{group}`` for the beam."""
     value: Number
-    """What it must equal."""
+    """Value of the segments to keep."""
 
 
 class Filter(Strict):
-    """Keep segments whose dataset meets a condition."""
+    """Keep segments for which a dataset meets a condition."""
 
     dataset: Path_
     """Path with ``{group}`` for the beam."""
     op: Literal["<", "<=", "==", "!=", "in"]
-    """Comparison with ``value``."""
+    """Operator that compares the dataset with ``value``."""
     value: Number | tuple[Number, ...]
     """A number, or a list of numbers for ``in``."""
     name: Identifier | None = None
-    """State under which segments that fail are counted; by default the dataset's name."""
+    """State under which rejected segments are counted; by default the dataset's name."""
 
     @property
     def state(self) -> str:
-        """State under which segments that fail are counted."""
+        """State under which rejected segments are counted."""
         return self.name or self.dataset.rsplit("/", 1)[-1]
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
         if (self.op == "in") != isinstance(self.value, tuple):
-            raise ValueError(f"value is {self.value!r}; op 'in' takes a list of numbers, every other op one number")
+            raise ValueError(
+                f"value is {self.value!r}; op 'in' takes a list of numbers, every other op a single number"
+            )
         return self
 
 
@@ -70,48 +72,50 @@ class DataSource(Strict):
     """What is read from a granule."""
 
     reader: Literal["h5coro"] = "h5coro"
-    """The library that reads HDF5."""
+    """Library that reads HDF5."""
     driver: Driver = "s3"
-    """How granules are reached; a catalog that has them one way only is read that way."""
+    """How granules are read; ignored if the catalog has URLs for one driver only."""
     groups: tuple[Identifier, ...] = Field(min_length=1)
-    """Beams."""
+    """Beams to read."""
     coordinates: Coordinates
-    """Where a segment is."""
+    """Datasets with the position of each segment."""
     variables: dict[Identifier, Path_] = Field(min_length=1)
-    """Columns: a name, and a path with ``{group}`` for the beam."""
+    """Path of each column by name; ``{group}`` stands for the beam."""
     quality_filter: QualityFilter | None = None
-    """Segments that fail it are counted as ``quality``."""
+    """Filter whose rejected segments are counted as ``quality``."""
     filters: tuple[Filter, ...] = ()
-    """Further conditions, each counted under its own name."""
+    """Further filters, each counted under its own name."""
 
     @field_validator("groups")
     @classmethod
     def _once(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(groups)) < len(groups):
-            raise ValueError("each group once only")
+            raise ValueError("a group is listed twice; list each group once")
         return groups
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
         for name in self.variables:
             if name in BUILT_IN_COLUMNS:
-                raise ValueError(f"variables.{name}: the name is built in; built in are {', '.join(BUILT_IN_COLUMNS)}")
+                raise ValueError(
+                    f"variables.{name}: the name is built in; built-in names are {', '.join(BUILT_IN_COLUMNS)}"
+                )
         states = [f.state for f in self.row_filters]
         for state in states:
             if state in RESERVED_STATES or states.count(state) > 1:
-                raise ValueError(f"filters: two states are called {state!r}; give the filter a 'name' of its own")
+                raise ValueError(f"filters: two states are called {state!r}; give the filter another 'name'")
         paths = {"coordinates.latitude": self.coordinates.latitude, "coordinates.longitude": self.coordinates.longitude}
         paths |= {f"variables.{name}": path for name, path in self.variables.items()}
         paths |= {} if self.quality_filter is None else {"quality_filter.dataset": self.quality_filter.dataset}
         paths |= {f"filters.{i}.dataset": each.dataset for i, each in enumerate(self.filters)}
         for key, path in paths.items():
             if path.count("{group}") != 1 or "{" in path.replace("{group}", ""):
-                raise ValueError(f"{key}: path {path!r} must have '{{group}}' once, where the beam goes")
+                raise ValueError(f"{key}: path {path!r} must contain '{{group}}' once, in place of the beam")
         return self
 
     @property
     def row_filters(self) -> tuple[RowFilter, ...]:
-        """All conditions, in the order in which they are applied."""
+        """All filters, in the order in which they are applied."""
         quality = self.quality_filter
         first = () if quality is None else (RowFilter("quality", quality.dataset, "==", quality.value),)
         return first + tuple(RowFilter(f.state, f.dataset, f.op, f.value) for f in self.filters)
@@ -121,25 +125,25 @@ class Search(Strict):
     """What to ask CMR for, instead of a catalog."""
 
     cycle: int | None = Field(None, ge=1, le=99)
-    """91-day repeat cycle, as the names of granules say it."""
+    """Number of the 91-day repeat cycle, as in the granule names."""
     cycles: tuple[int, int] | None = None
     """First and last cycle."""
     start: date | None = None
-    """First day, UTC, instead of cycles."""
+    """First day (UTC), instead of cycles."""
     end: date | None = None
-    """Last day, UTC."""
+    """Last day (UTC)."""
     aoi: str | tuple[float, float, float, float] | dict[str, Any] = "antarctica"
-    """Area: a name, a file, west, south, east and north, or GeoJSON (`maggjob.grid.areas.parse_area`)."""
+    """Area: a name, a file, (west, south, east, north) in degrees, or GeoJSON (see `maggjob.grid.areas.parse_area`)."""
     short_name: str = Field(PRODUCT, pattern=PRODUCT_PATTERN)
-    """Product."""
+    """Short name of the product."""
     version: str = Field(VERSION, pattern=r"^\d{3}$")
-    """Its version, three digits."""
+    """Version of the product, three digits."""
     provider: Identifier = PROVIDER
-    """CMR's name of who provides it."""
+    """Provider of the product, as CMR calls it."""
     swath_buffer_km: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
-    """Outlines of granules are widened by so much before they are held against the cells."""
+    """Distance (km) by which footprints of granules are widened before they are compared with the cells."""
     endpoint: str | None = None
-    """Where CMR is, if not at NASA."""
+    """URL of another CMR than NASA's."""
 
     @field_validator("version", mode="before")
     @classmethod
@@ -154,7 +158,7 @@ class Search(Strict):
             return cycles
         parts = cycles.split("-")
         if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-            raise ValueError(f"{cycles!r} is no range of cycles; write 21-22")
+            raise ValueError(f"{cycles!r} is not a range of cycles; write it as 21-22")
         return tuple(parts)
 
     @model_validator(mode="after")
@@ -163,7 +167,7 @@ class Search(Strict):
         if sum(ways) > 1:
             raise ValueError("give one of cycle, cycles, or start and end")
         if self.cycles is not None and not 1 <= self.cycles[0] <= self.cycles[1] <= 99:
-            raise ValueError(f"cycles {self.cycles[0]}-{self.cycles[1]} must go up, from 1 at least to 99 at most")
+            raise ValueError(f"cycles {self.cycles[0]}-{self.cycles[1]} must ascend and lie from 1 to 99")
         if ways[2] and (self.start is None or self.end is None):
             raise ValueError("give both start and end")
         if self.start is not None and self.end is not None and self.start > self.end:
@@ -172,5 +176,5 @@ class Search(Strict):
 
     @property
     def cycle_range(self) -> tuple[int, int] | None:
-        """First and last cycle; None when days are asked for."""
+        """First and last cycle; None if the search is by days."""
         return self.cycles if self.cycle is None else (self.cycle, self.cycle)

@@ -1,4 +1,4 @@
-"""What people look at: text, maps, a result as an xarray Dataset, progress.
+"""Output for people: text, maps, a result as an xarray Dataset, and progress.
 
 May import backend, catalog, grid, icesat2, model, pipeline, planning and storage.
 """

@@ -1,4 +1,4 @@
-"""A result as an xarray Dataset. Needs the extra "view"."""
+"""Open a result as an xarray Dataset; needs the extra "view"."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,16 +10,16 @@ from maggjob.storage.folder import Folder, exists
 if TYPE_CHECKING:
     import xarray as xr
 
-EXTRA = "it is in the extra 'view': pip install 'maggjob[view]'"
+EXTRA = "install the extra 'view': pip install 'maggjob[view]'"
 
 
 def check_installed() -> None:
-    """See that all of the extra is there.
+    """Check that all packages of the extra "view" are installed.
 
     Raises
     ------
     InputError
-        Something is not.
+        If a package is missing.
     """
     for name in ("dask", "matplotlib", "pyproj", "xarray", "xdggs"):
         if find_spec(name) is None:
@@ -27,23 +27,28 @@ def check_installed() -> None:
 
 
 def open_result(store: str | Path, group: str | None = None, region: str | None = None) -> "xr.Dataset":
-    """Open a result as an xarray Dataset with its HEALPix index, chunked.
+    """Open a result as a lazy xarray Dataset with a HEALPix index.
 
     Parameters
     ----------
     store : str or Path
         The Zarr: a path, or s3://bucket/prefix.
     group : str, optional
-        Group, which is the child order; by default the only one there is.
+        Group, which is named by the child order; by default the only group.
     region : str, optional
         Region of the bucket.
+
+    Returns
+    -------
+    xr.Dataset
+        One row per child cell, along the dimension ``cells``; chunks are the shards of the Zarr.
 
     Raises
     ------
     StoreError
-        There is no such result.
+        If the store does not exist, is not a complete Zarr, or has several groups and ``group`` is not given.
     InputError
-        A package of the extra "view" is not installed.
+        If a package of the extra "view" is not installed.
 
     Examples
     --------
@@ -57,23 +62,28 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     """
     check_installed()
     import xarray as xr
-    import xdggs  # noqa: F401  # registers the accessor
+
+    # Registers the accessor.
+    import xdggs  # noqa: F401
     import zarr
     from zarr.storage import ObjectStore
 
     if not exists(str(store), region):
-        raise StoreError(f"no result at {store}: run 'maggjob run' first, or give another path")
+        raise StoreError(f"no result found at {store}: run 'maggjob run' first, or give another path")
     zarr_store = ObjectStore(Folder(str(store), region).store)
     try:
         root = zarr.open_group(zarr_store, mode="r")
         groups = sorted(root.group_keys())
     except (FileNotFoundError, ValueError) as problem:
-        raise StoreError(f"{store} cannot be opened: it is no Zarr, or its run did not end ({problem})") from problem
+        raise StoreError(
+            f"{store} cannot be opened: it is not a Zarr, or its run did not finish ({problem})"
+        ) from problem
     if group is None:
         if len(groups) != 1:
-            raise StoreError(f"{store} has the groups {groups}; say which with group=")
+            raise StoreError(f"{store} has the groups {groups}; select one with group=")
         group = groups[0]
     array: Any = root[f"{group}/cell_ids"]
-    (rows,) = array.shards  # a whole shard is one request, its chunks would be one each
+    # Reading a whole shard takes one request; reading its chunks would take one each.
+    (rows,) = array.shards
     dataset: xr.Dataset = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows}).dggs.decode()
     return dataset

@@ -1,6 +1,6 @@
-"""A result as a picture. Needs the extra "view".
+"""Draw a map of a result; needs the extra "view".
 
-Each pixel is looked up in the cells: so cells have their true shape, and a picture costs the same for any result.
+Each pixel looks up its cell, so cells have their true shape, and the cost does not depend on the number of cells.
 """
 
 import json
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
 WIDTH = 1100
-"""Pixels of a panel. Each is looked up in the cells, so a picture costs the same for any result."""
+"""Width of a panel, pixels."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """The pixels of a map, and what each shows."""
+    """The pixels of a map, and the cell that each of them shows."""
 
     crs: int
     """EPSG code of the projection."""
     centres: Any
-    """Centres of the cells of the result, as xdggs gives them."""
+    """Centres of the cells of the result, as returned by xdggs."""
     extent: tuple[float, float, float, float]
     """Left, right, bottom and top, kilometres."""
     cell: np.ndarray
@@ -47,8 +47,7 @@ def draw_map(
 ) -> Path:
     """Draw a map of a result in polar stereographic projection, one panel per variable.
 
-    Every pixel shows the cell that it lies in, so cells keep their true shape and place. Planned cells
-    without data are grey.
+    Every pixel shows the cell that contains it, so cells have their true shape and place. Cells without data are grey.
 
     Parameters
     ----------
@@ -57,16 +56,21 @@ def draw_map(
     out : str or Path
         PNG to write.
     variables : tuple of str, optional
-        What to show; by default the first variable of floating point, and ``count``.
+        Variables to draw; by default ``h_mean``, or the first floating-point variable, and ``count``.
     region : str, optional
         Region of the bucket.
+
+    Returns
+    -------
+    Path
+        The PNG.
 
     Raises
     ------
     StoreError
-        If there is no such result.
+        If the store is not a complete result.
     InputError
-        If the result has no such variable, or a package of the extra "view" is not installed.
+        If the result lacks a variable, or a package of the extra "view" is not installed.
     """
     check_installed()
     from matplotlib.figure import Figure
@@ -138,7 +142,15 @@ def _panel(figure: Any, axes: Any, variable: "xr.DataArray", canvas: Canvas, edg
 
 
 def _edges(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
-    """Pixels between planned parent cells, as a picture: 0.55 there, NaN elsewhere."""
+    """Return an image of the borders of planned parent cells: 0.55 on a border, NaN elsewhere.
+
+    Parameters
+    ----------
+    parent : np.ndarray
+        Nested id of the parent cell of each pixel, shape (height, width).
+    planned : np.ndarray
+        True for pixels in planned cells, shape (height, width).
+    """
     group = np.where(planned, parent, -1)
     edge = np.zeros(group.shape, bool)
     edge[:, 1:] |= group[:, 1:] != group[:, :-1]
@@ -147,7 +159,7 @@ def _edges(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Colour limits that a few wild values do not stretch."""
+    """Return colour limits, the 2nd and 98th percentiles, so that outliers do not stretch them."""
     good = values[np.isfinite(values)]
     return (0.0, 1.0) if not len(good) else (float(np.percentile(good, 2)), float(np.percentile(good, 98)))
 
@@ -158,7 +170,7 @@ def _title(attributes: Mapping[str, Any], name: str) -> str:
 
 
 def _graticule(axes: Any, canvas: Canvas) -> None:
-    """Draw parallels and meridians, labelled where they leave the map on the left and at the bottom."""
+    """Draw parallels and meridians."""
     latitude, longitude = canvas.centres.latitude.values, canvas.centres.longitude.values
     to_plane = transformer(canvas.crs)
     spread = float(np.ptp(latitude))

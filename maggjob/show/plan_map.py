@@ -1,4 +1,4 @@
-"""A picture of a plan: area, cells and tracks. Needs the extra "view"."""
+"""Draw a map of a plan with its area, cells and tracks; needs the extra "view"."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +13,12 @@ from maggjob.planning.plan import Plan
 from maggjob.show.dataset import EXTRA
 
 TRACKS_DRAWN = 400
-"""Tracks that are drawn at most: more only blacken the map."""
+"""Maximum number of tracks to draw; more would blacken the map."""
 MERIDIANS, PARALLELS = range(-180, 180, 30), range(-85, 90, 5)
 
 
 def draw_plan(plan: Plan, out: str | Path) -> Path:
-    """Draw the cells of a plan by their number of granules, the tracks, and the area, in a panel a hemisphere.
+    """Draw the cells of a plan (coloured by number of granules), the tracks, and the area, in one panel per hemisphere.
 
     Parameters
     ----------
@@ -26,10 +26,15 @@ def draw_plan(plan: Plan, out: str | Path) -> Path:
     out : str or Path
         PNG to write.
 
+    Returns
+    -------
+    Path
+        The PNG.
+
     Raises
     ------
     InputError
-        matplotlib is not installed, or the picture cannot be written.
+        If matplotlib is not installed, or the PNG cannot be written.
     """
     if Path(out).suffix != ".png":
         raise InputError(f"cannot draw the plan to {out}: give a path that ends in .png")
@@ -39,7 +44,8 @@ def draw_plan(plan: Plan, out: str | Path) -> Path:
 
     catalog = plan.catalog
     cells = np.array(sorted(plan.cells), np.int64)
-    rings = outline(cells, catalog.order, catalog.latitude)  # type: ignore[arg-type]  # checked when it was read
+    # Checked when it was read.
+    rings = outline(cells, catalog.order, catalog.latitude)  # type: ignore[arg-type]
     south = rings[:, :, 1].mean(axis=1) < 0
     panels = [(crs, here) for crs, here in ((SOUTH, south), (NORTH, ~south)) if here.any()]
     figure = Figure(figsize=(7.6 * len(panels), 6.8), layout="constrained", dpi=110)
@@ -65,9 +71,10 @@ def _panel(figure: Any, axes: Any, plan: Plan, crs: int, rings: np.ndarray, coun
     x, y = transformer(crs).transform(rings[:, :, 0], rings[:, :, 1])
     plane = np.stack([x, y], axis=-1) / 1e3
     drawn = PolyCollection(list(plane), array=counts, cmap="viridis", edgecolors="white", linewidths=0.3)
-    drawn.set_norm(LogNorm(1, max(2, int(counts.max()))))  # tracks meet near the poles
+    # Tracks converge near the poles, so counts vary by orders of magnitude.
+    drawn.set_norm(LogNorm(1, max(2, int(counts.max()))))
     axes.add_collection(drawn)
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="granules a cell")
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="granules per cell")
     low, high = plane.min(axis=(0, 1)), plane.max(axis=(0, 1))
     margin = 0.03 * float((high - low).max()) + 20.0
     for track in _tracks(plan, crs):
@@ -86,7 +93,7 @@ def _panel(figure: Any, axes: Any, plan: Plan, crs: int, rings: np.ndarray, coun
 
 
 def _tracks(plan: Plan, crs: int) -> list[np.ndarray]:
-    """Footprints of the granules of a plan in kilometres, evenly thinned out."""
+    """Return the projected footprints of the granules of a plan, kilometres, at most about `TRACKS_DRAWN` of them."""
     footprints = plan.catalog.footprints
     if footprints is None:
         return []
@@ -98,7 +105,8 @@ def _tracks(plan: Plan, crs: int) -> list[np.ndarray]:
     found = []
     for ring in chosen:
         dense = great_circle(ring, 100e3)
-        dense[sign * dense[:, 1] < -10] = np.nan  # far on the other side of the equator the plane has no end
+        # Coordinates of the projection grow without bound in the other hemisphere.
+        dense[sign * dense[:, 1] < -10] = np.nan
         found.append(np.column_stack(transformer(crs).transform(dense[:, 0], dense[:, 1])) / 1e3)
     return found
 

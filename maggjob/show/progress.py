@@ -1,22 +1,23 @@
-"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+"""Show the progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
 import time
 from typing import Any, Self, TextIO
 
-EVERY = 5.0  # seconds between two plain lines
+EVERY = 5.0
+"""Minimum time between two plain lines, seconds."""
 
 
 class Progress:
-    """Watches the cells of a run end; a context manager and a watcher for `maggjob.run`.
+    """A watcher that shows the progress of a run; use it as a context manager, and as ``watch`` of `maggjob.run`.
 
     Parameters
     ----------
     total : int, optional
-        Number of cells, if it is known.
+        Number of cells, if known.
     stream : file, optional
-        By default standard error.
+        Where to print; by default standard error.
     """
 
     def __init__(self, total: int | None = None, stream: TextIO | None = None) -> None:
@@ -32,7 +33,15 @@ class Progress:
             self._bar = tqdm(total=total, unit=" cells", file=self.stream, colour=colour, dynamic_ncols=True)
 
     def __call__(self, index: int, outcome: Any) -> None:
-        """Count the end of one cell."""
+        """Count a cell that has ended.
+
+        Parameters
+        ----------
+        index : int
+            Number of the cell; not used.
+        outcome : Outcome
+            Outcome of the cell.
+        """
         report = outcome.value
         self.done += 1
         if report is None or report.state in ("failed", "partial"):
@@ -49,16 +58,16 @@ class Progress:
 
     @property
     def totals(self) -> str:
-        """Running totals."""
+        """Totals so far, as text."""
         return f"{self.observations:,} observations, {self.empty:,} empty, {self.failed:,} failed"
 
     @property
     def line(self) -> str:
-        """One plain line: cells, rate, time left, totals."""
+        """Progress as one plain line: cells, rate, time left, totals."""
         rate = self.done / max(time.monotonic() - self._start, 1e-9)
         known = "" if self.total is None else f" of {self.total:,}"
         left = "" if self.total is None else f", {(self.total - self.done) / rate:.0f} s left"
-        return f"{self.done:,}{known} cells, {rate:.1f} a second{left}, {self.totals}"
+        return f"{self.done:,}{known} cells, {rate:.1f} per second{left}, {self.totals}"
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,7 @@
-"""What a run would do, or did, as text. A summary is made of ``summary.json``'s content alone."""
+"""Format plans, catalogs, and the status and summary of a run as text.
+
+The text of a summary needs the content of ``summary.json`` only.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -12,23 +15,25 @@ from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
 
-LAPTOP_MBIT = 50.0  # a second, of a desk's connection
-LAMBDA_START = 5.0  # seconds until the first workers of a run have started
+LAPTOP_MBIT = 50.0
+"""Assumed speed of a laptop's connection, Mbit/s."""
+LAMBDA_START = 5.0
+"""Assumed time until the first workers of a run on Lambda have started, seconds."""
 
 
 def _counts(counts: Mapping[str, int], first: str) -> str:
-    """``8 planned: 5 complete, 2 empty, ...``; states that none is in are left out."""
+    """Return the first count and the other nonzero ones as text, such as ``8: 5 complete, 2 empty``."""
     others = ", ".join(f"{n:,} {state}" for state, n in counts.items() if state != first and n)
     return f"{counts[first]:,}" + (f": {others}" if others else "")
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """The last lines that a run prints.
+    """Return the summary of a run as text.
 
     Parameters
     ----------
     result : mapping
-        From `RunResult.to_dict`, or read back from summary.json.
+        From `RunResult.to_dict`, or the content of summary.json.
     """
     if "cells" not in result:
         return _session_text(result)
@@ -44,12 +49,12 @@ def summary(result: Mapping[str, Any]) -> str:
     lines += _error_lines(result["errors"])
     expected = result.get("estimate")
     quarters = f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
-    kept = "not replaced, as the new result is not complete (--allow-partial does)"
+    kept = "not replaced, because the new result is incomplete (--allow-partial replaces it)"
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         *_index_lines(result),
         *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
-        f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells a second",
+        f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells per second",
         f"work          {result['worker_time_s']:.1f} s in all workers{quarters}",
         *([_held_against(expected, result)] if expected else []),
         f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
@@ -61,7 +66,7 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _session_text(result: Mapping[str, Any]) -> str:
-    """The last lines of a run of another job than the cells': what every summary holds."""
+    """Return the summary of a run of any other job as text, from the keys that every summary has."""
     lines = []
     for stage, tasks in result["tasks"].items():
         failed = f", {tasks['failed']:,} failed" if tasks["failed"] else ""
@@ -79,7 +84,7 @@ def _session_text(result: Mapping[str, Any]) -> str:
 
 
 def _error_lines(errors: Mapping[str, Any]) -> list[str]:
-    """Why things failed: how many for each reason, and an example."""
+    """Return one line per reason of failure, with the number of failures and an example."""
     lines = []
     for reason, error in errors.items():
         example = error["examples"][0]
@@ -89,28 +94,30 @@ def _error_lines(errors: Mapping[str, Any]) -> list[str]:
 
 
 def status_text(status: Status) -> str:
-    """How far a run is; of one that is done, its `summary` tells the rest."""
+    """Return the status of a run as text; for a finished run, print its `summary`, too."""
     run, silent = status.run, _duration(status.silent_s or 0.0)
     unit = "parts" if run is None else run.unit
     lines = [*_run_lines(run), f"stage         {status.stage}", _parts_line(status)]
     if status.parts_per_minute is not None:
         left = "" if status.left_s is None else f"; {_duration(status.left_s)} left, or less: the longest come first"
-        lines.append(f"pace          {status.parts_per_minute:,.1f} {unit} a minute{left}")
+        lines.append(f"pace          {status.parts_per_minute:,.1f} {unit} per minute{left}")
     if run is not None and status.stage == "stopped":
         lines.append(f"stopped       {silent} ago, in the stage {run.stage}, by {run.stopped}")
     if status.dollars is not None:
         lines.append(f"cost          ${status.dollars:.6f} for calls on Lambda")
     if status.quiet:
-        what = "no part" if status.stage == "map" else "nothing, as this stage writes nothing here before its end,"
-        again = f"if so, run again with the same options (and --overwrite if {status.store} is there)"
+        what = "no part" if status.stage == "map" else "no activity (this stage writes nothing here before its end)"
+        again = f"if so, run again with the same options (and --overwrite if {status.store} exists)"
         lines.append(f"note          {what} for {silent}: the client may have stopped; {again}")
     if status.stage == "unknown":
-        lines.append("note          no run.json, as of a run by hand or of an earlier maggjob: its cells are not known")
+        lines.append(
+            "note          no run.json: a run by hand or of an earlier version of maggjob, whose cells are unknown"
+        )
     return "\n".join(lines)
 
 
 def _run_lines(run: RunNote | None) -> list[str]:
-    """Which run it is."""
+    """Return the lines that identify a run."""
     if run is None:
         return []
     return [
@@ -121,7 +128,7 @@ def _run_lines(run: RunNote | None) -> list[str]:
 
 
 def _parts_line(status: Status) -> str:
-    """How many parts are there, and how old what is newest of the run is."""
+    """Return the line with the number of parts and the time of the last activity."""
     of = "" if status.run is None else f" of {status.run.parts:,} {status.run.unit}"
     newest = status.parts > 0 and status.stage in ("map", "unknown")
     going_on = newest or status.stage not in ENDED
@@ -130,21 +137,23 @@ def _parts_line(status: Status) -> str:
 
 
 def _index_lines(result: Mapping[str, Any]) -> list[str]:
-    """How the granules were indexed, and what came of it."""
+    """Return the lines about the index stage: granules per state, time, and problems."""
     index = result.get("index")
     if not index:
         return []
     states = ", ".join(f"{count:,} {state}" for state, count in index["states"].items())
-    why = [f"no index      such as {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
+    why = (
+        [f"no index      for example {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
+    )
     if index.get("added"):
         why.append(f"added         {index['added']:,} pairs of granule and cell that footprints missed")
     return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
 
 
 def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
-    """What the calls of a stage on Lambda took and cost."""
+    """Return the lines about the time and cost of a stage's calls on Lambda."""
     again = stage["submitted"] - stage["calls"]
-    notes = {"cold starts": stage["cold_starts"], "submitted again": again, "put off": stage["throttled"]}
+    notes = {"cold starts": stage["cold_starts"], "submitted again": again, "throttled": stage["throttled"]}
     notes |= {"failed": stage["failed"], "of unknown cost": stage["unbilled"]}
     said = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
     queue = f"queued {stage['queued_s']:.1f} s, {stage['longest_queued_s']:.1f} s at most"
@@ -158,7 +167,7 @@ def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
 
 
 def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """What was expected of a run, beside what it was."""
+    """Return the line that compares the estimate of a run with its outcome."""
     pairs = (
         (f"{expected['observations']:,.0f}", f"{result['total_obs']:,}", "observations"),
         (f"{expected['bytes_read'] / 1e6:,.1f}", f"{result['bytes_read'] / 1e6:,.1f}", "MB"),
@@ -168,7 +177,14 @@ def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str
 
 
 def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
-    """What ``maggjob plan --json`` prints: the plan, and what it takes here and on Lambda."""
+    """Return the output of ``maggjob plan --json``: the plan, and its estimates for this machine and Lambda.
+
+    Parameters
+    ----------
+    plan : Plan
+    workers : int
+        Maximum number of concurrent workers on Lambda.
+    """
     here, plain = default_workers(), plan.to_dict()
     over_https, on_lambda = (replace(plan, driver=driver).estimate for driver in ("https", "s3"))
     bill = plan.bill(workers)
@@ -196,21 +212,28 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan, workers: int = 1700) -> str:
-    """What a dry run prints."""
+    """Return a plan and its estimates as text.
+
+    Parameters
+    ----------
+    plan : Plan
+    workers : int
+        Maximum number of concurrent workers on Lambda.
+    """
     plain = plan_dict(plan, workers)
     expected, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
     longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in expected["longest"][:3])
     speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
-    share = f"{plan.pairs / max(1, len(plan.positions)):.1f} cells a granule; they pay from {INDEX_PAYS:g}"
+    share = f"{plan.pairs / max(1, len(plan.positions)):.1f} cells per granule; worth building from {INDEX_PAYS:g}"
     setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
     lines = [
         f"cells         {plain['total_cells']:,}",
         f"granules      {plain['total_granules']:,}, read by {plain['driver']}",
         f"pairs         {plain['total_pairs']:,}",
-        f"a cell        {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
+        f"per cell      {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
         f"window        {plain['window']}",
         f"output        {plain['store_path']}",
-        f"indexes       {'made and used' if plan.worth_index else 'none'}: {share}",
+        f"indexes       {'built' if plan.worth_index else 'none'}: {share}",
         f"observations  about {expected['observations']:,.0f}",
         f"reads         about {expected['bytes_read'] / 1e6:,.0f} MB in {expected['requests']:,.0f} requests",
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
@@ -234,7 +257,7 @@ def _duration(seconds: float) -> str:
 
 
 def catalog_text(catalog: Catalog) -> str:
-    """What a catalog holds, and where it comes from."""
+    """Return the content and the origin of a catalog as text."""
     granules, origin = catalog.granules, catalog.provenance
     sizes = [granule.size for granule in granules if granule.size is not None]
     drivers = sorted({driver for granule in granules for driver in granule.urls})
@@ -243,7 +266,7 @@ def catalog_text(catalog: Catalog) -> str:
     lines = [
         f"granules      {len(granules):,}, {window_label(granule.id for granule in granules)}, by {', '.join(drivers)}",
         f"cells         {len(catalog.cells):,} of order {catalog.order}, {catalog.latitude}",
-        f"pairs         {catalog.pairs:,}, {min(counts)} to {max(counts)} granules a cell",
+        f"pairs         {catalog.pairs:,}, {min(counts)} to {max(counts)} granules per cell",
         f"size          {sum(sizes) / 1e9:,.1f} GB in {len(sizes):,} granules whose size is known",
         f"digest        {catalog.digest}",
     ]
@@ -251,7 +274,8 @@ def catalog_text(catalog: Catalog) -> str:
     lines += [f"area          {origin['area']}"] if "area" in origin else []
     lines += [f"searched      {origin['searched']}, {origin['listed']:,} listed"] if origin.get("from") == "cmr" else []
     for key in ("query", "search", "versions"):
-        if isinstance(origin.get(key), Mapping):  # an older catalog may have a text there
+        # Older catalogs may have a string there.
+        if isinstance(origin.get(key), Mapping):
             lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in origin[key].items()))
     lines += [f"files         {', '.join(origin['from_files'])}"] if "from_files" in origin else []
     return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])

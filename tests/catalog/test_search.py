@@ -330,7 +330,7 @@ def test_a_product_that_is_not_icesat_s(cmr: Cmr) -> None:
         ({"cycle": "x"}, "valid integer"),
         ({"cycle": 22, "cycles": (21, 22)}, "give one of"),
         ({"cycle": 22, "start": "2024-01-01", "end": "2024-02-01"}, "give one of"),
-        ({"cycles": (22, 21)}, "must go up"),
+        ({"cycles": (22, 21)}, "must ascend"),
         ({"cycles": (0, 3)}, "from 1"),
         ({"cycles": "20-21-22"}, "cycles"),
         ({"start": "2024-02-01", "end": "2024-01-01"}, "start 2024-02-01 is after end 2024-01-01; swap them"),

@@ -200,7 +200,7 @@ def test_what_cmr_gets_wrong_is_told_and_nothing_is_written(
             told = capsys.readouterr()
             assert (told.out, len(told.err.splitlines())) == ("", 1)
             assert said in told.err
-            assert "fault of maggjob" not in told.err
+            assert "error in maggjob itself" not in told.err
     assert files() == ["mine.yaml"]
     assert not cache.exists()
 

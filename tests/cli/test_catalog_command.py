@@ -207,7 +207,7 @@ def test_info_says_what_a_catalog_holds(maggjob: Typed, granules: Path) -> None:
     assert said.splitlines() == [
         f"granules      {len(catalog.granules)}, cycle22, by file",
         f"cells         {len(catalog.cells)} of order 6, authalic",
-        f"pairs         {catalog.pairs}, {min(counts)} to {max(counts)} granules a cell",
+        f"pairs         {catalog.pairs}, {min(counts)} to {max(counts)} granules per cell",
         f"size          0.0 GB in {len(catalog.granules)} granules whose size is known",
         f"digest        {catalog.digest}",
         "area          south-of:-75.5",
@@ -304,7 +304,7 @@ def test_what_cannot_be_searched_is_one_line_and_nothing_is_written(
     code, output, errors = maggjob("catalog", *options.split())
     assert (code, output, len(errors.splitlines())) == (1, "", 1), errors
     assert said in errors
-    assert "fault of maggjob" not in errors
+    assert "error in maggjob itself" not in errors
     assert "Traceback" not in errors
     assert sorted(path.name for path in here.rglob("*")) == before
     assert not (here.parent / "cache").exists()
@@ -316,7 +316,7 @@ def test_a_catalog_and_a_search_are_one_too_many(maggjob: Typed) -> None:
     for command in ("run", "plan"):
         code, output, errors = maggjob(command, "--config", "mine.yaml")
         assert (code, output) == (1, "")
-        assert "catalog and search both say which granules" in errors
+        assert "catalog and search both select granules" in errors
     assert [path.name for path in Path().iterdir()] == ["mine.yaml"]
 
 
@@ -395,7 +395,7 @@ def test_a_plan_that_cannot_be_is_refused(maggjob: Typed, granules: Path, option
     code, _, errors = maggjob("plan", "--config", "atl06.yaml", *options)
     assert code == 1
     assert said in errors
-    assert "fault of maggjob" not in errors
+    assert "error in maggjob itself" not in errors
     assert sorted(path.name for path in Path().iterdir()) == ["catalog.json"]
 
 

@@ -335,5 +335,5 @@ def test_an_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     done = maggjob(*arguments.split())
     assert done.returncode == BAD_INPUT
     assert "Traceback" not in done.stderr
-    assert "fault of maggjob" not in done.stderr
+    assert "error in maggjob itself" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

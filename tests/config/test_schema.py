@@ -248,7 +248,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "a quality that is a word": ("data_source.quality_filter.value", "good", ("'good'",)),
     "a filter with another op": ("data_source.filters", filters({"op": ">"}), ("filters.0.op", "'>'", "'in'")),
     "in with a number": ("data_source.filters", filters({"op": "in", "value": 77}), ("filters.0", "77", "list")),
-    "== with a list": ("data_source.filters", filters({"value": [77]}), ("filters.0", "77", "one number")),
+    "== with a list": ("data_source.filters", filters({"value": [77]}), ("filters.0", "77", "single number")),
     "a list with a word": ("data_source.filters", filters({"op": "in", "value": [1, "x"]}), ("filters.0", "'x'")),
     "a filter called kept": ("data_source.filters", filters({"name": "kept"}), ("'kept'", "name")),
     "a filter called quality": ("data_source.filters", filters({"name": "quality"}), ("'quality'",)),
@@ -273,7 +273,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "an unknown column in weights": (f"{V}.h_mean.params.weights", "1 / s", ("'s'", "h_li, s_li")),
     "an unknown column in an expression": (f"{V}.h_sigma.expression", "np.sum(x)", ("'x'", "h_li, s_li")),
     "a source that is reduced": (f"{V}.h_min.source", "np.mean(h_li)", ("'np.mean(h_li)'",)),
-    "weights that are one number": (f"{V}.h_mean.params.weights", 2, ("h_mean: 2 is not",)),
+    "weights that are one number": (f"{V}.h_mean.params.weights", 2, ("h_mean: 2 does not",)),
     "an expression of rows": (f"{V}.h_sigma.expression", "h_li * 2", ("'h_li * 2'", "np.mean")),
     "an expression of no columns": (f"{V}.h_sigma.expression", "1 + 1", ("'1 + 1'",)),
     "an expression with a source": (f"{V}.h_sigma.source", "h_li", ("'source'",)),
@@ -288,8 +288,8 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "a q that is NaN": (f"{V}.h_q25.params", {"q": math.nan}, ("nan", "from 0 to 1")),
     "a q that is a word": (f"{V}.h_q25.params", {"q": "low"}, ("'low'", "from 0 to 1")),
     "another method": (f"{V}.h_q25.params", {"q": 0.5, "method": "nearest"}, ("'nearest'", "linear")),
-    "a negative ddof": (f"{V}.h_variance.params", {"ddof": -1}, ("-1", "from 0")),
-    "half a ddof": (f"{V}.h_variance.params", {"ddof": 0.5}, ("0.5", "whole")),
+    "a negative ddof": (f"{V}.h_variance.params", {"ddof": -1}, ("-1", "at least 0")),
+    "half a ddof": (f"{V}.h_variance.params", {"ddof": 0.5}, ("0.5", "integer")),
     "another dtype": (f"{V}.h_min.dtype", "float16", ("'float16'", "'float32'")),
     "a mean of whole numbers": (f"{V}.h_mean.dtype", "int32", ("int32", "float32")),
     "a whole expression": (f"{V}.h_sigma.dtype", "int32", ("int32", "float32")),
@@ -368,7 +368,7 @@ def test_a_search_is_read_in_any_spelling(tmp_path: Path) -> None:
 
 def test_a_catalog_and_a_search_are_one_too_many(tmp_path: Path) -> None:
     message = refusal(tmp_path, changed(("catalog", "catalog.json"), ("search.cycle", 22)))
-    assert "catalog and search both say which granules" in message
+    assert "catalog and search both select granules" in message
 
 
 def place_of(path: str) -> str:

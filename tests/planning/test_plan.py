@@ -152,7 +152,7 @@ def test_a_plan_as_text_says_what_its_json_says() -> None:
     assert "cells         3" in text
     assert "granules      3, read by s3" in text
     assert "pairs         6" in text
-    assert "a cell        2.0 granules, 3 at most" in text
+    assert "per cell      2.0 granules, 3 at most" in text
     assert f"about {plain['estimate']['observations']:,.0f}" in lines["observations"]
     assert f"{plain['estimate']['requests']:,.0f} requests" in lines["reads"]
     assert plain["estimate"]["longest"][0][0] in lines["work"]
