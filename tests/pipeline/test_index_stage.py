@@ -712,9 +712,7 @@ def test_indexes_are_made_when_they_pay(world: World, apart: Path) -> None:
         made = Plan(config(), Catalog(entries, cells, 6, "authalic"), tuple(cells), "file", "all", "map.zarr")
         assert (made.pairs, made.worth_index) == (pairs, pays) == (pairs, pairs >= INDEX_PAYS * 3)
         assert made.to_dict()["index"] is pays
-        assert f"indexes       {'made and used' if pays else 'none'}: {pairs / 3:.1f} cells a granule" in plan_text(
-            made
-        )
+        assert f"indexes       {'built' if pays else 'none'}: {pairs / 3:.1f} cells per granule" in plan_text(made)
         assert made.estimate == made.expected(indexed=pays)
         assert made.expected(indexed=True).index_time_s > 0
         assert made.expected(indexed=False).index_time_s == 0

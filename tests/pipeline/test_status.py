@@ -467,7 +467,7 @@ def test_pace_and_time_left_are_those_of_the_parts() -> None:
     assert status.left_s == pytest.approx(50 / (50 / 500))
     assert status.silent_s == 100
     assert "50 of 100 cells; the newest came 100 s ago" in status_text(status)
-    assert "6.0 cells a minute; 8 min left" in status_text(status)
+    assert "6.0 cells per minute; 8 min left" in status_text(status)
 
 
 @pytest.mark.parametrize(
