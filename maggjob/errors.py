@@ -128,6 +128,12 @@ class TruncatedError(GranuleError):
     reason = "truncated"
 
 
+class ChangedError(GranuleError):
+    """A granule that was replaced after the run began: its versions are never mixed."""
+
+    reason = "changed"
+
+
 class NotHdf5Error(GranuleError):
     """A granule that is not an HDF5 file."""
 

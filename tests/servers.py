@@ -4,6 +4,7 @@ import re
 import socket
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Request(BaseHTTPRequestHandler):
         start, stop = self.range(len(content))
         if start >= len(content):
             return self.reply(416, Content_Range=f"bytes */{len(content)}")
-        return self.reply(206, content[start:stop], Content_Range=f"bytes {start}-{stop - 1}/{len(content)}")
+        where = f"bytes {start}-{stop - 1}/{len(content)}"
+        return self.reply(206, content[start:stop], Content_Range=where, ETag=f'"{zlib.crc32(content):08x}"')
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -58,7 +58,8 @@ def from_files(places: Sequence[str], recipe: Recipe, area: Area | None = None) 
     """
     paths = find_files(places)
     entries = [Entry(granule_id(str(path)), {"file": str(path)}, path.stat().st_size) for path in paths]
-    provenance = {"from_files": sorted(places)} | ({} if area is None else describe_area(area))
+    provenance: dict[str, Any] = {"from_files": sorted(places), "groups": list(recipe.groups)}
+    provenance |= {} if area is None else describe_area(area)
     return with_pairs(entries, recipe, provenance, area)
 
 

@@ -77,12 +77,13 @@ def open_granule(granule: Granule, archive: Archive) -> OpenGranule:
     Raises
     ------
     GranuleError
-        If the file cannot be reached, is not HDF5, or differs in size from what its superblock says.
+        If the file cannot be reached, is not HDF5, was replaced after the run began, or differs in size from what its
+        superblock says.
     """
     # Importing h5coro takes 0.05 s, and a worker that reads by index never needs it.
     from maggjob.hdf5.file import Hdf5File
 
-    source = Source(granule.url, archive, granule.size)
+    source = Source(granule.url, archive, granule.size, granule.etag)
     expected = end_of_file(source.head[:64], granule.id)
     if expected != source.size:
         raise TruncatedError(

@@ -11,6 +11,9 @@ from maggjob.model.tasks import CellTask, Granule, GranuleList, IndexTask
 from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url, split_url
 
+SHORT = 8
+"""Digits of the digest of one list, which travels with its task."""
+
 
 def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | None = None) -> list[GranuleList]:
     """Write lists of granules as one object.
@@ -33,11 +36,17 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     """
     texts = ["".join(json.dumps(asdict(granule)) + "\n" for granule in granules).encode() for granules in lists]
     content = b"".join(texts)
-    key = f"granules-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+    key = f"granules-{_digest(content)}.jsonl"
     Folder(folder, region, create=True).put(key, content)
     starts = accumulate((len(text) for text in texts), initial=0)
     url = join_url(folder, key)
-    return [GranuleList(url, start, len(text)) for text, start in zip(texts, starts, strict=False)]
+    return [
+        GranuleList(url, start, len(text), _digest(text)[:SHORT]) for text, start in zip(texts, starts, strict=False)
+    ]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
@@ -46,7 +55,7 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     Raises
     ------
     StoreError
-        If the list is missing or is not readable as a list of granules.
+        If the list is missing, its bytes are not those that were written, or they are not a list of granules.
     """
     if not isinstance(task.granules, GranuleList):
         return task.granules
@@ -56,6 +65,8 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
         return ()
     address = split_url(where.url)
     content = Folder(address.root, task.region).get_range(address.key, where.start, where.size)
+    if _digest(content)[: len(where.digest)] != where.digest:
+        raise StoreError(f"{where.url}: bytes from {where.start} are not those that were written; run again")
     try:
         return tuple(Granule(**json.loads(line)) for line in content.splitlines())
     except (ValueError, TypeError) as problem:

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from maggjob.errors import IndexFileError, NetworkError, StaleIndexError, StoreError
+from maggjob.errors import ChangedError, IndexFileError, NetworkError, StaleIndexError, StoreError
 from maggjob.granules.granule import open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
 from maggjob.granules.index_format import decode, index_digest, index_key
@@ -25,7 +25,7 @@ from maggjob.icesat2.names import GranuleName
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import INDEX_USES, GranuleReport
 from maggjob.model.tasks import Granule
-from maggjob.storage.archive import Archive, RangeAnswer, Ranges
+from maggjob.storage.archive import ENDS, Archive, RangeAnswer, Ranges, Source
 from maggjob.storage.folder import Folder
 
 IN_FLIGHT = 24 << 20
@@ -145,6 +145,7 @@ class CellReader:
                 return _Pending(0, lambda: None)
             result.index_bytes += len(content)
             index = decode(content, granule.id, digest)
+            self._check_version(index, granule)
             selection = index.select(self.cell, recipe.grid)
             # Drop the runs of all cells: they are not needed while the ranges are read.
             index = replace(index, beams=())
@@ -163,6 +164,13 @@ class CellReader:
 
         size = sum(stop - start for start, stop in asked)
         return _Pending(size, self.apart.submit(finish).result if selection.has_unindexed(wanted) else finish)
+
+    def _check_version(self, index: GranuleIndex, granule: Granule) -> None:
+        """Check that an index was made from the version of the granule that the run began with."""
+        if granule.etag is not None:
+            index.check(index.size, granule.etag)
+        if index.etag is not None and index.etag.startswith(ENDS):
+            Source(granule.url, self.archive, index.size, index.etag)
 
     def _unindexed_read(self, granule: Granule, index: GranuleIndex) -> UnindexedRead:
         """Return a reader of datasets without a chunk table; it opens the granule on first use."""
@@ -211,7 +219,7 @@ def _use(answer: ScreenedGranule | Exception | None) -> str:
             return "missing"
         case ScreenedGranule():
             return "used"
-        case StaleIndexError():
+        case StaleIndexError() | ChangedError():
             return "stale"
         case IndexFileError() | StoreError():
             return "refused"

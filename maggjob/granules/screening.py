@@ -215,6 +215,7 @@ def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
         invalid_coordinate=found.invalid,
         in_cell=sum(segments.values()),
         kept=segments.get(KEPT, 0),
+        segments=segments,
     )
     if not pieces:
         return ScreenedGranule(report)

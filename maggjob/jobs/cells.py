@@ -6,7 +6,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -209,7 +209,7 @@ def cell_calls(batches: Sequence[CellBatch], folder: str, region: str | None = N
         "indexes": first.indexes,
     }
     own = [
-        [batch.tasks[0].window, [[task.cell, _list_of(task).start, _list_of(task).size] for task in batch.tasks]]
+        [batch.tasks[0].window, [[task.cell, *astuple(_list_of(task))[1:]] for task in batch.tasks]]
         for batch in batches
     ]
     return wire_tasks(shared, own, folder, region)
@@ -229,8 +229,7 @@ def map_call(task: WireTask) -> tuple[CellReport, ...]:
     except MaggjobError as problem:
         reason, message = problem.reason, str(problem)
         return tuple(
-            CellReport(f"{window}/{cell}", cell, window, "failed", reason=reason, message=message)
-            for cell, _, _ in cells
+            CellReport(f"{window}/{cell}", cell, window, "failed", reason=reason, message=message) for cell, *_ in cells
         )
     recipe = Recipe.from_dict(shared["recipe"])
     tasks = (
@@ -239,13 +238,13 @@ def map_call(task: WireTask) -> tuple[CellReport, ...]:
             cell,
             window,
             replace(recipe, grid=replace(recipe.grid, parent_order=order_of(cell))),
-            GranuleList(join_url(task.folder, shared["lists"]), start, size),
+            GranuleList(join_url(task.folder, shared["lists"]), *where),
             run=shared["run"],
             parts=join_url(task.folder, PARTS),
             credentials=shared["credentials"],
             region=task.region,
             indexes=shared["indexes"],
         )
-        for cell, start, size in cells
+        for cell, *where in cells
     )
     return map_cells(CellBatch(tuple(tasks)))

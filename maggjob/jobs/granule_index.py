@@ -88,7 +88,8 @@ def _index(
         rows = index.cells(recipe.grid)
         present = {beam.group for beam in index.beams}
         beams = {group: READ if group in present else ABSENT for group in recipe.groups}
-        return IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
+        found = IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
+        return replace(found, size=index.size, etag=index.etag)
     # As in map_cell.
     except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)
@@ -102,8 +103,7 @@ def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | N
         index.check(granule.source.size, granule.source.etag)
     except IndexFileError:
         return None
-    # Without an ETag a change that keeps the size would go unnoticed.
-    return None if None in (index.etag, granule.source.etag) else index
+    return index
 
 
 def index_calls(tasks: Sequence[IndexTask], folder: str, region: str | None = None) -> list[WireTask]:
@@ -127,17 +127,17 @@ def index_calls(tasks: Sequence[IndexTask], folder: str, region: str | None = No
         "indexes": tasks[0].indexes,
         "credentials": tasks[0].credentials,
     }
-    own = [[task.id, where.start, where.size] for task, where in zip(tasks, lists, strict=True)]
+    own = [[task.id, where.start, where.size, where.digest] for task, where in zip(tasks, lists, strict=True)]
     return wire_tasks(shared, own, folder, region)
 
 
 def index_call(task: WireTask) -> IndexReport:
     """Make the indexes of a call (`index_granules`). It fails if the values shared by its stage cannot be read."""
-    name, start, size = task.own
+    name, *where = task.own
     try:
         shared = read_shared(task)
     except MaggjobError as problem:
         return IndexReport(name, (), problem.reason, str(problem))
-    granules = GranuleList(join_url(task.folder, shared["lists"]), start, size)
+    granules = GranuleList(join_url(task.folder, shared["lists"]), *where)
     recipe = Recipe.from_dict(shared["recipe"])
     return index_granules(IndexTask(name, recipe, granules, shared["indexes"], shared["credentials"], task.region))

@@ -75,6 +75,7 @@ def worst(reports: Sequence[GranuleReport]) -> GranuleReport:
         invalid_coordinate=read.invalid_coordinate,
         in_cell=sum(report.in_cell for report in reports),
         kept=sum(report.kept for report in reports),
+        segments=add_counts(report.segments for report in reports),
     )
 
 

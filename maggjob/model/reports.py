@@ -35,6 +35,8 @@ class GranuleReport:
     """Number of the granule's segments in the cell."""
     kept: int = 0
     """Number of the granule's segments in the cell that entered the statistics."""
+    segments: Mapping[str, int] = field(default_factory=dict)
+    """Number of the granule's segments in the cell by state; they add up to ``in_cell``."""
     reason: str | None = None
     """The error's ``reason``, if the granule failed."""
     message: str | None = None
@@ -42,7 +44,7 @@ class GranuleReport:
 
     def ledger(self) -> dict[str, Any]:
         """Return the report without what may differ between two runs on the same data."""
-        return vars(self) | {"message": None, "beams": dict(self.beams)}
+        return vars(self) | {"message": None, "beams": dict(self.beams), "segments": dict(self.segments)}
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,10 @@ class IndexedGranule:
     """Number of segments by nested id of each cell (of the parent order) that has any."""
     index_bytes: int = 0
     """Size of the index in bytes."""
+    size: int | None = None
+    """Size of the granule in bytes."""
+    etag: str | None = None
+    """Version of the granule that the index was made from (its ETag, or what stands for it)."""
     reason: str | None = None
     """The error's ``reason``, if the granule failed."""
     message: str | None = None

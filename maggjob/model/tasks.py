@@ -19,6 +19,8 @@ class Granule:
     """Path, or URL with the scheme file, s3 or https."""
     size: int | None = None
     """Size in bytes, if it is known exactly."""
+    etag: str | None = None
+    """Version of the object when the run began (its ETag, or what stands for it); None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class GranuleList:
     """First byte of the list."""
     size: int
     """Number of bytes."""
+    digest: str = ""
+    """First digits of the SHA-256 of these bytes; empty if they are not to be checked."""
 
 
 @dataclass(frozen=True)

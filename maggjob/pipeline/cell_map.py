@@ -11,12 +11,13 @@ from maggjob.errors import BackendError, InputError, LedgerError
 from maggjob.granules.granule import READING_IMPORTS
 from maggjob.jobs.cells import cell_calls, map_call
 from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
+from maggjob.model.invariants import Facts, Planned, check_reports
 from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.zarr_store import WriteShards, assemble, write_shards_locally
 from maggjob.pipeline.balance import MappedCells, batches, pieces_of, spread, watch_cells, watch_owners
-from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_stage
+from maggjob.pipeline.index_stage import Indexed, IndexStage, default_indexes, run_index_stage
 from maggjob.pipeline.result import RunResult, by_hand
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_target, default_store, is_published
@@ -136,6 +137,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             cells.tasks,
             cells.reports(),
             no_overlap=index.exact.no_overlap,
+            facts=facts_of(index.exact.plan, index.indexed),
             region=session.region,
             overwrite=options.overwrite,
             allow_partial=options.allow_partial,
@@ -210,6 +212,26 @@ def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
     return replace(mapped, outcomes=spread(calls, outcomes))
 
 
+def facts_of(plan: Plan, indexed: Indexed | None = None) -> dict[str, Facts]:
+    """Return what is known of each granule apart from the reports of cells: from its index, or from the catalog.
+
+    A catalog that was made from the files has counted the segments with valid coordinates in the beams that it names;
+    other catalogs only estimate them.
+
+    Parameters
+    ----------
+    plan : Plan
+    indexed : Indexed, optional
+        Results of the index stage.
+    """
+    counted = plan.catalog.provenance.get("groups") == list(plan.config.recipe().groups)
+    known = {g.id: Facts(valid=g.rows) for g in plan.catalog.granules if counted}
+    for granule in indexed.granules.values() if indexed is not None else ():
+        if granule.state != "failed":
+            known[granule.id] = Facts(granule.rows, granule.invalid, None, granule.beams, granule.cells)
+    return known
+
+
 def shard_writer(session: Session) -> WriteShards:
     """Return the function that writes the shards of a result: in workers, or in the client if there are few shards."""
 
@@ -236,6 +258,7 @@ def assemble_run(
     reports: Sequence[CellReport],
     *,
     no_overlap: Mapping[int, tuple[GranuleReport, ...]] | None = None,
+    facts: Mapping[str, Facts] | None = None,
     region: str | None = None,
     overwrite: bool = False,
     allow_partial: bool = False,
@@ -256,6 +279,8 @@ def assemble_run(
         One per task, in any order.
     no_overlap : mapping, optional
         Reports of granules that have no segment in a cell according to their index, by nested id of the cell.
+    facts : mapping, optional
+        What is known of each granule, by id; by default what the catalog knows.
     region : str, optional
         Region of the bucket.
     overwrite, allow_partial : bool
@@ -276,10 +301,10 @@ def assemble_run(
         raise LedgerError("the tasks belong to several runs; make all of them from one plan")
     # The ledger accounts for every granule that the catalog lists for a cell.
     known = no_overlap or {}
-    reports = [
-        with_granules(report, (g.id for g in plan.granules(cells[report.id])), known.get(cells[report.id], ()))
-        for report in reports
-    ]
+    listed = {name: [granule.id for granule in plan.granules(cell)] for name, cell in cells.items()}
+    reports = [with_granules(report, listed[report.id], known.get(cells[report.id], ())) for report in reports]
+    every = {name: [*ids, *(granule.id for granule in known.get(cells[name], ()))] for name, ids in listed.items()}
+    check_reports(reports, Planned(every, plan.catalog.order, facts or facts_of(plan)))
     tally = reduce_tally(reports)
     check_target(run.store, overwrite, region)
     result = RunResult(plan, tally, tuple(reports), by_hand(run))

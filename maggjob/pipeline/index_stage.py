@@ -188,7 +188,8 @@ def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
     whole_plan = plan if not added else replace(plan, catalog=replace(plan.catalog, cells=whole))
     cells = tuple(sorted(plan.cells, key=lambda cell: (-rows[cell], cell)))
     catalog = replace(plan.catalog, cells={**plan.catalog.cells, **pairs})
-    exact = replace(plan, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=rows)
+    etags = {name: granule.etag for name, granule in indexed.granules.items() if granule.etag is not None}
+    exact = replace(plan, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=rows, etags=etags)
     return ExactPlan(exact, whole_plan, {cell: lost for cell, lost in no_overlap.items() if lost}, added)
 
 

@@ -1,7 +1,7 @@
 """The plan of a run: granules, cells, driver, and the expected time and cost."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Plan:
     """Digest of the plan that this one was derived from, if it gives the same result."""
     rows: Mapping[int, int] | None = None
     """Number of segments in each cell, if known from indexes."""
+    etags: Mapping[str, str] = field(default_factory=dict)
+    """Version of each granule when the run began, by id, as far as it is known."""
 
     @property
     def digest(self) -> str:
@@ -72,7 +74,7 @@ class Plan:
 
     def granules(self, cell: int) -> tuple[Granule, ...]:
         """Return the granules of a cell."""
-        return tuple(self.catalog.granules[i].granule(self.driver) for i in self.catalog.cells[cell])
+        return tuple(self._granule(i) for i in self.catalog.cells[cell])
 
     @property
     def positions(self) -> list[int]:
@@ -82,7 +84,11 @@ class Plan:
     @property
     def used_granules(self) -> tuple[Granule, ...]:
         """Granules of all planned cells, each once."""
-        return tuple(self.catalog.granules[i].granule(self.driver) for i in self.positions)
+        return tuple(self._granule(i) for i in self.positions)
+
+    def _granule(self, position: int) -> Granule:
+        found = self.catalog.granules[position].granule(self.driver)
+        return replace(found, etag=self.etags.get(found.id))
 
     def load(self, cell: int) -> Load:
         """Return the expected work of a cell."""

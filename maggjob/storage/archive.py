@@ -5,6 +5,7 @@ because the previous ones may have expired. All other failures are retried by th
 (`maggjob.storage.stores.RETRY`).
 """
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import obstore
@@ -19,6 +21,7 @@ from obstore.store import HTTPStore, LocalStore
 
 from maggjob.errors import (
     AccessError,
+    ChangedError,
     GranuleError,
     InputError,
     MissingGranuleError,
@@ -30,10 +33,12 @@ from maggjob.errors import (
 from maggjob.storage.credentials import CredentialSet, data_centre, environment_token
 from maggjob.storage.folder import Folder
 from maggjob.storage.stores import LOG_IN, METADATA, RETRY, _client, _s3, plain_message
-from maggjob.storage.urls import local_path, split_url, without_query
+from maggjob.storage.urls import is_remote, local_path, split_url, without_query
 
 HEAD = 1 << 16
 """Bytes of the first read, which cover the superblock and usually the root group."""
+ENDS = "ends-"
+"""Beginning of a version that is a digest of an object's ends: it can only be compared after these are read again."""
 SIDE_BY_SIDE = 10
 """Concurrent requests of one get_ranges: set by obstore."""
 T = TypeVar("T")
@@ -48,7 +53,34 @@ class RangeAnswer:
     size: int
     """Size of the whole object, from Content-Range: no HEAD request is sent."""
     etag: str | None
-    """ETag of the whole object; for a local file, its inode, modification time and size."""
+    """Version of the whole object: its ETag; without one, its Last-Modified time; of a local file, its inode, times and
+    size. None if the server tells neither."""
+
+
+def version_in(meta: Any) -> str | None:
+    """Return the version of an object, from obstore's metadata: its ETag, else its Last-Modified time, else None."""
+    if meta.get("e_tag"):
+        return str(meta["e_tag"])
+    # obstore gives 1970 if the server does not tell the time.
+    modified = meta["last_modified"].timestamp()
+    return f"modified-{modified:.0f}" if modified > 0 else None
+
+
+def version_of_file(path: Path) -> str:
+    """Return the version of a local file. Nobody can set the change time, so every rewrite is noticed."""
+    status = path.stat()
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}-{status.st_size:x}"
+
+
+def version_of_ends(head: bytes, tail: bytes) -> str:
+    """Return a version for an object whose server tells none: a digest of its first and last bytes.
+
+    Parameters
+    ----------
+    head, tail : bytes
+        First and last bytes of the object, at most `HEAD` each.
+    """
+    return f"{ENDS}{hashlib.sha256(head + tail).hexdigest()[:32]}"
 
 
 def same_object(size: int, etag: str | None, known_size: int, known_etag: str | None) -> bool:
@@ -184,12 +216,19 @@ class Ranges:
         """
 
         def read(store: Any) -> RangeAnswer:
+            before = self._version_of_file()
             answer = obstore.get(store, self._address.key, options={"range": (start, end)})
             content, meta = memoryview(answer.bytes()), answer.meta
             self.access.count(bytes_read=len(content))
-            return RangeAnswer(content, int(meta["size"]), meta.get("e_tag"))
+            if before != self._version_of_file():
+                raise ChangedError(f"{self.url}: it was replaced while it was being read; run again")
+            return RangeAnswer(content, int(meta["size"]), before or version_in(meta))
 
         return self._request(1, read)
+
+    def _version_of_file(self) -> str | None:
+        """Return the version of a local file; None for any other object."""
+        return None if is_remote(self.url) else version_of_file(local_path(self.url))
 
     def get_all(self, ranges: Sequence[tuple[int, int]]) -> list[RangeAnswer]:
         """Read several ranges in one call, up to `SIDE_BY_SIDE` at once.
@@ -248,19 +287,28 @@ class Source(Ranges):
     access : Archive
     size : int, optional
         Expected size of the object in bytes.
+    etag : str, optional
+        Expected version of the object.
 
     Raises
     ------
     GranuleError
-        If the first bytes cannot be read, or the object has another size.
+        If the first bytes cannot be read, or the object has another size or version.
     """
 
-    def __init__(self, url: str, access: Archive, size: int | None = None) -> None:
+    def __init__(self, url: str, access: Archive, size: int | None = None, etag: str | None = None) -> None:
         super().__init__(url, access)
         first = self.get(0, HEAD)
         self.head, self.size, self.etag = bytes(first.content), first.size, first.etag
+        self.has_etag = self.etag is not None
+        """True if every answer tells the version."""
         if size is not None and size != self.size:
             raise TruncatedError(f"{self.url}: {self.size} bytes, but {size} in the catalog; fetch or list it again")
+        if not self.has_etag:
+            tail = self.get(max(0, self.size - HEAD), self.size) if self.size > HEAD else first
+            self.etag = version_of_ends(self.head, bytes(tail.content))
+        if etag is not None and etag != self.etag:
+            raise ChangedError(f"{self.url}: it was replaced after the run began; run again")
 
     def read(self, position: int, size: int) -> bytes:
         """Read some bytes.
@@ -282,10 +330,15 @@ class Source(Ranges):
             raise TruncatedError(f"{self.url}: cannot read at byte {position}, the object ends at {self.size}")
         if end <= len(self.head):
             return self.head[position:end]
-        content = self.get(position, end).content
-        if len(content) != end - position:
-            raise NetworkError(f"{self.url}: received {len(content)} of {end - position} bytes; try again")
-        return bytes(content)
+        return bytes(self._checked(self.get(position, end), position, end))
+
+    def _checked(self, answer: RangeAnswer, start: int, end: int) -> memoryview:
+        """Return the bytes of a range after checking that they are complete, and of the object that was opened."""
+        if not same_object(answer.size, answer.etag, self.size, self.etag):
+            raise ChangedError(f"{self.url}: it was replaced while it was being read; run again")
+        if len(answer.content) != end - start:
+            raise NetworkError(f"{self.url}: received {len(answer.content)} of {end - start} bytes; try again")
+        return answer.content
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Read several ranges that lie in the object, without copies.
@@ -302,12 +355,8 @@ class Source(Ranges):
         """
         far = [one for one in ranges if one[1] > len(self.head)]
         answers = dict(zip(far, self.get_all(far), strict=True)) if far else {}
-        for (start, end), answer in answers.items():
-            if not same_object(answer.size, answer.etag, self.size, self.etag):
-                raise NetworkError(f"{self.url}: replaced while it was being read; try again")
-            if len(answer.content) != end - start:
-                raise NetworkError(f"{self.url}: received {len(answer.content)} of {end - start} bytes; try again")
-        return [answers[one].content if one in answers else memoryview(self.head)[slice(*one)] for one in ranges]
+        found = {one: self._checked(answer, *one) for one, answer in answers.items()}
+        return [found[one] if one in found else memoryview(self.head)[slice(*one)] for one in ranges]
 
 
 def granule_error(problem: Exception, url: str) -> GranuleError:

@@ -32,7 +32,7 @@ def reports(draw: st.DrawFn) -> list[GranuleReport]:
         read = rows if state != "failed" else 0
         message = draw(st.sampled_from([None, "why"])) if state == "failed" else None
         found.append(
-            GranuleReport("g", state, {"gt1l": "read"} if read else {}, read, 0, inside, inside, None, message)
+            GranuleReport("g", state, {"gt1l": "read"} if read else {}, read, 0, inside, inside, message=message)
         )
     return found
 
