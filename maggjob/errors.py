@@ -12,6 +12,8 @@ class MaggjobError(Exception):
 
     reason: ClassVar[str] = "error"
     """Reason under which the ledger counts the error."""
+    retryable: ClassVar[bool] = False
+    """True if the same request may succeed later."""
 
 
 class InputError(MaggjobError):
@@ -60,6 +62,7 @@ class StoreError(MaggjobError):
     """A failed read or write of maggjob's own output."""
 
     reason = "store"
+    retryable = True
 
 
 class LedgerError(MaggjobError):
@@ -114,12 +117,14 @@ class ThrottledError(GranuleError):
     """A request that the archive throttled."""
 
     reason = "throttled"
+    retryable = True
 
 
 class NetworkError(GranuleError):
     """A connection that failed, stalled or ended early."""
 
     reason = "network"
+    retryable = True
 
 
 class TruncatedError(GranuleError):
@@ -156,3 +161,7 @@ class MissingDatasetError(GranuleError):
     """A beam that lacks a dataset of the configuration."""
 
     reason = "missing_dataset"
+
+
+RETRYABLE = frozenset({StoreError.reason, ThrottledError.reason, NetworkError.reason})
+"""Reasons of failures that may not happen again."""

@@ -34,11 +34,12 @@ MAY_IMPORT = {
     "planning": "backend catalog config granules grid icesat2 model storage",
     "output": "config grid icesat2 jobs model statistics storage",
     "aws": "backend jobs storage",
-    "pipeline": "backend catalog config granules grid jobs model output planning storage",
+    "record": "catalog config grid jobs model output planning storage",
+    "pipeline": "backend catalog config granules grid jobs model output planning record storage",
     "show": "backend catalog grid icesat2 model pipeline planning storage",
     "job": "jobs model",
     "coverage": "grid",
-    "cli": "aws backend catalog config icesat2 pipeline planning show simulator storage",
+    "cli": "aws backend catalog config icesat2 pipeline planning record show simulator storage",
     "__main__": "cli",
 }
 """Each room, and the rooms of which it may import modules, besides those of the ground."""

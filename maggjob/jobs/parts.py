@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from maggjob.errors import LedgerError, StoreError
-from maggjob.model.reports import CellReport
+from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.storage.folder import Folder
 
@@ -224,6 +224,42 @@ def agree(report: CellReport, digest: str) -> None:
         raise LedgerError(f"{report.id}: its report and its part {report.part} differ; run again")
 
 
+def report_in(part: Part, task: CellTask, content: bytes) -> CellReport:
+    """Return the report of a cell from its part: as its worker reported it, but for time, requests and memory.
+
+    Parameters
+    ----------
+    part : Part
+    task : CellTask
+    content : bytes
+        The bytes of the part.
+    """
+    ledger = part.ledger
+
+    def in_order(counts: Mapping[str, int]) -> dict[str, int]:
+        """Return counts in the order in which the states are checked, as a worker reports them."""
+        states = [*(condition.state for condition in task.recipe.filters), FILL, BAD_WEIGHT, NOT_FINITE, KEPT]
+        return {state: counts[state] for state in states if state in counts} | dict(counts)
+
+    report = CellReport(
+        task.id,
+        task.cell,
+        task.window,
+        ledger["state"],
+        in_order(ledger["segments"]),
+        tuple(GranuleReport(**granule | {"segments": in_order(granule["segments"])}) for granule in ledger["granules"]),
+        time=None if ledger["time"] is None else (ledger["time"][0], ledger["time"][1]),
+        part_bytes=len(content),
+        part_digest=digest_of_bytes(content),
+    )
+    return replace(report, part=f"{task.parts}/{part_key(task.id, tag_of(report))}")
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """Return the SHA-256 of an object, as the manifest lists it."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.ndarray]) -> bytes:
     """Return the bytes of a part.
 
@@ -265,7 +301,7 @@ def write_part(task: CellTask, report: CellReport, content: bytes) -> CellReport
     """
     parts, key = str(task.parts), part_key(task.id, tag_of(report))
     Folder(parts, task.region, create=True).put(key, content)
-    return replace(report, part=f"{parts}/{key}", part_bytes=len(content))
+    return replace(report, part=f"{parts}/{key}", part_bytes=len(content), part_digest=digest_of_bytes(content))
 
 
 def unpack(content: bytes, name: str) -> Part:

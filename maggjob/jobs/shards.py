@@ -8,14 +8,14 @@ makes them visible once all shards agree with the ledger. The memory for a shard
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from maggjob.errors import StoreError
 from maggjob.grid.healpix import format_cell, nested_children, nested_to_decimal, nested_to_word
-from maggjob.jobs.parts import check_part, ledger_digest, part_key
+from maggjob.jobs.parts import check_part, digest_of_bytes, ledger_digest, part_key
 from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import CellTask
@@ -52,6 +52,8 @@ class ShardTask:
     """Type of the morton ids: int64, uint64, or None for a result without them."""
     write: bool
     """False to check the parts without writing."""
+    step: int
+    """Number of cells per shard; the last shard may have fewer."""
     first: int
     """Position of the first cell among the cells of the result."""
     cells: Sequence[int]
@@ -68,6 +70,8 @@ class ShardReport:
     """Digest of each part's ledger (`ledger_digest`), in the order of the cells; None for a cell without a part."""
     counts: Mapping[str, int]
     """Sum of each statistic that counts segments, read back from its array."""
+    objects: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """Size in bytes and SHA-256 of each object that was written, by its key below the group."""
 
 
 ZARR_IMPORTS = ("zarr",)
@@ -109,13 +113,22 @@ def write_shard(shard: ShardTask) -> ShardReport:
     """
     ledgers, values = _read_parts(shard)
     counts: dict[str, int] = {}
+    objects: dict[str, tuple[int, str]] = {}
     if shard.write:
         statistics = shard.recipe.statistics
         counted = {s.name for s in statistics if s.function in ("count", "len") and s.fill_value == 0}
         for name, array in _arrays(shard, values):
             total = _write(shard, name, array, count=name in counted)
             counts |= {name: total} if name in counted else {}
-    return ShardReport(ledgers, counts)
+            objects |= _written(shard, name)
+    return ShardReport(ledgers, counts, objects)
+
+
+def _written(shard: ShardTask, name: str) -> dict[str, tuple[int, str]]:
+    """Read the object of a shard back, and return its size and digest by its key."""
+    key = f"{name}/c/{shard.first // shard.step}"
+    content = Folder(shard.group, shard.region).get(key)
+    return {key: (len(content), digest_of_bytes(content))}
 
 
 def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:

@@ -176,6 +176,8 @@ def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
         bytes_read=sum(quarter.bytes_read for quarter in quarters),
         requests=sum(quarter.requests for quarter in quarters),
         peak_memory=max(quarter.peak_memory for quarter in quarters),
+        attempts=max(quarter.attempts for quarter in quarters),
+        earlier=tuple(reason for quarter in quarters for reason in quarter.earlier),
         indexes=add_counts(quarter.indexes for quarter in quarters),
         index_bytes=sum(quarter.index_bytes for quarter in quarters),
         index_problems=tuple(problem for quarter in quarters for problem in quarter.index_problems),

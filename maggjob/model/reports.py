@@ -71,6 +71,8 @@ class CellReport:
     """Path or URL of the part that was written."""
     part_bytes: int = 0
     """Size of the part in bytes."""
+    part_digest: str | None = None
+    """SHA-256 of the part."""
     seconds: float = 0.0
     """Seconds that the worker took, by a monotonic clock."""
     time: tuple[float, float] | None = None
@@ -88,6 +90,10 @@ class CellReport:
     """Bytes of indexes read; each index takes one more request."""
     index_problems: tuple[str, ...] = ()
     """The first few messages on why an index was not used; the granules were read without it."""
+    attempts: int = 1
+    """Number of times that the cell was worked on in this run; 0 if its part is that of an earlier attempt."""
+    earlier: tuple[str, ...] = ()
+    """Reasons of the failures of earlier attempts."""
     arrays: Mapping[str, np.ndarray] | None = None
     """Statistics and ids of all children, if the task has no place to write a part."""
 

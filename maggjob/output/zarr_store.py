@@ -105,6 +105,7 @@ class Assembly:
                 self.region,
                 None if morton is None else morton.dtype,
                 write,
+                step,
                 start,
                 cells[start : start + step],
                 tags[start : start + step],
@@ -139,7 +140,7 @@ def assemble(
     *,
     region: str | None = None,
     write: WriteShards = write_shards_locally,
-) -> None:
+) -> dict[str, tuple[int, str]]:
     """Write the Zarr store of a run, replacing an existing one.
 
     Parameters
@@ -158,6 +159,11 @@ def assemble(
     write : callable
         Runs the tasks of shards, and returns their reports in the same order.
 
+    Returns
+    -------
+    dict
+        Size and SHA-256 of each shard by its key below the store, as read back after it was written.
+
     Raises
     ------
     LedgerError
@@ -174,17 +180,16 @@ def assemble(
     assembly = Assembly(config, ordered, told, tally, run_folder(store), region, write)
     try:
         if is_remote(store):
-            _write_in_place(assembly, store)
-        else:
-            # A symbolic link stays, and its target is replaced.
-            _write_and_swap(assembly, local_path(store).resolve())
+            return _write_in_place(assembly, store)
+        # A symbolic link stays, and its target is replaced.
+        return _write_and_swap(assembly, local_path(store).resolve())
     except MaggjobError:
         raise
     except Exception as problem:
         raise StoreError(f"cannot write {store}: {problem}; check space and permissions, then run again") from problem
 
 
-def _write_in_place(assembly: Assembly, store: str) -> None:
+def _write_in_place(assembly: Assembly, store: str) -> dict[str, tuple[int, str]]:
     """Write a store in a bucket. An old one is deleted first, once all parts have been checked."""
     folder = Folder(store, assembly.region)
     if exists(store, assembly.region):
@@ -193,7 +198,7 @@ def _write_in_place(assembly: Assembly, store: str) -> None:
         # The metadata goes first, so that a store with missing data cannot be opened.
         folder.delete(key for key in old if key.endswith("zarr.json"))
         folder.delete(key for key in old if not key.endswith("zarr.json"))
-    _write(assembly, folder)
+    return _write(assembly, folder)
 
 
 def restore(store: str) -> None:
@@ -205,7 +210,7 @@ def restore(store: str) -> None:
         old.rename(path)
 
 
-def _write_and_swap(assembly: Assembly, store: Path) -> None:
+def _write_and_swap(assembly: Assembly, store: Path) -> dict[str, tuple[int, str]]:
     """Write a local store to the run's folder, then put it in its place; the old one stays until then."""
     folder = local_path(assembly.folder)
     fresh, old = folder / NEW, folder / OLD
@@ -213,8 +218,9 @@ def _write_and_swap(assembly: Assembly, store: Path) -> None:
         if left.exists():
             shutil.rmtree(left)
     try:
-        _write(assembly, Folder(str(fresh), create=True))
+        written = _write(assembly, Folder(str(fresh), create=True))
         _swap(fresh, store, old)
+        return written
     finally:
         # An error here must not hide the one raised before.
         shutil.rmtree(fresh, ignore_errors=True)
@@ -235,8 +241,11 @@ def _swap(fresh: Path, store: Path, old: Path) -> None:
         shutil.rmtree(old)
 
 
-def _write(assembly: Assembly, folder: Folder) -> None:
-    """Create the arrays, write all shards, check them against the ledger, then write the group's metadata."""
+def _write(assembly: Assembly, folder: Folder) -> dict[str, tuple[int, str]]:
+    """Create the arrays, write all shards, check them against the ledger, then write the group's metadata.
+
+    Return size and digest of each shard by its key.
+    """
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
@@ -259,6 +268,7 @@ def _write(assembly: Assembly, folder: Folder) -> None:
         zarr.consolidate_metadata(store, path=assembly.group)
         # xarray looks for it at the root.
         zarr.consolidate_metadata(store)
+    return {f"{assembly.group}/{key}": written for shard in done for key, written in shard.objects.items()}
 
 
 def _variables(assembly: Assembly) -> dict[str, tuple[str, float, Mapping[str, Any]]]:

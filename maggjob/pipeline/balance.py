@@ -7,6 +7,7 @@ as one written by a single call. A granule that fails in one quarter counts as f
 other quarters kept of it are still counted.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -127,15 +128,18 @@ class MappedCells:
     """One task per planned cell."""
     pieces: Sequence[Piece]
     """Cells and quarters of cells, longest first."""
-    batches: Sequence[CellBatch]
-    """The pieces, grouped into calls."""
+    calls: int = 0
+    """Number of calls in which the pieces were mapped."""
+    taken: int = 0
+    """Number of pieces whose reports are those of an earlier attempt."""
     outcomes: Sequence[Outcome[CellReport]] = ()
     """One outcome per piece; empty until the cells are mapped."""
 
     @property
     def in_quarters(self) -> int:
         """Number of cells that are split into quarters."""
-        return (len(self.pieces) - len(self.tasks)) // 3
+        owners = Counter(piece.owner for piece in self.pieces)
+        return sum(count > 1 for count in owners.values())
 
     def names_of_quarters(self) -> dict[str, list[str]]:
         """Return the names of the quarters of each split cell, by the name of the cell."""
@@ -266,6 +270,22 @@ def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -
     return [*calls, CellBatch(tuple(waiting))] if waiting else calls
 
 
+def with_saved(pieces: Sequence[Piece], tasks: Sequence[CellTask], saved: Mapping[str, CellReport]) -> list[Piece]:
+    """Return the pieces, with whole cells in place of the pieces of cells whose reports are saved.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        All pieces of these cells.
+    tasks : sequence of CellTask
+        One per planned cell.
+    saved : mapping
+        Saved reports of cells and of pieces, by id of the task.
+    """
+    whole = {owner for owner, task in enumerate(tasks) if task.id in saved}
+    return [Piece(tasks[owner], owner, 0.0) for owner in sorted(whole)] + [p for p in pieces if p.owner not in whole]
+
+
 def spread(
     calls: Sequence[CellBatch], outcomes: Sequence[Outcome[tuple[CellReport, ...]]]
 ) -> list[Outcome[CellReport]]:
@@ -287,7 +307,7 @@ def spread(
 def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Outcome[CellReport]]:
     if outcome.value is None:
         return [Outcome(reason=outcome.reason, message=outcome.message) for _ in batch.tasks]
-    return [Outcome(value=report) for report in outcome.value]
+    return [Outcome(value=replace(report, attempts=outcome.call.attempts)) for report in outcome.value]
 
 
 def watch_cells(calls: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:

@@ -8,22 +8,30 @@ from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
-from maggjob.granules.granule import READING_IMPORTS
-from maggjob.jobs.cells import cell_calls, map_call
 from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
 from maggjob.model.invariants import Facts, Planned, check_reports
 from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.zarr_store import WriteShards, assemble, write_shards_locally
-from maggjob.pipeline.balance import MappedCells, batches, pieces_of, spread, watch_cells, watch_owners
-from maggjob.pipeline.index_stage import Indexed, IndexStage, default_indexes, run_index_stage
-from maggjob.pipeline.result import RunResult, by_hand
+from maggjob.pipeline.index_stage import Indexed, default_indexes, run_index_stage
+from maggjob.pipeline.map_stage import run_map_stage
+from maggjob.pipeline.result import RunResult, by_hand, drop_unused, keep_record
+from maggjob.pipeline.resume import (
+    ask_versions,
+    check_same_run,
+    earlier_run,
+    forget,
+    holds_incomplete,
+    keep_versions,
+    may_resume,
+)
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_target, default_store, is_published
 from maggjob.planning.plan import Plan, plan as make_plan
-from maggjob.planning.tasks import make_tasks
-from maggjob.storage.folder import exists
+from maggjob.record.plan import save_plan
+from maggjob.storage.archive import Archive
+from maggjob.storage.folder import Folder, exists
 
 SHARDS_HERE = 16
 """Number of shards (of 256 cells each) up to which the client writes them itself on localhost.
@@ -37,7 +45,10 @@ class RunOptions(SessionOptions):
     """Options of a run of the cells job."""
 
     overwrite: bool = False
-    """Whether to replace an existing store, once the new result is complete."""
+    """Whether to replace an existing store, once the new result is complete. A store with an incomplete result of the
+    same run needs no permission."""
+    restart: bool = False
+    """Whether to drop the parts of an unfinished run, and start anew."""
     allow_partial: bool = False
     """Whether a result with partial or failed cells may replace an existing store, too."""
     index: bool | None = None
@@ -127,10 +138,23 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
     """
     options = replace(options or RunOptions(), **changes)
     session = Session(describe(plan, options), options)
-    check_target(session.run.store, options.overwrite, session.region)
+    _begin(session, options, plan.digest)
     with session:
+        # Once more, as only now no other run can be at work on the same store.
+        resume, own = _begin(session, options, plan.digest)
+        folder = Folder(session.folder, session.region)
+        save_plan(plan, folder)
         index = run_index_stage(session, plan, _indexes(plan, options))
-        cells = map_cells_of(session, index)
+        plan_now = index.exact.plan
+        if not plan_now.etags:
+            archive = Archive(session.credentials, session.region)
+            plan_now = replace(plan_now, etags=ask_versions(plan_now.used_granules, archive))
+            index = replace(index, exact=replace(index.exact, plan=plan_now))
+        listed = {plan_now.task_id(c): [g.id for g in plan_now.granules(c)] for c in plan_now.cells}
+        if options.restart:
+            forget(folder)
+        keep_versions(folder, plan_now.etags, listed)
+        cells = run_map_stage(session, index, resume=resume)
         session.begin("assembly")
         result = assemble_run(
             index.exact.plan,
@@ -139,8 +163,8 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             no_overlap=index.exact.no_overlap,
             facts=facts_of(index.exact.plan, index.indexed),
             region=session.region,
-            overwrite=options.overwrite,
-            allow_partial=options.allow_partial,
+            overwrite=options.overwrite or own,
+            allow_partial=options.allow_partial or own,
             write=shard_writer(session),
         )
         result = replace(
@@ -149,10 +173,14 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             plan=replace(index.exact.plan, catalog=index.exact.listed.catalog),
             expected=plan.expected(index.place is not None),
             indexed=index.indexed,
-            calls=len(cells.batches),
+            calls=cells.calls,
+            taken=cells.taken,
             cells_in_quarters=cells.in_quarters,
             session=session.report(),
         )
+        if result.published:
+            keep_record(result, folder, session.region)
+        drop_unused(folder, result.reports)
         session.finish(result.to_dict())
     return result
 
@@ -184,32 +212,34 @@ def describe(plan: Plan, options: RunOptions) -> RunDescription:
     )
 
 
-def _indexes(plan: Plan, options: RunOptions) -> str | None:
-    """Return the folder or prefix of the indexes; None if the run uses none."""
-    wanted = plan.worth_index if options.index is None else options.index
-    return (options.indexes or default_indexes(plan)) if wanted else None
-
-
-def map_cells_of(session: Session, index: IndexStage) -> MappedCells:
-    """Map the cells of an exact plan: hot cells in quarters, small cells grouped, the longest first.
+def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, bool]:
+    """Check that a run may start; return whether it resumes an earlier one, and whether it may replace the store.
 
     Parameters
     ----------
     session : Session
-        The run.
-    index : IndexStage
-        The exact plan, and where the indexes are.
+    options : RunOptions
+    digest : str
+        Digest of the run.
+
+    Raises
+    ------
+    ExistsError
+        If another run is unfinished, or the store exists and is not to be replaced.
     """
-    plan, workers = index.exact.plan, session.settings.workers
-    tasks = make_tasks(plan, session.credentials, session.region, index.place)
-    pieces = pieces_of(tasks, plan.seconds(index.place is not None), workers, split=index.place is not None)
-    calls = batches([piece.task for piece in pieces], [piece.seconds for piece in pieces], workers)
-    watch = watch_cells(calls, watch_owners(tasks, pieces, session.options.watch))
-    mapped = MappedCells(tasks, pieces, calls)
-    sent = cell_calls(calls, session.folder, session.region)
-    preload = READING_IMPORTS if index.place is None else ()
-    outcomes = session.map("map", map_call, sent, watch, pieces=mapped.names_of_quarters(), preload=preload)
-    return replace(mapped, outcomes=spread(calls, outcomes))
+    store, region = session.run.store, session.region
+    earlier = earlier_run(store, region)
+    check_same_run(earlier, digest, store, restart=options.restart)
+    # An incomplete result of the same run is improved, not replaced.
+    own = holds_incomplete(store, digest, region)
+    check_target(store, options.overwrite or own, region)
+    return may_resume(earlier, digest, restart=options.restart), own
+
+
+def _indexes(plan: Plan, options: RunOptions) -> str | None:
+    """Return the folder or prefix of the indexes; None if the run uses none."""
+    wanted = plan.worth_index if options.index is None else options.index
+    return (options.indexes or default_indexes(plan)) if wanted else None
 
 
 def facts_of(plan: Plan, indexed: Indexed | None = None) -> dict[str, Facts]:
@@ -309,7 +339,8 @@ def assemble_run(
     check_target(run.store, overwrite, region)
     result = RunResult(plan, tally, tuple(reports), by_hand(run))
     there = exists(run.store, region) and is_published(run.store, region)
-    if there and not (result.complete or allow_partial):
+    nothing = tally.cells["failed"] == tally.cells["planned"]
+    if nothing or (there and not (result.complete or allow_partial)):
         return replace(result, published=False)
-    assemble(plan.config, tasks, reports, tally, run.store, region=region, write=write)
-    return result
+    shards = assemble(plan.config, tasks, reports, tally, run.store, region=region, write=write)
+    return replace(result, shards=shards)

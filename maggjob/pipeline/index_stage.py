@@ -180,7 +180,7 @@ def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
         added += len(inside[cell] - listed)
         pairs[cell] = tuple(sorted((listed - set(false)) | inside[cell]))
         rows[cell] = sum(known[i].cells.get(cell, 0) for i in pairs[cell] if i in known)
-        no_overlap[cell] = tuple(_no_overlap(known[i]) for i in false)
+        no_overlap[cell] = tuple(outside(known[i]) for i in false)
     whole = {
         **plan.catalog.cells,
         **{cell: tuple(sorted({*plan.catalog.cells[cell], *inside[cell]})) for cell in pairs},
@@ -193,7 +193,8 @@ def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
     return ExactPlan(exact, whole_plan, {cell: lost for cell, lost in no_overlap.items() if lost}, added)
 
 
-def _no_overlap(granule: IndexedGranule) -> GranuleReport:
+def outside(granule: IndexedGranule) -> GranuleReport:
+    """Return the report of a granule on a cell that holds none of its segments."""
     return GranuleReport(
         granule.id, "no_overlap", beams=granule.beams, rows=granule.rows, invalid_coordinate=granule.invalid
     )

@@ -1,7 +1,8 @@
 """The result of a run of the cells job, and the deletion of what is no longer needed after it."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maggjob.backend.bill import Stage
@@ -12,8 +13,18 @@ from maggjob.pipeline.session import RunDescription, SessionReport
 from maggjob.pipeline.status import read_summary
 from maggjob.planning.cost import Estimate
 from maggjob.planning.plan import Plan
+from maggjob.record.manifest import (
+    Manifest,
+    cell_records,
+    part_below,
+    read_granules,
+    stored_objects,
+    stored_parts,
+    write_manifest,
+)
+from maggjob.record.table import write_ledger
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import SUMMARY, run_folder
+from maggjob.storage.run_folder import KEPT, PARTS, run_folder
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,12 @@ class RunResult:
     cells_in_quarters: int = 0
     """Number of cells that were split into quarters because they would have taken too long."""
     published: bool = True
-    """Whether the Zarr was written. An incomplete result replaces an existing one only with ``allow_partial``."""
+    """Whether the Zarr was written. An incomplete result replaces an existing one only with ``allow_partial``, and a
+    result whose cells have all failed is not written at all."""
+    taken: int = 0
+    """Number of parts that an earlier attempt at the same run left, and that were used."""
+    shards: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False)
+    """Size and SHA-256 of each shard of the Zarr, by key."""
 
     @property
     def complete(self) -> bool:
@@ -97,6 +113,7 @@ class RunResult:
             "published": self.published,
             "calls": self.calls,
             "cells_in_quarters": self.cells_in_quarters,
+            "taken": self.taken,
             "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
             "bytes_read": sum(done.bytes_read for done in maps),
             "requests": sum(done.requests for done in maps),
@@ -107,6 +124,44 @@ class RunResult:
             **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
         }
+
+
+def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
+    """Write the manifest and the ledger of a published result.
+
+    Parameters
+    ----------
+    result : RunResult
+    folder : Folder
+        Folder of the run.
+    region : str or None
+        Region of the bucket.
+    """
+    manifest = Manifest(
+        result.started,
+        result.group,
+        {**result.session.run.digests, "parts": result.plan.digest},
+        stored_objects(result.store_path, result.shards, region),
+        stored_parts(result.reports),
+        cell_records(result.reports),
+        read_granules(result.plan),
+        result.tally.segments,
+    )
+    write_ledger(result.reports, folder)
+    write_manifest(manifest, folder)
+
+
+def drop_unused(folder: Folder, reports: Sequence[CellReport]) -> None:
+    """Delete the parts that no report names: those of failed attempts, of quarters, and of earlier runs.
+
+    Parameters
+    ----------
+    folder : Folder
+        Folder of the run.
+    reports : sequence of CellReport
+    """
+    used = {f"{PARTS}/{part_below(report)}" for report in reports}
+    folder.delete(key for key in folder.keys(PARTS) if key not in used)
 
 
 def by_hand(run: RunDescription) -> SessionReport:
@@ -146,5 +201,6 @@ def clean(store: str, region: str | None = None) -> int:
         )
     folder = Folder(run_folder(store), region)
     keys = folder.keys()
-    folder.delete(key for key in keys if key != SUMMARY)
-    return len(keys) - 1
+    unneeded = [key for key in keys if key not in KEPT]
+    folder.delete(unneeded)
+    return len(unneeded)

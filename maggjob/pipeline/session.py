@@ -183,7 +183,7 @@ class Session:
         """Seconds until the deadline; 0 once it has passed."""
         return max(0.0, self.options.deadline - self.elapsed)
 
-    def begin(self, stage: str, pieces: Mapping[str, Sequence[str]] | None = None) -> None:
+    def begin(self, stage: str, pieces: Mapping[str, Sequence[str]] | None = None, *, taken: int = 0) -> None:
         """Record in the run's note that a stage begins.
 
         Parameters
@@ -192,13 +192,15 @@ class Session:
             Name of the stage. Parts are written in the stage ``map``.
         pieces : mapping, optional
             Names of the pieces of each part that several tasks write; such a part counts once all of them exist.
+        taken : int
+            Number of parts that an earlier attempt at the run left, and that are used.
 
         Raises
         ------
         StoreError
             If the note cannot be written.
         """
-        self._note.stage(stage, pieces or {})
+        self._note.stage(stage, pieces or {}, taken)
 
     def map(
         self,

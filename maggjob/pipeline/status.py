@@ -55,6 +55,8 @@ class RunNote:
     """Names of the pieces of each part that several tasks write."""
     mapped: AwareDatetime | None = None
     """Start of the map by the store's clock; None until it is known. Older parts belong to an earlier run."""
+    taken: int = 0
+    """Number of parts that an earlier attempt at the same run left, and that are used."""
     stopped: str | None = None
     """The error that stopped the run; None if no error did."""
 
@@ -101,7 +103,7 @@ class NoteWriter:
         self.note = note
         self._where = (folder, region)
 
-    def stage(self, name: str, pieces: Mapping[str, Sequence[str]]) -> None:
+    def stage(self, name: str, pieces: Mapping[str, Sequence[str]], taken: int = 0) -> None:
         """Write that a stage begins.
 
         Parameters
@@ -110,13 +112,16 @@ class NoteWriter:
             Name of the stage.
         pieces : mapping
             Names of the pieces of each part that several tasks write in this stage.
+        taken : int
+            Number of parts that an earlier attempt left, and that are used.
 
         Raises
         ------
         StoreError
             If the note cannot be written.
         """
-        self._write(replace(self.note, stage=name, pieces={**self.note.pieces, **pieces}))
+        taken = taken or self.note.taken
+        self._write(replace(self.note, stage=name, pieces={**self.note.pieces, **pieces}, taken=taken))
         if name == MAP:
             self.note = replace(self.note, mapped=Folder(*self._where).modified(RUN))
 
@@ -182,7 +187,7 @@ def status_of(
     if note is not None and summary is not None and summary["started"] != note.started:
         summary = None
     run = note if summary is None else _done(summary, note)
-    begun = ALWAYS if note is None else note.mapped or (times[RUN] if note.stage == MAP else NEVER)
+    begun = ALWAYS if note is None or note.taken else note.mapped or (times[RUN] if note.stage == MAP else NEVER)
     below = f"{PARTS}/{run.window}/" if run else f"{PARTS}/"
     found = {k: time for k, time in times.items() if k.startswith(below) and k.endswith(".npz") and time >= begun}
     parts = _count_parts(found, {} if run is None else run.pieces)
@@ -192,9 +197,11 @@ def status_of(
     stage = run.stage if run is not None else "unknown" if parts else "not started"
     stage = "stopped" if run is not None and run.stopped else stage
     quiet = stage not in ENDED and silent is not None and silent > QUIET
-    took = (max(found.values()) - begun).total_seconds() if parts and note is not None else 0.0
-    pace = parts / took if took > 0 else None
-    sensible = stage == MAP and not quiet and note is not None and parts > note.workers
+    mapped = (note.mapped or times[RUN]) if note is not None else ALWAYS
+    taken = note.taken if note is not None else 0
+    took = (max(found.values()) - mapped).total_seconds() if parts and note is not None else 0.0
+    pace = (parts - taken) / took if took > 0 else None
+    sensible = stage == MAP and not quiet and note is not None and parts - taken > note.workers
     left = max(0, note.parts - parts) / pace if note is not None and pace is not None and sensible else None
     result = None if summary is None else {key: value for key, value in summary.items() if key != "results"}
     dollars = sum(calls["dollars"] for calls in result["stages"]) if result and "stages" in result else None
@@ -237,12 +244,26 @@ def read_status(store: str, region: str | None = None) -> Status:
     if not any(key.startswith(OURS) for key in times):
         raise InputError(f"no run of maggjob at {folder}; give the path or URL of the Zarr that 'maggjob run' writes")
     content = Folder(folder, region).get(RUN) if RUN in times else None
-    note = None if content is None else _read_note(content, f"{folder}/{RUN}")
+    note = None if content is None else read_note(content, f"{folder}/{RUN}")
     summary = read_summary(store, region) if SUMMARY in times else None
     return status_of(store, note, times, summary, datetime.now(UTC))
 
 
-def _read_note(content: bytes, name: str) -> RunNote:
+def read_note(content: bytes, name: str) -> RunNote:
+    """Return the note of a run.
+
+    Parameters
+    ----------
+    content : bytes
+        The bytes of ``run.json``.
+    name : str
+        Its path or URL, for messages.
+
+    Raises
+    ------
+    InputError
+        If the note is damaged.
+    """
     try:
         return TypeAdapter(RunNote).validate_json(content)
     except ValidationError as problem:

@@ -4,8 +4,10 @@ Only a result of maggjob is replaced, and only with ``overwrite``. An incomplete
 with ``allow_partial``.
 """
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from maggjob.config.load import ConfigLike
 from maggjob.errors import ExistsError, InputError
@@ -55,6 +57,25 @@ def is_published(store: str, region: str | None) -> bool:
         Region of the bucket.
     """
     return (is_remote(store) or local_path(store).is_dir()) and Folder(store, region).has("zarr.json")
+
+
+def result_attributes(store: str, region: str | None) -> dict[str, Any]:
+    """Return the attributes of the group of a result; empty if it is not a result of maggjob.
+
+    Parameters
+    ----------
+    store : str
+        Path or s3:// URL of the Zarr.
+    region : str or None
+        Region of the bucket.
+    """
+    folder = Folder(store, region)
+    try:
+        members = json.loads(folder.get("zarr.json"))["consolidated_metadata"]["metadata"]
+        groups = [of for of in members.values() if of["node_type"] == "group" and "run_digest" in of["attributes"]]
+        return dict(groups[0]["attributes"]) if groups else {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _ours(store: str, region: str | None) -> bool:

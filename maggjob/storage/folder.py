@@ -115,6 +115,12 @@ class Folder:
             found = obstore.list(self.store, prefix or None)
             return {item["path"]: item["last_modified"] for batch in found for item in batch}
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Return the size of each object below a prefix, in bytes."""
+        with self._doing("list", prefix):
+            found = obstore.list(self.store, prefix or None)
+            return {item["path"]: item["size"] for batch in found for item in batch}
+
     def modified(self, key: str) -> datetime:
         """Return when an object was last written, by the store's clock; S3 gives whole seconds."""
         with self._doing("look for", key):

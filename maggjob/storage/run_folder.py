@@ -7,6 +7,10 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
     granules-*.jsonl    lists of granules (`maggjob.granules.lists`)
     shared-*.json       what the calls of a stage have in common (`maggjob.jobs.wire`)
     new, old            the new result before it is moved into place, and the one it replaces (local results only)
+    plan.json           configuration and catalog (`maggjob.record.plan`)
+    manifest.json       digests of parts and store, versions of granules (`maggjob.record.manifest`)
+    ledger.parquet, .csv  one row per granule and cell (`maggjob.record.table`)
+    versions.json       versions of the granules that the parts were made from (`maggjob.pipeline.resume`)
     summary.json        summary of the run; written last
 """
 
@@ -23,7 +27,17 @@ NEW = "new"
 """Folder in which a local result is written before it is moved into place."""
 OLD = "old"
 """Folder that keeps an old local result while a new one is moved into its place."""
-OURS = (RUN, SUMMARY, f"{PARTS}/", "granules-", "shared-")
+MANIFEST = "manifest.json"
+"""Key of the manifest: digests of all parts and of all objects of the store, and versions of all granules."""
+LEDGER_PARQUET, LEDGER_CSV = "ledger.parquet", "ledger.csv"
+"""Keys of the ledger as a table."""
+PLAN = "plan.json"
+"""Key of the configuration and the catalog of the run."""
+VERSIONS = "versions.json"
+"""Key of the versions (ETags) of the granules that the parts were made from."""
+KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV)
+"""Keys that stay when the parts are deleted: they say what the result is made of, and let it be verified."""
+OURS = (RUN, *KEPT, VERSIONS, f"{PARTS}/", "granules-", "shared-")
 """Prefixes of all keys in a run's folder."""
 INDEXES = "maggjob-index"
 """Name of the prefix for indexes beside a result in a bucket."""

@@ -250,7 +250,7 @@ def test_a_call_that_dies_is_a_failed_cell(
     follow(monkeypatch, max_submissions=1)
     if len(doom) > 1:
         monkeypatch.setattr(aws.service, "retry_delays", ())
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", doomed.maps)
+    monkeypatch.setattr("maggjob.pipeline.map_stage.map_call", doomed.maps)
     strikes = 3 if doom in ([Crash()], [OutOfMemory()]) else 1  # with AWS's own attempts
     clocks.let_die(monkeypatch, aws.service, {0: len(doom)}, strikes)
     aws.service.faults.of_calls |= {(0, f"{number:05d}"): fault for number, fault in enumerate(doom)}

@@ -306,7 +306,9 @@ def test_a_deadline_leaves_failed_cells(catalog: Path) -> None:
     assert plain["cells"]["failed"] == 5
     assert plain["granules"]["failed"] == 3
     assert plain["errors"]["deadline"]["count"] == 5
-    assert count() == plain["total_obs"] == 0
+    assert plain["total_obs"] == 0
+    assert not plain["published"]
+    assert not Path("atl06.zarr").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from maggjob.output import zarr_store
 from maggjob.pipeline.result import RunResult
 from maggjob.pipeline.status import read_status
 from maggjob.planning.plan import Plan
+from maggjob.storage.run_folder import KEPT, RUN, VERSIONS
 from tests.granule_files import SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference
 
@@ -321,7 +322,7 @@ def test_a_failure_on_the_way_leaves_what_there_was(
     run = tmp_path / "map.zarr.run"
     named_by_content = ("granules-", "shared-")  # what tasks hold: no harm, and no result
     left = {path.name for path in run.iterdir() if not path.name.startswith(named_by_content)}
-    assert left <= {"parts", "summary.json", "run.json"}
+    assert left <= {"parts", RUN, VERSIONS, *KEPT}
     assert read_status(str(store)).stage == "stopped"
     assert (run / "summary.json").exists() == overwrite
     monkeypatch.undo()

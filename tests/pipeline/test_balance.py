@@ -191,9 +191,9 @@ def test_a_call_that_fails_with_its_quarter(tmp_path: Path, hot: pytest.MonkeyPa
     task = next(task for task in tasks if task.cell == fullest.cell)
     hot.setenv("FAULT", fault)
     hot.setenv("FAILS", quarters(task)[2].cell)
-    hot.setattr("maggjob.pipeline.cell_map.map_call", map_or_fail)
+    hot.setattr("maggjob.pipeline.map_stage.map_call", map_or_fail)
     hot.setattr(
-        "maggjob.pipeline.cell_map.batches", lambda some, *_: batches(some, [1.0] * len(some), 10**6)
+        "maggjob.pipeline.map_stage.batches", lambda some, *_: batches(some, [1.0] * len(some), 10**6)
     )  # one a call
     seen: dict[int, Outcome[CellReport]] = {}
     result = do(catalog, "map.zarr", index=True, backend=backend, max_workers=2, watch=seen.__setitem__)

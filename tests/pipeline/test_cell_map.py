@@ -272,15 +272,16 @@ def test_a_granule_that_is_cut_after_cataloguing_is_in_the_ledger(catalog: Catal
     assert balanced(result)
 
 
-def test_every_granule_gone_is_a_store_of_fill(catalog: Catalog, granules: list[Path]) -> None:
+def test_where_every_granule_is_gone_nothing_is_published(catalog: Catalog, granules: list[Path]) -> None:
     for path in granules:
         path.unlink()
     result = do(catalog)
     assert result.tally.cells["failed"] == 5
     assert result.tally.granules == {"used": 0, "no_overlap": 0, "failed": 3}
     assert result.tally.errors["missing"]["count"] == catalog.pairs
-    assert observations() == 0
-    assert balanced(result)
+    assert not result.published
+    assert not Path("map.zarr").exists()
+    assert sum(result.tally.segments.values()) == 0
 
 
 def test_a_part_that_cannot_be_written_fails_its_cell_alone(catalog: Catalog, granules: list[Path]) -> None:
@@ -310,8 +311,9 @@ def test_cells_that_did_not_end_are_failed_with_all_their_granules(catalog: Cata
     assert result.tally.cells["failed"] == 5
     assert result.tally.granules == {"used": 0, "no_overlap": 0, "failed": 3}
     assert result.tally.errors["deadline"]["count"] == 5
-    assert observations() == 0
-    assert balanced(result)
+    assert not result.published
+    assert not Path("map.zarr").exists()
+    assert sum(result.tally.segments.values()) == 0
 
 
 @pytest.mark.parametrize("reason", ["worker", "deadline"])

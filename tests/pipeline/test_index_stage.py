@@ -677,7 +677,7 @@ def test_calls_that_fail(world: World, monkeypatch: pytest.MonkeyPatch, fault: s
     for name, value in (("FAULT", fault), ("FAILS_INDEXING", last.id), ("FAILS", format_cell(max(catalog.cells), 6))):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", index_or_fail)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", map_or_fail)
+    monkeypatch.setattr("maggjob.pipeline.map_stage.map_call", map_or_fail)
     seen: dict[int, Outcome[CellReport]] = {}
     result = do(catalog, "map.zarr", index=True, backend=backend, max_workers=2, watch=seen.__setitem__)
     assert result.indexed is not None

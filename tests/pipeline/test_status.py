@@ -23,7 +23,7 @@ from maggjob.pipeline.result import RunResult, clean, read_summary
 from maggjob.pipeline.status import QUIET, RunNote, Status, read_status, status_of
 from maggjob.show.text import status_text
 from maggjob.storage.folder import Folder
-from maggjob.storage.run_folder import RUN
+from maggjob.storage.run_folder import KEPT, RUN
 from tests.granule_files import beam, write_granule
 from tests.servers import s3_server
 
@@ -130,7 +130,7 @@ def test_each_stage_is_told_and_written_once(catalog: Catalog, monkeypatch: pyte
         put(place, key, content)
 
     monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", looked(maggjob.pipeline.index_stage.index_call))
-    monkeypatch.setattr("maggjob.pipeline.cell_map.map_call", looked(maggjob.pipeline.cell_map.map_call))
+    monkeypatch.setattr("maggjob.pipeline.map_stage.map_call", looked(maggjob.pipeline.map_stage.map_call))
     monkeypatch.setattr(zarr_store, "_write", looked(zarr_store._write))
     monkeypatch.setattr(Folder, "put", noted)
     do(catalog, index=True)
@@ -196,7 +196,7 @@ def test_a_run_that_failed_partly_ends_as_run_does(catalog: Catalog, granules: l
 def test_a_run_that_is_cleaned_has_its_summary_left(catalog: Catalog, told: Told) -> None:
     result = do(catalog)
     clean("map.zarr")
-    assert [path.name for path in Path("map.zarr.run").rglob("*") if path.is_file()] == ["summary.json"]
+    assert sorted(path.name for path in Path("map.zarr.run").rglob("*") if path.is_file()) == sorted(KEPT)
     status = read_status("map.zarr")
     assert (status.stage, status.parts) == ("done", 0)
     assert status.run is not None
@@ -229,9 +229,9 @@ def test_a_run_of_an_earlier_maggjob_is_told_as_far_as_can_be(catalog: Catalog, 
 def killed_in_the_map(store: str = "map.zarr") -> Status:
     """Kill a client, which is another process, when two parts are there: how far it is then."""
     code = (
-        "import maggjob, maggjob.pipeline.cell_map\n"
+        "import maggjob, maggjob.pipeline.map_stage\n"
         "from tests import calls\n"
-        "maggjob.pipeline.cell_map.map_call = calls.maps_two_and_waits\n"
+        "maggjob.pipeline.map_stage.map_call = calls.maps_two_and_waits\n"
         f"maggjob.run('atl06.yaml', catalog='catalog.json', store={store!r}, backend='serial')\n"
     )
     client = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -264,8 +264,9 @@ def test_a_client_that_was_killed_is_not_said_to_run(catalog: Catalog, told: Tol
     quiet = read_status("map.zarr")
     assert (quiet.stage, quiet.parts, quiet.quiet, quiet.left_s) == ("map", status.parts, True, None)
     seen: list[int] = []
-    do(catalog, watch=lambda index, outcome: seen.append(read_status("map.zarr").parts))
-    assert seen == [1, 2, 3, 4, 5]
+    result = do(catalog, watch=lambda index, outcome: seen.append(read_status("map.zarr").parts))
+    assert result.taken == status.parts
+    assert seen == [*[status.parts] * status.parts, *range(status.parts + 1, 6)]
     assert read_status("map.zarr").stage == "done"
 
 
@@ -434,7 +435,7 @@ def test_a_run_on_s3_is_told_as_one_here(catalog: Catalog, told: Told, monkeypat
         assert (killed.stage, killed.result) == ("map", None)
         assert 2 <= killed.parts < 5
         clean(store)
-        assert Folder(f"{store}.run").keys() == ["summary.json"]
+        assert Folder(f"{store}.run").keys() == sorted(KEPT)
         assert told(store)[0] == 0
 
 
