@@ -14,11 +14,12 @@ import pytest
 import maggjob
 
 PACKAGE = Path(maggjob.__file__).parent
-GROUND = {"errors", "_version"}
+GROUND = {"errors", "_version", "inputs"}
 """Modules that every room may import."""
 MAY_IMPORT = {
     "errors": "",
     "_version": "",
+    "inputs": "",
     "backend": "",
     "grid": "",
     "hdf5": "",
@@ -32,14 +33,13 @@ MAY_IMPORT = {
     "jobs": "granules grid model statistics storage",
     "catalog": "config granules grid icesat2 model storage",
     "planning": "backend catalog config granules grid icesat2 model storage",
-    "output": "config grid icesat2 jobs model statistics storage",
+    "output": "catalog config grid icesat2 jobs model planning statistics storage",
     "aws": "backend jobs storage",
-    "record": "catalog config grid jobs model output planning storage",
-    "pipeline": "backend catalog config granules grid jobs model output planning record storage",
+    "pipeline": "backend catalog config granules grid jobs model output planning storage",
     "show": "backend catalog grid icesat2 model pipeline planning storage",
     "job": "jobs model",
     "coverage": "grid",
-    "cli": "aws backend catalog config icesat2 pipeline planning record show simulator storage",
+    "cli": "aws backend catalog config icesat2 pipeline output planning show simulator storage",
     "__main__": "cli",
 }
 """Each room, and the rooms of which it may import modules, besides those of the ground."""

@@ -11,6 +11,8 @@ import yaml
 from maggjob.backend.preload import local_interpreter
 from maggjob.backend.workers import default_workers
 from maggjob.errors import InputError
+from maggjob.inputs.places import local_place
+from maggjob.inputs.plain_yaml import load_yaml
 
 # MB; Lithops' own default for runtime_memory.
 LAMBDA_MEMORY = 256
@@ -80,8 +82,8 @@ def settings_of(
     InputError
         If the Lithops configuration cannot be used, or ``max_workers`` is below 1.
     """
-    if max_workers is not None and max_workers < 1:
-        raise InputError(f"max_workers is {max_workers}; give 1 or more")
+    if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
+        raise InputError(f"max_workers is {max_workers!r}; give a whole number, 1 or more")
     if backend == "serial":
         return BackendSettings(backend, 1, None, region)
     if backend != "aws_lambda":
@@ -90,7 +92,7 @@ def settings_of(
     config = lithops_config(backend, None, given)
     check_filled_in(config)
     most = config["aws_lambda"].get("max_workers", LAMBDA_WORKERS)
-    if not isinstance(most, int) or most < 1:
+    if type(most) is not int or most < 1:
         raise InputError(f"max_workers of aws_lambda in the Lithops configuration is {most!r}; write 1 or more")
     workers = min(max_workers or most, most)
     config["aws_lambda"] = {**config["aws_lambda"], "max_workers": workers}
@@ -161,8 +163,8 @@ def lithops_config(
         source = given if given is not None else beside if beside.is_file() else None
     if source is not None:
         try:
-            content = yaml.safe_load(Path(source).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as problem:
+            content = load_yaml(local_place(source, "Lithops configuration").read_text(encoding="utf-8-sig")) or {}
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
             raise InputError(f"Lithops configuration {source}: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise InputError(f"Lithops configuration {source}: expected a mapping with a section 'lithops'")

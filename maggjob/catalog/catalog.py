@@ -18,6 +18,7 @@ from maggjob.errors import CatalogError, InputError
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import format_cell
 from maggjob.icesat2.names import PRODUCT
+from maggjob.inputs.places import local_place, may_replace
 from maggjob.model.tasks import Granule
 from maggjob.storage.urls import is_remote, split_url
 
@@ -132,9 +133,11 @@ class Catalog:
         CatalogError
             If the file cannot be written.
         """
-        path = Path(path)
+        path = local_place(path, "catalog")
         if not path.name or path.is_dir():
             raise CatalogError(f"cannot write catalog {path}: it is a folder; give a file with --out")
+        # Catalogs of maggjob begin with their metadata, those of magg with another key.
+        may_replace(path, (b'{"metadata"', b"{\n", b'{"catalog"', b"{ "), "catalog")
         temporary = path.with_name(f".{path.name}.part")
         try:
             temporary.write_text(json.dumps(self.to_dict(), separators=(",", ":")), encoding="utf-8")

@@ -11,6 +11,7 @@ from maggjob.catalog.local import with_pairs
 from maggjob.errors import CatalogError, CellError
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import LATITUDES, format_cell, parse_cell
+from maggjob.inputs.places import local_place
 from maggjob.model.recipe import Recipe
 from maggjob.storage.urls import local_path
 
@@ -30,7 +31,7 @@ def read_catalog(path: str | Path, recipe: Recipe | None = None) -> Catalog:
     CatalogError
         If the file is missing, is not a catalog, or is inconsistent.
     """
-    return _checked(_read_json(Path(path)), str(path), recipe)
+    return _checked(_read_json(local_place(path, "catalog")), str(path), recipe)
 
 
 def _checked(content: Any, name: str, recipe: Recipe | None) -> Catalog:

@@ -14,6 +14,7 @@ from maggjob.errors import CatalogError, GranuleError
 from maggjob.granules.granule import granule_cells
 from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
+from maggjob.inputs.places import local_place
 from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import Archive
 
@@ -28,7 +29,7 @@ def find_files(places: Sequence[str]) -> list[Path]:
     """
     found: set[Path] = set()
     for place in places:
-        path = Path(place).expanduser()
+        path = local_place(place, "granules")
         if path.is_dir():
             here = set(path.rglob("*.h5"))
         else:

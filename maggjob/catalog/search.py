@@ -26,6 +26,7 @@ from maggjob.grid.coverage import Pairs, area_cells, describe_area, footprint_pa
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import Grid
 from maggjob.icesat2.orbit import cycle_start
+from maggjob.inputs.places import local_place
 
 EITHER_SIDE = timedelta(days=16)
 """Days added on either side of a cycle: real cycles begin up to two days off the regular count, and cycle 1 late."""
@@ -120,7 +121,7 @@ def from_pages(paths: Sequence[str | Path]) -> Listing:
     hits: set[int] = set()
     for path in paths:
         try:
-            page = json.loads(Path(path).read_bytes())
+            page = json.loads(local_place(path, "records").read_bytes())
             records += map(from_umm, page["items"])
             hits.add(int(page["hits"]))
         except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -129,7 +130,7 @@ def from_pages(paths: Sequence[str | Path]) -> Listing:
             ) from problem
     if hits != {len(records)}:
         raise CatalogError(f"the pages hold {len(records)} granules, but state {sorted(hits)}; record them again")
-    modified = max(Path(path).stat().st_mtime for path in paths)
+    modified = max(local_place(path, "records").stat().st_mtime for path in paths)
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
     return Listing(tuple(records), when, {"recorded": [str(path) for path in paths]})
 

@@ -10,6 +10,7 @@ import click
 
 from maggjob.backend.settings import CONFIG_FILE, lithops_config
 from maggjob.errors import BackendError
+from maggjob.inputs.places import local_place
 from maggjob.storage.aws_profile import open_session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -111,7 +112,9 @@ def deploy(runtime: str, file: str, dry_run: bool) -> None:
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
-    carry_out(deploy_steps(image, Path(file), session.client("ecr")), click.echo, dry_run)
+    carry_out(
+        deploy_steps(image, local_place(file, "Lithops configuration"), session.client("ecr")), click.echo, dry_run
+    )
     click.echo(f"next: in section aws_lambda of {file}, set   runtime: {image.runtime}")
 
 
@@ -126,7 +129,7 @@ def status(file: str, dry_run: bool) -> None:
     from maggjob.aws.image import carry_out, lithops_step
 
     lithops_config("aws_lambda", given=file)
-    carry_out([lithops_step("list", Path(file))], click.echo, dry_run)
+    carry_out([lithops_step("list", local_place(file, "Lithops configuration"))], click.echo, dry_run)
 
 
 @runtime_commands.command()
@@ -142,7 +145,9 @@ def delete(runtime: str, file: str, dry_run: bool) -> None:
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
-    carry_out(delete_steps(image, Path(file), session.client("ecr")), click.echo, dry_run)
+    carry_out(
+        delete_steps(image, local_place(file, "Lithops configuration"), session.client("ecr")), click.echo, dry_run
+    )
 
 
 @click.command("doctor")

@@ -17,6 +17,7 @@ from maggjob._version import __version__
 from maggjob.cli.aws import doctor_command, runtime_commands
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
+from maggjob.inputs.places import local_place, may_replace
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 # Packages that may affect results.
@@ -267,15 +268,16 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
     maggjob simulate granules --area -108 -76.5 -98 -73.6 --every 5 --most 60
     maggjob simulate granules --rgt 858 --region 11          # one granule of full size
     """  # noqa: D301
-    from pathlib import Path
-
     from maggjob.simulator.scene import Scene, cmr_records, simulate as write
 
     options["rgts"] = options["rgts"] or None
+    listed = None if records is None else local_place(records, "records")
+    if listed is not None:
+        may_replace(listed, (b'{"hits"', b'{"items"'), "list of records")
     paths = write(folder, Scene(**options))
-    if records is not None:
+    if listed is not None:
         try:
-            Path(records).write_text(json.dumps(cmr_records(paths)), encoding="utf-8")
+            listed.write_text(json.dumps(cmr_records(paths)), encoding="utf-8")
         except OSError as problem:
             raise InputError(f"cannot write records to {records}: {problem}; give another file") from problem
     size = sum(path.stat().st_size for path in paths) / 1e6

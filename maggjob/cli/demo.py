@@ -8,6 +8,7 @@ from maggjob.backend.outcome import Watcher
 from maggjob.catalog.local import from_files
 from maggjob.config.load import load_config
 from maggjob.errors import ExistsError
+from maggjob.inputs.places import local_place
 from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.result import RunResult
 from maggjob.planning.plan import plan
@@ -51,7 +52,7 @@ def demo(
     """
     check_h5py()
     check_installed()
-    here = Path(folder)
+    here = local_place(folder, "folder")
     if here.exists() and (not here.is_dir() or any(here.iterdir())):
         raise ExistsError(f"{here} is not an empty folder; remove it, or give another one")
     granules = simulate(here / "granules", SCENE, workers=WORKERS)

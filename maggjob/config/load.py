@@ -6,6 +6,7 @@ Any problem raises one `ConfigError` that names the file, the key, the value, an
 import reprlib
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -15,7 +16,9 @@ from pydantic import ValidationError
 
 from maggjob.config.schema import Config
 from maggjob.config.source import Search
-from maggjob.errors import ConfigError
+from maggjob.errors import ConfigError, InputError
+from maggjob.inputs.places import local_place
+from maggjob.inputs.plain_yaml import load_yaml
 
 ConfigLike = str | Path | Mapping[str, Any] | Config
 """A file, the name of a built-in configuration, or the content of a configuration."""
@@ -54,7 +57,10 @@ def load_config(path: ConfigLike) -> Config:
         return path
     if isinstance(path, Mapping):
         return _validate(path, "configuration")
-    file = Path(path)
+    try:
+        file = local_place(path, "configuration")
+    except InputError as problem:
+        raise ConfigError(f"{problem}; built-in configurations are {', '.join(builtin_configs())}") from None
     try:
         found = file.is_file()
     except OSError:
@@ -68,8 +74,7 @@ def load_config(path: ConfigLike) -> Config:
             )
         file = builtin[str(path)]
     try:
-        # A SafeLoader.
-        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+        content = load_yaml(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as problem:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
@@ -82,22 +87,12 @@ BRIEF = reprlib.Repr()
 BRIEF.maxlevel, BRIEF.maxlist, BRIEF.maxstring, BRIEF.maxother = 3, 8, 200, 200
 
 
-class _Loader(yaml.SafeLoader):
-    """A safe YAML loader that rejects duplicate keys; YAML would silently keep the last value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _validate(content: Mapping[Any, Any], name: str) -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as problem:
-        found = problem.errors()
+        # A misspelt key is unknown, and the right one missing: the former says more.
+        found = sorted(problem.errors(), key=lambda error: error["type"] != "extra_forbidden")
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise ConfigError(f"{name}: {_describe(found[0], content)}{more}") from problem
 
@@ -113,7 +108,8 @@ def make_search(content: Mapping[str, Any]) -> Search:
     try:
         return Search.model_validate(dict(content))
     except ValidationError as problem:
-        raise ConfigError(f"search: {_describe(problem.errors()[0], content, Search)}") from problem
+        found = sorted(problem.errors(), key=lambda error: error["type"] != "extra_forbidden")
+        raise ConfigError(f"search: {_describe(found[0], content, Search)}") from problem
 
 
 def _describe(error: Any, content: Any, model: Any = Config) -> str:
@@ -121,7 +117,10 @@ def _describe(error: Any, content: Any, model: Any = Config) -> str:
     keys = list(_existing(error["loc"], content)) if error["type"] != "missing" else error["loc"]
     where = ".".join(str(key) for key in keys)
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key; known are {', '.join(_known_keys(error['loc'][:-1], model))}"
+        known = _known_keys(error["loc"][:-1], model)
+        close = get_close_matches(str(keys[-1]), known, 1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        return f"{where}: unknown key; {meant}known are {', '.join(known)}"
     if error["type"] == "missing":
         return f"{where}: missing"
     message = str(error["msg"]).removeprefix("Value error, ")

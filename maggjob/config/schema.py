@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from maggjob.config.source import DataSource, Identifier, Number, Search, Strict
+from maggjob.config.source import DataSource, Identifier, Number, Search, Strict, Whole
 from maggjob.grid.healpix import MAX_DECIMAL_ORDER, MAX_ORDER, Grid, Latitude
 from maggjob.model.recipe import BUILT_IN_COLUMNS, Recipe
 from maggjob.statistics.expression import GROUP, ROW, parse, row_arguments
@@ -34,7 +34,7 @@ class Coordinate(Strict):
 
     dtype: Literal["uint64", "int64"]
     """Dtype. For morton: int64 for signed decimal ids, uint64 for packed words."""
-    fill_value: int = 0
+    fill_value: Whole = 0
     """Fill value of the array."""
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class Variable(Strict):
     """Dtype of the variable; integers are for counts only."""
     fill_value: Number | None = None
     """Value of child cells without segments; by default NaN, or 0 for integers."""
-    attrs: dict[str, str | int | float] = Field(default_factory=dict)
+    attrs: dict[str, str | Number] = Field(default_factory=dict)
     """Attributes of the variable, which override those of the source."""
 
     @field_validator("attrs")
@@ -190,9 +190,9 @@ class GridConfig(Strict):
     """Kind of grid."""
     indexing_scheme: Literal["nested"] = "nested"
     """Numbering scheme of the cells."""
-    parent_order: int = Field(6, ge=0, le=MAX_ORDER)
+    parent_order: Whole = Field(6, ge=0, le=MAX_ORDER)
     """Order of the cells that tasks work on."""
-    child_order: int = Field(12, ge=0, le=MAX_ORDER)
+    child_order: Whole = Field(12, ge=0, le=MAX_ORDER)
     """Order of the child cells that statistics are computed for."""
     latitude: Latitude = "authalic"
     """Latitude convention of the ids, which also decides the ellipsoid in the output."""

@@ -1,6 +1,7 @@
 """The part of the configuration about granules: what is read from them, and how they are found."""
 
-from datetime import date
+import re
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -12,7 +13,11 @@ from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE
 Driver = Literal["s3", "https", "file"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Path_ = Annotated[str, Field(pattern=r"^/?([\w.{}-]+/)*[\w.{}-]+$")]
-Number = int | float
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number: neither text nor true or false is taken for one."""
+Real = Annotated[float, Field(strict=True)]
+"""A number, likewise."""
+Number = Whole | Real
 RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, "outside", "invalid_coordinate", "unread", "rows"}
 
 
@@ -124,15 +129,15 @@ class DataSource(Strict):
 class Search(Strict):
     """What to ask CMR for, instead of a catalog."""
 
-    cycle: int | None = Field(None, ge=1, le=99)
+    cycle: Whole | None = Field(None, ge=1, le=99)
     """Number of the 91-day repeat cycle, as in the granule names."""
-    cycles: tuple[int, int] | None = None
+    cycles: tuple[Whole, Whole] | None = None
     """First and last cycle."""
     start: date | None = None
     """First day (UTC), instead of cycles."""
     end: date | None = None
     """Last day (UTC)."""
-    aoi: str | tuple[float, float, float, float] | dict[str, Any] = "antarctica"
+    aoi: str | tuple[Real, Real, Real, Real] | dict[str, Any] = "antarctica"
     """Area: a name, a file, (west, south, east, north) in degrees, or GeoJSON (see `maggjob.grid.areas.parse_area`)."""
     short_name: str = Field(PRODUCT, pattern=PRODUCT_PATTERN)
     """Short name of the product."""
@@ -140,7 +145,7 @@ class Search(Strict):
     """Version of the product, three digits."""
     provider: Identifier = PROVIDER
     """Provider of the product, as CMR calls it."""
-    swath_buffer_km: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
+    swath_buffer_km: Real = Field(0.0, ge=0, le=100, allow_inf_nan=False)
     """Distance (km) by which footprints of granules are widened before they are compared with the cells."""
     endpoint: str | None = None
     """URL of another CMR than NASA's."""
@@ -149,7 +154,7 @@ class Search(Strict):
     @classmethod
     def _digits(cls, version: object) -> object:
         text = str(version)
-        return text.zfill(3) if isinstance(version, int | str) and text.isdecimal() else version
+        return text.zfill(3) if type(version) in (int, str) and text.isdecimal() else version
 
     @field_validator("cycles", mode="before")
     @classmethod
@@ -159,7 +164,16 @@ class Search(Strict):
         parts = cycles.split("-")
         if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
             raise ValueError(f"{cycles!r} is not a range of cycles; write it as 21-22")
-        return tuple(parts)
+        return tuple(int(part) for part in parts)
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _day(cls, day: object) -> object:
+        if isinstance(day, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", day.strip()):
+            return day.strip()
+        if day is None or (isinstance(day, date) and not isinstance(day, datetime)):
+            return day
+        raise ValueError("write a day as 2024-01-31")
 
     @model_validator(mode="after")
     def _when(self) -> Self:

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import shapely
 from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from maggjob.errors import InputError
+from maggjob.inputs.places import local_place
 
 SOUTH, NORTH = 3031, 3413
 """EPSG codes of WGS84 / Antarctic Polar Stereographic and NSIDC Sea Ice Polar Stereographic North."""
@@ -30,10 +32,12 @@ STEP = 0.1  # degrees
 """Distance between the points of an edge. Chords are then off by metres, while a cell measures kilometres."""
 NAMES = ("antarctica", "grounded", "greenland", "basins:<numbers>", "south-of:<latitude>", "north-of:<latitude>")
 BASINS = range(1, 28)
+ROUNDING = 1e-9  # degrees
+"""Distance by which a point may lie beyond a pole: 0.1 mm."""
 EMPTY = shapely.Polygon()
 OGR = (".shp", ".gpkg", ".fgb", ".zip")
 
-AreaLike = str | Path | Sequence[float] | Mapping[str, Any]
+AreaLike = str | Path | Sequence[float] | np.ndarray | Mapping[str, Any]
 """An area as users give it: a name, a file, west, south, east and north, or GeoJSON."""
 Ring = np.ndarray
 """A closed ring, shape (points, 2): longitude and latitude in degrees."""
@@ -104,9 +108,12 @@ def parse_area(asked: AreaLike) -> Area:
     """
     if isinstance(asked, Mapping):
         return _from_geojson(asked, "area")
-    if isinstance(asked, Sequence) and not isinstance(asked, str):
-        return _box(asked, ",".join(str(number) for number in asked))
+    if isinstance(asked, np.ndarray | Sequence) and not isinstance(asked, str):
+        box = box_of(asked)
+        return _box(box, ",".join(f"{number:g}" for number in box))
     text = str(asked).strip()
+    if not text:
+        raise InputError(f"area is empty; give {', '.join(NAMES)}, <west>,<south>,<east>,<north>, or a GeoJSON file")
     kind, _, value = text.partition(":")
     match kind:
         case "antarctica" | "greenland" if not value:
@@ -121,7 +128,7 @@ def parse_area(asked: AreaLike) -> Area:
                 raise InputError(f"area {text}: latitude {latitude} is not between -90 and 90")
             south, north = (-90.0, latitude) if kind == "south-of" else (latitude, 90.0)
             return _box([-180.0, south, 180.0, north], text)
-    path = Path(text)
+    path = local_place(text, "area")
     if path.is_file():
         return _from_file(path)
     if "," in text:
@@ -168,10 +175,28 @@ def outlines() -> dict[str, BaseGeometry]:
     }
 
 
+def box_of(numbers: Sequence[float] | np.ndarray) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of a box, degrees, as numbers of Python.
+
+    Parameters
+    ----------
+    numbers : sequence of four numbers, or ndarray of shape (4,)
+
+    Raises
+    ------
+    InputError
+        If they are not four finite numbers.
+    """
+    given = numbers.tolist() if isinstance(numbers, np.ndarray) else list(numbers)
+    # True and text are no numbers, though float() takes them for some.
+    real = [float(n) for n in given if isinstance(n, int | float | np.number) and not isinstance(n, bool)]
+    if len(given) != 4 or len(real) != 4 or not all(map(math.isfinite, real)):
+        raise InputError(f"area {given!r}: give west, south, east and north, four numbers in degrees")
+    return real[0], real[1], real[2], real[3]
+
+
 def _box(numbers: Sequence[float], name: str) -> Area:
     """Return the area of a box of west, south, east and north, which extends eastwards from west to east."""
-    if len(numbers) != 4 or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-        raise InputError(f"area {name}: give west, south, east and north, four numbers in degrees")
     west, south, east, north = (float(number) for number in numbers)
     if not -90 <= south < north <= 90:
         raise InputError(f"area {name}: south {south} must lie below north {north}, both within 90 degrees")
@@ -195,7 +220,8 @@ def _from_file(path: Path) -> Area:
             raise InputError(f"area {path}: pyogrio is needed to read it (pip install pyogrio), or give GeoJSON")
         return _from_ogr(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        # Some programs begin a file with a byte order mark.
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as problem:
         raise InputError(f"area {path}: it is not GeoJSON ({problem})") from problem
     return _from_geojson(content, str(path))
@@ -233,7 +259,26 @@ def _from_ogr(path: Path) -> Area:
     return _from_geojson({"type": "MultiPolygon", "coordinates": polygons}, str(path))
 
 
+def _check_crs(content: Any, name: str) -> None:
+    """Check that GeoJSON does not name a projection; RFC 7946 has removed the member, but older programs write it."""
+    named = content.get("crs") if isinstance(content, Mapping) else None
+    if named is None:
+        return
+    properties = named.get("properties") if isinstance(named, Mapping) else None
+    spelled = properties.get("name") if isinstance(properties, Mapping) else None
+    try:
+        geographic = CRS.from_user_input(str(spelled)).is_geographic
+    except CRSError:
+        geographic = False
+    if not geographic:
+        raise InputError(
+            f"area {name}: its member crs names {spelled or named}, GeoJSON is read in longitude and latitude; "
+            "convert it (ogr2ogr -t_srs EPSG:4326), or give a shapefile or GeoPackage"
+        )
+
+
 def _from_geojson(content: Any, name: str) -> Area:
+    _check_crs(content, name)
     polygons = [[_ring(ring, name) for ring in polygon] for polygon in _polygons(content, name) if polygon]
     if not polygons:
         raise InputError(f"area {name}: it contains no polygon")
@@ -273,6 +318,9 @@ def _ring(points: Any, name: str) -> Ring:
         ring = np.concatenate([ring, ring[:1]])
     if len(np.unique(ring, axis=0)) < 3:
         raise InputError(f"area {name}: a ring of {len(np.unique(ring, axis=0))} points; give at least three")
+    # Rounding may carry a point beyond a pole.
+    beyond = (np.abs(ring[:, 1]) > 90) & (np.abs(ring[:, 1]) < 90 + ROUNDING)
+    ring[beyond, 1] = np.sign(ring[beyond, 1]) * 90.0
     wrong = (np.abs(ring[:, 1]) > 90) | (np.abs(ring[:, 0]) > 720)
     if wrong.any():
         worst = ring[np.argmax(wrong)]

@@ -1,4 +1,4 @@
-"""The result: assembles the parts into one sharded Zarr store that xarray and xdggs open without maggjob.
+"""The result: from parts to one sharded Zarr; the manifest, the ledger and the plan beside it; the check of all of it.
 
-May import config, grid, icesat2, jobs, model, statistics and storage.
+May import catalog, config, grid, icesat2, jobs, model, planning, statistics and storage.
 """

@@ -8,12 +8,14 @@ from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
+from maggjob.inputs.places import expand
 from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
 from maggjob.model.invariants import Facts, Planned, check_reports
 from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
-from maggjob.output.zarr_store import WriteShards, assemble, write_shards_locally
+from maggjob.output.saved_plan import save_plan
+from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shards_locally
 from maggjob.pipeline.index_stage import Indexed, default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.result import RunResult, by_hand, drop_unused, keep_record
@@ -27,9 +29,8 @@ from maggjob.pipeline.resume import (
     may_resume,
 )
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
-from maggjob.pipeline.target import check_target, default_store, is_published
+from maggjob.pipeline.target import ASSEMBLY, check_target, default_store, is_published
 from maggjob.planning.plan import Plan, plan as make_plan
-from maggjob.record.plan import save_plan
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder, exists
 
@@ -141,6 +142,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
     _begin(session, options, plan.digest)
     with session:
         # Once more, as only now no other run can be at work on the same store.
+        restore(session.run.store)
         resume, own = _begin(session, options, plan.digest)
         folder = Folder(session.folder, session.region)
         save_plan(plan, folder)
@@ -155,7 +157,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             forget(folder)
         keep_versions(folder, plan_now.etags, listed)
         cells = run_map_stage(session, index, resume=resume)
-        session.begin("assembly")
+        session.begin(ASSEMBLY)
         result = assemble_run(
             index.exact.plan,
             cells.tasks,
@@ -208,7 +210,7 @@ def describe(plan: Plan, options: RunOptions) -> RunDescription:
         {"cells": len(plan.cells), "granules": len(plan.positions), "pairs": plan.pairs},
         {"run": plan.digest, "configuration": plan.config.digest},
         [granule.url for granule in plan.used_granules],
-        {"indexes": options.indexes},
+        {"indexes": None if options.indexes is None else expand(options.indexes, "indexes")},
     )
 
 
@@ -239,7 +241,9 @@ def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, bo
 def _indexes(plan: Plan, options: RunOptions) -> str | None:
     """Return the folder or prefix of the indexes; None if the run uses none."""
     wanted = plan.worth_index if options.index is None else options.index
-    return (options.indexes or default_indexes(plan)) if wanted else None
+    if not wanted:
+        return None
+    return default_indexes(plan) if options.indexes is None else expand(options.indexes, "indexes")
 
 
 def facts_of(plan: Plan, indexed: Indexed | None = None) -> dict[str, Facts]:

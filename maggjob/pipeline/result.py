@@ -7,13 +7,9 @@ from typing import Any
 
 from maggjob.backend.bill import Stage
 from maggjob.errors import InputError
+from maggjob.inputs.places import store_place
 from maggjob.model.reports import CellReport, Tally
-from maggjob.pipeline.index_stage import Indexed
-from maggjob.pipeline.session import RunDescription, SessionReport
-from maggjob.pipeline.status import read_summary
-from maggjob.planning.cost import Estimate
-from maggjob.planning.plan import Plan
-from maggjob.record.manifest import (
+from maggjob.output.manifest import (
     Manifest,
     cell_records,
     part_below,
@@ -22,9 +18,14 @@ from maggjob.record.manifest import (
     stored_parts,
     write_manifest,
 )
-from maggjob.record.table import write_ledger
+from maggjob.output.table import write_ledger
+from maggjob.pipeline.index_stage import Indexed
+from maggjob.pipeline.session import RunDescription, SessionReport
+from maggjob.pipeline.status import read_summary
+from maggjob.planning.cost import Estimate
+from maggjob.planning.plan import Plan
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import KEPT, PARTS, run_folder
+from maggjob.storage.run_folder import KEPT, OURS, PARTS, run_folder
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ def clean(store: str, region: str | None = None) -> int:
     InputError
         If the last run left no summary, or the Zarr is not its result: its data then exist only in the parts.
     """
+    store = store_place(store)
     summary = read_summary(store, region)
     metadata = f"{summary['group']}/zarr.json"
     there = exists(store, region) and Folder(store, region).has(metadata)
@@ -201,6 +203,6 @@ def clean(store: str, region: str | None = None) -> int:
         )
     folder = Folder(run_folder(store), region)
     keys = folder.keys()
-    unneeded = [key for key in keys if key not in KEPT]
+    unneeded = [key for key in keys if key.startswith(OURS) and key not in KEPT]
     folder.delete(unneeded)
     return len(unneeded)

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from maggjob.errors import InputError, StoreError
+from maggjob.inputs.places import store_place
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import OURS, PARTS, RUN, SUMMARY, run_folder
 from maggjob.storage.stores import plain_message
@@ -239,6 +240,7 @@ def read_status(store: str, region: str | None = None) -> Status:
     StoreError
         If the folder of the run cannot be read.
     """
+    store = store_place(store)
     folder = run_folder(store)
     times = Folder(folder, region).times() if exists(folder, region) else {}
     if not any(key.startswith(OURS) for key in times):
@@ -287,7 +289,7 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     InputError
         If there is no summary, or it is damaged.
     """
-    folder = run_folder(store)
+    folder = run_folder(store_place(store))
     if not (exists(folder, region) and Folder(folder, region).has(SUMMARY)):
         raise InputError(f"no summary at {folder}/{SUMMARY}; give the path of a Zarr that 'maggjob run' wrote")
     try:

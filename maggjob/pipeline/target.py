@@ -1,20 +1,26 @@
 """The target of a run: the check that the store may be written, and its default name.
 
-Only a result of maggjob is replaced, and only with ``overwrite``. An incomplete result replaces an existing one only
+Only a result of maggjob is replaced, which its own metadata shows, and only with ``overwrite``; whatever else lies in
+the store, or beside it, is never touched. An incomplete result replaces an existing one only
 with ``allow_partial``.
 """
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from maggjob.config.load import ConfigLike
 from maggjob.errors import ExistsError, InputError
-from maggjob.output.zarr_store import restore
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import RUN, SUMMARY, run_folder
+from maggjob.storage.run_folder import NEW, OLD, OURS, RUN, run_folder
 from maggjob.storage.urls import is_remote, local_path
+
+ASSEMBLY = "assembly"
+"""Stage of a run in which the store is written."""
+WRITTEN = re.compile(r"zarr\.json|\d+/zarr\.json|\d+/[A-Za-z_]\w*/(zarr\.json|c/\d+)")
+"""Keys of a result: metadata of root, group and arrays, and shards."""
 
 
 def check_target(store: str, overwrite: bool, region: str | None = None) -> None:
@@ -32,18 +38,49 @@ def check_target(store: str, overwrite: bool, region: str | None = None) -> None
     Raises
     ------
     ExistsError
-        If the store exists, and is not to be replaced or was not written by maggjob.
+        If the store exists, and is not to be replaced or is not in every part a result of maggjob; or if the folder of
+        the run exists and is not one.
     """
-    restore(store)
+    _check_folder(run_folder(store), region)
     if not exists(store, region):
         return
-    ours = _ours(store, region)
-    # The store has no metadata yet if a client died while it wrote the store to a bucket.
-    half = ours and not is_published(store, region)
-    if not (overwrite or half):
-        raise ExistsError(f"{store} already exists; give --overwrite to replace it, or another --store")
+    if not is_remote(store) and not local_path(store).is_dir():
+        raise ExistsError(f"{store} is a file, not a result of maggjob; it is not replaced; give another store")
+    keys = Folder(store, region).keys()
+    ours = bool(result_attributes(store, region)) if "zarr.json" in keys else _is_half_written(store, region)
     if not ours:
-        raise ExistsError(f"{store} is not a result of maggjob and is not replaced; give another --store")
+        raise ExistsError(f"{store} is not a result of maggjob and is not replaced; give another store")
+    foreign = [key for key in keys if not WRITTEN.fullmatch(key)]
+    if foreign:
+        raise ExistsError(
+            f"{store} holds {len(foreign)} files that maggjob did not write, such as {foreign[0]}; it is not replaced: "
+            "move them, or give another store"
+        )
+    if "zarr.json" in keys and not overwrite:
+        raise ExistsError(
+            f"{store} already exists; give --overwrite (overwrite=True) to replace it, or another --store"
+        )
+
+
+def _check_folder(folder: str, region: str | None) -> None:
+    """Check that the folder of a run is absent, empty, or holds something that a run wrote."""
+    if not exists(folder, region):
+        return
+    if not is_remote(folder) and not local_path(folder).is_dir():
+        raise ExistsError(f"{folder} is a file, but a run keeps its parts there; move it, or give another store")
+    keys = Folder(folder, region).keys()
+    if keys and not any(key.startswith(OURS) or key.split("/")[0] in (NEW, OLD) for key in keys):
+        raise ExistsError(f"{folder} is not the folder of a run, and nothing is written there; give another store")
+
+
+def _is_half_written(store: str, region: str | None) -> bool:
+    """Return True if a run says that it was writing the store when it ended, in place, as in a bucket."""
+    folder = run_folder(store)
+    content = Folder(folder, region).find(RUN) if exists(folder, region) else None
+    try:
+        return content is not None and json.loads(content).get("stage") == ASSEMBLY
+    except (ValueError, AttributeError):
+        return False
 
 
 def is_published(store: str, region: str | None) -> bool:
@@ -76,15 +113,6 @@ def result_attributes(store: str, region: str | None) -> dict[str, Any]:
         return dict(groups[0]["attributes"]) if groups else {}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _ours(store: str, region: str | None) -> bool:
-    """Return True if there is a Zarr at the store, or a run of maggjob has a folder beside it."""
-    if not is_remote(store) and not local_path(store).is_dir():
-        return False
-    folder = run_folder(store)
-    noted = exists(folder, region) and any(Folder(folder, region).has(name) for name in (SUMMARY, RUN))
-    return noted or any(key.rsplit("/", 1)[-1] == "zarr.json" for key in Folder(store, region).keys())  # noqa: SIM118
 
 
 def default_store(config: ConfigLike) -> str:

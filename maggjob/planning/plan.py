@@ -15,6 +15,7 @@ from maggjob.config.schema import Config, digest_of
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.healpix import format_cell, parse_cell
 from maggjob.icesat2.names import window_label
+from maggjob.inputs.places import PlaceLike, store_place
 from maggjob.model.tasks import Granule
 from maggjob.planning.cost import (
     CELLS_A_GRANULE,
@@ -250,7 +251,7 @@ def plan(
     config: ConfigLike,
     *,
     catalog: CatalogLike | None = None,
-    store: str | None = None,
+    store: PlaceLike | None = None,
     driver: str | None = None,
     max_cells: int | None = None,
     morton_cell: str | None = None,
@@ -264,7 +265,7 @@ def plan(
         A file, the name of a built-in configuration, or the content of one.
     catalog : str, Path, mapping or Catalog, optional
         By default the catalog that the configuration names, else the result of its search in CMR, else ./catalog.json.
-    store : str, optional
+    store : str or Path, optional
         Zarr store to write; by default that of the configuration.
     driver : {"s3", "https", "file"}, optional
         How granules are read; by default that of the configuration, if the catalog allows it.
@@ -298,6 +299,7 @@ def plan(
     cells = tuple(select_cells(known, max_cells, morton_cell))
     if not cells:
         raise CatalogError("the catalog has no cells; make a new one with 'maggjob catalog'")
+    asked = store if store is not None else loaded.output.store
     ids = [known.granules[i].id for i in sorted({i for cell in cells for i in known.cells[cell]})]
     return Plan(
         loaded,
@@ -305,7 +307,7 @@ def plan(
         cells,
         choose_driver(known, driver, loaded.data_source.driver),
         window_label(ids),
-        store or loaded.output.store,
+        None if asked is None else store_place(asked),
     )
 
 

@@ -13,6 +13,7 @@ from maggjob.errors import InputError
 from maggjob.granules.lists import write_lists
 from maggjob.grid.healpix import format_cell, parse_cell
 from maggjob.icesat2.names import window_label
+from maggjob.inputs.places import store_place
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import CellTask, Granule, GranuleList
 from maggjob.planning.plan import Plan, plan
@@ -56,6 +57,7 @@ def task(
     'cycle01/-6134114'
     """
     recipe = load_config(config).recipe()
+    store = None if store is None else store_place(store)
     text = format_cell(parse_cell(cell, recipe.grid.parent_order), recipe.grid.parent_order)
     named = tuple(g if isinstance(g, Granule) else Granule(granule_id(str(g)), str(g)) for g in granules)
     if len({granule.id for granule in named}) < len(named):

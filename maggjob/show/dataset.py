@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError, StoreError
+from maggjob.inputs.places import store_place
 from maggjob.storage.folder import Folder, exists
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     True
     """
     check_installed()
+    store = store_place(store)
     import xarray as xr
 
     # Registers the accessor.
@@ -68,9 +70,9 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     import zarr
     from zarr.storage import ObjectStore
 
-    if not exists(str(store), region):
+    if not exists(store, region):
         raise StoreError(f"no result found at {store}: run 'maggjob run' first, or give another path")
-    zarr_store = ObjectStore(Folder(str(store), region).store)
+    zarr_store = ObjectStore(Folder(store, region).store)
     try:
         root = zarr.open_group(zarr_store, mode="r")
         groups = sorted(root.group_keys())

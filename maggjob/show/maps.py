@@ -14,6 +14,7 @@ import numpy as np
 from maggjob.errors import InputError
 from maggjob.grid.areas import NORTH, SOUTH, transformer
 from maggjob.grid.healpix import Latitude, locate
+from maggjob.inputs.places import local_place, may_replace
 from maggjob.show.dataset import check_installed, open_result
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def draw_map(
         If the result lacks a variable, or a package of the extra "view" is not installed.
     """
     check_installed()
+    path = local_place(out, "map")
+    may_replace(path, (b"\x89PNG",), "PNG")
     from matplotlib.figure import Figure
 
     dataset = open_result(store, region=region)
@@ -92,8 +95,8 @@ def draw_map(
         f"{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
         f"{tally['cells']['planned']:,} cells, HEALPix order {order}, EPSG:{canvas.crs}"
     )
-    figure.savefig(out)
-    return Path(out)
+    figure.savefig(path)
+    return path
 
 
 def _default_variables(dataset: "xr.Dataset") -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from maggjob.errors import InputError
 from maggjob.grid.areas import NORTH, SOUTH, transformer
 from maggjob.grid.coverage import great_circle, outline
+from maggjob.inputs.places import local_place, may_replace
 from maggjob.planning.plan import Plan
 from maggjob.show.dataset import EXTRA
 
@@ -36,8 +37,10 @@ def draw_plan(plan: Plan, out: str | Path) -> Path:
     InputError
         If matplotlib is not installed, or the PNG cannot be written.
     """
-    if Path(out).suffix != ".png":
+    path = local_place(out, "map")
+    if path.suffix != ".png":
         raise InputError(f"cannot draw the plan to {out}: give a path that ends in .png")
+    may_replace(path, (b"\x89PNG",), "PNG")
     if find_spec("matplotlib") is None:
         raise InputError(f"matplotlib is needed to draw a plan; {EXTRA}")
     from matplotlib.figure import Figure
@@ -58,10 +61,10 @@ def draw_plan(plan: Plan, out: str | Path) -> Path:
         f"{int(counts.sum()):,} pairs, {plan.window}" + (f", {area}" if area else "")
     )
     try:
-        figure.savefig(out)
+        figure.savefig(path)
     except (OSError, ValueError) as problem:
         raise InputError(f"cannot draw the plan to {out}: {problem}; give a path that ends in .png") from problem
-    return Path(out)
+    return path
 
 
 def _panel(figure: Any, axes: Any, plan: Plan, crs: int, rings: np.ndarray, counts: np.ndarray) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.errors import InputError
+from maggjob.errors import ExistsError, InputError
 from maggjob.icesat2.names import EPOCH, GranuleName
 from maggjob.icesat2.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track, swath
+from maggjob.inputs.places import local_place
 from maggjob.simulator.files import write_file
 from maggjob.simulator.surface import Change, change, dem, years
 
@@ -221,6 +222,8 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
     ------
     InputError
         If h5py is missing, the scene contains no pass, or the folder cannot be created.
+    ExistsError
+        If a file that would be written exists and was not simulated.
 
     Examples
     --------
@@ -231,14 +234,29 @@ def simulate(folder: str | Path, scene: Scene | None = None, workers: int = 2, *
     check_h5py()
     scene = scene if scene is not None else Scene(**options)
     checked = passes(scene)
-    target = Path(folder)
+    target = local_place(folder, "folder")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise InputError(f"cannot write granules to {target}: {problem}; give another folder") from problem
+    for path in (target / granule_name(one) for one in checked):
+        if path.exists() and not is_simulated(path):
+            raise ExistsError(f"{path} exists and is not a simulated granule; it is not replaced: give another folder")
     with ThreadPoolExecutor(workers) as pool:
         written = [write_granule(target / granule_name(one), scene, one, pool) for one in checked]
     return [path for path in written if path is not None]
+
+
+def is_simulated(path: Path) -> bool:
+    """Return True if a file is a granule that maggjob simulated."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            source = file.attrs.get("source", b"")
+    except OSError:
+        return False
+    return bool(source in (b"simulation", "simulation"))
 
 
 def check_h5py() -> None:

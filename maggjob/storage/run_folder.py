@@ -7,15 +7,17 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
     granules-*.jsonl    lists of granules (`maggjob.granules.lists`)
     shared-*.json       what the calls of a stage have in common (`maggjob.jobs.wire`)
     new, old            the new result before it is moved into place, and the one it replaces (local results only)
-    plan.json           configuration and catalog (`maggjob.record.plan`)
-    manifest.json       digests of parts and store, versions of granules (`maggjob.record.manifest`)
-    ledger.parquet, .csv  one row per granule and cell (`maggjob.record.table`)
+    plan.json           configuration and catalog (`maggjob.output.saved_plan`)
+    manifest.json       digests of parts and store, versions of granules (`maggjob.output.manifest`)
+    ledger.parquet, .csv  one row per granule and cell (`maggjob.output.table`)
     versions.json       versions of the granules that the parts were made from (`maggjob.pipeline.resume`)
     summary.json        summary of the run; written last
 """
 
 import os
 from pathlib import Path
+
+from maggjob.inputs.places import local_place
 
 PARTS = "parts"
 """Folder of the parts."""
@@ -53,4 +55,6 @@ def run_folder(store: str) -> str:
 def cache_folder() -> Path:
     """Return the folder of the cache: MAGGJOB_CACHE, or maggjob in the user's cache folder."""
     own = os.environ.get("MAGGJOB_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maggjob"
+    if own:
+        return local_place(own, "MAGGJOB_CACHE")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maggjob"

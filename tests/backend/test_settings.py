@@ -93,7 +93,7 @@ def remote(catalog: Catalog) -> Catalog:
     ("change", "said"),
     [
         ({"store": "map.zarr"}, r"store map\.zarr: .*--store s3://BUCKET"),
-        ({"store": "file:///tmp/map.zarr"}, r"store file:///tmp/map\.zarr"),
+        ({"store": "file:///tmp/map.zarr"}, r"store /tmp/map\.zarr"),
         ({"store": None}, r"store atl06\.zarr"),
         ({"indexes": "indexes"}, "indexes at indexes: .*--indexes s3://BUCKET"),
         ({"local": True}, "1 of 1 granules are local files, such as /.*ATL06_20190222031200.*maggjob catalog"),

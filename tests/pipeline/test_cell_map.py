@@ -198,7 +198,7 @@ def test_digests_are_of_what_decides_the_result(catalog: Catalog) -> None:
         ({"max_workers": 0}, InputError, "max_workers is 0"),
         ({"morton_cell": "1111111"}, CatalogError, "not among the catalog's 5"),
         ({"morton_cell": "north"}, InputError, "'north'"),
-        ({"store": "granules"}, InputError, "granules already exists"),
+        ({"store": "granules"}, ExistsError, "granules is not a result of maggjob"),
         ({"store": "gs://bucket/map.zarr"}, InputError, "gs://"),
         ({"store": "file/map.zarr"}, StoreError, "file/map.zarr"),
         ({"backend": "lambda"}, InputError, r"store map\.zarr: workers on Lambda cannot reach"),

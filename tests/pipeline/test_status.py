@@ -350,8 +350,8 @@ def test_what_stopped_a_run_is_raised_even_if_it_cannot_be_written_down(catalog:
         ("empty.zarr", "no run of maggjob at empty.zarr.run"),
         ("other.zarr", "no run of maggjob at other.zarr.run"),
         ("afile.zarr", "afile.zarr.run"),
-        ("https://example.org/map.zarr", "no run of maggjob at https://example.org/map.zarr.run"),
-        ("", "no run of maggjob at .run"),
+        ("https://example.org/map.zarr", "results go to a path or to s3://"),
+        ("", "store is empty"),
     ],
 )
 def test_where_there_is_no_run_that_is_an_error(tmp_path: Path, told: Told, store: str, said: str) -> None:

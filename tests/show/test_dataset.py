@@ -19,6 +19,7 @@ from maggjob.show.maps import draw_map
 from maggjob.show.progress import Progress
 from maggjob.show.text import summary
 from maggjob.simulator.scene import simulate
+from maggjob.storage.run_folder import KEPT, RUN, VERSIONS
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +68,10 @@ def test_the_summary_is_that_of_the_file(result: RunResult) -> None:
 def test_cleaning_leaves_the_result_and_the_summary(result: RunResult) -> None:
     before = open_result(result.store_path).h_mean.values
     run = Path(f"{result.store_path}.run")
-    lists = [path for path in run.iterdir() if path.name.startswith(("granules-", "shared-", "run.json"))]
+    lists = [path for path in run.iterdir() if path.name.startswith(("granules-", "shared-", RUN, VERSIONS))]
     assert len(lists) >= 3
     assert clean(result.store_path) == len(result.reports) + len(lists)
-    assert {path.name for path in run.rglob("*") if path.is_file()} == {"summary.json"}
+    assert {path.name for path in run.rglob("*") if path.is_file()} == set(KEPT)
     assert np.array_equal(open_result(result.store_path).h_mean.values, before, equal_nan=True)
     assert read_summary(result.store_path)["total_obs"] == result.tally.observations
     assert clean(result.store_path) == 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError
+from maggjob.inputs.places import store_place
 from maggjob.model.reports import KEPT, CellReport
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import LEDGER_CSV, LEDGER_PARQUET, run_folder
@@ -119,7 +120,7 @@ def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
     import pandas as pd
     from arro3.io import read_parquet
 
-    folder = run_folder(store)
+    folder = run_folder(store_place(store))
     content = Folder(folder, region).find(LEDGER_PARQUET) if exists(folder, region) else None
     name = f"{folder}/{LEDGER_PARQUET}"
     if content is None:

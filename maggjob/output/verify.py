@@ -17,14 +17,15 @@ import numpy as np
 
 from maggjob.errors import InputError, MaggjobError
 from maggjob.grid.healpix import format_cell
+from maggjob.inputs.places import store_place
 from maggjob.jobs.cells import map_cell
 from maggjob.jobs.parts import digest_of_bytes, part_key, tag_in
 from maggjob.model.reports import KEPT
+from maggjob.output.manifest import Manifest, StoredObject, read_manifest
+from maggjob.output.saved_plan import read_plan
+from maggjob.output.table import ledger
 from maggjob.planning.plan import Plan
 from maggjob.planning.tasks import make_tasks
-from maggjob.record.manifest import Manifest, StoredObject, read_manifest
-from maggjob.record.plan import read_plan
-from maggjob.record.table import ledger
 from maggjob.storage.archive import Archive, Ranges
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PARTS, run_folder
@@ -110,6 +111,7 @@ def verify(
     InputError
         If there is no result, or the manifest, the ledger or the plan of its run is missing or damaged.
     """
+    store = store_place(store)
     manifest, table = read_manifest(store, region), ledger(store, region)
     if not exists(store, region):
         raise InputError(f"no result at {store}; its run left only {run_folder(store)}")
