@@ -7,23 +7,21 @@ are simplified by 100 m, which changes no cell of order 6 in either latitude con
 the outlines and checks this).
 """
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 from maggjob.errors import InputError
+from maggjob.grid.area_files import check_crs, polygons_in, read_area_file
 from maggjob.inputs.places import local_place
 
 SOUTH, NORTH = 3031, 3413
@@ -35,7 +33,6 @@ BASINS = range(1, 28)
 ROUNDING = 1e-9  # degrees
 """Distance by which a point may lie beyond a pole: 0.1 mm."""
 EMPTY = shapely.Polygon()
-OGR = (".shp", ".gpkg", ".fgb", ".zip")
 
 AreaLike = str | Path | Sequence[float] | np.ndarray | Mapping[str, Any]
 """An area as users give it: a name, a file, west, south, east and north, or GeoJSON."""
@@ -130,7 +127,7 @@ def parse_area(asked: AreaLike) -> Area:
             return _box([-180.0, south, 180.0, north], text)
     path = local_place(text, "area")
     if path.is_file():
-        return _from_file(path)
+        return _from_geojson(read_area_file(path), str(path))
     if "," in text:
         return _box(_numbers(text, text, float, 4), text)
     if path.suffix:
@@ -214,96 +211,12 @@ def _box(numbers: Sequence[float], name: str) -> Area:
     return _area([[np.concatenate([lower, upper[::-1], lower[:1]])]], name)
 
 
-def _from_file(path: Path) -> Area:
-    if path.suffix.lower() in OGR:
-        if find_spec("pyogrio") is None:
-            raise InputError(f"area {path}: pyogrio is needed to read it (pip install pyogrio), or give GeoJSON")
-        return _from_ogr(path)
-    try:
-        # Some programs begin a file with a byte order mark.
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as problem:
-        raise InputError(f"area {path}: it is not GeoJSON ({problem})") from problem
-    return _from_geojson(content, str(path))
-
-
-def _from_ogr(path: Path) -> Area:
-    """Return all polygons of a file's first layer as an area."""
-    import pyogrio
-
-    try:
-        meta, _, shapes, _ = pyogrio.raw.read(path, columns=[])
-    except Exception as problem:
-        raise InputError(f"area {path}: cannot be read ({problem})") from problem
-    geometries = shapely.force_2d(shapely.from_wkb(shapes))
-    geometries = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
-    if meta["crs"] is None:
-        raise InputError(f"area {path}: it has no coordinate reference system; add one, or give GeoJSON")
-    own = CRS.from_user_input(meta["crs"])
-    to_degrees = Transformer.from_crs(own, 4326, always_xy=True)
-    # In a projected file, edges are straight in its own plane.
-    if not own.is_geographic:
-        geometries = shapely.segmentize(geometries, 5e3 / own.axis_info[0].unit_conversion_factor)
-
-    def turned(ring: Any) -> list[list[float]]:
-        longitude, latitude = to_degrees.transform(*np.array(ring).T)
-        # The points are close together now, so a jump in longitude crosses the antimeridian.
-        if not own.is_geographic:
-            longitude = np.unwrap(longitude, period=360.0)
-            longitude[-1] = longitude[0] + 360.0 * round((longitude[-1] - longitude[0]) / 360.0)
-        latitude[-1] = latitude[0]
-        return np.column_stack([longitude, latitude]).tolist()
-
-    contents = [json.loads(text) for text in shapely.to_geojson(geometries)]
-    polygons = [[turned(ring) for ring in p] for content in contents for p in _polygons(content, str(path))]
-    return _from_geojson({"type": "MultiPolygon", "coordinates": polygons}, str(path))
-
-
-def _check_crs(content: Any, name: str) -> None:
-    """Check that GeoJSON does not name a projection; RFC 7946 has removed the member, but older programs write it."""
-    named = content.get("crs") if isinstance(content, Mapping) else None
-    if named is None:
-        return
-    properties = named.get("properties") if isinstance(named, Mapping) else None
-    spelled = properties.get("name") if isinstance(properties, Mapping) else None
-    try:
-        geographic = CRS.from_user_input(str(spelled)).is_geographic
-    except CRSError:
-        geographic = False
-    if not geographic:
-        raise InputError(
-            f"area {name}: its member crs names {spelled or named}, GeoJSON is read in longitude and latitude; "
-            "convert it (ogr2ogr -t_srs EPSG:4326), or give a shapefile or GeoPackage"
-        )
-
-
 def _from_geojson(content: Any, name: str) -> Area:
-    _check_crs(content, name)
-    polygons = [[_ring(ring, name) for ring in polygon] for polygon in _polygons(content, name) if polygon]
+    check_crs(content, name)
+    polygons = [[_ring(ring, name) for ring in polygon] for polygon in polygons_in(content, name) if polygon]
     if not polygons:
         raise InputError(f"area {name}: it contains no polygon")
     return _area(polygons, name)
-
-
-def _polygons(content: Any, name: str) -> Iterator[Any]:
-    """Yield the coordinates of every polygon in a GeoJSON object."""
-    kind = content.get("type") if isinstance(content, Mapping) else None
-    try:
-        match kind:
-            case "FeatureCollection" | "GeometryCollection":
-                for part in content["features" if kind == "FeatureCollection" else "geometries"]:
-                    yield from _polygons(part, name)
-            case "Feature":
-                if content["geometry"] is not None:
-                    yield from _polygons(content["geometry"], name)
-            case "MultiPolygon":
-                yield from (list(polygon) for polygon in content["coordinates"])
-            case "Polygon":
-                yield list(content["coordinates"])
-            case _:
-                raise InputError(f"area {name}: {kind!r} is not a polygon; give GeoJSON with Polygon or MultiPolygon")
-    except (KeyError, TypeError) as problem:
-        raise InputError(f"area {name}: a {kind} is not valid ({problem}); check the GeoJSON") from problem
 
 
 def _ring(points: Any, name: str) -> Ring:

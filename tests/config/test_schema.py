@@ -437,7 +437,7 @@ YAML_FAULTS: dict[str, tuple[str | bytes, str]] = {
     "a tuple of Python": ("catalog: !!python/tuple [1]\n", "python/tuple"),
     "a tag of its own": ("catalog: !mine x\n", "!mine"),
     "a key that is a list": ("? [1, 2]\n: 3\n", "not YAML"),
-    "a date that is none": ("search: {start: 2019-99-99, end: 2019-12-31}\n", "search.start"),
+    "a date that is none": ("search: {start: 2019-99-99, end: 2019-12-31}\n", "data_source: missing (and 2 more)"),
     "deep brackets": ("catalog: " + "[" * 5000 + "]" * 5000, "not YAML"),
     "a list at the top": ("- data_source\n- output\n", "list"),
     "a word": ("data_source\n", "str"),

@@ -237,7 +237,7 @@ def test_outlines_are_valid() -> None:
 LINE = {"type": "LineString", "coordinates": [[0, -70], [10, -70]]}
 BAD: dict[str, tuple[Any, str]] = {
     "unknown name": ("atlantis", "antarctica, grounded, greenland"),
-    "nothing": ("", "unknown"),
+    "nothing": ("", "empty"),
     "a value too many": ("antarctica:3", "unknown"),
     "no object": (None, "unknown"),
     "basin 0": ("basins:0", "basin 0 does not exist; basins go from 1 to 27"),
