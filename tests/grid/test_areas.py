@@ -385,6 +385,6 @@ def test_bad_files_of_shapes(tmp_path: Path) -> None:
 
 def test_without_pyogrio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "area.gpkg", [shapely.box(10, -80, 30, -70)], "EPSG:4326")
-    monkeypatch.setattr("maggjob.grid.areas.find_spec", lambda name: None)
+    monkeypatch.setattr("maggjob.grid.area_files.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install pyogrio"):
         parse_area(path)
