@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from maggjob.model.ledger import reduce_tally as reduce_tally
     from maggjob.model.reports import CellReport as CellReport, Tally as Tally
     from maggjob.model.tasks import CellTask as CellTask, Granule as Granule
-    from maggjob.pipeline.cell_map import assemble_run as assemble_run, execute as execute, run as run
+    from maggjob.output.table import ledger as ledger
+    from maggjob.pipeline.cell_map import (
+        assemble_run as assemble_run,
+        execute as execute,
+        retry as retry,
+        run as run,
+    )
+    from maggjob.pipeline.checks import verify_result as verify_result
     from maggjob.pipeline.result import RunResult as RunResult
     from maggjob.pipeline.status import read_status as read_status
     from maggjob.planning.plan import Plan as Plan, plan as plan
@@ -41,7 +48,9 @@ _NAMES = {
     "model.ledger": "reduce_tally",
     "model.reports": "CellReport Tally",
     "model.tasks": "CellTask Granule",
-    "pipeline.cell_map": "assemble_run execute run",
+    "output.table": "ledger",
+    "pipeline.cell_map": "assemble_run execute retry run",
+    "pipeline.checks": "verify_result",
     "pipeline.result": "RunResult",
     "pipeline.status": "read_status",
     "planning.plan": "Plan plan",

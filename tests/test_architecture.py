@@ -36,10 +36,10 @@ MAY_IMPORT = {
     "output": "catalog config grid icesat2 jobs model planning statistics storage",
     "aws": "backend jobs storage",
     "pipeline": "backend catalog config granules grid jobs model output planning storage",
-    "show": "backend catalog grid icesat2 model pipeline planning storage",
+    "show": "backend catalog grid icesat2 model output pipeline planning storage",
     "job": "jobs model",
     "coverage": "grid",
-    "cli": "aws backend catalog config icesat2 pipeline output planning show simulator storage",
+    "cli": "aws backend catalog config icesat2 pipeline planning show simulator storage",
     "__main__": "cli",
 }
 """Each room, and the rooms of which it may import modules, besides those of the ground."""

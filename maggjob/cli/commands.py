@@ -7,19 +7,17 @@ Exit codes: 0 complete, 1 bad usage or input, 2 finished with partial or failed 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
 from maggjob._version import __version__
 from maggjob.cli.aws import doctor_command, runtime_commands
+from maggjob.cli.results import BAD_INPUT, STOPPED, result_commands, tell
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
 
-COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 # Packages that may affect results.
 VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -86,7 +84,7 @@ def _what(command: Command) -> Command:
     return command
 
 
-for _command in (doctor_command, runtime_commands):
+for _command in (doctor_command, runtime_commands, *result_commands):
     cli.add_command(_command)
 
 
@@ -94,6 +92,7 @@ for _command in (doctor_command, runtime_commands):
 @_what
 @click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
 @click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option("--restart", is_flag=True, help="Drop the parts of an unfinished run, and start anew.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store once the new one is complete.")
 @click.option("--index/--no-index", default=None, help="Build and use indexes of granules [default: if it saves time].")
 @click.option("--indexes", metavar="PATH", help="Where to keep indexes [default: user cache, or the bucket].")
@@ -127,17 +126,7 @@ def run(dry_run: bool, **options: Any) -> None:
         return
     with Progress(len(plan.cells)) as progress:
         result = execute(plan, how, watch=progress)
-    _tell(result.to_dict(), how.allow_partial)
-
-
-def _tell(result: dict[str, Any], allow_partial: bool = False) -> None:
-    """Print the summary of a run; exit with 2 if the run is not complete."""
-    from maggjob.show.text import summary
-
-    click.echo(summary(result))
-    if not result["complete"] and not allow_partial:
-        click.echo(f"not complete: see 'failed' above, and {result['run_path']}/summary.json", err=True)
-        sys.exit(INCOMPLETE)
+    tell(result.to_dict(), how.allow_partial)
 
 
 @cli.command()
@@ -285,58 +274,6 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("store")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole summary as JSON.")
-def report(store: str, as_json: bool) -> None:
-    """Print the summary of a finished run.
-
-    \b
-    maggjob report atl06.zarr
-    """  # noqa: D301
-    from maggjob.pipeline.status import read_summary
-
-    content = read_summary(store)
-    if as_json:
-        click.echo(json.dumps(content, indent=1))
-    else:
-        _tell(content, allow_partial=True)
-
-
-@cli.command()
-@click.argument("store")
-@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(store: str, region: str | None, as_json: bool) -> None:
-    """Show the progress of the run of a store, or its outcome.
-
-    \b
-    maggjob status atl06.zarr                # in another terminal, during the run or after it
-    """  # noqa: D301
-    from maggjob.pipeline.status import read_status
-    from maggjob.show.text import status_text
-
-    found = read_status(store, region)
-    click.echo(json.dumps(asdict(found), indent=1, default=datetime.isoformat) if as_json else status_text(found))
-    if found.result is not None and not as_json:
-        _tell(dict(found.result))
-    if found.stage == "stopped" or (found.result is not None and not found.result["complete"]):
-        sys.exit(STOPPED if found.stage == "stopped" else INCOMPLETE)
-
-
-@cli.command()
-@click.argument("store")
-def clean(store: str) -> None:
-    """Delete the parts of a finished run; the Zarr and the summary stay.
-
-    \b
-    maggjob clean atl06.zarr
-    """  # noqa: D301
-    from maggjob.pipeline.result import clean as delete_parts
-
-    click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
-
-
-@cli.command()
 @click.argument("folder", default="demo", metavar="[DIR]")
 def demo(folder: str) -> None:
     """Run the whole job on simulated granules: simulate, catalogue, run, draw a map.
@@ -348,7 +285,7 @@ def demo(folder: str) -> None:
     from maggjob.show.progress import Progress
 
     result, picture = show(folder, click.echo, Progress)
-    _tell(result.to_dict())
+    tell(result.to_dict())
     click.echo(f"picture       {picture}")
     opening = f"import maggjob; print(maggjob.open_result('{result.store_path}'))"
     click.echo(f'open it       {sys.executable} -c "{opening}"')
@@ -370,4 +307,7 @@ def main() -> None:
             raise
         text = f"{type(problem).__name__}: {problem} (an error in maggjob itself; --debug shows the traceback)"
         click.echo(f"error: {problem if isinstance(problem, MaggjobError) else text}", err=True)
-        sys.exit(STOPPED if isinstance(problem, StoppedError) else BAD_INPUT)
+        unfinished = isinstance(problem, StoppedError) or getattr(problem, "unfinished", False)
+        if unfinished:
+            click.echo("the run is not finished; run the same command again to go on where it stopped", err=True)
+        sys.exit(STOPPED if unfinished else BAD_INPUT)

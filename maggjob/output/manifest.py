@@ -77,6 +77,8 @@ class Manifest:
     """Every planned cell, by the id of its task."""
     granules: Mapping[str, ReadGranule]
     """Every planned granule, by id."""
+    ledger: StoredObject
+    """The ledger as Parquet."""
     tally: Mapping[str, int] = field(default_factory=dict)
     """Number of segments by state, as in the summary."""
     format: int = FORMAT

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError
 from maggjob.inputs.places import store_place
+from maggjob.jobs.parts import digest_of_bytes
 from maggjob.model.reports import KEPT, CellReport
+from maggjob.output.manifest import StoredObject, read_manifest
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import LEDGER_CSV, LEDGER_PARQUET, run_folder
 
@@ -62,8 +64,8 @@ def ledger_columns(reports: Sequence[CellReport]) -> dict[str, list[Any]]:
     return {name: [row.get(name, None if name in TEXT else 0) for row in rows] for name in names}
 
 
-def write_ledger(reports: Sequence[CellReport], folder: Folder) -> None:
-    """Write the ledger to the folder of its run, as Parquet and as CSV.
+def write_ledger(reports: Sequence[CellReport], folder: Folder) -> StoredObject:
+    """Write the ledger to the folder of its run, as Parquet and as CSV; return what the manifest records of it.
 
     Parameters
     ----------
@@ -86,6 +88,7 @@ def write_ledger(reports: Sequence[CellReport], folder: Folder) -> None:
     writer.writerows(zip(*columns.values(), strict=True))
     folder.put(LEDGER_PARQUET, parquet.getvalue())
     folder.put(LEDGER_CSV, text.getvalue().encode())
+    return StoredObject(len(parquet.getvalue()), digest_of_bytes(parquet.getvalue()))
 
 
 def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
@@ -120,14 +123,14 @@ def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
     import pandas as pd
     from arro3.io import read_parquet
 
-    folder = run_folder(store_place(store))
+    store = store_place(store)
+    folder = run_folder(store)
     content = Folder(folder, region).find(LEDGER_PARQUET) if exists(folder, region) else None
     name = f"{folder}/{LEDGER_PARQUET}"
     if content is None:
         raise InputError(f"no ledger at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
-    try:
-        table = read_parquet(io.BytesIO(content)).read_all()
-    # arro3 raises its own exceptions and built-in ones.
-    except Exception as problem:
-        raise InputError(f"{name} is damaged ({problem}); run again") from problem
+    # arro3 panics on damaged bytes.
+    if digest_of_bytes(content) != read_manifest(store, region).ledger.digest:
+        raise InputError(f"{name} is damaged ({len(content)} bytes, not those of the manifest); run again")
+    table = read_parquet(io.BytesIO(content)).read_all()
     return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})

@@ -175,7 +175,7 @@ def _each(look: Callable[[str], str | None], keys: Sequence[str]) -> Iterator[st
 def _parts(store: str, manifest: Manifest, region: str | None, deep: bool) -> Check:
     """Compare the parts with those that the manifest lists, unless they were deleted on purpose."""
     url = f"{run_folder(store)}/{PARTS}"
-    if not exists(url, region):
+    if not exists(url, region) or not Folder(url, region).holds():
         return _check("parts", 0, [], "deleted by 'maggjob clean'; the store holds their content")
     return _objects("parts", Folder(url, region), manifest.parts, deep)
 

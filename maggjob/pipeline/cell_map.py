@@ -8,13 +8,13 @@ from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
-from maggjob.inputs.places import expand
+from maggjob.inputs.places import PlaceLike, expand, store_place
 from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
 from maggjob.model.invariants import Facts, Planned, check_reports
 from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
-from maggjob.output.saved_plan import save_plan
+from maggjob.output.saved_plan import read_plan, save_plan
 from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shards_locally
 from maggjob.pipeline.index_stage import Indexed, default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
@@ -118,6 +118,56 @@ def plan_run(config: ConfigLike, **asked: Any) -> Plan:
     """
     plan = make_plan(config, **asked)
     return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
+
+
+def retry_plan(store: PlaceLike, region: str | None = None) -> Plan | None:
+    """Return the plan of the last run of a store, whose failed cells can be mapped again by `execute`.
+
+    Parameters
+    ----------
+    store : str or Path
+        Path or s3:// URL of the Zarr.
+    region : str, optional
+        Region of the bucket.
+
+    Returns
+    -------
+    Plan or None
+        None if the result is complete.
+
+    Raises
+    ------
+    InputError
+        If there was no run, or it left no plan.
+    """
+    text = store_place(store)
+    plan, earlier = read_plan(text, region), earlier_run(text, region)
+    return None if earlier is not None and earlier.complete else plan
+
+
+def retry(store: PlaceLike, **options: Any) -> RunResult | None:
+    """Map the failed and partial cells of a result again, and publish it anew.
+
+    Parameters
+    ----------
+    store : str or Path
+        Path or s3:// URL of the Zarr.
+    **options
+        Fields of `RunOptions`.
+
+    Returns
+    -------
+    RunResult or None
+        None if the result is complete, so that there is nothing to do.
+
+    Raises
+    ------
+    MaggjobError
+        As `run`, or if there was no run, or it left no plan.
+    """
+    how = RunOptions.taken_from(options)
+    plan = retry_plan(store, how.region)
+    return None if plan is None else execute(plan, how)
 
 
 def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:

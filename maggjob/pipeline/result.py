@@ -138,6 +138,7 @@ def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
     region : str or None
         Region of the bucket.
     """
+    table = write_ledger(result.reports, folder)
     manifest = Manifest(
         result.started,
         result.group,
@@ -146,9 +147,9 @@ def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
         stored_parts(result.reports),
         cell_records(result.reports),
         read_granules(result.plan),
+        table,
         result.tally.segments,
     )
-    write_ledger(result.reports, folder)
     write_manifest(manifest, folder)
 
 

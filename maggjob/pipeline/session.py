@@ -171,6 +171,8 @@ class Session:
     ) -> None:
         if problem is not None:
             self._note.stopped(problem)
+            # Whoever reports the error can tell that the run may go on.
+            problem.unfinished = self._note.note.stage != "not started"  # type: ignore[attr-defined]
         self._open.__exit__(kind, problem, trace)
 
     @property

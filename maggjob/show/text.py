@@ -11,6 +11,7 @@ from maggjob.backend.bill import Prices
 from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
 from maggjob.icesat2.names import window_label
+from maggjob.output.verify import Verification
 from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
@@ -279,3 +280,14 @@ def catalog_text(catalog: Catalog) -> str:
             lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in origin[key].items()))
     lines += [f"files         {', '.join(origin['from_files'])}"] if "from_files" in origin else []
     return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])
+
+
+def verification_text(found: Verification) -> str:
+    """Return the outcome of all checks of a result as a table."""
+    lines = []
+    for check in found.checks:
+        verdict = "not checked" if check.note and not check.checked else "good" if not check.bad else f"{check.bad} bad"
+        lines.append(f"{check.name:<13} {check.checked:>8,}  {verdict}" + (f" ({check.note})" if check.note else ""))
+        lines += [f"{'':<24}{problem}" for problem in check.problems]
+    lines.append(f"{'result':<13} {'':>8}  {'good' if found.good else 'not as it was written'}")
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""The commands about a result or a run in progress: status, report, verify, retry and clean."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import click
+
+COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
+"""Exit codes."""
+
+
+def tell(result: dict[str, Any], allow_partial: bool = False) -> None:
+    """Print the summary of a run; exit with 2 if the run is not complete.
+
+    Parameters
+    ----------
+    result : dict
+        Summary, as plain values.
+    allow_partial : bool
+        Whether an incomplete run is accepted.
+    """
+    from maggjob.show.text import summary
+
+    click.echo(summary(result))
+    if not result["complete"] and not allow_partial:
+        click.echo(
+            f"not complete: see 'failed' above, and {result['run_path']}/summary.json; "
+            f"'maggjob retry {result['store_path']}' maps the failed cells again",
+            err=True,
+        )
+        sys.exit(INCOMPLETE)
+
+
+@click.command("report")
+@click.argument("store")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole summary as JSON.")
+def report_command(store: str, as_json: bool) -> None:
+    """Print the summary of a finished run.
+
+    \b
+    maggjob report atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline.status import read_summary
+
+    content = read_summary(store)
+    if as_json:
+        click.echo(json.dumps(content, indent=1))
+    else:
+        tell(content, allow_partial=True)
+
+
+@click.command("status")
+@click.argument("store")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status_command(store: str, region: str | None, as_json: bool) -> None:
+    """Show the progress of the run of a store, or its outcome.
+
+    \b
+    maggjob status atl06.zarr                # in another terminal, during the run or after it
+    """  # noqa: D301
+    from maggjob.pipeline.status import read_status
+    from maggjob.show.text import status_text
+
+    found = read_status(store, region)
+    click.echo(json.dumps(asdict(found), indent=1, default=datetime.isoformat) if as_json else status_text(found))
+    if found.result is not None and not as_json:
+        tell(dict(found.result))
+    if found.stage == "stopped" or (found.result is not None and not found.result["complete"]):
+        sys.exit(STOPPED if found.stage == "stopped" else INCOMPLETE)
+
+
+@click.command("clean")
+@click.argument("store")
+def clean_command(store: str) -> None:
+    """Delete the parts of a finished run; the Zarr and the summary stay.
+
+    \b
+    maggjob clean atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline.result import clean as delete_parts
+
+    click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
+
+
+@click.command("verify")
+@click.argument("store")
+@click.option("--deep", is_flag=True, help="Read every object and compare its digest, not only its size.")
+@click.option("--recompute", type=click.IntRange(0), default=0, metavar="N", help="Compute N random cells again.")
+@click.option("--granules", is_flag=True, help="Ask the archive whether the granules have changed.")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify_command(store: str, region: str | None, as_json: bool, **options: Any) -> None:
+    """Check that a result is still what its run wrote, also after 'maggjob clean'.
+
+    Exits with 2 if it is not.
+
+    \b
+    maggjob verify atl06.zarr
+    maggjob verify atl06.zarr --deep --recompute 3 --granules
+    """  # noqa: D301
+    from maggjob.pipeline.checks import verify_result
+    from maggjob.show.text import verification_text
+
+    found = verify_result(store, region=region, **options)
+    click.echo(json.dumps(found.to_dict(), indent=1) if as_json else verification_text(found))
+    if not found.good:
+        sys.exit(INCOMPLETE)
+
+
+@click.command("retry")
+@click.argument("store")
+@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
+@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
+@click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
+@click.option("--index/--no-index", default=None, help="Use indexes of granules [default: if it saves time].")
+@click.option("--indexes", metavar="PATH", help="Where the indexes are [default: user cache, or the bucket].")
+def retry_command(store: str, **options: Any) -> None:
+    """Map the failed and partial cells of a result again, and publish it anew.
+
+    Needs neither configuration nor catalog: the run keeps them beside its result.
+
+    \b
+    maggjob retry atl06.zarr
+    """  # noqa: D301
+    from maggjob.pipeline.cell_map import RunOptions, execute, retry_plan
+    from maggjob.show.progress import Progress
+
+    plan = retry_plan(store, options["region"])
+    if plan is None:
+        click.echo(f"{store}: complete; there is nothing to do again")
+        return
+    with Progress(len(plan.cells)) as progress:
+        result = execute(plan, RunOptions(**options), watch=progress)
+    tell(result.to_dict())
+
+
+result_commands = (report_command, status_command, verify_command, retry_command, clean_command)
