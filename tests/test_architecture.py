@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "errors": "",
     "_version": "",
     "inputs": "",
-    "backend": "",
+    "backend": "storage",
     "grid": "",
     "hdf5": "",
     "icesat2": "",

@@ -10,11 +10,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from maggjob.backend.invoke import Invocations
 from maggjob.backend.outcome import Outcome, Watcher, deadline_outcome
 from maggjob.backend.preload import preloading
+from maggjob.backend.private_root import private_root
 from maggjob.backend.retry import ONE_SUBMISSION, RetryPolicy
 from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
 from maggjob.backend.watch import Collection
@@ -101,8 +103,9 @@ def run_tasks(
         if backend == "serial":
             return _serial(function, tasks, end, note)
         return _lithops(function, tasks, dict(config or {}), end, note, policy or RetryPolicy(), preload)
-    except KeyboardInterrupt:
-        raise StoppedError(f"stopped from the keyboard, before all of the {len(tasks)} tasks had ended") from None
+    except KeyboardInterrupt as stop:
+        how = str(stop) or "stopped from the keyboard"
+        raise StoppedError(f"{how}, before all of the {len(tasks)} tasks had ended") from None
 
 
 def _serial(
@@ -136,9 +139,25 @@ def _lithops(
     policy: RetryPolicy,
     preload: Sequence[str],
 ) -> list[Outcome[Value]]:
+    check_filled_in(config)
+    if config.get("lithops", {}).get("backend") != "localhost":
+        return _submit(function, tasks, config, end, note, policy, preload, None)
+    with private_root() as root:
+        return _submit(function, tasks, config, end, note, policy, preload, root)
+
+
+def _submit(
+    function: Callable[[Task], Value],
+    tasks: Sequence[Task],
+    config: dict[str, Any],
+    end: float,
+    note: Watcher,
+    policy: RetryPolicy,
+    preload: Sequence[str],
+    root: Path | None,
+) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
-    check_filled_in(config)
     # No limit: each call is sent only its own task.
     config["lithops"] = {"data_limit": 0} | config.get("lithops", {})
     # With a log_level, Lithops would close the caller's handlers.
@@ -156,7 +175,7 @@ def _lithops(
             threads = getattr(executor.invoker, "invoke_pool_threads", 1)
             invocations = None if backend is None else Invocations(backend, threads, policy)
             followed = ONE_SUBMISSION if backend is None else policy
-            collection = Collection(executor, function, tasks, end, note, followed, invocations)
+            collection = Collection(executor, function, tasks, end, note, followed, invocations, root)
             try:
                 with _starting():
                     collection.submit_first()
@@ -164,6 +183,9 @@ def _lithops(
             finally:
                 if invocations is not None:
                     invocations.close(executor.invoker.executor)
+                else:
+                    # All that still runs on this machine is unwanted: a stop, or calls that were given up.
+                    executor.compute_handler.clear()
                 _clean(executor)
     finally:
         logger.setLevel(level)

@@ -131,6 +131,12 @@ def never_started_outcome(waited: float) -> Outcome[Any]:
     return Outcome(reason="never_started", message=message)
 
 
+def local_death_outcome(said: str) -> Outcome[Any]:
+    """Return the outcome of a call whose local process ended without an answer, with the last lines of its log."""
+    message = "the local process ended before this call did; run again"
+    return Outcome(reason="worker", message=f"{message}. Its last words:\n{said}" if said else message)
+
+
 def outcome_of(future: Any) -> Outcome[Any]:
     """Return the outcome of a future that is done: success, error, or death of the worker."""
     # Lithops has no public field for it.

@@ -10,7 +10,10 @@ of one file.
 import importlib
 import os
 import runpy
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +64,28 @@ def preload(modules: Sequence[str]) -> None:
             sys.stderr.write(f"not preloaded: {name}: {problem}\n")
 
 
+def watch_parent() -> None:
+    """End this process, and all that it started, within two seconds after the process that started it has ended.
+
+    A client that is killed cannot end its workers itself. Processes that are forked from this one watch it in turn.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        # Lithops starts each job in a session of its own, so the group is the job.
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()
+
+
 def main() -> None:
     """Preload, then run the script that the arguments name, as the interpreter itself would."""
+    watch_parent()
+    os.register_at_fork(after_in_child=watch_parent)
     preload(os.environ.get(MODULES, "").split())
     del sys.argv[0]
     sys.path[0] = str(Path(sys.argv[0]).parent)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from maggjob.backend import retry
@@ -20,11 +21,13 @@ from maggjob.backend.outcome import (
     Outcome,
     Watcher,
     deadline_outcome,
+    local_death_outcome,
     never_started_outcome,
     outcome_of,
     refused_outcome,
 )
 from maggjob.backend.pending import Attempt, PendingTask, find_running
+from maggjob.backend.private_root import last_words
 
 GRACE = 10.0
 """Seconds between the end of the local process and the end of its tasks, so that its last answers are still seen."""
@@ -53,6 +56,8 @@ class Collection:
     policy : RetryPolicy
     invocations : Invocations, optional
         Those of a serverless backend. Without them it is unknown which calls were accepted.
+    root : Path, optional
+        Lithops' folder of this run, with the log of the local processes.
     """
 
     def __init__(
@@ -64,7 +69,9 @@ class Collection:
         note: Watcher,
         policy: retry.RetryPolicy,
         invocations: Invocations | None = None,
+        root: Path | None = None,
     ) -> None:
+        self.root = root
         self.executor, self.function, self.tasks = executor, function, tasks
         self.end, self.note, self.policy, self.invocations = end, note, policy, invocations
         self.outcomes: list[Outcome[Any] | None] = [None] * len(tasks)
@@ -145,7 +152,7 @@ class Collection:
         for index, pending in self.pending.items():
             outcome = self._outcome_of_task(index, pending)
             if outcome is None and gone and not any(attempt.has_status(storage) for attempt in pending.attempts):
-                outcome = Outcome(reason="worker", message="the local process ended before this call did; run again")
+                outcome = local_death_outcome(last_words(self.root))
             if outcome is not None:
                 ended[index] = outcome
         return ended

@@ -18,6 +18,7 @@ from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
 
+GO_ON = "the run is not finished; run the same command again to go on where it stopped"
 # Packages that may affect results.
 VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -293,11 +294,17 @@ def demo(folder: str) -> None:
 
 def main() -> None:
     """Run the command line; print an error as one line and exit with its code."""
+    from maggjob.storage.owner import sweep
+
     debug = "--debug" in sys.argv
+    # A killed run may have left credentials: whatever command comes next removes them.
+    sweep()
     try:
         cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        click.echo(str(stop) or "stopped", err=True)
+        if getattr(stop, "unfinished", False):
+            click.echo(GO_ON, err=True)
         sys.exit(STOPPED)
     except click.ClickException as problem:
         problem.show()
@@ -309,5 +316,5 @@ def main() -> None:
         click.echo(f"error: {problem if isinstance(problem, MaggjobError) else text}", err=True)
         unfinished = isinstance(problem, StoppedError) or getattr(problem, "unfinished", False)
         if unfinished:
-            click.echo("the run is not finished; run the same command again to go on where it stopped", err=True)
+            click.echo(GO_ON, err=True)
         sys.exit(STOPPED if unfinished else BAD_INPUT)

@@ -27,8 +27,10 @@ from maggjob.backend.settings import resolve_backend, settings_of
 from maggjob.errors import BackendError, InputError
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.status import NoteWriter, RunNote
+from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
+from maggjob.storage.owner import sweep
 from maggjob.storage.run_folder import PARTS, SUMMARY, run_folder
 from maggjob.storage.urls import is_remote, local_path
 
@@ -159,6 +161,9 @@ class Session:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            # First, so that it ends last: nothing may interrupt the cleaning up.
+            stack.enter_context(stop_on_signals())
+            sweep()
             login = private_object(self.run.urls, self.settings.private_bucket, self.region)
             # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)

@@ -32,7 +32,7 @@ from maggjob.errors import (
 )
 from maggjob.storage.credentials import CredentialSet, data_centre, environment_token
 from maggjob.storage.folder import Folder
-from maggjob.storage.stores import LOG_IN, METADATA, RETRY, _client, _s3, plain_message
+from maggjob.storage.stores import LOG_IN, METADATA, RETRY, _client, _s3, check_not_forked, plain_message
 from maggjob.storage.urls import is_remote, local_path, split_url, without_query
 
 HEAD = 1 << 16
@@ -268,6 +268,7 @@ class Ranges:
             return self._attempt(requests, read, stale=self._store)
 
     def _attempt(self, requests: int, read: Callable[[Any], T], stale: object = None) -> T:
+        check_not_forked()
         self.access.count(requests=requests)
         try:
             store = self._store = self.access.store(self._address.root, stale)

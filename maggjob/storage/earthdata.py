@@ -5,20 +5,17 @@ which their role may read and nobody outside the account. A task contains its UR
 """
 
 import logging
-import shutil
 import sys
-import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from maggjob.errors import AccessError, StoreError
 from maggjob.storage.credentials import CredentialSet, S3Credentials, data_centre, needs_login, write_private
 from maggjob.storage.folder import Folder
+from maggjob.storage.owner import OWNER, Owner, is_gone, me, private_folder
 from maggjob.storage.run_folder import PRIVATE
 from maggjob.storage.urls import join_url
 
@@ -75,25 +72,35 @@ def private_object(urls: Sequence[str], bucket: str | None = None, region: str |
 
 @contextmanager
 def _local_file() -> Iterator[tuple[str, Write]]:
-    folder = Path(tempfile.mkdtemp(prefix="maggjob-"))
-    path = folder / "credentials.json"
-    try:
+    with private_folder() as folder:
+        path = folder / "credentials.json"
         yield str(path), lambda credential_set: write_private(path, credential_set)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _object(bucket: str, region: str | None) -> Iterator[tuple[str, Write]]:
-    place, key = Folder(f"s3://{bucket}/{PRIVATE}", region), f"{uuid.uuid4().hex}.json"
+    place, owner = Folder(f"s3://{bucket}/{PRIVATE}", region), me()
+    key = f"{owner.token}.json"
+    place.put(f"{owner.token}.{OWNER}", owner.to_json())
     try:
+        _sweep(place)
         yield join_url(place.url, key), lambda credential_set: place.put(key, credential_set.to_json())
     finally:
         try:
-            place.delete([key])
+            place.delete([key, f"{owner.token}.{OWNER}"])
         # A failed deletion must not fail the run.
         except StoreError as problem:
             LOG.warning("cannot delete the credentials, which expire within an hour: %s", problem)
+
+
+def _sweep(place: Folder) -> None:
+    """Delete the objects of clients of this machine that were killed."""
+    for key in place.keys():  # noqa: SIM118
+        if key.endswith(OWNER):
+            content = place.find(key)
+            with suppress(ValueError):
+                if content is not None and is_gone(Owner.from_json(content)):
+                    place.delete([key, key.removesuffix(OWNER) + "json"])
 
 
 def keep_fresh(

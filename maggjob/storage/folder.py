@@ -13,7 +13,7 @@ import obstore
 from obstore.store import LocalStore
 
 from maggjob.errors import InputError, StoreError
-from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, plain_message
+from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, check_not_forked, plain_message
 from maggjob.storage.urls import is_remote, local_path
 
 
@@ -38,6 +38,7 @@ class Folder:
     """
 
     def __init__(self, url: str, region: str | None = None, *, create: bool = False) -> None:
+        check_not_forked()
         self.url = url.rstrip("/") or "/"
         self.store: Any
         if url.startswith("s3://"):
@@ -54,6 +55,7 @@ class Folder:
     @contextmanager
     def _doing(self, what: str, key: str = "") -> Iterator[None]:
         """Turn whatever obstore raises into a StoreError that names the operation and the key."""
+        check_not_forked()
         try:
             yield
         # obstore raises built-in exceptions and a dozen of its own.

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from obstore.store import S3Store
 
+from maggjob.errors import InputError
 from maggjob.storage import aws_profile
 from maggjob.storage.credentials import trusted_host
 from maggjob.storage.urls import LOOPBACK
@@ -25,6 +26,28 @@ RETRY: Any = {
     "retry_timeout": timedelta(seconds=60),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2},
 }
+
+
+def check_not_forked() -> None:
+    """Check that this process may use stores: not if it was forked from one that has used them.
+
+    The threads of obstore's runtime do not exist in a forked process, which would wait for them forever.
+
+    Raises
+    ------
+    InputError
+        If it was forked.
+    """
+    _users.add(os.getpid())
+    if len(_users) > 1:
+        raise InputError(
+            "this process was forked from one that has read or written already, and cannot; start processes with "
+            "spawn: multiprocessing.get_context('spawn')"
+        )
+
+
+_users: set[int] = set()
+"""Ids of the process that has used stores, and of the one that it was forked from if that had done so before."""
 
 
 def _client(root: str, token: str | None = None) -> Any:

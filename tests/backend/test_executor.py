@@ -173,10 +173,8 @@ def test_nothing_is_left_behind(tmp_path: Path, function: str, ended: str | None
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=600, check=True
     )
     assert json.loads(done.stdout) == [None, ended, None]
-    storage = list(tmp_path.glob("lithops-*/storage"))
-    assert len(storage) == 1
-    kept = [path for path in storage[0].rglob("*") if path.is_file() and "lithops.runtimes" not in path.parts]
-    assert kept == []
+    # Lithops makes empty folders when it is imported.
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     end = time.monotonic() + 300
     while _with("TMPDIR", str(tmp_path)) and time.monotonic() < end:
         time.sleep(0.1)

@@ -560,9 +560,10 @@ def test_a_private_object_in_a_bucket_is_renewed_and_deleted(
     nasa[0].answer = {**whole, "expiration": soon.isoformat()}  # type: ignore[dict-item]
     with bucket_of_ours(monkeypatch, "lithops"), caplog.at_level("DEBUG"):
         with private_object([GRANULE], "lithops") as place:
-            (key,) = Folder("s3://lithops").keys()
+            key, owner = Folder("s3://lithops").keys()
             assert place == f"s3://lithops/{key}"
-            assert re.fullmatch(r"maggjob\.private/[0-9a-f]{32}\.json", key)
+            assert re.fullmatch(r"maggjob\.private/[0-9a-f]{16}\.json", key)
+            assert owner == key.replace("json", "owner.json")
             nasa[0].answer = whole
             until = time.monotonic() + 120
             while not Archive(place).credential_set().s3["NSIDC"].fresh(datetime.now(UTC)):
