@@ -20,14 +20,10 @@ if TYPE_CHECKING:
     from maggjob.model.reports import CellReport as CellReport, Tally as Tally
     from maggjob.model.tasks import CellTask as CellTask, Granule as Granule
     from maggjob.output.table import ledger as ledger
-    from maggjob.pipeline.cell_map import (
-        assemble_run as assemble_run,
-        execute as execute,
-        retry as retry,
-        run as run,
-    )
+    from maggjob.pipeline.cell_map import assemble_run as assemble_run, execute as execute, run as run
     from maggjob.pipeline.checks import verify_result as verify_result
     from maggjob.pipeline.result import RunResult as RunResult
+    from maggjob.pipeline.retry import retry as retry
     from maggjob.pipeline.status import read_status as read_status
     from maggjob.planning.plan import Plan as Plan, plan as plan
     from maggjob.planning.tasks import task as task, tasks as tasks
@@ -49,9 +45,10 @@ _NAMES = {
     "model.reports": "CellReport Tally",
     "model.tasks": "CellTask Granule",
     "output.table": "ledger",
-    "pipeline.cell_map": "assemble_run execute retry run",
+    "pipeline.cell_map": "assemble_run execute run",
     "pipeline.checks": "verify_result",
     "pipeline.result": "RunResult",
+    "pipeline.retry": "retry",
     "pipeline.status": "read_status",
     "planning.plan": "Plan plan",
     "planning.tasks": "task tasks",

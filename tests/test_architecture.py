@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "planning": "backend catalog config granules grid icesat2 model storage",
     "output": "catalog config grid icesat2 jobs model planning statistics storage",
     "aws": "backend jobs storage",
-    "pipeline": "backend catalog config granules grid jobs model output planning storage",
+    "pipeline": "backend catalog config granules grid icesat2 jobs model output planning storage",
     "show": "backend catalog grid icesat2 model output pipeline planning storage",
     "job": "jobs model",
     "coverage": "grid",

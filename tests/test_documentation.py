@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 import maggjob
-from maggjob.cli.commands import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED, cli
+from maggjob.cli.commands import cli
+from maggjob.cli.results import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED
 from maggjob.config.load import builtin_configs, load_config
 from maggjob.grid.coverage import area_cells
 from maggjob.simulator.scene import simulate

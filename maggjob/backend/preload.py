@@ -7,6 +7,8 @@ The console script ``maggjob-python`` stands in place of the interpreter in Lith
 of one file.
 """
 
+import ctypes
+import functools
 import importlib
 import os
 import runpy
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 SCRIPT = "maggjob-python"
+PR_SET_PDEATHSIG = 1
+"""Operation of Linux's prctl: the signal that a process gets when its parent ends."""
 MODULES = "MAGGJOB_PRELOAD"
 """Environment variable that names the modules to import, separated by blanks."""
 
@@ -65,9 +69,9 @@ def preload(modules: Sequence[str]) -> None:
 
 
 def watch_parent() -> None:
-    """End this process, and all that it started, within two seconds after the process that started it has ended.
+    """End this process and its group within two seconds after the process that started it has ended.
 
-    A client that is killed cannot end its workers itself. Processes that are forked from this one watch it in turn.
+    A client that is killed cannot end its workers itself.
     """
     parent = os.getppid()
 
@@ -82,10 +86,26 @@ def watch_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
+def die_with_parent() -> None:
+    """Have Linux end this process when its parent ends; for processes that were forked.
+
+    Nothing else is safe there: a thread may wait for a lock that was held when the process was forked.
+    """
+    if sys.platform == "linux":
+        _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
 def main() -> None:
     """Preload, then run the script that the arguments name, as the interpreter itself would."""
     watch_parent()
-    os.register_at_fork(after_in_child=watch_parent)
+    if sys.platform == "linux":
+        _libc()
+        os.register_at_fork(after_in_child=die_with_parent)
     preload(os.environ.get(MODULES, "").split())
     del sys.argv[0]
     sys.path[0] = str(Path(sys.argv[0]).parent)

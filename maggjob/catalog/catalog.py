@@ -7,7 +7,7 @@ how the catalog was made) is stored beside it.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from os.path import commonprefix
 from pathlib import Path
@@ -17,13 +17,15 @@ from maggjob.config.schema import digest_of
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import format_cell
-from maggjob.icesat2.names import PRODUCT
+from maggjob.icesat2.names import PRODUCT, GranuleName, what_it_is
 from maggjob.inputs.places import local_place, may_replace
 from maggjob.model.tasks import Granule
 from maggjob.storage.urls import is_remote, split_url
 
 FORMAT, VERSION = "maggjob-catalog", 2
 DRIVERS = ("s3", "https", "file")
+SUFFIXES = (".h5", ".hdf5", ".he5")
+"""Suffixes of granules, in any case."""
 COLUMNS = ("id", "size", "rows", "cells", "start", "end")
 
 
@@ -96,6 +98,12 @@ class Catalog:
         older = self.provenance.get("older_revisions", 0)
         if older:
             found.append(f"{older:,} older revisions of granules were left out")
+        for what, names in self.provenance.get("passed_over", {}).items():
+            found.append(f"{names[0]:,} {what} were passed over, such as {names[1]}")
+        lost = self.provenance.get("unreadable", {})
+        if lost:
+            name, why = next(iter(lost.items()))
+            found.append(f"{len(lost):,} granules cannot be read and were left out, such as {name}: {why}")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,8 +156,10 @@ class Catalog:
 
 
 def granule_id(url: str) -> str:
-    """Return the id of a granule: its file name without .h5."""
-    return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".h5")
+    """Return the id of a granule: its file name without the suffix of HDF5."""
+    name = url.rstrip("/").rsplit("/", 1)[-1]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
 
 
 def driver_of(url: str) -> str:
@@ -167,6 +177,83 @@ def driver_of(url: str) -> str:
     if ".." in f"{url}/{address.key}".split("/"):
         raise CatalogError(f"{url}: a path with '..' is not read; write it without '..'")
     return "s3" if url.startswith("s3://") else "https" if is_remote(url) else "file"
+
+
+def newest_first(name: str) -> tuple[str, str]:
+    """Return what decides which of two files of one granule is newer: version and revision."""
+    of = GranuleName.parse(name)
+    return ("", "") if of is None else (of.version, of.revision)
+
+
+def split_newest(ids: Sequence[str], urls: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return the positions of the newest version and revision of each granule, and those of all older ones.
+
+    A granule is the same whatever its file is called: product, start, track, cycle and region decide, so an original,
+    a subset ("processed_...") and a copy ("... (1)") are one granule.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Ids of the granules.
+    urls : sequence of str
+        A path or URL of each, for messages.
+
+    Raises
+    ------
+    CatalogError
+        If two files are the same version and revision of one granule: its segments would be counted twice.
+    """
+    best: dict[object, int] = {}
+    older: list[int] = []
+    twice: list[tuple[int, int]] = []
+    for position, name in enumerate(ids):
+        key = what_it_is(name) or name
+        if key not in best:
+            best[key] = position
+            continue
+        other = best[key]
+        if newest_first(name) == newest_first(ids[other]):
+            twice.append((other, position))
+        elif newest_first(name) > newest_first(ids[other]):
+            best[key] = position
+            older.append(other)
+        else:
+            older.append(position)
+    if twice:
+        one, two = twice[0]
+        more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
+        raise CatalogError(
+            f"granule {ids[one]} is listed twice: {urls[one]} and {urls[two]}{more}; remove one of them, or its "
+            "segments are counted twice"
+        )
+    return sorted(best.values()), sorted(older)
+
+
+def without_older(catalog: "Catalog") -> "Catalog":
+    """Return a catalog without older versions and revisions of its granules, which `Catalog.notes` counts.
+
+    Raises
+    ------
+    CatalogError
+        If a granule is listed twice.
+    """
+    kept, older = split_newest(
+        [entry.id for entry in catalog.granules], [next(iter(entry.urls.values()), "") for entry in catalog.granules]
+    )
+    if not older:
+        return catalog
+    new = {position: number for number, position in enumerate(kept)}
+    cells = {cell: tuple(new[p] for p in positions if p in new) for cell, positions in catalog.cells.items()}
+    provenance = dict(catalog.provenance)
+    provenance["older_revisions"] = provenance.get("older_revisions", 0) + len(older)
+    footprints = None if catalog.footprints is None else catalog.footprints.take(kept)
+    return replace(
+        catalog,
+        granules=tuple(catalog.granules[position] for position in kept),
+        cells={cell: positions for cell, positions in cells.items() if positions},
+        provenance=provenance,
+        footprints=footprints,
+    )
 
 
 def check_each_once(entries: Sequence[Entry]) -> None:

@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from maggjob.errors import CatalogError, InputError
+from maggjob.storage.stores import cause_of
 from maggjob.storage.urls import LOOPBACK
 
 CMR = "https://cmr.earthdata.nasa.gov/search/"
@@ -122,7 +123,7 @@ def _get(session: requests.Session, url: str, after: str | None) -> requests.Res
         answer = session.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as problem:
         raise CatalogError(
-            f"CMR at {urlsplit(url).netloc} cannot be reached ({type(problem).__name__}: {problem}); try again later"
+            f"CMR at {urlsplit(url).netloc} cannot be reached: {cause_of(problem) or problem}; try again later"
         ) from problem
     if answer.status_code != 200:
         raise CatalogError(f"CMR answered {answer.status_code}: {_said(answer)}; check the query, or try again later")

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maggjob.catalog.catalog import COLUMNS, FORMAT, VERSION, Catalog, Entry, check_each_once, driver_of, granule_id
+from maggjob.catalog.catalog import (
+    COLUMNS,
+    FORMAT,
+    VERSION,
+    Catalog,
+    Entry,
+    check_each_once,
+    driver_of,
+    granule_id,
+    without_older,
+)
 from maggjob.catalog.local import with_pairs
 from maggjob.errors import CatalogError, CellError
 from maggjob.grid.footprints import Footprints
@@ -118,7 +128,7 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
     )
     if "digest" in metadata and metadata["digest"] != catalog.digest:
         raise CatalogError(f"{name}: changed since it was made; make it again, or remove metadata.digest to use it")
-    return catalog
+    return without_older(catalog)
 
 
 def _entries(columns: Mapping[str, Any], name: str) -> list[Entry]:

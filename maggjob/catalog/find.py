@@ -15,7 +15,11 @@ WHEN = {"cycle", "cycles", "start", "end"}
 
 
 def make_catalog(
-    places: str | Path | Sequence[str | Path], config: ConfigLike = "atl06.yaml", *, aoi: AreaLike | None = None
+    places: str | Path | Sequence[str | Path],
+    config: ConfigLike = "atl06.yaml",
+    *,
+    aoi: AreaLike | None = None,
+    skip_unreadable: bool = False,
 ) -> Catalog:
     """Make a catalog of local granules. Their cells are exact: the coordinates of every segment are read.
 
@@ -27,11 +31,13 @@ def make_catalog(
         Its grid, beams and coordinates are used.
     aoi : str, Path, sequence of four numbers, or mapping, optional
         Keep only the cells of this area (`maggjob.grid.areas.parse_area`).
+    skip_unreadable : bool
+        Whether to leave out granules that cannot be read; the catalog notes them.
 
     Raises
     ------
     CatalogError
-        If there are no granules, two have the same name, or one cannot be read.
+        If there are no granules, one is there twice, or some cannot be read.
 
     Examples
     --------
@@ -42,7 +48,8 @@ def make_catalog(
     """
     listed = [places] if isinstance(places, (str, Path)) else list(places)
     area = None if aoi is None else parse_area(aoi)
-    return from_files([str(place) for place in listed], load_config(config).recipe(), area)
+    recipe = load_config(config).recipe()
+    return from_files([str(place) for place in listed], recipe, area, skip_unreadable=skip_unreadable)
 
 
 def find_catalog(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from maggjob._version import __version__
-from maggjob.catalog.catalog import Catalog, Entry, check_each_once
+from maggjob.catalog.catalog import Catalog, Entry, check_each_once, split_newest
 from maggjob.catalog.cmr import CMR, Query, Watch, pages
 from maggjob.catalog.records import Record, from_umm, json_rings, track_ring, usable
 from maggjob.config.source import Search
@@ -173,15 +173,14 @@ def wanted(records: Iterable[Record], search: Search) -> list[Record]:
 def newest(records: Sequence[Record]) -> tuple[list[Record], int]:
     """Return the newest revision of each granule, and the number of older ones left out.
 
-    Two records of the same name both stay: `check_each_once` rejects them.
+    Raises
+    ------
+    CatalogError
+        If a granule is listed twice.
     """
-    newest_of: dict[str, str] = {}
-    for record in records:
-        granule = record.id.rsplit("_", 1)[0]
-        newest_of[granule] = max(record.id, newest_of.get(granule, ""))
-    ids = set(newest_of.values())
-    latest = [record for record in records if record.id in ids]
-    return latest, len(records) - len(latest)
+    urls = [str(next(iter(record.urls.values()), record.concept)) for record in records]
+    kept, older = split_newest([record.id for record in records], urls)
+    return [records[position] for position in kept], len(older)
 
 
 def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Catalog:

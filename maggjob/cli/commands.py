@@ -13,7 +13,12 @@ import click
 
 from maggjob._version import __version__
 from maggjob.cli.aws import doctor_command, runtime_commands
-from maggjob.cli.results import BAD_INPUT, STOPPED, result_commands, tell
+from maggjob.cli.results import (
+    BAD_INPUT,
+    STOPPED,
+    result_commands,
+    tell,
+)
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
@@ -188,6 +193,7 @@ def _paging(came: int, total: int) -> None:
     "--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Source of grid and coordinates."
 )
 @click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out local granules that cannot be read.")
 @click.option("--info", metavar="FILE", help="Only show the content of a catalog.")
 def catalog(
     places: tuple[str, ...],
@@ -195,6 +201,7 @@ def catalog(
     config: str,
     out: str,
     info: str | None,
+    skip_unreadable: bool,
     **asked: Any,
 ) -> None:
     """List granules and the cells that they cover.
@@ -230,7 +237,7 @@ def catalog(
             raise InputError(
                 f"--from-files lists local granules and does not search; leave --{unused[0].replace('_', '-')} out"
             )
-        catalog = make_catalog(places, config, aoi=search.get("aoi"))
+        catalog = make_catalog(places, config, aoi=search.get("aoi"), skip_unreadable=skip_unreadable)
     else:
         catalog = find_catalog(config, records=records or None, watch=_paging, **search)
     catalog.write(out)

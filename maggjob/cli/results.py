@@ -127,7 +127,8 @@ def retry_command(store: str, **options: Any) -> None:
     \b
     maggjob retry atl06.zarr
     """  # noqa: D301
-    from maggjob.pipeline.cell_map import RunOptions, execute, retry_plan
+    from maggjob.pipeline.cell_map import RunOptions, execute
+    from maggjob.pipeline.retry import retry_plan
     from maggjob.show.progress import Progress
 
     plan = retry_plan(store, options["region"])

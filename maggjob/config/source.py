@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from maggjob.icesat2.names import PRODUCT, PRODUCT_PATTERN, PROVIDER, VERSION
+from maggjob.icesat2.orbit import BEAMS
 from maggjob.model.recipe import BUILT_IN_COLUMNS, RowFilter
 from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE
 
@@ -96,6 +97,9 @@ class DataSource(Strict):
     def _once(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(groups)) < len(groups):
             raise ValueError("a group is listed twice; list each group once")
+        for group in groups:
+            if re.fullmatch(r"gt.?[lr]?", group, re.IGNORECASE) and group not in BEAMS:
+                raise ValueError(f"{group!r} is not a beam; beams are {', '.join(BEAMS)}")
         return groups
 
     @model_validator(mode="after")

@@ -136,8 +136,8 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
 
 
 def _has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
-    path = recipe.path(recipe.latitude, group)
-    return file.info(path) is not None or file.has_group(path.rsplit("/", 1)[0])
+    """Return True if a beam is there: a group without coordinates is that of an absent beam."""
+    return any(file.info(recipe.path(path, group)) is not None for path in (recipe.latitude, recipe.longitude))
 
 
 def _required(file: Hdf5File, path: str) -> DatasetInfo:

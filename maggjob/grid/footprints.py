@@ -39,6 +39,11 @@ class Footprints:
         points = np.column_stack([self.longitude, self.latitude])
         return np.split(points, self.start[1:-1]) if len(self.owner) else []
 
+    def take(self, granules: Sequence[int]) -> "Footprints":
+        """Return the footprints of some granules, by their positions, which are numbered anew."""
+        rings = self.rings()
+        return Footprints.of([[rings[i] for i in np.flatnonzero(self.owner == granule)] for granule in granules])
+
     def pack(self) -> dict[str, Any]:
         """Return a JSON-compatible form: compressed differences in `UNIT`, to which coordinates are rounded."""
         points = np.round(np.column_stack([self.longitude, self.latitude]) / UNIT).astype("<i4")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from h5coro.h5coro import H5Coro
@@ -13,7 +14,7 @@ from h5coro.h5dataset import H5Dataset
 from maggjob.errors import CorruptError, GranuleError, UnsupportedError
 from maggjob.hdf5.chunks import ChunkTable
 from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver, ReadRange
-from maggjob.hdf5.messages import UNDEFINED, AttributeValue
+from maggjob.hdf5.messages import UNDEFINED, AttributeValue, Undecoded
 
 CACHE_LINE = 1 << 16  # bytes
 """Size of h5coro's reads. With 64 KiB, a sixth of a granule is read; h5coro's default is 4 MiB."""
@@ -34,14 +35,43 @@ class DatasetInfo:
     dtype: np.dtype
     """Type of the values, little-endian."""
     attributes: dict[str, AttributeValue]
-    """Attributes listed in `maggjob.hdf5.h5coro_fixes.ATTRIBUTES` that are strings or plain numbers."""
+    """Attributes listed in `maggjob.hdf5.h5coro_fixes.ATTRIBUTES`."""
 
-    @property
+    @cached_property
     def fill(self) -> float | int | None:
-        """The ``_FillValue`` attribute as a scalar of the dataset's type; None without one."""
-        value = self.attributes.get("_FillValue")
-        if value is None or isinstance(value, str) or value.size != 1:
+        """The ``_FillValue`` attribute, else ``missing_value``, as a scalar; None without one."""
+        found = [v for name in ("_FillValue", "missing_value") if (v := self._number(name)) is not None]
+        # A NaN equals nothing, not even itself.
+        if len({str(value) for value in found}) > 1:
+            raise UnsupportedError(f"_FillValue {found[0]} and another missing_value, {found[1]}")
+        return found[0] if found else None
+
+    def check(self) -> None:
+        """Check that the values mean what they are: there is no scale, and what marks missing values is known.
+
+        Raises
+        ------
+        UnsupportedError
+            If an attribute that decides about the values cannot be decoded, or says that they are packed.
+        """
+        for name, neutral in (("scale_factor", 1), ("add_offset", 0)):
+            value = self._number(name)
+            if value is not None and value != neutral:
+                raise UnsupportedError(
+                    f"{name} {value}: packed values are not unpacked; take a dataset in physical units"
+                )
+        # Raises if it cannot be decoded.
+        _ = self.fill
+
+    def _number(self, name: str) -> float | int | None:
+        """Return a numeric attribute; None without one."""
+        value = self.attributes.get(name)
+        if value is None:
             return None
+        if isinstance(value, Undecoded):
+            raise UnsupportedError(f"its attribute {name} cannot be decoded: {value.why}")
+        if isinstance(value, str) or value.size == 0 or len(set(value.ravel().tolist())) > 1:
+            raise UnsupportedError(f"its attribute {name} is {value!r}, not a number")
         scalar: float | int = value.ravel()[0].item()
         return scalar
 
@@ -103,6 +133,7 @@ class Hdf5File:
                 if dataset.meta.ndims != 1:
                     raise UnsupportedError(f"{dataset.meta.ndims} dimensions, expected 1")
                 info = DatasetInfo(path, dataset.meta.dimensions[0], dataset.dtype, dataset.attributes)
+                info.check()
         with self._lock:
             return self._infos.setdefault(path, info)
 

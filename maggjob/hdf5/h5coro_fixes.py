@@ -39,7 +39,7 @@ LINK = struct.Struct("<QQI20x")
 """A link: position of its name in the heap, address of the object, kind (section III.C)."""
 LONGEST_NAME = 1 << 10  # bytes
 """Longest name that is read; a longer one is not terminated."""
-ATTRIBUTES = ("_FillValue", "units", "long_name")
+ATTRIBUTES = ("_FillValue", "missing_value", "scale_factor", "add_offset", "units", "long_name")
 """Attributes that are decoded, out of about ten per dataset."""
 
 ReadRange = Callable[[int, int], bytes]
@@ -216,9 +216,10 @@ class DeletedAttributes(AttributesOfVersion3):
         if dense is not None:
             heap, records = dense
             for record in records:
-                # A shared message is stored outside this heap.
-                if not record[8] & 0x02:
-                    self._take_note(self._bytes_at(*heap.locate(self._bytes_at, record[:8])))
+                # A shared message is stored outside this heap, and may be the fill value.
+                if record[8] & 0x02:
+                    raise UnsupportedError("an attribute that is shared between objects")
+                self._take_note(self._bytes_at(*heap.locate(self._bytes_at, record[:8])))
         return msg_size
 
 

@@ -22,8 +22,17 @@ FILTER_NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit
 ReadAt = Callable[[int, int], bytes]
 """``read(address, size)`` returns exactly ``size`` bytes of the file."""
 
-AttributeValue = str | np.ndarray
-"""A string, or a one-dimensional array of numbers."""
+
+@dataclass(frozen=True)
+class Undecoded:
+    """An attribute that is there, but cannot be decoded."""
+
+    why: str
+    """What it is, for messages."""
+
+
+AttributeValue = str | np.ndarray | Undecoded
+"""A string, a one-dimensional array of numbers, or what cannot be decoded."""
 
 
 def end_of_file(head: bytes, name: str) -> int:
@@ -115,8 +124,9 @@ def attribute(message: bytes, wanted: Collection[str] = ()) -> tuple[str, Attrib
     -------
     name : str
     value : str, ndarray or None
-        Fixed-length strings and little-endian numbers are decoded. The value is None for other types (references,
-        variable-length strings, compounds) and for attributes that are not wanted.
+        Fixed-length strings and numbers are decoded; other types (references, variable-length strings, compounds,
+        types that are stored elsewhere) are `Undecoded`. The value is None for attributes without a value, and for
+        those that are not wanted.
 
     Raises
     ------
@@ -142,7 +152,7 @@ def attribute(message: bytes, wanted: Collection[str] = ()) -> tuple[str, Attrib
     datatype, dataspace = take(type_size), take(space_size)
     # A shared datatype is stored elsewhere.
     if message[1] & 0x01:
-        return name, None
+        return name, Undecoded("a committed type")
     return name, _attribute_value(datatype, dataspace, message[position:])
 
 
@@ -155,11 +165,16 @@ def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> Attribut
     size = struct.unpack_from("<I", datatype, 4)[0]
     if datatype[0] & 0x0F == 3 and count == 1:
         return data[:size].split(b"\0")[0].decode("utf-8", "replace").strip()
+    # Numbers of either byte order: the bit that tells it is cleared for `number_type`.
+    little = bytes((datatype[0], datatype[1] & 0xFE, *datatype[2:]))
     try:
-        dtype = number_type(datatype)
-    except UnsupportedError:
-        return None
-    return None if dtype is None else np.frombuffer(data, dtype, count)
+        dtype = number_type(little)
+    except UnsupportedError as problem:
+        return Undecoded(str(problem))
+    if dtype is None:
+        return Undecoded(f"a type of class {datatype[0] & 0x0F}")
+    found = np.frombuffer(data, dtype.newbyteorder(">") if datatype[1] & 0x01 else dtype, count)
+    return found.astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,18 @@ class GranuleName:
         return f"{self.product}_{self.start}_{track}_{self.version}_{self.revision}"
 
 
+def what_it_is(name: str) -> tuple[str, str, int, int, int] | None:
+    """Return what a granule is whatever its version: product, start, track, cycle, region; None for another name.
+
+    Parameters
+    ----------
+    name : str
+        A granule id, a file name or a URL.
+    """
+    of = GranuleName.parse(name)
+    return None if of is None else (of.product, of.start, of.rgt, of.cycle, of.region)
+
+
 def window_label(ids: Iterable[str]) -> str:
     """Return the label of the time window of granules: their cycle or range of cycles.
 

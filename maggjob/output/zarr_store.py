@@ -29,7 +29,7 @@ from maggjob.model.reports import CellReport, Tally
 from maggjob.model.tasks import CellTask
 from maggjob.output.attributes import cell_ids_attributes, group_attributes, variable_attributes
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import NEW, OLD, run_folder
+from maggjob.storage.run_folder import NEW, OLD, WRITING, run_folder
 from maggjob.storage.urls import is_remote, join_url, local_path
 
 # Target for the rows per chunk: four cells of 4,096 children, 64 KiB. In smaller chunks, zarr would spend more time on
@@ -191,14 +191,18 @@ def assemble(
 
 def _write_in_place(assembly: Assembly, store: str) -> dict[str, tuple[int, str]]:
     """Write a store in a bucket. An old one is deleted first, once all parts have been checked."""
-    folder = Folder(store, assembly.region)
+    folder, run = Folder(store, assembly.region), Folder(assembly.folder, assembly.region, create=True)
     if exists(store, assembly.region):
         assembly.check_parts(assembly.write(assembly.shards(store, write=False)))
         old = folder.keys()
+        run.put(WRITING, assembly.tasks[0].run.encode())
         # The metadata goes first, so that a store with missing data cannot be opened.
         folder.delete(key for key in old if key.endswith("zarr.json"))
         folder.delete(key for key in old if not key.endswith("zarr.json"))
-    return _write(assembly, folder)
+    run.put(WRITING, assembly.tasks[0].run.encode())
+    written = _write(assembly, folder)
+    run.delete([WRITING])
+    return written
 
 
 def restore(store: str) -> None:

@@ -8,15 +8,16 @@ from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
 from maggjob.errors import BackendError, InputError, LedgerError
-from maggjob.inputs.places import PlaceLike, expand, store_place
+from maggjob.inputs.places import expand
 from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
 from maggjob.model.invariants import Facts, Planned, check_reports
 from maggjob.model.ledger import reduce_tally, with_granules
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
-from maggjob.output.saved_plan import read_plan, save_plan
+from maggjob.output.saved_plan import save_plan
 from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shards_locally
-from maggjob.pipeline.index_stage import Indexed, default_indexes, run_index_stage
+from maggjob.pipeline.facts import check_groups, facts_of
+from maggjob.pipeline.index_stage import default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.result import RunResult, by_hand, drop_unused, keep_record
 from maggjob.pipeline.resume import (
@@ -29,7 +30,7 @@ from maggjob.pipeline.resume import (
     may_resume,
 )
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
-from maggjob.pipeline.target import ASSEMBLY, check_target, default_store, is_published
+from maggjob.pipeline.target import check_target, default_store, is_published
 from maggjob.planning.plan import Plan, plan as make_plan
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder, exists
@@ -120,56 +121,6 @@ def plan_run(config: ConfigLike, **asked: Any) -> Plan:
     return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
 
 
-def retry_plan(store: PlaceLike, region: str | None = None) -> Plan | None:
-    """Return the plan of the last run of a store, whose failed cells can be mapped again by `execute`.
-
-    Parameters
-    ----------
-    store : str or Path
-        Path or s3:// URL of the Zarr.
-    region : str, optional
-        Region of the bucket.
-
-    Returns
-    -------
-    Plan or None
-        None if the result is complete.
-
-    Raises
-    ------
-    InputError
-        If there was no run, or it left no plan.
-    """
-    text = store_place(store)
-    plan, earlier = read_plan(text, region), earlier_run(text, region)
-    return None if earlier is not None and earlier.complete else plan
-
-
-def retry(store: PlaceLike, **options: Any) -> RunResult | None:
-    """Map the failed and partial cells of a result again, and publish it anew.
-
-    Parameters
-    ----------
-    store : str or Path
-        Path or s3:// URL of the Zarr.
-    **options
-        Fields of `RunOptions`.
-
-    Returns
-    -------
-    RunResult or None
-        None if the result is complete, so that there is nothing to do.
-
-    Raises
-    ------
-    MaggjobError
-        As `run`, or if there was no run, or it left no plan.
-    """
-    how = RunOptions.taken_from(options)
-    plan = retry_plan(store, how.region)
-    return None if plan is None else execute(plan, how)
-
-
 def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:
     """Carry out a plan: index the granules, map the cells and write the Zarr.
 
@@ -206,12 +157,16 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         if options.restart:
             forget(folder)
         keep_versions(folder, plan_now.etags, listed)
+        if index.indexed is not None:
+            check_groups(plan, (granule.beams for granule in index.indexed.granules.values()))
         cells = run_map_stage(session, index, resume=resume)
-        session.begin(ASSEMBLY)
+        session.begin("assembly")
+        reports = cells.reports()
+        absent = check_groups(plan, (granule.beams for report in reports for granule in report.granules))
         result = assemble_run(
             index.exact.plan,
             cells.tasks,
-            cells.reports(),
+            reports,
             no_overlap=index.exact.no_overlap,
             facts=facts_of(index.exact.plan, index.indexed),
             region=session.region,
@@ -227,6 +182,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             indexed=index.indexed,
             calls=cells.calls,
             taken=cells.taken,
+            absent_beams=tuple(absent),
             cells_in_quarters=cells.in_quarters,
             session=session.report(),
         )
@@ -294,26 +250,6 @@ def _indexes(plan: Plan, options: RunOptions) -> str | None:
     if not wanted:
         return None
     return default_indexes(plan) if options.indexes is None else expand(options.indexes, "indexes")
-
-
-def facts_of(plan: Plan, indexed: Indexed | None = None) -> dict[str, Facts]:
-    """Return what is known of each granule apart from the reports of cells: from its index, or from the catalog.
-
-    A catalog that was made from the files has counted the segments with valid coordinates in the beams that it names;
-    other catalogs only estimate them.
-
-    Parameters
-    ----------
-    plan : Plan
-    indexed : Indexed, optional
-        Results of the index stage.
-    """
-    counted = plan.catalog.provenance.get("groups") == list(plan.config.recipe().groups)
-    known = {g.id: Facts(valid=g.rows) for g in plan.catalog.granules if counted}
-    for granule in indexed.granules.values() if indexed is not None else ():
-        if granule.state != "failed":
-            known[granule.id] = Facts(granule.rows, granule.invalid, None, granule.beams, granule.cells)
-    return known
 
 
 def shard_writer(session: Session) -> WriteShards:

@@ -177,7 +177,8 @@ class Session:
         if problem is not None:
             self._note.stopped(problem)
             # Whoever reports the error can tell that the run may go on.
-            problem.unfinished = self._note.note.stage != "not started"  # type: ignore[attr-defined]
+            begun = self._note.note.stage != "not started" and not isinstance(problem, BackendError)
+            problem.unfinished = begun  # type: ignore[attr-defined]
         self._open.__exit__(kind, problem, trace)
 
     @property

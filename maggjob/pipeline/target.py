@@ -14,11 +14,9 @@ from typing import Any
 from maggjob.config.load import ConfigLike
 from maggjob.errors import ExistsError, InputError
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import NEW, OLD, OURS, RUN, run_folder
+from maggjob.storage.run_folder import NEW, OLD, OURS, WRITING, run_folder
 from maggjob.storage.urls import is_remote, local_path
 
-ASSEMBLY = "assembly"
-"""Stage of a run in which the store is written."""
 WRITTEN = re.compile(r"zarr\.json|\d+/zarr\.json|\d+/[A-Za-z_]\w*/(zarr\.json|c/\d+)")
 """Keys of a result: metadata of root, group and arrays, and shards."""
 
@@ -76,11 +74,7 @@ def _check_folder(folder: str, region: str | None) -> None:
 def _is_half_written(store: str, region: str | None) -> bool:
     """Return True if a run says that it was writing the store when it ended, in place, as in a bucket."""
     folder = run_folder(store)
-    content = Folder(folder, region).find(RUN) if exists(folder, region) else None
-    try:
-        return content is not None and json.loads(content).get("stage") == ASSEMBLY
-    except (ValueError, AttributeError):
-        return False
+    return exists(folder, region) and Folder(folder, region).has(WRITING)
 
 
 def is_published(store: str, region: str | None) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from maggjob.catalog.catalog import granule_id
+from maggjob.catalog.catalog import granule_id, split_newest
 from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import digest_of
 from maggjob.errors import InputError
@@ -60,8 +60,9 @@ def task(
     store = None if store is None else store_place(store)
     text = format_cell(parse_cell(cell, recipe.grid.parent_order), recipe.grid.parent_order)
     named = tuple(g if isinstance(g, Granule) else Granule(granule_id(str(g)), str(g)) for g in granules)
-    if len({granule.id for granule in named}) < len(named):
-        raise InputError(f"task {text}: a granule is given twice, and would be counted twice")
+    _, older = split_newest([granule.id for granule in named], [granule.url for granule in named])
+    if older:
+        raise InputError(f"task {text}: {named[older[0]].id} is an older revision of another granule; leave it out")
     window = window_label(granule.id for granule in named)
     return CellTask(
         f"{window}/{text}",

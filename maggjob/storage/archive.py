@@ -378,6 +378,8 @@ def granule_error(problem: Exception, url: str) -> GranuleError:
         return MissingGranuleError(f"{message}; list the granules again")
     if METADATA in text:
         return AccessError(f"{message}; {LOG_IN}")
+    if "RequestTimeTooSkewed" in text:
+        return AccessError(message)
     # Remove URLs: a file name with 416 in it is not a status.
     text = re.sub(r"(https?|s3|file)://[^\s\"')]+", "", text)
     denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or isinstance(problem, PermissionError)

@@ -17,6 +17,7 @@ from maggjob.storage.credentials import CredentialSet, S3Credentials, data_centr
 from maggjob.storage.folder import Folder
 from maggjob.storage.owner import OWNER, Owner, is_gone, me, private_folder
 from maggjob.storage.run_folder import PRIVATE
+from maggjob.storage.stores import cause_of, plain_message
 from maggjob.storage.urls import join_url
 
 POLL = 30.0
@@ -172,8 +173,11 @@ def login() -> Any:
                 return auth
         except LoginStrategyUnavailable as problem:
             tried.append(f"{strategy}: {problem}")
-        except (LoginAttemptFailure, requests.RequestException) as problem:
+        except LoginAttemptFailure as problem:
             raise AccessError(f"Earthdata Login refused the credentials from {strategy}: {problem}") from None
+        except requests.RequestException as problem:
+            why = cause_of(problem) or plain_message(problem)
+            raise AccessError(f"Earthdata Login cannot be reached: {why}; try again") from None
     raise AccessError(
         "no Earthdata login: set EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD, or write ~/.netrc "
         f"(register at https://urs.earthdata.nasa.gov). Tried {'; '.join(tried)}"

@@ -35,11 +35,13 @@ LEDGER_PARQUET, LEDGER_CSV = "ledger.parquet", "ledger.csv"
 """Keys of the ledger as a table."""
 PLAN = "plan.json"
 """Key of the configuration and the catalog of the run."""
+WRITING = "writing.json"
+"""Key of a note that exists while a store in a bucket is written in place."""
 VERSIONS = "versions.json"
 """Key of the versions (ETags) of the granules that the parts were made from."""
 KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV)
 """Keys that stay when the parts are deleted: they say what the result is made of, and let it be verified."""
-OURS = (RUN, *KEPT, VERSIONS, f"{PARTS}/", "granules-", "shared-")
+OURS = (RUN, *KEPT, VERSIONS, WRITING, f"{PARTS}/", "granules-", "shared-")
 """Prefixes of all keys in a run's folder."""
 INDEXES = "maggjob-index"
 """Name of the prefix for indexes beside a result in a bucket."""

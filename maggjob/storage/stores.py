@@ -3,6 +3,7 @@
 import os
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,6 +53,10 @@ _users: set[int] = set()
 
 def _client(root: str, token: str | None = None) -> Any:
     options: dict[str, Any] = dict(CLIENT)
+    # The search and the login obey this variable; obstore only the other one.
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    if Path(bundle).is_file():
+        os.environ.setdefault("SSL_CERT_FILE", bundle)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     http = root if root.startswith("http://") else endpoint if root.startswith("s3://") else ""
     if urlsplit(http).hostname in LOOPBACK:
@@ -77,7 +82,39 @@ def _s3(root: str, region: str | None, **options: Any) -> Any:
 
 
 def plain_message(problem: BaseException) -> str:
-    """Return the first line of an error without the queries of URLs, because a signed URL is a credential."""
-    return re.sub(
-        r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", (str(problem).splitlines() or [type(problem).__name__])[0]
-    )
+    """Return the first line of an error and its cause, without the queries of URLs, as a signed URL is a credential."""
+    first = (str(problem).splitlines() or [type(problem).__name__])[0]
+    cause = cause_of(problem)
+    return re.sub(r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", first + (f": {cause}" if cause else ""))
+
+
+CAUSES = (
+    (r"RequestTimeTooSkewed", "this machine's clock is off, so that requests are refused; set the clock"),
+    (
+        r"UnknownIssuer|local issuer certificate|self.signed",
+        "its certificate is of an unknown issuer, as behind a proxy; set SSL_CERT_FILE to the issuer's certificate",
+    ),
+    (
+        r"NotValidYet|InvalidCertificate\(\s*Expired|certificate has expired|not yet valid",
+        "its certificate is not valid at this machine's time; check the clock",
+    ),
+    (r"InvalidCertificate|CERTIFICATE_VERIFY_FAILED|SSLError", "its certificate is not valid"),
+    (
+        r"dns error|failed to lookup|NameResolutionError|Name or service not known|getaddrinfo",
+        "the name of the host is not found; check the network and the name",
+    ),
+    (r"ProxyError|ConnectFailed\(|tunnel error|\b407\b", "the proxy cannot be reached; check HTTPS_PROXY"),
+    (r"ConnectionRefused|Connection refused", "the connection is refused"),
+    (r"NetworkUnreachable|HostUnreachable|unreachable", "the network cannot be reached"),
+    (r"TimedOut|timed out|ReadTimeout|ConnectTimeout", "there is no answer in time"),
+)
+"""Patterns in the whole text of an error, and what they mean, the most telling first."""
+
+
+def cause_of(problem: BaseException) -> str | None:
+    """Return why a connection failed, in plain words; None if that is not known.
+
+    obstore's message says only that a request failed; the cause is below it, in the text meant for debugging.
+    """
+    text = str(problem)
+    return next((said for pattern, said in CAUSES if re.search(pattern, text)), None)

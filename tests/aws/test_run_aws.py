@@ -15,7 +15,7 @@ from maggjob.backend.bill import Prices
 from maggjob.backend.executor import run_tasks
 from maggjob.backend.retry import RetryPolicy
 from maggjob.catalog.catalog import Catalog
-from maggjob.cli.commands import INCOMPLETE, _tell
+from maggjob.cli.results import INCOMPLETE, tell
 from maggjob.errors import AccessError
 from maggjob.pipeline.result import RunResult, read_summary
 from maggjob.show.text import summary
@@ -296,7 +296,7 @@ def test_a_call_that_never_starts_is_a_failed_cell(
     assert result.stages[0].submitted == cells + 1
     assert balanced(result)
     with pytest.raises(SystemExit) as end:
-        _tell(result.to_dict())
+        tell(result.to_dict())
     assert end.value.code == INCOMPLETE
 
 

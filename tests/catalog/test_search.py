@@ -227,11 +227,10 @@ def test_older_revisions_are_left_out_and_noted(cmr: Cmr) -> None:
     assert "2 older revisions" in catalog.notes()[0]
 
 
-def test_newest_keeps_two_of_one_name() -> None:
+def test_two_of_one_name_are_refused() -> None:
     answer = from_records([record(NAMES[0], concept="G1"), record(NAMES[0], concept="G2"), record(NAMES[1])])
-    latest, older = newest(answer)
-    assert [one.concept for one in latest][:2] == ["G1", "G2"]
-    assert older == 0
+    with pytest.raises(CatalogError, match="is listed twice"):
+        newest(answer)
 
 
 def from_records(items: list[dict[str, Any]]) -> list[Any]:

@@ -233,8 +233,15 @@ def test_a_configuration_that_does_not_fit_is_refused(
 
 def test_files_that_are_no_granules_are_refused(here: Path) -> None:
     refused("catalog", "--from-files", "nowhere", said="no granules at nowhere")
-    (here / "granules" / "page.h5").write_text("<html>log in</html>")
-    refused("catalog", "--from-files", "granules", said="page")
+    name = "ATL06_20190222031203_08500210_001_01.h5"
+    (here / "granules" / name).write_text("<html>log in</html>")
+    done = maggjob("catalog", "--from-files", "granules")
+    assert done.returncode == BAD_INPUT
+    assert f"{here}/granules/{name}: " in done.stderr
+    assert not Path("catalog.json").exists()
+    done = maggjob("catalog", "--from-files", "granules", "--skip-unreadable", "--out", "some.json")
+    assert done.returncode == 0
+    assert f"1 granules cannot be read and were left out, such as {here}/granules/{name}" in done.stderr
 
 
 def test_a_catalog_that_is_damaged_is_refused(catalog: Path) -> None:

@@ -13,6 +13,7 @@ from maggjob.hdf5.messages import (
     SIGNATURE,
     UNDEFINED,
     FractalHeap,
+    Undecoded,
     attribute,
     btree2_records,
     dense_storage,
@@ -202,13 +203,23 @@ def test_attributes_of_every_version(version: int, shape: int, name: bytes) -> N
         ("S3", space(2), b"onetwo"),
         (h5py.string_dtype(), space(), bytes(16)),
         (h5py.ref_dtype, space(), bytes(8)),
-        (">f4", space(), bytes(4)),
         (bool, space(), b"\1"),
     ],
-    ids=["strings", "variable string", "reference", "big-endian", "boolean"],
+    ids=["strings", "variable string", "reference", "boolean"],
 )
-def test_attributes_of_other_kinds_have_no_value(kind: Any, shape: bytes, data: bytes) -> None:
-    assert attribute(message(3, b"a", datatype(kind), shape, data)) == ("a", None)
+def test_attributes_of_other_kinds_are_not_decoded(kind: Any, shape: bytes, data: bytes) -> None:
+    name, value = attribute(message(3, b"a", datatype(kind), shape, data))
+    assert name == "a"
+    assert isinstance(value, Undecoded)
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", ">i2", ">u8"])
+def test_numbers_of_either_byte_order_are_decoded(kind: str) -> None:
+    data = np.array([3.0], kind).tobytes()
+    _, value = attribute(message(3, b"a", datatype(kind), space(), data))
+    assert isinstance(value, np.ndarray)
+    assert value.tolist() == [3]
+    assert value.dtype == np.dtype(kind).newbyteorder("<")
 
 
 def test_an_attribute_without_a_value() -> None:
@@ -216,8 +227,8 @@ def test_an_attribute_without_a_value() -> None:
     assert attribute(message(3, b"a", datatype("f4"), null, b"")) == ("a", None)
 
 
-def test_an_attribute_of_a_shared_type_has_no_value() -> None:
-    assert attribute(message(2, b"a", bytes(10), space(), bytes(8), flags=1)) == ("a", None)
+def test_an_attribute_of_a_shared_type_is_not_decoded() -> None:
+    assert attribute(message(2, b"a", bytes(10), space(), bytes(8), flags=1)) == ("a", Undecoded("a committed type"))
 
 
 def test_a_string_is_read_up_to_its_end() -> None:

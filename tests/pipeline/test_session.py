@@ -11,6 +11,7 @@ import pytest
 
 from maggjob.backend.outcome import Outcome
 from maggjob.cli import commands as cli
+from maggjob.cli.results import INCOMPLETE
 from maggjob.errors import BackendError, InputError, StoppedError
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.status import read_status
@@ -79,7 +80,7 @@ def test_its_status_is_told_on_the_command_line(
     with pytest.raises(SystemExit) as end:
         cli.main()
     said = capsys.readouterr().out
-    assert end.value.code == cli.INCOMPLETE
+    assert end.value.code == INCOMPLETE
     assert "run           all: 3 granules" in said
     assert "map           3 tasks: 2 done, 1 failed" in said
     assert "failed        1 x worker, such as ATL06_20190222031202_08520211_006_01" in said

@@ -17,6 +17,7 @@ import pytest
 import maggjob
 from maggjob.catalog.catalog import Catalog
 from maggjob.cli import commands as cli
+from maggjob.cli.results import INCOMPLETE
 from maggjob.errors import InputError, MaggjobError, StoppedError, StoreError
 from maggjob.output import zarr_store
 from maggjob.pipeline.result import RunResult, clean, read_summary
@@ -185,11 +186,11 @@ def test_a_run_that_failed_partly_ends_as_run_does(catalog: Catalog, granules: l
     assert status.result["cells"] == {"planned": 5, "complete": 2, "empty": 0, "partial": 1, "failed": 2}
     assert status.result["errors"]["truncated"]["count"] == 3
     code, out, problem = told("map.zarr")
-    assert code == cli.INCOMPLETE
+    assert code == INCOMPLETE
     assert "3 x truncated" in out
     assert "not complete" in problem
     code, out, _ = told("map.zarr", "--json")
-    assert code == cli.INCOMPLETE
+    assert code == INCOMPLETE
     assert json.loads(out)["result"]["complete"] is False
 
 

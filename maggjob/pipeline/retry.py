@@ -1,0 +1,60 @@
+"""Failed and partial cells of a result are mapped again, by the plan that its run left."""
+
+from typing import Any
+
+from maggjob.inputs.places import PlaceLike, store_place
+from maggjob.output.saved_plan import read_plan
+from maggjob.pipeline.cell_map import RunOptions, execute
+from maggjob.pipeline.result import RunResult
+from maggjob.pipeline.resume import earlier_run
+from maggjob.planning.plan import Plan
+
+
+def retry_plan(store: PlaceLike, region: str | None = None) -> Plan | None:
+    """Return the plan of the last run of a store, whose failed cells can be mapped again by `execute`.
+
+    Parameters
+    ----------
+    store : str or Path
+        Path or s3:// URL of the Zarr.
+    region : str, optional
+        Region of the bucket.
+
+    Returns
+    -------
+    Plan or None
+        None if the result is complete.
+
+    Raises
+    ------
+    InputError
+        If there was no run, or it left no plan.
+    """
+    text = store_place(store)
+    plan, earlier = read_plan(text, region), earlier_run(text, region)
+    return None if earlier is not None and earlier.complete else plan
+
+
+def retry(store: PlaceLike, **options: Any) -> RunResult | None:
+    """Map the failed and partial cells of a result again, and publish it anew.
+
+    Parameters
+    ----------
+    store : str or Path
+        Path or s3:// URL of the Zarr.
+    **options
+        Fields of `RunOptions`.
+
+    Returns
+    -------
+    RunResult or None
+        None if the result is complete, so that there is nothing to do.
+
+    Raises
+    ------
+    MaggjobError
+        As `run`, or if there was no run, or it left no plan.
+    """
+    how = RunOptions.taken_from(options)
+    plan = retry_plan(store, how.region)
+    return None if plan is None else execute(plan, how)
