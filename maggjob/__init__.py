@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from maggjob.model.reports import CellReport as CellReport, Tally as Tally
     from maggjob.model.tasks import CellTask as CellTask, Granule as Granule
     from maggjob.output.table import ledger as ledger
+    from maggjob.pipeline.by_hand import archive_credentials as archive_credentials, tasks as tasks
     from maggjob.pipeline.cell_map import assemble_run as assemble_run, execute as execute, run as run
     from maggjob.pipeline.checks import verify_result as verify_result
     from maggjob.pipeline.result import RunResult as RunResult
     from maggjob.pipeline.retry import retry as retry
     from maggjob.pipeline.status import read_status as read_status
     from maggjob.planning.plan import Plan as Plan, plan as plan
-    from maggjob.planning.tasks import task as task, tasks as tasks
+    from maggjob.planning.tasks import task as task
     from maggjob.show.dataset import open_result as open_result
     from maggjob.simulator.scene import simulate as simulate
 
@@ -45,13 +46,14 @@ _NAMES = {
     "model.reports": "CellReport Tally",
     "model.tasks": "CellTask Granule",
     "output.table": "ledger",
+    "pipeline.by_hand": "archive_credentials tasks",
     "pipeline.cell_map": "assemble_run execute run",
     "pipeline.checks": "verify_result",
     "pipeline.result": "RunResult",
     "pipeline.retry": "retry",
     "pipeline.status": "read_status",
     "planning.plan": "Plan plan",
-    "planning.tasks": "task tasks",
+    "planning.tasks": "task",
     "show.dataset": "open_result",
     "simulator.scene": "simulate",
 }
@@ -69,4 +71,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted({*_WHERE, "__version__", "__doc__", "__file__", "__name__", "__path__"})

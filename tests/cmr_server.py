@@ -19,7 +19,7 @@ HTML = b"<!DOCTYPE html><html><body><h1>Earthdata is down for maintenance</h1></
 
 def name_of(rgt: int, cycle: int = 22, region: int = 11, version: str = "007", revision: str = "01") -> str:
     """File name of a pass."""
-    return granule_name(Pass(rgt, cycle, region)).replace("_006_01.h5", f"_{version}_{revision}.h5")
+    return granule_name(Pass(rgt, cycle, region)).replace("_006_00.h5", f"_{version}_{revision}.h5")
 
 
 def record(name: str, ring: Any = "simulated", concept: str | None = None) -> dict[str, Any]:

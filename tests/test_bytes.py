@@ -20,7 +20,7 @@ import zarr
 import maggjob
 from maggjob.cli.demo import SCENE, demo
 from maggjob.pipeline.cell_map import execute
-from maggjob.show.progress import Progress
+from maggjob.pipeline.progress import Progress
 
 NOTED = {
     "granules": "d8e8cdc3a8d7df4e732ddea2fd85fa08",

@@ -19,6 +19,7 @@ from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import format_cell
 from maggjob.icesat2.names import PRODUCT, GranuleName, what_it_is
 from maggjob.inputs.places import local_place, may_replace
+from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
 from maggjob.storage.urls import is_remote, split_url
 
@@ -53,8 +54,8 @@ class Entry:
         return Granule(self.id, self.urls[driver], self.size)
 
 
-@dataclass(frozen=True)
-class Catalog:
+@dataclass(frozen=True, repr=False)
+class Catalog(Displayed):
     """Granules, and the cells that they lie in."""
 
     granules: tuple[Entry, ...]
@@ -80,6 +81,17 @@ class Catalog:
     def pairs(self) -> int:
         """Number of pairs of a granule and a cell."""
         return sum(len(granules) for granules in self.cells.values())
+
+    def facts(self) -> dict[str, object]:
+        """Return what is shown of a catalog."""
+        return {
+            "granules": len(self.granules),
+            "cells": len(self.cells),
+            "pairs": self.pairs,
+            "order": str(self.order),
+            "latitude": self.latitude,
+            "notes": "; ".join(self.notes()) or "none",
+        }
 
     def notes(self) -> list[str]:
         """Return remarks for the user on how the catalog was made."""

@@ -119,8 +119,8 @@ def run(dry_run: bool, **options: Any) -> None:
     """  # noqa: D301
     from maggjob.backend.settings import resolve_backend
     from maggjob.pipeline.cell_map import RunOptions, describe, execute, plan_run
+    from maggjob.pipeline.progress import Progress
     from maggjob.pipeline.session import check_reach
-    from maggjob.show.progress import Progress
     from maggjob.show.text import plan_text
 
     how = RunOptions.taken_from(options)
@@ -290,7 +290,7 @@ def demo(folder: str) -> None:
     maggjob demo
     """  # noqa: D301
     from maggjob.cli.demo import demo as show
-    from maggjob.show.progress import Progress
+    from maggjob.pipeline.progress import Progress
 
     result, picture = show(folder, click.echo, Progress)
     tell(result.to_dict())

@@ -128,8 +128,8 @@ def retry_command(store: str, **options: Any) -> None:
     maggjob retry atl06.zarr
     """  # noqa: D301
     from maggjob.pipeline.cell_map import RunOptions, execute
+    from maggjob.pipeline.progress import Progress
     from maggjob.pipeline.retry import retry_plan
-    from maggjob.show.progress import Progress
 
     plan = retry_plan(store, options["region"])
     if plan is None:

@@ -1,9 +1,10 @@
 """Names of ICESat-2's granules and products, and citations of products."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 PRODUCT, VERSION, PROVIDER = "ATL06", "007", "NSIDC_CPRD"
 """Default product, version and provider of a search, as CMR names them."""
@@ -15,13 +16,33 @@ NAME_PATTERN = re.compile(
 )
 EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 """Zero of delta_time (the ATLAS epoch). The offset of GPS to UTC is constant since: no leap second followed."""
-TITLE = "ICESat-2 land-ice heights by HEALPix cell"
-"""Title of a result."""
-REFERENCES = {
-    "ATL06": "Smith, B. et al., ATLAS/ICESat-2 L3A Land Ice Height, NASA National Snow and Ice Data Center "
-    "Distributed Active Archive Center"
+DOI_PREFIX = "10.5067/ATLAS/"
+"""Prefix of the DOIs of ICESat-2's products."""
+SIMULATED = "00"
+"""Revision of simulated granules; the archive counts revisions from 01."""
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What a result says about a product that it was computed from."""
+
+    title: str
+    """Title of the result."""
+    vertical_datum: str
+    """Datum of the product's heights."""
+    reference: str
+    """Citation of the product."""
+
+
+CITATIONS = {
+    "ATL06": Citation(
+        "ICESat-2 land-ice heights by HEALPix cell",
+        "h_li and other heights of the product are above the WGS84 ellipsoid",
+        "Smith, B. et al., ATLAS/ICESat-2 L3A Land Ice Height, NASA National Snow and Ice Data Center "
+        "Distributed Active Archive Center",
+    )
 }
-"""Citations by short name of the product."""
+"""Citations by short name of the product; nothing is said about others than these."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,11 @@ class GranuleName:
             return None
         product, start, version, revision = match.group("product", "start", "version", "revision")
         return cls(product, start, int(match["rgt"]), int(match["cycle"]), int(match["region"]), version, revision)
+
+    @property
+    def simulated(self) -> bool:
+        """True if the granule was written by the simulator."""
+        return self.revision == SIMULATED
 
     def __str__(self) -> str:
         track = f"{self.rgt:04d}{self.cycle:02d}{self.region:02d}"
@@ -91,9 +117,47 @@ def doi(product: str, version: str) -> str:
     version : str
         Three digits.
     """
-    return f"10.5067/ATLAS/{product}.{version}"
+    return f"{DOI_PREFIX}{product}.{version}"
 
 
-def reference(product: str) -> str:
-    """Return the citation of a product, or its short name if the citation is not known."""
-    return REFERENCES.get(product, product)
+def is_simulated(ids: Iterable[str]) -> bool:
+    """Return True if any granule was written by the simulator."""
+    return any(name.simulated for name in map(GranuleName.parse, ids) if name is not None)
+
+
+def provenance(names: Sequence[GranuleName]) -> dict[str, Any]:
+    """Return the attributes of a result that cite its data, without those that are not known.
+
+    No DOI and no reference is given for simulated granules, which nobody published.
+
+    Parameters
+    ----------
+    names : sequence of GranuleName
+        Names of the granules that the result was computed from.
+    """
+    real = [name for name in names if not name.simulated]
+    products, published = _versions(names), _versions(real)
+    titles = {CITATIONS[p].title if p in CITATIONS else f"ICESat-2 {p} by HEALPix cell" for p, _ in products}
+    attributes: dict[str, Any] = {}
+    if len(titles) > 1:
+        titles = {f"ICESat-2 {' and '.join(dict.fromkeys(p for p, _ in products))} by HEALPix cell"}
+    if products:
+        what = "" if len(real) == len(names) else "partly simulated: " if real else "simulated: "
+        attributes["title"] = what + titles.pop()
+        attributes["product"] = [product for product, _ in products]
+        attributes["product_version"] = [version for _, version in products]
+    if len(real) < len(names):
+        others = "; the others are of ICESat-2" if real else ""
+        attributes["source"] = f"granules of maggjob's simulator, not observations{others}"
+    if len({p for p, _ in products}) == 1 and products[0][0] in CITATIONS:
+        attributes["vertical_datum"] = CITATIONS[products[0][0]].vertical_datum
+    if published:
+        cited = dict.fromkeys(product for product, _ in published)
+        attributes["source_doi"] = [doi(product, version) for product, version in published]
+        attributes["references"] = [CITATIONS[p].reference if p in CITATIONS else p for p in cited]
+    return attributes
+
+
+def _versions(names: Iterable[GranuleName]) -> list[tuple[str, str]]:
+    """Return the products of granules with their versions, sorted."""
+    return sorted({(name.product, name.version) for name in names})

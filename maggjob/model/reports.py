@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.model.display import Displayed
+
 GRANULE_STATES = ("used", "no_overlap", "failed")
 CELL_STATES = ("complete", "empty", "partial", "failed")
 INDEX_USES = ("used", "missing", "stale", "refused", "unread")
@@ -159,8 +161,8 @@ class IndexReport:
     """Peak memory of the worker's process so far, in bytes; 0 if unknown."""
 
 
-@dataclass(frozen=True)
-class Tally:
+@dataclass(frozen=True, repr=False)
+class Tally(Displayed):
     """The sum of many cell reports: the answer of `maggjob.reduce_tally`."""
 
     observations: int
@@ -176,6 +178,15 @@ class Tally:
     planned cell. Granules that were never read add no rows."""
     errors: Mapping[str, Mapping[str, Any]]
     """Number of failures (of granules in cells, and of cells) and up to five examples, by reason."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what is shown of a tally."""
+        told: dict[str, object] = {"observations": self.observations}
+        for what in ("cells", "granules", "segments"):
+            states = {state: count for state, count in getattr(self, what).items() if count}
+            told[what] = ", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"
+        told["errors"] = ", ".join(f"{e['count']:,} {reason}" for reason, e in self.errors.items()) or "none"
+        return told
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -1,13 +1,13 @@
 """Attributes of the result: the grid for xdggs, CF metadata, and the provenance of the data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from maggjob.config.schema import Config
 from maggjob.grid.healpix import Grid, ellipsoid
-from maggjob.icesat2.names import EPOCH, TITLE, GranuleName, doi, reference
+from maggjob.icesat2.names import EPOCH, GranuleName, provenance
 from maggjob.model.reports import CellReport, Tally
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
@@ -30,6 +30,25 @@ def cell_ids_attributes(grid: Grid) -> dict[str, Any]:
     }
 
 
+def convention_ellipsoid(grid: Grid) -> dict[str, Any]:
+    """Return the ellipsoid in the words of the convention (PROJJSON); xdggs spells the semi-major axis otherwise."""
+    return {"semi_major_axis" if key == "semimajor_axis" else key: of for key, of in ellipsoid(grid.latitude).items()}
+
+
+def root_attributes(group: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of the root, which holds no arrays: they say which group does.
+
+    Parameters
+    ----------
+    group : str
+        Name of the group with the arrays.
+    of : mapping
+        Attributes of that group.
+    """
+    how = f"the arrays are in the group {group!r}: xarray.open_zarr(store, group={group!r})"
+    return {"comment": how, "group": group} | {key: of[key] for key in ("title", "source") if key in of}
+
+
 def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Return the CF attributes of a variable, as far as the attributes of its source allow.
 
@@ -49,7 +68,8 @@ def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, 
     if "units" in own:
         attributes["units"] = _squared(own["units"]) if statistic.function == "var" else own["units"]
     if "long_name" in own:
-        label = (method or f"{statistic.function} {statistic.q:g}").replace("_", " ")
+        named = f"quantile {statistic.q:g}" if statistic.function == "quantile" else method or str(statistic.function)
+        label = named.replace("_", " ")
         attributes["long_name"] = f"{own['long_name']}, {'weighted ' if statistic.weights else ''}{label}"
     if method is not None:
         attributes["cell_methods"] = f"area: {method}"
@@ -75,20 +95,18 @@ def group_attributes(config: Config, run: str, reports: Sequence[CellReport], ta
     grid, morton = config.grid, config.aggregation.coordinates.morton
     return {
         "Conventions": "CF-1.11",
-        "title": TITLE,
         "zarr_conventions": [CONVENTION],
         "dggs": {
             "name": "healpix",
             "refinement_level": grid.child_order,
             "indexing_scheme": "nested",
-            "ellipsoid": ellipsoid(grid.latitude),
+            "ellipsoid": convention_ellipsoid(grid),
             "spatial_dimension": "cells",
             "coordinate": "cell_ids",
             "compression": "none",
         },
         "coordinates": "cell_ids" if morton is None else "cell_ids morton",
         "latitude_convention": grid.latitude,
-        "vertical_datum": "heights above the WGS84 ellipsoid",
         **_origin(reports),
         "tally": {
             "observations": tally.observations,
@@ -108,21 +126,22 @@ def _origin(reports: Sequence[CellReport]) -> dict[str, Any]:
     own = [report for report in reports if report.part is not None]
     used = {granule.id for report in own for granule in report.granules if granule.state == "used"}
     times = [report.time for report in own if report.time is not None]
-    names = [name for name in map(GranuleName.parse, sorted(used)) if name is not None]
-    products = sorted({(name.product, name.version) for name in names})
+    names = _parsed(sorted(used))
     attributes: dict[str, Any] = {
         "cycles": sorted({name.cycle for name in names}),
         "number_of_granules": len(used),
         "number_of_reference_ground_tracks": len({name.rgt for name in names}),
-        "product": [product for product, _ in products],
-        "product_version": [version for _, version in products],
-        "source_doi": [doi(product, version) for product, version in products],
-        "references": [reference(product) for product in sorted({p for p, _ in products})],
+        # A result without data is still one of its product.
+        **provenance(names or _parsed(granule.id for report in reports for granule in report.granules)),
     }
     if times:
         attributes["time_coverage_start"] = _iso(min(first for first, _ in times))
         attributes["time_coverage_end"] = _iso(max(last for _, last in times))
     return attributes
+
+
+def _parsed(ids: Iterable[str]) -> list[GranuleName]:
+    return [name for name in map(GranuleName.parse, ids) if name is not None]
 
 
 def _iso(seconds: float) -> str:

@@ -27,7 +27,7 @@ from maggjob.jobs.parts import agree, load, tag_in
 from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
 from maggjob.model.reports import CellReport, Tally
 from maggjob.model.tasks import CellTask
-from maggjob.output.attributes import cell_ids_attributes, group_attributes, variable_attributes
+from maggjob.output.attributes import cell_ids_attributes, group_attributes, root_attributes, variable_attributes
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import NEW, OLD, WRITING, run_folder
 from maggjob.storage.urls import is_remote, join_url, local_path
@@ -266,6 +266,7 @@ def _write(assembly: Assembly, folder: Folder) -> dict[str, tuple[int, str]]:
     store = ObjectStore(folder.store)
     attributes = group_attributes(assembly.config, assembly.tasks[0].run, assembly.reports, assembly.tally)
     zarr.create_group(store, path=assembly.group, attributes=attributes)
+    zarr.open_group(store, mode="r+").update_attributes(root_attributes(assembly.group, attributes))
     with warnings.catch_warnings():
         # zarr warns that the specification of format 3 has no consolidated metadata yet; readers support it.
         warnings.simplefilter("ignore")

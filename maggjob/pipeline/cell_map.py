@@ -19,6 +19,7 @@ from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shar
 from maggjob.pipeline.facts import check_groups, facts_of
 from maggjob.pipeline.index_stage import default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
+from maggjob.pipeline.progress import Progress, in_notebook
 from maggjob.pipeline.result import RunResult, by_hand, drop_unused, keep_record
 from maggjob.pipeline.resume import (
     ask_versions,
@@ -139,6 +140,9 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
+    if options.watch is None and in_notebook():
+        with Progress(len(plan.cells)) as progress:
+            return execute(plan, options, watch=progress)
     session = Session(describe(plan, options), options)
     _begin(session, options, plan.digest)
     with session:

@@ -8,6 +8,7 @@ from typing import Any
 from maggjob.backend.bill import Stage
 from maggjob.errors import InputError
 from maggjob.inputs.places import store_place
+from maggjob.model.display import Displayed
 from maggjob.model.reports import CellReport, Tally
 from maggjob.output.manifest import (
     Manifest,
@@ -28,8 +29,8 @@ from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import KEPT, OURS, PARTS, run_folder
 
 
-@dataclass(frozen=True)
-class RunResult:
+@dataclass(frozen=True, repr=False)
+class RunResult(Displayed):
     """Result of a run of the cells job."""
 
     plan: Plan
@@ -57,6 +58,15 @@ class RunResult:
     """Number of parts that an earlier attempt at the same run left, and that were used."""
     shards: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False)
     """Size and SHA-256 of each shard of the Zarr, by key."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what is shown of a result."""
+        return {
+            "store": self.store_path if self.published else f"{self.store_path} (not published)",
+            "complete": "yes" if self.complete else "no",
+            **self.tally.facts(),
+            "time": f"{self.wall_time_s:.1f} s on {self.backend}",
+        }
 
     @property
     def complete(self) -> bool:
@@ -126,7 +136,7 @@ class RunResult:
             "complete": self.complete,
             "index": None if self.indexed is None else self.indexed.to_dict(),
             "estimate": None if self.expected is None else self.expected.to_dict(),
-            **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "run_digest")},
+            **{key: plan[key] for key in ("total_granules", "total_pairs", "driver", "simulated", "run_digest")},
             **{key: value for key, value in asdict(self.tally).items() if key != "observations"},
         }
 

@@ -14,8 +14,9 @@ from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import Config, digest_of
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.healpix import format_cell, parse_cell
-from maggjob.icesat2.names import window_label
+from maggjob.icesat2.names import is_simulated, window_label
 from maggjob.inputs.places import PlaceLike, store_place
+from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
 from maggjob.planning.cost import (
     CELLS_A_GRANULE,
@@ -38,8 +39,8 @@ DEFAULT_CATALOG = "catalog.json"
 INDEX_PAYS = 2.0  # cells per granule
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Displayed):
     """The plan of a run."""
 
     config: Config
@@ -60,6 +61,17 @@ class Plan:
     """Number of segments in each cell, if known from indexes."""
     etags: Mapping[str, str] = field(default_factory=dict)
     """Version of each granule when the run began, by id, as far as it is known."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what is shown of a plan."""
+        return {
+            "cells": len(self.cells),
+            "granules": len(self.positions),
+            "pairs": self.pairs,
+            "window": self.window,
+            "driver": self.driver,
+            "store": self.store_path,
+        }
 
     @property
     def digest(self) -> str:
@@ -90,6 +102,11 @@ class Plan:
     def _granule(self, position: int) -> Granule:
         found = self.catalog.granules[position].granule(self.driver)
         return replace(found, etag=self.etags.get(found.id))
+
+    @property
+    def simulated(self) -> bool:
+        """True if any granule was written by the simulator."""
+        return is_simulated(self.catalog.granules[i].id for i in self.positions)
 
     def load(self, cell: int) -> Load:
         """Return the expected work of a cell."""
@@ -177,6 +194,7 @@ class Plan:
             "granules_per_cell_max": max(counts),
             "granules_per_cell_avg": sum(counts) / len(counts),
             "driver": self.driver,
+            "simulated": self.simulated,
             "window": self.window,
             "store_path": self.store_path,
             "run_digest": self.digest,

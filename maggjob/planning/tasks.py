@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from maggjob.catalog.catalog import granule_id, split_newest
 from maggjob.config.load import ConfigLike, load_config
@@ -16,7 +15,7 @@ from maggjob.icesat2.names import window_label
 from maggjob.inputs.places import store_place
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import CellTask, Granule, GranuleList
-from maggjob.planning.plan import Plan, plan
+from maggjob.planning.plan import Plan
 from maggjob.storage.run_folder import PARTS, run_folder
 from maggjob.storage.urls import join_url
 
@@ -80,42 +79,6 @@ def task(
 def recipe_digest(recipe: Recipe) -> str:
     """Return the SHA-256 of a recipe, for tasks made by hand."""
     return digest_of(json.loads(json.dumps(asdict(recipe))))
-
-
-def tasks(
-    config: ConfigLike, *, credentials: str | None = None, region: str | None = None, **asked: Any
-) -> list[CellTask]:
-    """Make tasks for `maggjob.map_cell`, those with most granules first.
-
-    With a store, the lists of granules are written beside it and the tasks say where: Lithops accepts at most 4 MiB of
-    tasks. Without a store, the tasks contain the lists, and the reports contain the arrays.
-
-    Parameters
-    ----------
-    config : str, Path, mapping or Config
-    credentials : str, optional
-        Where the archive's credentials are; by default they are taken from the worker's environment.
-    region : str, optional
-        Region of the buckets.
-    **asked
-        ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell``: see `plan`.
-
-    See Also
-    --------
-    assemble_run : Assemble the reports into a Zarr store.
-
-    Examples
-    --------
-    >>> import maggjob
-    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
-    >>> (task,) = tasks("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=1)
-    >>> maggjob.map_cell(task).state
-    'complete'
-    """
-    found = plan(config, **asked)
-    if asked.get("store") is None:
-        found = replace(found, store_path=None)
-    return make_tasks(found, credentials, region)
 
 
 def make_tasks(

@@ -1,5 +1,6 @@
 """Open a result as an xarray Dataset; needs the extra "view"."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     Returns
     -------
     xr.Dataset
-        One row per child cell, along the dimension ``cells``; chunks are the shards of the Zarr.
+        One row per child cell, along the dimension ``cells``; chunks are the shards of the Zarr. It can be written to
+        netCDF and Zarr: attributes with structure, such as ``tally``, are JSON text in it.
 
     Raises
     ------
@@ -87,5 +89,16 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     array: Any = root[f"{group}/cell_ids"]
     # Reading a whole shard takes one request; reading its chunks would take one each.
     (rows,) = array.shards
-    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows}).dggs.decode()
+    opened = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows})
+    dataset: xr.Dataset = opened.dggs.decode()
+    dataset.attrs = {key: _plain(value) for key, value in opened.attrs.items()}
+    # xdggs removes them when it decodes; with the ellipsoid's name, a copy in netCDF or Zarr decodes, too.
+    of = opened["cell_ids"].attrs
+    dataset["cell_ids"].attrs = dict(of) | {"ellipsoid": of["ellipsoid"]["name"]}
     return dataset
+
+
+def _plain(value: Any) -> Any:
+    """Return an attribute as netCDF stores it: one with structure as JSON text."""
+    structured = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value))
+    return json.dumps(value) if structured else value

@@ -90,9 +90,12 @@ def draw_map(
     figure = Figure(figsize=(6.4 * len(variables), 5.2 * height / width + 0.9), layout="constrained", dpi=100)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(variables))), variables, strict=True):
         _panel(figure, axes, dataset[name], canvas, edges)
-    tally = dataset.attrs["tally"]
+    tally = json.loads(dataset.attrs["tally"])
+    # Such as "simulated: ICESat-2 land-ice heights by HEALPix cell".
+    title = dataset.attrs.get("title", "")
+    simulated = f"{title}\n" if "simulated" in title else ""
     figure.suptitle(
-        f"{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
+        f"{simulated}{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
         f"{tally['cells']['planned']:,} cells, HEALPix order {order}, EPSG:{canvas.crs}"
     )
     figure.savefig(path)

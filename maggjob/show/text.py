@@ -16,6 +16,8 @@ from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
 
+NOT_OBSERVED = "data          simulated granules, not observations"
+"""Line of a plan or summary of simulated granules."""
 LAPTOP_MBIT = 50.0
 """Assumed speed of a laptop's connection, Mbit/s."""
 LAMBDA_START = 5.0
@@ -47,6 +49,7 @@ def summary(result: Mapping[str, Any]) -> str:
         f"segments      {_counts(segments, 'rows')}",
         f"observations  {result['total_obs']:,}",
     ]
+    lines += [NOT_OBSERVED] if result.get("simulated") else []
     lines += _error_lines(result["errors"])
     expected = result.get("estimate")
     quarters = f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
@@ -108,7 +111,7 @@ def status_text(status: Status) -> str:
         lines.append(f"cost          ${status.dollars:.6f} for calls on Lambda")
     if status.quiet:
         what = "no part" if status.stage == "map" else "no activity (this stage writes nothing here before its end)"
-        again = f"if so, run again with the same options (and --overwrite if {status.store} exists)"
+        again = "if so, run the same command again: it goes on where it stopped"
         lines.append(f"note          {what} for {silent}: the client may have stopped; {again}")
     if status.stage == "unknown":
         lines.append(
@@ -131,6 +134,11 @@ def _run_lines(run: RunNote | None) -> list[str]:
 def _parts_line(status: Status) -> str:
     """Return the line with the number of parts and the time of the last activity."""
     of = "" if status.run is None else f" of {status.run.parts:,} {status.run.unit}"
+    if status.parts == 0 and status.stage == "index":
+        began = _duration(status.silent_s or 0.0)
+        return f"parts         none yet: the granules are indexed first, since {began}"
+    if status.parts == 0 and status.stage in ("done", "assembly"):
+        return "parts         none: deleted by 'maggjob clean', or the job writes none"
     newest = status.parts > 0 and status.stage in ("map", "unknown")
     going_on = newest or status.stage not in ENDED
     since = f"; {'the newest came' if newest else 'the stage began'} {_duration(status.silent_s or 0.0)} ago"
@@ -230,6 +238,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
     lines = [
         f"cells         {plain['total_cells']:,}",
         f"granules      {plain['total_granules']:,}, read by {plain['driver']}",
+        *([NOT_OBSERVED] if plain["simulated"] else []),
         f"pairs         {plain['total_pairs']:,}",
         f"per cell      {plain['granules_per_cell_avg']:.1f} granules, {plain['granules_per_cell_max']} at most",
         f"window        {plain['window']}",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from maggjob.errors import ExistsError, InputError
-from maggjob.icesat2.names import EPOCH, GranuleName
+from maggjob.icesat2.names import EPOCH, SIMULATED, GranuleName
 from maggjob.icesat2.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track, swath
 from maggjob.inputs.places import local_place
 from maggjob.simulator.files import write_file
@@ -128,9 +128,9 @@ def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
 
 
 def granule_name(one: Pass) -> str:
-    """Return the file name of a pass in NSIDC's form."""
+    """Return the file name of a pass in NSIDC's form, with the revision of simulated granules."""
     start = EPOCH + timedelta(seconds=float(one.times(one.angles(360.0))[0]))
-    return f"ATL06_{start:%Y%m%d%H%M%S}_{one.rgt:04d}{one.cycle:02d}{one.region:02d}_{VERSION}_01.h5"
+    return f"ATL06_{start:%Y%m%d%H%M%S}_{one.rgt:04d}{one.cycle:02d}{one.region:02d}_{VERSION}_{SIMULATED}.h5"
 
 
 def beam_values(scene: Scene, one: Pass, number: int) -> dict[str, np.ndarray]:

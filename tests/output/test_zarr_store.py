@@ -260,7 +260,26 @@ def test_the_group_says_where_it_comes_from(made: RunResult, granules: list[Path
     assert attributes["source_doi"] == ["10.5067/ATLAS/ATL06.006"]
     assert "WGS84" in attributes["vertical_datum"]
     assert attributes["latitude_convention"] == "authalic"
+    assert set(attributes["dggs"]["ellipsoid"]) == {"name", "semi_major_axis", "inverse_flattening"}
     assert not [key for key in attributes if "created" in key or "history" in key]
+
+
+def test_the_root_says_which_group_to_open(made: RunResult) -> None:
+    root = xr.open_zarr(made.store_path)
+    assert not root.variables
+    assert f"group={root.attrs['group']!r}" in root.attrs["comment"]
+    assert opened(made.store_path, root.attrs["group"])["count"].sum() == made.tally.observations
+    assert root.attrs["title"] == opened(made.store_path).attrs["title"]
+
+
+@pytest.mark.parametrize("latitude", CONVENTIONS)
+@pytest.mark.parametrize("kind", ["pandas", "moc"])
+def test_either_index_of_xdggs_finds_the_cells(stores: dict[str, RunResult], latitude: str, kind: str) -> None:
+    store = stores[latitude].store_path
+    dataset = xr.open_zarr(store, group="12").dggs.decode(index_options={"index_kind": kind})
+    centres = dataset.dggs.cell_centers()
+    ids = nested(centres["latitude"].to_numpy(), centres["longitude"].to_numpy(), 12, latitude)
+    assert np.array_equal(ids, opened(store)["cell_ids"])
 
 
 def seconds(text: str) -> float:

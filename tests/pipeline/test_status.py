@@ -260,7 +260,7 @@ def test_a_client_that_was_killed_is_not_said_to_run(catalog: Catalog, told: Tol
     code, out, _ = told("map.zarr")
     assert code == 0
     assert "no part for 14 min: the client may have stopped" in out
-    assert "run again" in out
+    assert "run the same command again" in out
     assert " left" not in out
     quiet = read_status("map.zarr")
     assert (quiet.stage, quiet.parts, quiet.quiet, quiet.left_s) == ("map", status.parts, True, None)

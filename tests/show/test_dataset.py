@@ -1,11 +1,15 @@
 """Looking at a result: the dataset, the picture, the bar."""
 
 import io
+import json
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
+import xarray as xr
+import xdggs  # noqa: F401
+import zarr
 
 import maggjob
 from maggjob.backend.outcome import Outcome
@@ -13,11 +17,11 @@ from maggjob.catalog.local import from_files
 from maggjob.errors import ExistsError, InputError, StoreError
 from maggjob.model.reports import CellReport
 from maggjob.pipeline.cell_map import execute
+from maggjob.pipeline.progress import Progress
 from maggjob.pipeline.result import RunResult, clean, read_summary
 from maggjob.show.dataset import open_result
 from maggjob.show.maps import draw_map
-from maggjob.show.progress import Progress
-from maggjob.show.text import summary
+from maggjob.show.text import plan_text, summary
 from maggjob.simulator.scene import simulate
 from maggjob.storage.run_folder import KEPT, RUN, VERSIONS
 
@@ -37,6 +41,46 @@ def test_a_result_opens_decoded_and_chunked(result: RunResult) -> None:
     assert dataset.dggs.grid_info.level == 12
     assert dataset.h_mean.chunks is not None
     assert int(dataset["count"].sum()) == result.tally.observations
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_it_can_be_written_again(result: RunResult, tmp_path: Path) -> None:
+    dataset = open_result(result.store_path)
+    # Numbers, strings and lists of them are all that netCDF stores.
+    values = [value for of in (dataset, *dataset.variables.values()) for value in of.attrs.values()]
+    assert all(
+        isinstance(v, str | int | float) for value in values for v in (value if type(value) is list else [value])
+    )
+    assert json.loads(dataset.attrs["tally"])["observations"] == result.tally.observations
+    dataset.to_zarr(tmp_path / "copy.zarr")
+    same_cells(xr.open_zarr(tmp_path / "copy.zarr").dggs.decode(), dataset)
+    stored = zarr.open_group(result.store_path, path="12", mode="r").attrs
+    assert isinstance(stored["tally"], dict)
+    assert isinstance(stored["zarr_conventions"], list)
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
+def test_it_can_be_written_to_netcdf(result: RunResult, tmp_path: Path, engine: str) -> None:
+    pytest.importorskip({"netcdf4": "netCDF4"}.get(engine, engine))
+    dataset = open_result(result.store_path)
+    dataset.to_netcdf(tmp_path / "copy.nc", engine=engine)
+    same_cells(xr.open_dataset(tmp_path / "copy.nc", engine=engine).dggs.decode(), dataset)
+
+
+def same_cells(one: xr.Dataset, other: xr.Dataset) -> None:
+    assert one.equals(other)
+    for axis in ("latitude", "longitude"):
+        assert np.array_equal(one.dggs.cell_centers()[axis], other.dggs.cell_centers()[axis])
+
+
+def test_what_is_simulated_is_said_to_be(result: RunResult, tmp_path: Path) -> None:
+    dataset = open_result(result.store_path)
+    assert dataset.attrs["title"].startswith("simulated")
+    assert {"source_doi", "references"}.isdisjoint(dataset.attrs)
+    assert "simulated granules" in summary(result.to_dict())
+    assert "simulated granules" in plan_text(result.plan)
+    draw_map(result.store_path, tmp_path / "map.svg", ("h_mean",))
+    assert "simulated: ICESat-2" in (tmp_path / "map.svg").read_text()
 
 
 def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
@@ -151,7 +195,7 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, colourless: bool)
 
 
 def test_elsewhere_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maggjob.show.progress.EVERY", 0.0)
+    monkeypatch.setattr("maggjob.pipeline.progress.EVERY", 0.0)
     stream = io.StringIO()
     with Progress(2, stream) as progress:
         progress(0, ended("partial", 10))

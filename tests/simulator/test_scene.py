@@ -132,7 +132,7 @@ def test_what_is_read_compresses_as_real_data_do(shared: Path, tmp_path: Path) -
 def test_files_look_like_nsidcs(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=AREA, every=100, most=3)
     for path in paths:
-        assert re.fullmatch(r"ATL06_\d{14}_\d{4}22(10|11|12)_006_01\.h5", path.name)
+        assert re.fullmatch(r"ATL06_\d{14}_\d{4}22(10|11|12)_006_00\.h5", path.name)
         assert path.read_bytes()[8] == 0  # superblock
         with h5py.File(path) as file:
             assert b"Simulated" in file.attrs["description"]

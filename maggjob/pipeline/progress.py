@@ -9,6 +9,12 @@ EVERY = 5.0
 """Minimum time between two plain lines, seconds."""
 
 
+def in_notebook() -> bool:
+    """Return True if this process is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
+
+
 class Progress:
     """A watcher that shows the progress of a run; use it as a context manager, and as ``watch`` of `maggjob.run`.
 
@@ -26,7 +32,7 @@ class Progress:
         self.done = self.observations = self.empty = self.failed = 0
         self._start = self._shown = time.monotonic()
         self._bar: Any = None
-        if self.stream.isatty():
+        if self.stream.isatty() or in_notebook():
             from tqdm import tqdm
 
             colour = None if os.environ.get("NO_COLOR") else "cyan"
@@ -43,6 +49,12 @@ class Progress:
             Outcome of the cell.
         """
         report = outcome.value
+        if self.done == 0:
+            # Whatever came before the first cell, such as the indexes, says nothing about the pace of the cells.
+            self._start = time.monotonic() - (0.0 if report is None else report.seconds)
+            if self._bar is not None:
+                since = time.monotonic() - self._start
+                self._bar.start_t = self._bar.last_print_t = self._bar._time() - since  # noqa: SLF001
         self.done += 1
         if report is None or report.state in ("failed", "partial"):
             self.failed += 1
