@@ -23,14 +23,14 @@ from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.progress import Progress
 
 NOTED = {
-    "granules": "d8e8cdc3a8d7df4e732ddea2fd85fa08",
-    "parts": "07869f4f732ca5e772278ac1cf9a3f20",
-    "arrays": "4431667ea06df64bce538efeab43f1c8",
+    "granules": "92d47f5bb6232179e9181ec9743ddad6",
+    "parts": "ca3e0695907a41c4f79b6d83a55f03b8",
+    "arrays": "6aa38058df03c92b8359a8f57b080e85",
 }
 NOTED_SMALL = {
-    "granules": "11f0cade74cee80484d4a38facd04d05",
-    "parts": "c063a00829b67ed4dd31cb1c07fe3749",
-    "arrays": "7f31f11482c499d50fb4b8192c9b94ab",
+    "granules": "bdbd87cf786fefcd2647baac2ef1117c",
+    "parts": "40c995c2396f6a4ec944d51cdb856e7b",
+    "arrays": "844c265e83cb7230654b63378750db75",
 }
 SMALL = replace(SCENE, area=(-105.0, -76.0, -100.0, -75.0), every=40, most=6)
 USED = ("latitude", "longitude", "delta_time", "h_li", "h_li_sigma", "atl06_quality_summary")

@@ -13,6 +13,7 @@ A local result is written to the run's folder and then renamed, and an old resul
 renaming: there the old result is deleted once all new parts have been checked, its metadata before its data.
 """
 
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,8 @@ class Assembly:
     """Region of the buckets."""
     write: WriteShards
     """Function that runs the tasks of shards."""
+    guard: Callable[[], None] = lambda: None
+    """Function that raises if nothing may be published."""
 
     @property
     def rows(self) -> int:
@@ -140,6 +143,7 @@ def assemble(
     *,
     region: str | None = None,
     write: WriteShards = write_shards_locally,
+    guard: Callable[[], None] | None = None,
 ) -> dict[str, tuple[int, str]]:
     """Write the Zarr store of a run, replacing an existing one.
 
@@ -158,6 +162,8 @@ def assemble(
         Region of the bucket.
     write : callable
         Runs the tasks of shards, and returns their reports in the same order.
+    guard : callable, optional
+        Called before an old result is touched and before the new one can be opened; raises if it must not be.
 
     Returns
     -------
@@ -177,7 +183,7 @@ def assemble(
     for report in told:
         if report.part is None and report.state != "failed":
             raise LedgerError(f"{report.id}: {report.state}, but it wrote no part; make its task with store={store!r}")
-    assembly = Assembly(config, ordered, told, tally, run_folder(store), region, write)
+    assembly = Assembly(config, ordered, told, tally, run_folder(store), region, write, guard or (lambda: None))
     try:
         if is_remote(store):
             return _write_in_place(assembly, store)
@@ -194,6 +200,7 @@ def _write_in_place(assembly: Assembly, store: str) -> dict[str, tuple[int, str]
     folder, run = Folder(store, assembly.region), Folder(assembly.folder, assembly.region, create=True)
     if exists(store, assembly.region):
         assembly.check_parts(assembly.write(assembly.shards(store, write=False)))
+        assembly.guard()
         old = folder.keys()
         run.put(WRITING, assembly.tasks[0].run.encode())
         # The metadata goes first, so that a store with missing data cannot be opened.
@@ -217,12 +224,13 @@ def restore(store: str) -> None:
 def _write_and_swap(assembly: Assembly, store: Path) -> dict[str, tuple[int, str]]:
     """Write a local store to the run's folder, then put it in its place; the old one stays until then."""
     folder = local_path(assembly.folder)
-    fresh, old = folder / NEW, folder / OLD
-    for left in (fresh, old):
-        if left.exists():
-            shutil.rmtree(left)
+    # A name of its own: a run that lost its lock may still be writing.
+    fresh, old = folder / f"{NEW}-{secrets.token_hex(4)}", folder / OLD
+    for left in (*folder.glob(f"{NEW}*"), old):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         written = _write(assembly, Folder(str(fresh), create=True))
+        assembly.guard()
         _swap(fresh, store, old)
         return written
     finally:
@@ -263,6 +271,7 @@ def _write(assembly: Assembly, folder: Folder) -> dict[str, tuple[int, str]]:
             raise LedgerError(
                 f"{name} sums to {total} in {folder.url}, workers reported {assembly.tally.observations}; run again"
             )
+    assembly.guard()
     store = ObjectStore(folder.store)
     attributes = group_attributes(assembly.config, assembly.tasks[0].run, assembly.reports, assembly.tally)
     zarr.create_group(store, path=assembly.group, attributes=attributes)

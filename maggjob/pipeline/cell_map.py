@@ -1,6 +1,6 @@
 """The cells job, from a configuration to a Zarr: index the granules, map the cells, reduce the reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -177,6 +177,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             overwrite=options.overwrite or own,
             allow_partial=options.allow_partial or own,
             write=shard_writer(session),
+            guard=session.check_lock,
         )
         result = replace(
             result,
@@ -287,6 +288,7 @@ def assemble_run(
     overwrite: bool = False,
     allow_partial: bool = False,
     write: WriteShards = write_shards_locally,
+    guard: Callable[[], None] | None = None,
 ) -> RunResult:
     """Reduce the reports of all cells to a tally, and write the Zarr from their parts.
 
@@ -311,6 +313,8 @@ def assemble_run(
         See `RunOptions`.
     write : callable, optional
         Function that carries out the tasks of shards; by default in this process.
+    guard : callable, optional
+        Called before anything is published or an old result is touched; raises if it must not be.
 
     Raises
     ------
@@ -336,5 +340,5 @@ def assemble_run(
     nothing = tally.cells["failed"] == tally.cells["planned"]
     if nothing or (there and not (result.complete or allow_partial)):
         return replace(result, published=False)
-    shards = assemble(plan.config, tasks, reports, tally, run.store, region=region, write=write)
+    shards = assemble(plan.config, tasks, reports, tally, run.store, region=region, write=write, guard=guard)
     return replace(result, shards=shards)

@@ -30,6 +30,7 @@ from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
+from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
 from maggjob.storage.run_folder import PARTS, SUMMARY, run_folder
 from maggjob.storage.urls import is_remote, local_path
@@ -134,7 +135,7 @@ class Session:
     ------
     InputError
         If workers cannot reach the store, the granules or another folder, or an option is not valid (raised by the
-        constructor).
+        constructor); or if another run is at work on the same store (raised on entry).
     AccessError
         If there is no login for the archive, or it gives no credentials (raised on entry).
     StoreError
@@ -152,6 +153,8 @@ class Session:
         self.folder = run_folder(run.store)
         self.credentials: str | None = None
         """Path or URL of the archive's credentials while the session lasts; None if none are needed."""
+        self.lock: RunLock | None = None
+        """Lock of the run's folder, held while the session lasts."""
         note = RunNote.of(self.backend, self.settings.workers, run.window, run.totals, run.digests)
         self._note = NoteWriter(note, self.folder, self.region)
         self._stages: list[Stage] = []
@@ -168,6 +171,7 @@ class Session:
             # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)
             stack.enter_context(_own_folder(self.folder, self.region))
+            self.lock = stack.enter_context(locked(Folder(self.folder, self.region)))
             self._open = stack.pop_all()
         return self
 
@@ -190,6 +194,17 @@ class Session:
     def left(self) -> float:
         """Seconds until the deadline; 0 once it has passed."""
         return max(0.0, self.options.deadline - self.elapsed)
+
+    def check_lock(self) -> None:
+        """Check that no other run has taken over the store; call it before anything is published.
+
+        Raises
+        ------
+        StoppedError
+            If another run has.
+        """
+        if self.lock is not None:
+            self.lock.check()
 
     def begin(self, stage: str, pieces: Mapping[str, Sequence[str]] | None = None, *, taken: int = 0) -> None:
         """Record in the run's note that a stage begins.

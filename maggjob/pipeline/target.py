@@ -67,7 +67,7 @@ def _check_folder(folder: str, region: str | None) -> None:
     if not is_remote(folder) and not local_path(folder).is_dir():
         raise ExistsError(f"{folder} is a file, but a run keeps its parts there; move it, or give another store")
     keys = Folder(folder, region).keys()
-    if keys and not any(key.startswith(OURS) or key.split("/")[0] in (NEW, OLD) for key in keys):
+    if keys and not any(key.startswith(OURS) or key.split("/")[0].startswith((NEW, OLD)) for key in keys):
         raise ExistsError(f"{folder} is not the folder of a run, and nothing is written there; give another store")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
 from maggjob.errors import InputError, StoreError
@@ -78,6 +79,22 @@ class Folder:
         """
         with self._doing("write", key):
             obstore.put(self.store, key, content)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a whole object unless it exists; return whether it was written. Of several that try, one succeeds.
+
+        Parameters
+        ----------
+        key : str
+            Key below the folder.
+        content : bytes
+        """
+        with self._doing("write", key):
+            try:
+                obstore.put(self.store, key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
 
     def get(self, key: str) -> bytes:
         """Read a whole object."""

@@ -10,6 +10,7 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
     plan.json           configuration and catalog (`maggjob.output.saved_plan`)
     manifest.json       digests of parts and store, versions of granules (`maggjob.output.manifest`)
     ledger.parquet, .csv  one row per granule and cell (`maggjob.output.table`)
+    lock-N.json         who works on the store (`maggjob.storage.lock`)
     versions.json       versions of the granules that the parts were made from (`maggjob.pipeline.resume`)
     summary.json        summary of the run; written last
 """
@@ -41,7 +42,7 @@ VERSIONS = "versions.json"
 """Key of the versions (ETags) of the granules that the parts were made from."""
 KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV)
 """Keys that stay when the parts are deleted: they say what the result is made of, and let it be verified."""
-OURS = (RUN, *KEPT, VERSIONS, WRITING, f"{PARTS}/", "granules-", "shared-")
+OURS = (RUN, *KEPT, VERSIONS, WRITING, "lock-", f"{PARTS}/", "granules-", "shared-")
 """Prefixes of all keys in a run's folder."""
 INDEXES = "maggjob-index"
 """Name of the prefix for indexes beside a result in a bucket."""

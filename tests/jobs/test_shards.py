@@ -228,7 +228,7 @@ def test_an_interrupt_between_the_renames_leaves_the_old(mapped: Mapped, monkeyp
     before, rename = files("map.zarr"), Path.rename
 
     def interrupted(path: Path, target: Path) -> Path:
-        if path.name == "new":
+        if path.name.startswith("new-"):
             raise KeyboardInterrupt
         return rename(path, target)
 
@@ -236,7 +236,7 @@ def test_an_interrupt_between_the_renames_leaves_the_old(mapped: Mapped, monkeyp
     with pytest.raises(KeyboardInterrupt):
         maggjob.assemble_run(*mapped, overwrite=True)
     assert files("map.zarr") == before
-    assert not Path("map.zarr.run/new").exists()
+    assert not list(Path("map.zarr.run").glob("new*"))
 
 
 def test_a_client_killed_between_the_renames_leaves_the_old(catalog: Catalog, mapped: Mapped) -> None:
@@ -268,10 +268,13 @@ def test_a_link_and_a_url_are_the_folder_that_they_name(catalog: Catalog, mapped
 def test_a_folder_of_others_is_not_replaced(catalog: Catalog) -> None:
     Path("results").mkdir()
     Path("results/thesis.txt").write_text("years of work")
-    run = mapped_to(catalog, "results")
+    run = mapped_to(catalog, "map.zarr")
+    elsewhere = (replace(run[0], store_path="results"), *run[1:])
     for overwrite in (False, True):
         with pytest.raises(ExistsError):
-            maggjob.assemble_run(*run, overwrite=overwrite)
+            maggjob.tasks(config(), catalog=catalog, store="results", overwrite=overwrite)
+        with pytest.raises(ExistsError):
+            maggjob.assemble_run(*elsewhere, overwrite=overwrite)
         assert Path("results/thesis.txt").read_text() == "years of work"
 
 
