@@ -18,7 +18,7 @@ import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 # Examples of a property: few in `make test`, more in `make test-all`. No example has a deadline: machines are busy.
-settings.register_profile("quick", deadline=None, max_examples=30)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("thorough", deadline=None, max_examples=150)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

@@ -57,6 +57,7 @@ def find_catalog(
     *,
     records: Sequence[str | Path] | None = None,
     watch: Watch | None = None,
+    skip_unreadable: bool = False,
     **search: Any,
 ) -> Catalog:
     """Make a catalog of the granules that NASA's CMR lists. Footprints decide which cells each granule touches.
@@ -69,6 +70,8 @@ def find_catalog(
         Recorded pages of CMR's UMM-JSON to use instead of a query. If all have one version, it is the default.
     watch : callable, optional
         ``watch(granules so far, granules in total)``, called after each page of CMR's answer.
+    skip_unreadable : bool
+        Whether to leave out records that cannot be used; the catalog notes them.
     **search
         Fields of `maggjob.config.source.Search`, such as ``cycle=22, aoi="grounded"``.
 
@@ -87,8 +90,8 @@ def find_catalog(
     known = {} if loaded.search is None else loaded.search.model_dump(exclude_unset=True)
     if WHEN & search.keys():
         known = {name: value for name, value in known.items() if name not in WHEN}
-    listing = None if records is None else from_pages(records)
+    listing = None if records is None else from_pages(records, skip_unreadable=skip_unreadable)
     if listing is not None and len(held := {record.name.version for record in listing.records}) == 1:
         known = {"version": held.pop()} | known
     asked = make_search(known | search)
-    return search_catalog(asked, loaded.grid, watch=watch, listing=listing)
+    return search_catalog(asked, loaded.grid, watch=watch, listing=listing, skip_unreadable=skip_unreadable)

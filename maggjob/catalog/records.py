@@ -1,6 +1,6 @@
 """CMR's records of granules, in UMM-JSON and JSON, as plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,8 @@ HALF_WIDTH = 10e3
 """Metres. Beams lie within 6.3 km of the track, and the modelled track within 2 km of the real one."""
 ALONG = 2.0
 """Degrees along the orbit by which a granule may extend beyond its region."""
+MOST_SHOWN = 20
+"""Number of unusable records that a message names."""
 FOOTPRINT_SPACING = 1.0
 """Degrees along the orbit between two points of a modelled footprint."""
 
@@ -95,6 +97,50 @@ def from_umm(item: Any) -> Record:
         ) from problem
     name = granule_id(next(iter(urls.values())))
     return Record(concept, name, urls, size, about, start, end, tuple(polygons))
+
+
+def read_records(items: Iterable[Any], *, skip_unreadable: bool = False) -> tuple[list[Record], dict[str, str]]:
+    """Return the records of CMR's items, and what is wrong with the others.
+
+    Parameters
+    ----------
+    items : iterable
+        Items of UMM-JSON.
+    skip_unreadable : bool
+        Whether to leave out records that cannot be used.
+
+    Returns
+    -------
+    records : list of Record
+    unreadable : dict
+        Why each of the others cannot be used, by its concept id or number.
+
+    Raises
+    ------
+    CatalogError
+        If some cannot be used, and are not to be left out; the message names all of them.
+    """
+    records: list[Record] = []
+    lost: dict[str, str] = {}
+    for number, item in enumerate(items):
+        try:
+            record = from_umm(item)
+            # Raises if it is not the name of a granule.
+            _ = record.name
+        except CatalogError as problem:
+            meta = item.get("meta") if isinstance(item, Mapping) else None
+            known = meta.get("concept-id") if isinstance(meta, Mapping) else None
+            lost[str(known or f"record {number}")] = str(problem)
+            continue
+        records.append(record)
+    if lost and not skip_unreadable:
+        first = next(iter(lost.values()))
+        if len(lost) == 1:
+            raise CatalogError(f"{first} (--skip-unreadable leaves it out)")
+        told = "".join(f"\n  {why}" for why in list(lost.values())[:MOST_SHOWN])
+        more = f"\n  and {len(lost) - MOST_SHOWN} more" if len(lost) > MOST_SHOWN else ""
+        raise CatalogError(f"{len(lost)} records cannot be used; --skip-unreadable leaves them out:{told}{more}")
+    return records, lost
 
 
 def _size(files: Any) -> tuple[int | None, float | None]:

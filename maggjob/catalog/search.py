@@ -7,7 +7,7 @@ side, two degrees beyond its region), and the catalog lists its name.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from maggjob._version import __version__
 from maggjob.catalog.catalog import Catalog, Entry, check_each_once, split_newest
 from maggjob.catalog.cmr import CMR, Query, Watch, pages
-from maggjob.catalog.records import Record, from_umm, json_rings, track_ring, usable
+from maggjob.catalog.records import Record, json_rings, read_records, track_ring, usable
 from maggjob.config.source import Search
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.areas import Area, on_an_ice_sheet, parse_area
@@ -46,6 +46,8 @@ class Listing:
     """Time of the query, UTC, ISO 8601."""
     query: Mapping[str, Any]
     """The query as plain values."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Why records that were left out cannot be used, by concept id."""
 
 
 def make_query(search: Search, area: Area) -> Query:
@@ -86,7 +88,7 @@ def make_query(search: Search, area: Area) -> Query:
     )
 
 
-def ask(query: Query, watch: Watch | None = None) -> Listing:
+def ask(query: Query, watch: Watch | None = None, *, skip_unreadable: bool = False) -> Listing:
     """Ask CMR, and return all granules that it lists.
 
     Parameters
@@ -94,6 +96,8 @@ def ask(query: Query, watch: Watch | None = None) -> Listing:
     query : Query
     watch : callable, optional
         ``watch(granules so far, granules in total)``
+    skip_unreadable : bool
+        Whether to leave out records that cannot be used.
 
     Raises
     ------
@@ -101,38 +105,46 @@ def ask(query: Query, watch: Watch | None = None) -> Listing:
         If CMR cannot be reached, its answer is not a list of granules, or its pages are incomplete.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    records = [from_umm(item) for page in pages(query, "umm_json", watch) for item in page]
+    items = [item for page in pages(query, "umm_json", watch) for item in page]
+    records, lost = read_records(items, skip_unreadable=skip_unreadable)
     # UMM-JSON may give only an orbit where JSON gives polygons.
     if any(not record.rings for record in records):
         rings = dict(json_rings(entry) for page in pages(query, "json", watch) for entry in page)
         records = [replace(r, rings=r.rings or rings.get(r.concept, ())) for r in records]
-    return Listing(tuple(records), started, asdict(query))
+    return Listing(tuple(records), started, asdict(query), lost)
 
 
-def from_pages(paths: Sequence[str | Path]) -> Listing:
+def from_pages(paths: Sequence[str | Path], *, skip_unreadable: bool = False) -> Listing:
     """Read a listing from recorded pages of UMM-JSON, such as ``maggjob simulate --records`` writes.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+    skip_unreadable : bool
+        Whether to leave out records that cannot be used.
 
     Raises
     ------
     CatalogError
         If a file is not such a page, or the pages do not hold the number of granules that they state.
     """
-    records: list[Record] = []
+    items: list[Any] = []
     hits: set[int] = set()
     for path in paths:
         try:
             page = json.loads(local_place(path, "records").read_bytes())
-            records += map(from_umm, page["items"])
+            items += page["items"]
             hits.add(int(page["hits"]))
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise CatalogError(
                 f"{path}: not a page of CMR's UMM-JSON ({type(problem).__name__}: {problem}); record it again"
             ) from problem
-    if hits != {len(records)}:
-        raise CatalogError(f"the pages hold {len(records)} granules, but state {sorted(hits)}; record them again")
+    if hits != {len(items)}:
+        raise CatalogError(f"the pages hold {len(items)} granules, but state {sorted(hits)}; record them again")
+    records, lost = read_records(items, skip_unreadable=skip_unreadable)
     modified = max(local_place(path, "records").stat().st_mtime for path in paths)
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
-    return Listing(tuple(records), when, {"recorded": [str(path) for path in paths]})
+    return Listing(tuple(records), when, {"recorded": [str(path) for path in paths]}, lost)
 
 
 def wanted(records: Iterable[Record], search: Search) -> list[Record]:
@@ -227,6 +239,7 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Cata
         "listed": len(listing.records),
         "of_the_search": len(of_search),
         "older_revisions": older,
+        **({"unreadable": dict(listing.unreadable)} if listing.unreadable else {}),
         "footprints_by_track": [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track],
         "on_an_ice_sheet": on_an_ice_sheet(area),
         "versions": {"maggjob": __version__} | {name: version(name) for name in ("mortie", "earthaccess", "shapely")},
@@ -274,7 +287,12 @@ def _entry(record: Record, cells: int) -> Entry:
 
 
 def search_catalog(
-    search: Search, grid: Grid, *, watch: Watch | None = None, listing: Listing | None = None
+    search: Search,
+    grid: Grid,
+    *,
+    watch: Watch | None = None,
+    listing: Listing | None = None,
+    skip_unreadable: bool = False,
 ) -> Catalog:
     """Ask CMR, and make a catalog of the granules that touch the area of a search.
 
@@ -287,6 +305,8 @@ def search_catalog(
         ``watch(granules so far, granules in total)``
     listing : Listing, optional
         Used instead of asking CMR.
+    skip_unreadable : bool
+        Whether to leave out records that cannot be used.
 
     Raises
     ------
@@ -294,4 +314,5 @@ def search_catalog(
         If the area is invalid, CMR cannot be reached, or no granule touches the area.
     """
     area = parse_area(search.aoi)
-    return to_catalog(listing or ask(make_query(search, area), watch), search, area, grid)
+    found = listing or ask(make_query(search, area), watch, skip_unreadable=skip_unreadable)
+    return to_catalog(found, search, area, grid)

@@ -193,7 +193,7 @@ def _paging(came: int, total: int) -> None:
     "--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Source of grid and coordinates."
 )
 @click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
-@click.option("--skip-unreadable", is_flag=True, help="Leave out local granules that cannot be read.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out granules and records that cannot be read.")
 @click.option("--info", metavar="FILE", help="Only show the content of a catalog.")
 def catalog(
     places: tuple[str, ...],
@@ -239,7 +239,9 @@ def catalog(
             )
         catalog = make_catalog(places, config, aoi=search.get("aoi"), skip_unreadable=skip_unreadable)
     else:
-        catalog = find_catalog(config, records=records or None, watch=_paging, **search)
+        catalog = find_catalog(
+            config, records=records or None, watch=_paging, skip_unreadable=skip_unreadable, **search
+        )
     catalog.write(out)
     click.echo(f"{out}: {len(catalog.granules):,} granules in {len(catalog.cells):,} cells, {catalog.pairs:,} pairs")
     _tell_notes(catalog)

@@ -243,6 +243,7 @@ def test_an_image_of_other_versions_is_refused(
     assert aws.service.invocations == [200]  # which asked for the versions
 
 
+@pytest.mark.dear("waits for Lithops to give up")
 def test_an_image_for_another_machine_is_refused(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "python"
     program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))  # for no machine

@@ -13,6 +13,7 @@ import pytest
 import shapely
 from pyproj import Transformer
 
+import maggjob
 from maggjob.catalog.records import Record, from_umm, json_rings, track_ring, usable
 from maggjob.errors import CatalogError
 from maggjob.grid.coverage import great_circle
@@ -273,3 +274,24 @@ def test_spoiled_entries_are_refused_or_read() -> None:
 )
 def test_usable(ring: list[tuple[float, float]], good: bool) -> None:
     assert usable(tuple(ring)) is good
+
+
+def test_all_odd_records_are_told_at_once_and_the_others_used(tmp_path: Path) -> None:
+    import json
+
+    from maggjob.simulator.scene import cmr_records, simulate
+
+    paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
+    page = cmr_records(paths)
+    good = page["items"]
+    nameless = json.loads(json.dumps(good[0]).replace(paths[0].stem, "browse_image"))
+    linkless = json.loads(json.dumps(good[1]))
+    linkless["umm"]["RelatedUrls"] = []
+    (tmp_path / "page.json").write_text(json.dumps({"hits": 5, "items": [*good, nameless, linkless]}))
+    with pytest.raises(CatalogError, match="2 records cannot be used") as caught:
+        maggjob.find_catalog(records=[tmp_path / "page.json"])
+    assert "browse_image" in str(caught.value)
+    assert "no .h5 file" in str(caught.value)
+    catalog = maggjob.find_catalog(records=[tmp_path / "page.json"], skip_unreadable=True)
+    assert [entry.id for entry in catalog.granules] == [path.stem for path in paths]
+    assert "2 granules cannot be read and were left out" in "\n".join(catalog.notes())

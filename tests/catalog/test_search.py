@@ -127,6 +127,7 @@ def test_footprints_are_those_of_the_granules(cmr: Cmr, items: list[dict[str, An
         assert ring.tolist() == [list(point) for point in points]
 
 
+@pytest.mark.dear("several searches; the usual grid is in make test")
 def test_other_grids_and_areas(cmr: Cmr) -> None:
     everywhere, few = find(cmr), find(cmr, aoi="basins:2,17")
     assert set(few.cells) < set(everywhere.cells)

@@ -158,6 +158,7 @@ def test_what_is_written_down_and_lost_is_named(mapped: Mapped, content: bytes |
     assert not Path("map.zarr").exists()
 
 
+@pytest.mark.dear("a whole run into a bucket; locally in make test")
 def test_an_old_result_in_a_bucket_stays_until_all_parts_were_seen(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

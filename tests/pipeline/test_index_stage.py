@@ -140,7 +140,10 @@ def assert_same(catalog: Catalog, **options: Any) -> tuple[RunResult, RunResult]
 
 
 @pytest.mark.parametrize("kind", ["exact", "wide"])
-@pytest.mark.parametrize("latitude", CONVENTIONS)
+@pytest.mark.parametrize(
+    "latitude",
+    [CONVENTIONS[0], *(pytest.param(c, marks=pytest.mark.dear("the other convention")) for c in CONVENTIONS[1:])],
+)
 def test_the_same_bytes_with_and_without(world: World, latitude: str, kind: str) -> None:
     catalog = getattr(world, kind)[latitude]
     plain, indexed = assert_same(catalog)
@@ -765,6 +768,7 @@ def test_the_place_of_indexes() -> None:
     assert place("map.zarr") == place(None) == place("/else/where.zarr") == os.environ["MAGGJOB_CACHE"] + "/index"
 
 
+@pytest.mark.dear("runs into a bucket, as in tests/aws")
 def test_in_a_bucket_indexes_lie_beside_the_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = world.wide["authalic"]
     cells = {**catalog.cells, 30000: (0, 1)}  # of false pairs alone

@@ -119,6 +119,7 @@ def test_a_prefix_that_is_no_result_is_kept(granules: Path, monkeypatch: pytest.
             do(granules, "s3://mine")
 
 
+@pytest.mark.dear("three runs into a bucket; one by hand is in make test")
 def test_a_store_in_a_bucket_that_was_half_written_is_replaced(granules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's own note says so; files without such a note are not ours."""
     with s3_server("mine") as endpoint:

@@ -195,6 +195,7 @@ def test_an_area_without_tracks_is_refused() -> None:
         passes(Scene(area=(0.0, 10.0, 10.0, 20.0), regions=(11,)))
 
 
+@pytest.mark.dear("twelve granules of full size")
 def test_the_planted_change_is_found_again(tmp_path: Path) -> None:
     """Mean of h_li - dem_h by cycle, near the centre of the change: what `change` says."""
     planted = Change()

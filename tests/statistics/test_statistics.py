@@ -197,6 +197,7 @@ def crowded_cell(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return child, h.astype("f4"), rng.uniform(0.01, 0.5, n).astype("f4")
 
 
+@pytest.mark.dear("millions of sums against exact ones")
 def test_of_many_children_fewer_than_one_in_100_000_are_rounded_otherwise() -> None:
     statistics = [
         Statistic("mean", function="average", source="h", weights=INVERSE_VARIANCE),

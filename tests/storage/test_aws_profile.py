@@ -357,6 +357,7 @@ def granules(folder: Path) -> None:
         write_granule(path, {"gt1l": beam(60, seed=i, south=south, west=west, step=1.6e-2)})
 
 
+@pytest.mark.dear("a whole run with workers; reading and writing alone are in make test")
 def test_workers_here_write_and_read_with_the_profile(door: Front, profile: Profile, tmp_path: Path) -> None:
     profile(keys("lab"), AWS_PROFILE="lab")
     granules(tmp_path)
