@@ -206,6 +206,7 @@ REFUSALS = (faults.THROTTLED, faults.UNAVAILABLE, None, Disconnect(), faults.BRO
     ],
     ids=["all", "throttled", "lost", "twice", "dead"],
 )
+@pytest.mark.dear("a whole run; each fault alone is in make test of the runner")
 def test_what_is_made_good_is_as_if_it_had_not_been(
     aws: World,
     catalog: Catalog,
@@ -363,11 +364,8 @@ PROTECTED = "nsidc-cumulus-prod-protected"
 
 
 @pytest.mark.usefixtures("catalog")
-@pytest.mark.parametrize(
-    "renewed",
-    [pytest.param(True, marks=pytest.mark.dear("a long run; the ended credentials are in make test")), False],
-    ids=["renewed", "ended"],
-)
+@pytest.mark.dear("two long runs; renewal alone is in tests/storage/test_credentials.py")
+@pytest.mark.parametrize("renewed", [True, False], ids=["renewed", "ended"])
 def test_workers_read_the_archive_with_its_credentials_renewed_while_they_run(
     aws: World, local: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, renewed: bool
 ) -> None:

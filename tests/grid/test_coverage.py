@@ -296,6 +296,7 @@ def test_small_cells_of_hard_areas(case: str, order: int) -> None:
 
 
 @both
+@pytest.mark.dear("all cells of the earth; hard areas are in make test")
 def test_the_whole_earth_and_the_largest_cells(latitude: Latitude) -> None:
     everywhere = parse_area("-180,-90,180,90")
     for order in range(4):
@@ -337,6 +338,7 @@ def polygons(draw: st.DrawFn) -> shapely.Polygon:
 
 @settings(few, max_examples=few.max_examples // 2)
 @given(polygons(), st.integers(2, 7), st.sampled_from(LATITUDES), st.integers(0, 2**32))
+@pytest.mark.dear("a million points")
 def test_every_point_has_its_cell_and_every_cell_touches(
     shape: shapely.Polygon, order: int, latitude: Latitude, seed: int
 ) -> None:
@@ -389,7 +391,7 @@ def test_real_polar_footprints_are_found(shared: Path, latitude: Latitude) -> No
         assert set(cells[touched].tolist()) == found
 
 
-EVERY = 5  # how many tracks are passed over in make test
+EVERY = 10  # how many tracks are passed over in make test
 
 
 @lru_cache
@@ -405,7 +407,7 @@ def keys(granule: np.ndarray, cell: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "every",
-    [EVERY, pytest.param(1, marks=pytest.mark.dear("all 4161 granules of a cycle; every fifth is in make test"))],
+    [EVERY, pytest.param(1, marks=pytest.mark.dear("all 4161 granules of a cycle; every tenth is in make test"))],
 )
 def test_no_pair_of_a_cycle_is_missed(every: int) -> None:
     """Compare with the places of all six beams: a track is the first one, turned."""

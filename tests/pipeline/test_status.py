@@ -406,6 +406,7 @@ def test_a_damaged_file_is_named(catalog: Catalog, told: Told, name: str, conten
 # ---- on S3
 
 
+@pytest.mark.dear("a run into a bucket, and one that is killed")
 def test_a_run_on_s3_is_told_as_one_here(catalog: Catalog, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server("results") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)

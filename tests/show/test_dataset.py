@@ -138,6 +138,7 @@ def test_a_folder_that_holds_something_is_no_place_for_a_demonstration(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.dear("draws two maps; one with data is in make test")
 def test_a_result_without_data_has_a_map(tmp_path: Path) -> None:
     config = maggjob.load_config("atl06_dem.yaml").model_dump()
     config["data_source"]["filters"] = [{"dataset": "/{group}/land_ice_segments/h_li", "op": "<", "value": -1e6}]
