@@ -1,7 +1,7 @@
 """The second map of a run: map the cells of an exact plan, but for those that an earlier attempt completed.
 
 Cells whose granules could not be read because of the network or the archive are mapped once more at the end, when a
-short outage may be over.
+short outage may be over; so are cells whose worker was lost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,8 @@ from maggjob.pipeline.resume import completed, saved_reports
 from maggjob.pipeline.session import Session
 from maggjob.planning.tasks import make_tasks
 
+WORKER_LOST = frozenset({"worker", "died"})
+"""Reasons of calls whose process ended, or whose function raised what it should have reported."""
 CallOutcome = Outcome[tuple[CellReport, ...]]
 CellOutcome = Outcome[CellReport]
 
@@ -123,8 +125,8 @@ def _second_pass(
 
 
 def _may_succeed(report: CellReport) -> bool:
-    """Return True if a cell lacks something that another attempt may read."""
-    return report.reason in RETRYABLE or any(granule.reason in RETRYABLE for granule in report.granules)
+    """Return True if a cell lacks something that another attempt may read, or lost its worker."""
+    return report.reason in RETRYABLE | WORKER_LOST or any(granule.reason in RETRYABLE for granule in report.granules)
 
 
 def _failures(report: CellReport) -> tuple[bool, int]:

@@ -145,6 +145,8 @@ class Session:
     def __init__(self, run: RunDescription, options: SessionOptions | None = None) -> None:
         self.run, self.options = run, options or SessionOptions()
         self._began = time.monotonic()
+        if not self.options.deadline >= 0:
+            raise InputError(f"deadline is {self.options.deadline}; give a number of seconds, 0 or more")
         self.backend = resolve_backend(self.options.backend)
         check_reach(self.backend, run)
         tasks, given = next(iter(run.totals.values()), 1), self.options

@@ -49,7 +49,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     Raises
     ------
     StoreError
-        If the store does not exist, is not a complete Zarr, or has several groups and ``group`` is not given.
+        If the store does not exist, is not a complete Zarr, lacks a shard, or has several groups and ``group`` is not
+        given.
     InputError
         If a package of the extra "view" is not installed.
 
@@ -87,6 +88,7 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
             raise StoreError(f"{store} has the groups {groups}; select one with group=")
         group = groups[0]
     array: Any = root[f"{group}/cell_ids"]
+    _check_whole(Folder(store, region), root[group], store)
     # Reading a whole shard takes one request; reading its chunks would take one each.
     (rows,) = array.shards
     opened = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows})
@@ -96,6 +98,19 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     of = opened["cell_ids"].attrs
     dataset["cell_ids"].attrs = dict(of) | {"ellipsoid": of["ellipsoid"]["name"]}
     return dataset
+
+
+def _check_whole(folder: Folder, group: Any, store: str) -> None:
+    """Check that no shard is missing: Zarr would read it as fill values, without a word."""
+    there = set(folder.keys(group.path))
+    for name, array in group.arrays():
+        count = -(-array.shape[0] // array.shards[0])
+        missing = [key for i in range(count) if (key := f"{group.path}/{name}/c/{i}") not in there]
+        if missing:
+            raise StoreError(
+                f"{store} lacks {len(missing)} of {count} shards of {name}, such as {missing[0]}, which would read as no "
+                "data; 'maggjob verify' shows more"
+            )
 
 
 def _plain(value: Any) -> Any:

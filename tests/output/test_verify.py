@@ -153,3 +153,20 @@ def test_the_ledger_is_a_table_of_granules_and_cells(made: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["granule"] for row in rows] == table.granule.tolist()
     assert [int(row["segments_kept"]) for row in rows] == table.segments_kept.tolist()
+
+
+def test_a_result_without_all_of_its_shards_is_not_opened(result: Path) -> None:
+    from maggjob.errors import StoreError
+
+    maggjob.open_result(result)
+    (result / "12/h_mean/c/0").unlink()
+    with pytest.raises(StoreError, match="h_mean/c/0"):
+        maggjob.open_result(result)
+
+
+@pytest.mark.parametrize("deadline", [-5.0, float("nan")])
+def test_a_deadline_is_a_number_of_seconds(made: Path, tmp_path: Path, deadline: float) -> None:
+    catalog = maggjob.make_catalog(made / "granules")
+    with pytest.raises(InputError, match="deadline"):
+        maggjob.run("atl06.yaml", catalog=catalog, store="x.zarr", backend="serial", deadline=deadline)
+    assert not Path("x.zarr.run").exists()

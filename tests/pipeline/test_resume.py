@@ -195,3 +195,45 @@ def test_the_archive_is_asked_for_versions_once(made: Path, catalog: Catalog, mo
     assert archive.requests == len(found)
     lost = [replace(granule, url=f"{granule.url}.gone") for granule in plan.used_granules]
     assert ask_versions(lost, archive) == {}
+
+
+def test_a_cell_whose_worker_was_lost_is_mapped_again(made: Path, catalog: Catalog, monkeypatch: Any) -> None:
+    failed: list[Any] = []
+
+    def fails_once(task: Any) -> Any:
+        if not failed:
+            failed.append(task)
+            raise MemoryError
+        return map_call(task)
+
+    monkeypatch.setattr(maggjob.pipeline.map_stage, "map_call", fails_once)
+    result = do(catalog)
+    assert result.complete
+    again = [report.earlier for report in result.reports if report.attempts == 2]
+    assert len(again) >= 1
+    assert set(again) == {("worker",)}
+    assert tree("map.zarr") == tree(made / "map.zarr")
+
+
+def test_an_outage_that_ends_loses_no_cell(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """The granule is unreachable in the map, and there again at its end."""
+    shutil.copytree(made / "granules", tmp_path / "granules")
+    moved = maggjob.make_catalog(tmp_path / "granules")
+    from maggjob.errors import NetworkError
+    from maggjob.granules import granule as reading
+
+    opened, down = reading.open_granule, {"calls": 0}
+
+    def unreachable(granule: Any, archive: Any) -> Any:
+        if granule.id == moved.granules[0].id and down["calls"] < len(moved.cells):
+            down["calls"] += 1
+            raise NetworkError(f"{granule.url}: no answer; try again")
+        return opened(granule, archive)
+
+    monkeypatch.setattr(reading, "open_granule", unreachable)
+    number = sum(0 in positions for positions in moved.cells.values())
+    down["calls"] = len(moved.cells) - number
+    result = do(moved)
+    assert result.complete
+    assert sum(report.attempts == 2 for report in result.reports) == number
+    assert tree("map.zarr") == tree(made / "map.zarr")
