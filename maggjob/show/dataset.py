@@ -108,7 +108,7 @@ def _check_whole(folder: Folder, group: Any, store: str) -> None:
         missing = [key for i in range(count) if (key := f"{group.path}/{name}/c/{i}") not in there]
         if missing:
             raise StoreError(
-                f"{store} lacks {len(missing)} of {count} shards of {name}, such as {missing[0]}, which would read as no "
+                f"{store} lacks {len(missing)} of {count} shards of {name}, such as {missing[0]}, which read as no "
                 "data; 'maggjob verify' shows more"
             )
 
