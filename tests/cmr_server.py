@@ -75,7 +75,7 @@ Fault = Callable[["Cmr", Request], None]
 
 @dataclass
 class Cmr:
-    """What the stand-in holds, and what is wrong with it."""
+    """Content of the stand-in, and its faults."""
 
     items: list[dict[str, Any]]
     """Its granules, in UMM-JSON, in the order in which it lists them."""
@@ -100,7 +100,7 @@ class Cmr:
     def page(
         self, request: Request, *, drop: int = 0, hits: int = 0, again: bool = False, without: Sequence[str] = ()
     ) -> None:
-        """A page as CMR serves it; or one short by ``drop``, with another total, with a granule twice."""
+        """Return a page as CMR serves it, or one that lacks ``drop`` items, or has another total, or a granule twice."""
         form = request.key.rsplit(".", 1)[-1]
         every = self.items if form == "umm_json" else self.entries
         size = int(self.asked[-1].get("page_size", "10"))
@@ -141,7 +141,7 @@ def cut(cmr: Cmr, request: Request) -> None:
 
 
 def halved(cmr: Cmr, request: Request) -> None:
-    """Half of a body, as if it were whole."""
+    """Send half of a body as if it were whole."""
     body = json.dumps({"hits": len(cmr.items), "items": cmr.items}).encode()
     request.reply(200, body[: len(body) // 2], CMR_Hits=str(len(cmr.items)))
 

@@ -43,7 +43,7 @@ def natural_earth(path: Path, crs: int) -> shapely.Geometry:
 
 
 def widened(shape_: shapely.Geometry, margin: float) -> shapely.Geometry:
-    """At least ``margin`` wider everywhere, with few points."""
+    """Return an outline that is at least ``margin`` wider everywhere, with few points."""
     return shapely.simplify(shapely.buffer(shape_, margin + COARSE), COARSE)
 
 

@@ -95,7 +95,7 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     port: int
     """Where it listens."""
@@ -123,7 +123,7 @@ def server(answer: Answer) -> Iterator[Server]:
 
 
 def archive(files: Mapping[str, bytes], *faults: Answer, always: Answer | None = None) -> Answer:
-    """Files by path, never to a HEAD; the first requests meet the ``faults``, or each the one ``always``."""
+    """Serve files by path, but no HEAD. The first requests meet the ``faults``, or every request the one ``always``."""
     left = list(faults)
 
     def answer(request: Request) -> None:

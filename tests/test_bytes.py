@@ -46,7 +46,7 @@ def digest(pieces: Iterable[tuple[str, bytes]]) -> str:
 
 
 def granules_digest(folder: Path) -> str:
-    """Of what a run reads of the granules in a folder, and their sizes."""
+    """Return a digest of what a run reads of the granules in a folder, and of their sizes."""
     pieces = []
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path) as file:
@@ -61,7 +61,7 @@ def parts_digest(run: Path) -> str:
 
 
 def arrays_digest(store: Path) -> str:
-    """Of values and attributes of every array, and of the attributes of the group."""
+    """Return a digest of values and attributes of every array, and of the attributes of the group."""
     group = zarr.open_group(store, path="12", mode="r")
     arrays = [(name, array) for name, array in sorted(group.arrays())]
     values = [

@@ -66,7 +66,7 @@ def prose(page: Path) -> str:
 
 
 def code(page: Path) -> list[str]:
-    """What stands between backticks."""
+    """Return the words between backticks."""
     return [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", prose(page))]
 
 

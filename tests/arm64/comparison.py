@@ -14,7 +14,7 @@ from maggjob.jobs.parts import unpack
 
 @dataclass(frozen=True)
 class Line:
-    """How far one kind of results agrees."""
+    """Agreement of one kind of results."""
 
     what: str
     """Which results."""
@@ -58,7 +58,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def no_values(content: bytes) -> dict[str, np.ndarray]:
-    """Of an object that is only compared as bytes."""
+    """Return no values, for an object that is only compared as bytes."""
     return {}
 
 
@@ -69,7 +69,7 @@ def values_of_part(content: bytes) -> dict[str, np.ndarray]:
 
 
 def values_of_array(content: bytes) -> dict[str, np.ndarray]:
-    """What numpy saved."""
+    """Return the array that numpy saved."""
     return {"": np.load(io.BytesIO(content))}
 
 
@@ -95,7 +95,7 @@ def read(folder: Path) -> dict[str, bytes]:
 
 
 def lines(one: Path, other: Path, jobs: list[str]) -> Iterator[Line]:
-    """All that two workers wrote: indexes and parts of each job, and numbers."""
+    """Compare everything that two workers wrote: the indexes and parts of each job, and numbers."""
     for job in jobs:
         for kind, values in (("indexes", no_values), ("parts", values_of_part)):
             if (one / job / kind).is_dir() or (other / job / kind).is_dir():
@@ -113,7 +113,7 @@ def tables(lines: Mapping[str, Sequence[Line]]) -> Iterator[str]:
 
 
 def remarks(said: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """How each place fared; of aarch64, under qemu, no figure says anything of Lambda."""
+    """Return a remark on each place. Times on aarch64 under qemu say nothing about Lambda."""
     for place, remark in said.items():
         megabytes = remark["peak_memory"] / 1e6
         yield f"{place}: Python {remark['python']}, glibc {remark['glibc']}, at most {megabytes:.0f} MB"

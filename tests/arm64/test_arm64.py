@@ -38,7 +38,7 @@ BOUND = 2  # ulps that they may be apart: each is within one of the true value
 
 @dataclass(frozen=True)
 class Results:
-    """What came of the same work in several places."""
+    """Results of the same work in several places."""
 
     folders: dict[str, Path]
     """What each wrote."""
@@ -50,7 +50,7 @@ class Results:
     """What each reported of each job."""
 
     def lines_of(self, ending: str) -> list[comparison.Line]:
-        """How all others compare in one kind of results."""
+        """Compare one kind of results of all places with the first."""
         return [line for lines in self.lines.values() for line in lines if line.what.endswith(ending)]
 
 
@@ -80,7 +80,7 @@ def environment_of(userland: Userland, home: Path) -> dict[str, str]:
 
 
 def make_work(folder: Path) -> dict[str, Any]:
-    """What every place is given: see `tests.arm64.worker`."""
+    """Write the work that every place is given (see `tests.arm64.worker`)."""
     simulated = maggjob.simulate(folder, area=AREA, every=5, most=6)
     simulated.append(write_granule(folder / NAME, chunk=64))  # real ones here are of one chunk a dataset
     real = sorted(SHARED.glob("atl06/*.h5"))

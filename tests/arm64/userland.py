@@ -58,12 +58,12 @@ class Userland:
 
     @property
     def root(self) -> Path:
-        """What is its /."""
+        """Return the folder that is its root."""
         return self.folder / "root"
 
     @property
     def task(self) -> Path:
-        """What is /var/task in the image."""
+        """Return the folder that is /var/task in the image."""
         return self.root / "var/task"
 
     @property
@@ -73,7 +73,7 @@ class Userland:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that the image sets."""
+        """Return the variables that the image sets."""
         (line,) = instructions("ENV")
         return dict(word.split("=", 1) for word in line.replace("/var/task", str(self.task)).split())
 
@@ -117,7 +117,7 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
 
 
 def instructions(word: str) -> list[str]:
-    """What follows a word such as RUN in the Dockerfile, each in one line, without comments."""
+    """Return the instructions of the Dockerfile that begin with a word such as RUN, one line each, without comments."""
     text = re.sub(r"^#.*\n", "", (RUNTIME / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return re.findall(rf"^{word} (.*)$", text, re.MULTILINE)
 

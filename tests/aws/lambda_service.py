@@ -121,7 +121,7 @@ class LambdaService:
 
     @property
     def processes(self) -> list[int]:
-        """Ids of the processes of all sandboxes."""
+        """Return the ids of the processes of all sandboxes."""
         return [sandbox.process.pid for sandbox in self._all]
 
     @property

@@ -67,7 +67,7 @@ def serve(handler: type[BaseHTTPRequestHandler]) -> QuietServer:
 
 @dataclass(frozen=True)
 class Image:
-    """What an image has: how it is started, and its environment."""
+    """An image: how it is started, and its environment."""
 
     handler: str = "maggjob.aws.handler.handler"
     """As in the Dockerfile's CMD."""
@@ -79,7 +79,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Ended:
-    """How one run in a sandbox ended."""
+    """End of one run in a sandbox."""
 
     status: str
     """ok, error (the handler raised), exit, timeout, oom or init (the handler could not be imported)."""
@@ -88,7 +88,7 @@ class Ended:
 
     @property
     def alive(self) -> bool:
-        """Whether the sandbox can be used again."""
+        """True if the sandbox can be used again."""
         return self.status in ("ok", "error")
 
 

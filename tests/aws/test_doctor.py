@@ -74,7 +74,7 @@ Answer = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def policies(aws_world: World) -> dict[str, Any]:
-    """What the stack of runtime/template.yaml lets workers and clients do, with the buckets of these tests."""
+    """Return what the stack of runtime/template.yaml lets workers and clients do, with the buckets of these tests."""
     cloud, iam = boto3.client("cloudformation"), boto3.client("iam")
     given = {"LithopsBucketName": "stack-lithops", "OutputBucketName": "stack-maps", "RepositoryName": "lithops_v1/it"}
     parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
@@ -176,12 +176,12 @@ def error(operation: str, status: int, code: str) -> ClientError:
 
 
 def role(service: str = "lambda", arn: str = ROLE) -> Answer:
-    """What GetRole answers; IAM writes a policy as quoted JSON."""
+    """Return the answer of GetRole. IAM writes a policy as quoted JSON."""
     return {"Arn": arn, "AssumeRolePolicyDocument": quote(json.dumps(TRUST).replace("lambda", service))}
 
 
 def head(region: str) -> Answer:
-    """What HeadBucket answers."""
+    """Return the answer of HeadBucket."""
     return {"ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": {"x-amz-bucket-region": region}}}
 
 
@@ -191,7 +191,7 @@ def image(architecture: str = "arm64", **other: str) -> Answer:
 
 
 def functions(*architectures: str) -> list[Answer]:
-    """What ListFunctions answers."""
+    """Return the answer of ListFunctions."""
     return [{"FunctionName": "lithops-worker-x", "Architectures": list(architectures), "Timeout": 15}]
 
 

@@ -63,7 +63,7 @@ def section(name: str = "aws_lambda", **values: Any) -> Edit:
 
 
 def instead(**values: str) -> Edit:
-    """Variables in place of the keys."""
+    """Return variables in place of the keys."""
 
     def edit(aws: World, config: dict[str, Any], variables: Variables) -> None:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -45,7 +45,7 @@ def parts_of(tasks: list[CellTask], store: str) -> Mapping[str, bytes]:
 
 
 def science(report: CellReport) -> dict[str, object]:
-    """What may not differ between two places."""
+    """Return the part of a report that must be the same in two places."""
     differ = ("seconds", "peak_memory", "part")
     return {key: value for key, value in report.to_dict().items() if key not in differ}
 

@@ -30,7 +30,7 @@ def do(aws: World, tasks: int = 4, function: Any = calls.square, **options: Any)
 
 
 def _twice(put_off: Counter[Any]) -> bool:
-    """Whether two calls have been put off twice."""
+    """Return True if two calls have been put off twice."""
     return sorted(put_off.values())[:2] >= [2, 2]
 
 

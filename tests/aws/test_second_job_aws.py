@@ -16,7 +16,7 @@ DATASET = f"gt1l/{SEGMENTS}/h_li"
 
 @pytest.fixture
 def granules(aws: World, tmp_path: Path) -> list[Path]:
-    """Three granules, also in a bucket; the third lacks the beam."""
+    """Return three granules, which also lie in a bucket; the third lacks the beam."""
     s3 = boto3.client("s3")
     for bucket in ("archive", "results"):
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})

@@ -72,7 +72,7 @@ def test_the_stack_is_created(aws: World) -> None:
 
 
 def test_buckets_are_private_encrypted_and_emptied(template: dict[str, Any]) -> None:
-    """What moto does not carry over from a template."""
+    """Check the settings that moto does not take from a template."""
     buckets = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::S3::Bucket"]
     assert len(buckets) == 2
     for bucket in buckets:

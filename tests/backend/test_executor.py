@@ -27,7 +27,7 @@ BACKENDS = ("serial", "localhost")
 
 @pytest.fixture(autouse=True)
 def calls_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By workers, which are other processes."""
+    """Let workers, which are other processes, import the functions of these tests."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
@@ -124,7 +124,7 @@ def test_it_runs_in_a_thread() -> None:
 
 
 def test_a_worker_process_that_dies_at_its_start_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before any call has begun: Lithops says nothing, and would wait for ever."""
+    """This happens before any call has begun: Lithops reports nothing, and would wait forever."""
     monkeypatch.setattr("maggjob.backend.watch.GRACE", 0.0)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && exit 1\nexec "{sys.executable}" "$@"\n')

@@ -19,7 +19,7 @@ PRELOADED, OTHER = "colorsys", "wave"
 
 @pytest.fixture(autouse=True)
 def calls_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By workers, which are other processes."""
+    """Let workers, which are other processes, import the functions of these tests."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 

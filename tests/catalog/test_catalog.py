@@ -200,7 +200,7 @@ def at(content: Any, path: tuple[Any, ...]) -> Any:
 
 
 def with_footprints(known: Catalog) -> Catalog:
-    """A catalog whose granules have one outline, none, and two."""
+    """Return a catalog whose granules have one outline, none, and two."""
     ring = np.array([(-100.0, -75.0), (-99.0, -75.0), (-99.0, -74.0), (-100.0, -75.0)])
     turned = np.array([(179.5, -75.0), (-179.5, -75.0), (0.0, -89.123456), (123.45678, 1e-5), (179.5, -75.0)])
     return replace(known, footprints=Footprints.of([[ring], [], [turned, ring + 1.0]]))
@@ -265,7 +265,7 @@ def test_no_edit_goes_unnoticed(known: Catalog, plain: dict[str, Any]) -> None:
 
 
 def edited(plain: dict[str, Any], path: tuple[Any, ...], new: Any) -> dict[str, Any]:
-    """Without its digest, as a person who edits it by hand would leave it."""
+    """Return a catalog after a change by hand, without its digest."""
     del plain["metadata"]["digest"]
     at(plain, path[:-1])[path[-1]] = new
     return plain

@@ -79,7 +79,7 @@ def test_a_ring_by_track_holds_real_segments(real_granules: list[Path]) -> None:
 
 
 def segments_of(path: Path) -> np.ndarray:
-    """Longitude and latitude of all segments of a granule, read with h5py."""
+    """Return longitude and latitude of all segments of a granule, read with h5py."""
     with h5py.File(path) as file:
         groups = [file[f"{beam}/land_ice_segments"] for beam in BEAMS if f"{beam}/land_ice_segments/latitude" in file]
         parts = [np.column_stack([group["longitude"][:], group["latitude"][:]]) for group in groups]

@@ -70,7 +70,7 @@ def stems(names: list[str]) -> list[str]:
 
 
 def kept(cache: Path) -> list[Path]:
-    """All that lies in the folder of answers, half-written or not."""
+    """Return the names of all files in the folder of answers, half-written ones included."""
     return sorted(path for path in cache.rglob("*") if path.is_file())
 
 

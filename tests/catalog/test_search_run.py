@@ -40,7 +40,7 @@ class Stand:
 
     @property
     def endpoint(self) -> str:
-        """As a search names it."""
+        """Return the endpoint in the form in which a search names it."""
         return self.cmr.url("/search/")
 
 

@@ -73,7 +73,7 @@ def true_pairs(folder: Path) -> set[tuple[str, int]]:
 
 @lru_cache
 def inside(cell: int, west: float, south: float, east: float, north: float, slack: float) -> bool:
-    """Whether one of a cell's 65,536 children has its centre in a box that is so much larger."""
+    """Return True if one of a cell's 65,536 children has its centre in a box, widened by a margin."""
     children = (np.uint64(cell) << np.uint64(16)) + np.arange(1 << 16, dtype=np.uint64)
     longitude, latitude = healpix_geo.nested.healpix_to_lonlat(children, 14, ellipsoid="WGS84")
     wide = slack / np.cos(np.radians(latitude))

@@ -372,7 +372,7 @@ def test_a_catalog_and_a_search_are_one_too_many(tmp_path: Path) -> None:
 
 
 def place_of(path: str) -> str:
-    """How far down a message must lead: to the statistic, elsewhere to the key itself."""
+    """Return the key that a message must name: the statistic, or elsewhere the key itself."""
     keys = path.split(".")
     return ".".join(keys[:3] if path.startswith(V) else keys)
 

@@ -62,7 +62,7 @@ def granule_at(path: Path) -> Granule:
 
 
 def expected(path: Path, cell: int, grid: Grid) -> dict[str, Any]:
-    """What a granule has in a cell, by h5py and healpix-geo or healpy, beam after beam, row after row."""
+    """Return the rows of a granule in a cell, found with h5py and healpix-geo or healpy, row by row."""
     counts = {"rows": 0, "invalid_coordinate": 0, "in_cell": 0, "kept": 0}
     segments = {"quality": 0, "fill": 0, "bad_weight": 0, "not_finite": 0, "kept": 0}
     child: list[int] = []

@@ -37,7 +37,7 @@ def granules_of(tasks: Sequence[CellTask]) -> tuple[Granule, ...]:
 
 
 def without_sizes(task: CellTask) -> CellTask:
-    """A task whose granules may change their size."""
+    """Return a task whose granules may change their size."""
     return replace(task, granules=tuple(replace(granule, size=None) for granule in load_granules(task)))
 
 
@@ -46,7 +46,7 @@ def make_indexes(tasks: Sequence[CellTask], folder: Path) -> IndexReport:
 
 
 def outcome(report: CellReport) -> dict[str, Any]:
-    """What may not depend on the way: the ledger, times and places apart."""
+    """Return what must not depend on how a granule was read: the ledger without times and places."""
     ledger = [granule.ledger() for granule in report.granules]
     return {"state": report.state, "segments": report.segments, "granules": ledger, "time": report.time}
 

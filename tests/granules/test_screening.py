@@ -58,7 +58,7 @@ def state_of(row: dict[str, float], fills: dict[str, float | None]) -> str:
 
 
 def floats(*usual: float) -> st.SearchStrategy[float]:
-    """Values of a float32 dataset: mostly the usual ones, sometimes none at all."""
+    """Return values of a float32 dataset, mostly usual ones."""
     odd = st.sampled_from((math.nan, math.inf, -math.inf, LARGEST, -LARGEST, -9999.0, 0.0, -1.0))
     return st.one_of(st.sampled_from(usual), st.sampled_from(usual), odd)
 

@@ -27,7 +27,7 @@ def multi(*polygons: Any) -> dict[str, Any]:
 
 
 def same(one: Area, other: Area, share: float = 1e-6) -> bool:
-    """Whether two areas are the same, but for a share of them."""
+    """Return True if two areas differ by less than a share of them."""
     whole = one.south.area + one.north.area
     apart = one.south.symmetric_difference(other.south).area + one.north.symmetric_difference(other.north).area
     return whole > 0 and apart <= share * whole
@@ -41,7 +41,7 @@ def circle(latitude: float, crs: int) -> shapely.Polygon:
 
 
 def sizes(area: Area) -> tuple[float, float]:
-    """Of the southern and the northern part, in the plane, square metres."""
+    """Return the sizes of the southern and the northern part in the plane, square metres."""
     return float(area.south.area), float(area.north.area)
 
 
@@ -177,7 +177,7 @@ def test_latitudes(text: str, south: float, north: float) -> None:
     st.integers(1, 90),
 )
 def test_a_box_has_the_size_that_its_sides_give(west: int, width: int, south: int, height: int) -> None:
-    """In the plane a box is a sector between two circles, whose radii pyproj gives."""
+    """A box is a sector between two circles in the plane; pyproj gives their radii."""
     north = min(90, south + height)
     east = west + width
     east -= 360 if east > 360 else 0

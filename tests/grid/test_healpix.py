@@ -363,7 +363,7 @@ def test_a_cell_lies_in_its_box(where: tuple[np.ndarray, np.ndarray], order: int
 
 @pytest.mark.parametrize("order", [0, 1, 4, 6])
 def test_the_centre_of_a_box_is_that_of_its_cell(order: int) -> None:
-    """In healpy, cell by cell."""
+    """The reference is healpy, cell by cell."""
     cells = np.arange(12 << 2 * order)[:: max(1, 4**order // 64)]
     longitude, latitude = healpy.pix2ang(1 << order, cells, nest=True, lonlat=True)
     for cell, lon, lat in zip(cells.tolist(), longitude, latitude, strict=True):

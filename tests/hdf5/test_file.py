@@ -619,7 +619,7 @@ for line in sys.stdin:
 
 
 def by_h5py(files: list[tuple[Path, str]]) -> list[Any]:
-    """What h5py says of each dataset: type and bytes, None when it is absent, or failed."""
+    """Return type and bytes of each dataset as h5py reads them; None if it is absent or cannot be read."""
     lines = "".join(json.dumps([str(path), name]) + "\n" for path, name in files)
     done = subprocess.run([sys.executable, "-c", BY_H5PY], input=lines, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -631,7 +631,7 @@ FUZZED = ("gt1l/segments/latitude", "gt1l/segments/h_li", "gt1l/segments/flag", 
 
 
 def ours_of(content: bytes, name: str) -> Any:
-    """What maggjob says of a dataset, in the form of `by_h5py`."""
+    """Return type and bytes of a dataset as maggjob reads them, in the form of `by_h5py`."""
     try:
         file = in_memory(content)
         info = file.info(name)

@@ -94,7 +94,7 @@ class Fill:
 
 
 def answer(ask: Callable[[Any], Any], file: Any) -> Any:
-    """What is answered: numbers, None, or an exception."""
+    """Return the answer: numbers, None, or an exception."""
     try:
         return ask(file)
     except Exception as problem:
@@ -307,7 +307,7 @@ FAULTS = {
 
 
 def mended(correction: type, answered: Any, saves_time: bool = False) -> str:
-    """What to do when h5coro does not have the fault any more."""
+    """Fail with advice if h5coro no longer has the fault."""
     otherwise = ", or keep it for the time that it saves" if saves_time else ""
     return f"h5coro mends this now: remove {correction.__name__}{otherwise} (h5coro answers {answered!r})"
 

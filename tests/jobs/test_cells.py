@@ -44,7 +44,7 @@ def columns_of(reports: Sequence[CellReport]) -> dict[str, np.ndarray]:
 
 
 def science(report: CellReport) -> dict[str, Any]:
-    """What may not differ when a cell is worked on again."""
+    """Return the part of a report that must be the same when a cell is worked on again."""
     return {key: value for key, value in report.to_dict().items() if key not in ("seconds", "peak_memory")}
 
 

@@ -1,4 +1,4 @@
-"""What a call of a run is sent: it says where its recipe and granules are, and comes to the same."""
+"""Calls of a run: each says where its recipe and granules are, and gives the same result as the whole task."""
 
 import json
 import pickle

@@ -52,7 +52,7 @@ def test_a_published_product_is_cited() -> None:
 
 @pytest.mark.parametrize("product", ["ATL03", "ATL07", "ATL08"])
 def test_nothing_is_said_of_heights_of_another_product(product: str) -> None:
-    """Those of ATL07 are above the mean sea surface, for example."""
+    """Heights of ATL07, for example, are above the mean sea surface."""
     of = attributes(f"{product}_20231218170643_00052212_006_01")
     assert product in of["title"]
     assert "land-ice" not in of["title"]

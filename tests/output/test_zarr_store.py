@@ -49,7 +49,7 @@ def config(latitude: str = "authalic", parent: int = 6, child: int = 12, morton:
 
 @pytest.fixture(scope="module")
 def granules(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three granules of two beams in five cells; the third shares one cell and has two alone."""
+    """Return three granules of two beams in five cells; the third shares one cell and has two alone."""
     folder = tmp_path_factory.mktemp("granules")
     return [
         write_granule(
@@ -424,7 +424,7 @@ def test_assembling_by_hand_gives_the_same_bytes(mapped: Mapped, made: RunResult
 def test_a_backup_that_met_a_failure_replaces_nothing(
     mapped: Mapped, made: RunResult, granules: list[Path], last: str
 ) -> None:
-    """Of two calls of a task either may write last, and the report of either may be taken."""
+    """If a task has two calls, either may write last, and the report of either may be taken."""
     plan, tasks, reports = mapped
     number = next(n for n, report in enumerate(reports) if sum(g.kept > 0 for g in report.granules) > 1)
     path = next(path for path in granules if path.stem == reports[number].granules[0].id)

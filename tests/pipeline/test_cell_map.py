@@ -136,7 +136,7 @@ def test_watch_is_called_for_each_cell(catalog: Catalog) -> None:
 
 
 def test_localhost_runs(catalog: Catalog) -> None:
-    """By its other name, too, which the result does not have."""
+    """The backend may be given by its other name; the result has its own."""
     result = do(catalog, backend="local", max_workers=2)
     assert (result.backend, result.workers) == ("localhost", 2)
     assert result.complete

@@ -297,7 +297,7 @@ def test_any_exact_plan_has_all_true_pairs_and_no_other(of: tuple[Plan, Indexed]
 
 
 def test_a_cell_of_false_pairs_alone_ends_empty(world: World) -> None:
-    """Also the last of the list of granules, and when no cell has any."""
+    """This holds for the last cell of the list of granules, and if no cell has any."""
     catalog = world.exact["authalic"]
     for cells in ({**catalog.cells, 30000: (0, 2)}, {30000: (0, 2), 30001: (1,)}):
         plain, indexed = assert_same(replace(catalog, cells=cells), overwrite=True)
@@ -367,7 +367,7 @@ def copies(world: World, tmp_path: Path) -> list[Path]:
 
 
 def listed(paths: Sequence[Path], world: World) -> Catalog:
-    """The catalog from footprints, with URLs of the copies."""
+    """Return the catalog from footprints, with URLs of the copies."""
     return with_files(world.wide["authalic"], paths)
 
 
@@ -478,7 +478,7 @@ def test_damaged_indexes_are_made_anew(world: World) -> None:
 
 
 def test_an_index_that_is_damaged_between_the_maps_is_refused(world: World) -> None:
-    """Its granule is read without, and the cell says so."""
+    """Its granule is read without the index, and the cell says so."""
     catalog = world.exact["authalic"]
     good = do(catalog, "good.zarr", index=True)
     for path in Path("indexes").rglob("*.idx"):
@@ -575,7 +575,7 @@ every_damage = pytest.mark.dear("each damage at both moments; make test has each
     ],
 )
 def test_a_damaged_granule_is_the_same_in_the_ledger(world: World, copies: list[Path], damage: str, when: str) -> None:
-    """Whether its index was made before the damage or could not be made after it."""
+    """This holds whether its index was made before the damage, or could not be made after it."""
     catalog = listed(copies, world)
     said = [truth(path, "authalic").cells for path in copies]
     true = max(said[0], key=lambda c: sum(c in cells for cells in said))
@@ -644,7 +644,7 @@ def fail() -> None:
 
 
 def index_or_fail(batch: WireTask) -> IndexReport:
-    """Fail with the call which the environment names."""
+    """Fail in the call that the environment names."""
     if batch.own[0] == os.environ["FAILS_INDEXING"]:
         fail()
     return index_call(batch)
@@ -669,7 +669,7 @@ def map_or_fail(batch: WireTask) -> tuple[CellReport, ...]:
     ],
 )
 def test_calls_that_fail(world: World, monkeypatch: pytest.MonkeyPatch, fault: str, backend: str) -> None:
-    """In the first map the granules of the call are read without index; in the second all of its cells fail."""
+    """If an index call fails, its granules are read without index; if a call of the map fails, all of its cells do."""
     exact, wide = world.exact["authalic"].cells, world.wide["authalic"].cells
     some = [*sorted(exact.keys() & wide.keys())[:3], max(wide)]
     catalog = replace(world.wide["authalic"], cells={cell: wide[cell] for cell in some})
@@ -795,7 +795,7 @@ def test_in_a_bucket_indexes_lie_beside_the_store(world: World, monkeypatch: pyt
 
 
 def test_granules_over_https_are_read_less_with_indexes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From loopback, with false pairs: the same bytes, and no coordinate is read when indexes are there."""
+    """Over loopback and with false pairs the bytes are the same, and with indexes no coordinate is read."""
     contents = {f"/{path.name}": path.read_bytes() for path in world.paths}
 
     def answer(request: Request) -> None:

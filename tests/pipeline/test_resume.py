@@ -96,7 +96,7 @@ def test_a_part_that_is_damaged_is_computed_again(made: Path, catalog: Catalog) 
 
 
 def test_a_part_of_a_granule_that_has_changed_is_computed_again(made: Path, tmp_path: Path, catalog: Catalog) -> None:
-    """Of the same size, and with its old time: the file's inode and change time tell."""
+    """Size and time are those of before: the inode and the change time tell."""
     import os
 
     shutil.copytree(made / "granules", tmp_path / "granules")

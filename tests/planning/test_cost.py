@@ -185,7 +185,7 @@ def test_a_bill_is_the_sum_of_its_lines(some: list[Load], cells: int, number: in
 
 
 def test_a_bill_counts_the_indexes() -> None:
-    """By hand: 100 cells of 10 granules each, 160 granules that are indexed eight a call by 5 workers."""
+    """Computed by hand: 100 cells of 10 granules each; 5 workers index 160 granules, eight per call."""
     loads, prices = [Load(str(i), 10, 1e6, 1e5) for i in range(100)], Prices()
     made = estimate(loads, "s3", indexed=[3e5] * 160)
     lines = {line.what: line.quantity for line in lambda_cost(made, 100, 5, True, prices)}

@@ -103,7 +103,7 @@ def test_one_granule_elsewhere_is_paid_for() -> None:
 
 
 def test_a_bill_is_of_lambda_whatever_the_driver() -> None:
-    """On Lambda granules are read from s3: what reading them over https here takes is of no account."""
+    """Workers on Lambda read granules from s3, so the time to read them over https here does not count."""
     catalog = Catalog(ENTRIES, {1: (0,), 2: (0, 1), 3: (0, 1, 2)}, 6, "authalic")
     here, there = (planned(catalog, driver=driver) for driver in ("https", "s3"))
     assert here.driver == "https"
@@ -176,7 +176,7 @@ def done(sector: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def test_the_segments_expected_are_those_of_the_files(done: tuple[Plan, RunResult, list[Path]]) -> None:
-    """From files the catalog knows every segment: only the share that is kept is a guess."""
+    """A catalog of files knows every segment; only the share that is kept is a guess."""
     plan, result, paths = done
     rows = {path.stem: len(segments_of(path, 6, "authalic")["cell"]) for path in paths}
     assert {entry.id: entry.rows for entry in plan.catalog.granules} == rows
@@ -205,7 +205,7 @@ def test_the_visits_expected_are_those_made(done: tuple[Plan, RunResult, list[Pa
 
 
 def test_what_is_read_is_of_the_size_expected(done: tuple[Plan, RunResult, list[Path]]) -> None:
-    """Not half, not double: these are small granules, which the coefficients were not fitted to."""
+    """The estimate is neither half nor double; the coefficients were not fitted to such small granules."""
     plan, result, _ = done
     plain = result.to_dict()
     assert 0.2 < plan.estimate.bytes_read / plain["bytes_read"] < 5

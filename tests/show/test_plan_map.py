@@ -25,7 +25,7 @@ SOUTHERN, NORTHERN, BOTH = (-110.0, -77.0, -98.0, -73.0), (-45.0, 70.0, -35.0, 7
 
 
 def planned(*areas: tuple[float, float, float, float], tracks: int = 0, region: int = 11, outline: bool = True) -> Plan:
-    """A plan of all cells of areas, each with one to three granules."""
+    """Return a plan of all cells of areas, each with one to three granules."""
     parsed = [parse_area(area) for area in areas]
     found = np.concatenate([area_cells(area, 6, "authalic") for area in parsed]).tolist()
     number = max(3, tracks)
@@ -41,7 +41,7 @@ def planned(*areas: tuple[float, float, float, float], tracks: int = 0, region: 
 
 
 def picture(plan: Plan, path: Path) -> np.ndarray:
-    """What was drawn: shape (rows, columns, 3), 0 to 255."""
+    """Return the picture, shape (rows, columns, 3), 0 to 255."""
     assert draw_plan(plan, path) == path
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     return (matplotlib.image.imread(path)[..., :3] * 255).round().astype(int)
@@ -164,7 +164,7 @@ def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["nowhere/plan.png", "plan.nonsense", "plan.gif", "plan", "."])
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    """Nor one that matplotlib would write under another name, or in another form."""
+    """The same holds for one that matplotlib would write under another name, or in another form."""
     (tmp_path / "here").mkdir()
     with pytest.raises(InputError, match=r"cannot draw the plan to .*\.png"):
         draw_plan(planned(SOUTHERN), tmp_path / "here" / name)

@@ -68,7 +68,7 @@ def test_regions_follow_each_other_around_the_orbit() -> None:
 
 
 def test_real_beams_lie_within_a_kilometre(shared: Path) -> None:
-    """Of where the simulator puts them: Greenland, on its reference track (not one of the first two cycles)."""
+    """Real beams over Greenland lie that close to where the simulator puts them (not in the first two cycles)."""
     with h5py.File(shared / "atl06" / "processed_ATL06_20191106230008_06270503_006_01.h5") as file:
         for name, offset in zip(BEAMS, OFFSETS, strict=True):
             segments = file[f"{name}/land_ice_segments"]
@@ -143,7 +143,7 @@ def test_files_look_like_nsidcs(tmp_path: Path) -> None:
 
 
 def test_plain_h5coro_reads_it(tmp_path: Path) -> None:
-    """As the system before us did: its own driver, all datasets of a beam in one call."""
+    """It reads as magg did: with its own driver, and all datasets of a beam in one call."""
     (path,) = simulate(tmp_path, area=AREA, every=2, most=1, absent=0.0)
     names = [f"gt2r/land_ice_segments/{name}" for name in MAIN]
     promise = H5Coro(str(path), FileDriver).readDatasets(names)

@@ -122,7 +122,7 @@ def test_a_count_never_becomes_another_number() -> None:
 
 
 def differs(got: float, exact: float, slack: float) -> bool:
-    """Whether a float32 is more than one unit in the last place, and the slack, off."""
+    """Return True if a float32 is off by more than one unit in the last place and the slack."""
     nearest = np.float32(exact)
     return not abs(float(got) - float(nearest)) <= float(np.spacing(np.abs(nearest))) + slack
 
@@ -179,7 +179,7 @@ def test_formal_errors_are_those_of_fsum(rows: Rows) -> None:
 
 
 def exact_statistics(h: np.ndarray, s: np.ndarray) -> dict[str, float]:
-    """Those that are summed, exactly."""
+    """Return the statistics that are sums, exactly."""
     w = 1.0 / s**2
     total, mean = math.fsum(w), math.fsum(h) / len(h)
     return {
@@ -190,7 +190,7 @@ def exact_statistics(h: np.ndarray, s: np.ndarray) -> dict[str, float]:
 
 
 def crowded_cell(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half a million segments in 65,536 children: child, height, uncertainty, in no order."""
+    """Return half a million segments in 65,536 children: child, height and uncertainty, in no order."""
     rng, children, n = np.random.default_rng(seed), 4**8, 500_000
     child = rng.integers(0, children, n)
     h = rng.uniform(0, 3500, children)[child] + rng.normal(0, 20, n)

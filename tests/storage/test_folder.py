@@ -81,7 +81,7 @@ def use_s3(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 
 def assert_reads(source: Source) -> None:
-    """Its ranges are those of CONTENT, and it counts them."""
+    """Check that a source returns the ranges of CONTENT, and counts them."""
     assert source.size == len(CONTENT)
     assert source.head == CONTENT[:HEAD]
     assert (source.access.bytes_read, source.access.requests) == (HEAD, 1)
@@ -313,7 +313,7 @@ def test_ranges_of_one_call_come_side_by_side_but_not_all_at_once() -> None:
 
 @pytest.mark.parametrize("before", [1, 5, 25])
 def test_an_object_that_is_replaced_while_it_is_read(before: int) -> None:
-    """Whichever of the 25 ranges came of another object."""
+    """It does not matter which of the 25 ranges came from another object."""
     with server(with_etag(['"a"'] * before + ['"b"'])) as there:
         source = Source(there.url(KEY), Archive())
         with pytest.raises(ChangedError, match="replaced while it was being read"):
