@@ -100,7 +100,7 @@ class Cmr:
     def page(
         self, request: Request, *, drop: int = 0, hits: int = 0, again: bool = False, without: Sequence[str] = ()
     ) -> None:
-        """Return a page as CMR serves it, or one that lacks ``drop`` items, or has another total, or a granule twice."""
+        """Return a page as CMR serves it, or one that lacks ``drop`` items, has another total, or a granule twice."""
         form = request.key.rsplit(".", 1)[-1]
         every = self.items if form == "umm_json" else self.entries
         size = int(self.asked[-1].get("page_size", "10"))
