@@ -17,6 +17,7 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,14 +217,27 @@ def restore(store: str) -> None:
     """Put an old local result back if a client was killed while it replaced the result."""
     if is_remote(store):
         return
-    path, old = local_path(store).resolve(), local_path(run_folder(store)) / OLD
+    path = local_path(store).resolve()
+    old = _aside(path, local_path(run_folder(store))) / OLD
     if old.exists() and not path.exists():
         old.rename(path)
 
 
+def _aside(store: Path, folder: Path) -> Path:
+    """Return the folder in which a new result is written: that of the run, if results can be renamed from there.
+
+    A symbolic link may lead to another file system. There a hidden folder lies beside the result.
+    """
+    above = store.parent
+    if not (folder.exists() and above.exists()) or folder.stat().st_dev == above.stat().st_dev:
+        return folder
+    return above / f".{store.name}.maggjob"
+
+
 def _write_and_swap(assembly: Assembly, store: Path) -> dict[str, tuple[int, str]]:
     """Write a local store to the run's folder, then put it in its place; the old one stays until then."""
-    folder = local_path(assembly.folder)
+    folder = _aside(store, local_path(assembly.folder))
+    folder.mkdir(exist_ok=True)
     # A name of its own: a run that lost its lock may still be writing.
     fresh, old = folder / f"{NEW}-{secrets.token_hex(4)}", folder / OLD
     for left in (*folder.glob(f"{NEW}*"), old):
@@ -236,6 +250,10 @@ def _write_and_swap(assembly: Assembly, store: Path) -> dict[str, tuple[int, str
     finally:
         # An error here must not hide the one raised before.
         shutil.rmtree(fresh, ignore_errors=True)
+        if folder.name.startswith("."):
+            # It stays if it holds an old result that could not be put back.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _swap(fresh: Path, store: Path, old: Path) -> None:

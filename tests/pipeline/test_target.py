@@ -1,6 +1,7 @@
 """What a run may replace: results of maggjob, and nothing of the user's."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,3 +163,16 @@ def test_a_real_granule_is_not_replaced_by_a_simulated_one(tmp_path: Path) -> No
     with pytest.raises(ExistsError, match=first.name):
         simulate(tmp_path, **SCENE)
     assert first.read_bytes() == before
+
+
+def test_a_link_may_lead_to_another_file_system(granules: Path, tmp_path: Path) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    with tempfile.TemporaryDirectory(dir=elsewhere) as far:
+        (tmp_path / "map.zarr").symlink_to(Path(far, "map.zarr"))
+        do(granules, str(tmp_path / "map.zarr"))
+        first = tree(Path(far))
+        do(granules, str(tmp_path / "map.zarr"), overwrite=True)
+        assert tree(Path(far)) == first
+        assert (tmp_path / "map.zarr").is_symlink()
