@@ -29,8 +29,9 @@ from maggjob.pipeline.resume import completed, saved_reports
 from maggjob.pipeline.session import Session
 from maggjob.planning.tasks import make_tasks
 
-WORKER_LOST = frozenset({"worker", "died"})
-"""Reasons of calls whose process ended, or whose function raised what it should have reported."""
+WORKER_LOST = frozenset({"worker"})
+"""Reason of calls whose process ended, or whose function raised what it should have reported. On a serverless backend a
+call that died was submitted again already (`maggjob.backend.retry`)."""
 CallOutcome = Outcome[tuple[CellReport, ...]]
 CellOutcome = Outcome[CellReport]
 
