@@ -49,7 +49,12 @@ def test_not_a_number_is_a_number() -> None:
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="ascii")),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    # Plain JSON has no infinity.
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="ascii")),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=4),
     max_leaves=10,
 )
@@ -59,8 +64,7 @@ PLAIN = st.recursive(
 def test_what_is_written_as_json_is_read_back(content: dict[str, Any]) -> None:
     import json
 
-    text = json.dumps(content).replace("Infinity", ".inf")
-    assert load_yaml(text) == content
+    assert load_yaml(json.dumps(content, allow_nan=False)) == content
 
 
 @pytest.mark.parametrize("text", ["{a: 1, a: 2}", "!!python/tuple [1]", "[", "a: !mine x"])
