@@ -17,7 +17,7 @@ from maggjob.config.schema import digest_of
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import format_cell
-from maggjob.icesat2.names import PRODUCT, GranuleName, what_it_is
+from maggjob.icesat2.names import PRODUCT, newest_of
 from maggjob.inputs.places import local_place, may_replace
 from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
@@ -191,17 +191,10 @@ def driver_of(url: str) -> str:
     return "s3" if url.startswith("s3://") else "https" if is_remote(url) else "file"
 
 
-def newest_first(name: str) -> tuple[str, str]:
-    """Return what decides which of two files of one granule is newer: version and revision."""
-    of = GranuleName.parse(name)
-    return ("", "") if of is None else (of.version, of.revision)
-
-
 def split_newest(ids: Sequence[str], urls: Sequence[str]) -> tuple[list[int], list[int]]:
     """Return the positions of the newest version and revision of each granule, and those of all older ones.
 
-    A granule is the same whatever its file is called: product, start, track, cycle and region decide, so an original,
-    a subset ("processed_...") and a copy ("... (1)") are one granule.
+    See `newest_of` for what makes two files one granule.
 
     Parameters
     ----------
@@ -215,22 +208,7 @@ def split_newest(ids: Sequence[str], urls: Sequence[str]) -> tuple[list[int], li
     CatalogError
         If two files are the same version and revision of one granule: its segments would be counted twice.
     """
-    best: dict[object, int] = {}
-    older: list[int] = []
-    twice: list[tuple[int, int]] = []
-    for position, name in enumerate(ids):
-        key = what_it_is(name) or name
-        if key not in best:
-            best[key] = position
-            continue
-        other = best[key]
-        if newest_first(name) == newest_first(ids[other]):
-            twice.append((other, position))
-        elif newest_first(name) > newest_first(ids[other]):
-            best[key] = position
-            older.append(other)
-        else:
-            older.append(position)
+    newest, older, twice = newest_of(ids)
     if twice:
         one, two = twice[0]
         more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
@@ -238,7 +216,7 @@ def split_newest(ids: Sequence[str], urls: Sequence[str]) -> tuple[list[int], li
             f"granule {ids[one]} is listed twice: {urls[one]} and {urls[two]}{more}; remove one of them, or its "
             "segments are counted twice"
         )
-    return sorted(best.values()), sorted(older)
+    return newest, older
 
 
 def without_older(catalog: "Catalog") -> "Catalog":

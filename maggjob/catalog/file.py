@@ -15,6 +15,7 @@ from maggjob.catalog.catalog import (
     check_each_once,
     driver_of,
     granule_id,
+    split_newest,
     without_older,
 )
 from maggjob.catalog.local import with_pairs
@@ -48,9 +49,30 @@ def _checked(content: Any, name: str, recipe: Recipe | None) -> Catalog:
     if not isinstance(content, Mapping) or not isinstance(content.get("metadata"), Mapping):
         raise CatalogError(f"{name}: not a catalog (expected the keys metadata, granules, cells); make it again")
     try:
-        return _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
+        found = _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, CellError, zlib.error) as problem:
         raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it again") from problem
+    return _each_granule_once(found)
+
+
+def _each_granule_once(catalog: Catalog) -> Catalog:
+    """Return a catalog without older revisions, after checking that no granule and no file is listed twice.
+
+    Raises
+    ------
+    CatalogError
+        If one is listed twice.
+    """
+    check_each_once(sorted(catalog.granules, key=lambda entry: entry.id))
+    files: dict[tuple[int, int], str] = {}
+    for entry in catalog.granules:
+        path = local_path(entry.urls["file"]) if "file" in entry.urls else None
+        if path is not None and path.is_file():
+            status = path.stat()
+            first = files.setdefault((status.st_dev, status.st_ino), str(path))
+            if first != str(path):
+                raise CatalogError(f"{first} and {path} are one file, which would be counted twice; remove one of them")
+    return without_older(catalog)
 
 
 def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe) -> Catalog:
@@ -69,7 +91,7 @@ def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe)
         If the file is missing, is not a catalog, is inconsistent, or is on another grid.
     """
     if isinstance(path, Catalog):
-        catalog, name = path, "catalog"
+        catalog, name = _each_granule_once(path), "catalog"
     elif isinstance(path, Mapping):
         catalog, name = _checked(path, "catalog", recipe), "catalog"
     else:
@@ -107,7 +129,6 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
     entries = _entries(content["granules"], name)
     if entries != sorted(entries, key=lambda entry: entry.id):
         raise CatalogError(f"{name}: its granules are not sorted by id; make it again")
-    check_each_once(entries)
     cells = _once_each({cell: tuple(positions) for cell, positions in content["cells"].items()}, order, name)
     for cell, positions in cells.items():
         if (
@@ -128,7 +149,7 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
     )
     if "digest" in metadata and metadata["digest"] != catalog.digest:
         raise CatalogError(f"{name}: changed since it was made; make it again, or remove metadata.digest to use it")
-    return without_older(catalog)
+    return catalog
 
 
 def _entries(columns: Mapping[str, Any], name: str) -> list[Entry]:
@@ -173,6 +194,8 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
     bases = (metadata.get("s3_base"), metadata.get("https_base"))
     entries: dict[str, Entry] = {}
     for urls in content["catalog"].values():
+        if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+            raise CatalogError(f"{name}: a cell lists {str(urls)[:80]!r}, not URLs of granules; make it again")
         if len(set(urls)) < len(urls):
             raise CatalogError(f"{name}: a granule is listed twice for one cell")
         for url in urls:
@@ -187,7 +210,10 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
         if all("file" in entry.urls for entry in entries.values()):
             paths = {entry.id: local_path(entry.urls["file"]) for entry in entries.values()}
             sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
-            return with_pairs([Entry(e.id, e.urls, sizes.get(e.id)) for e in entries.values()], recipe, provenance)
+            kept, older = split_newest(list(entries), [str(path) for path in paths.values()])
+            provenance |= {"older_revisions": len(older)} if older else {}
+            newest = [entry for number, entry in enumerate(entries.values()) if number in set(kept)]
+            return with_pairs([Entry(e.id, e.urls, sizes.get(e.id)) for e in newest], recipe, provenance)
         raise CatalogError(
             f"{name}: its cells are geodetic-spherical, but the configuration has output.grid.latitude: "
             f"{recipe.grid.latitude}; set it to geodetic-spherical, or make the catalog again with 'maggjob catalog'"

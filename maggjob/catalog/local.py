@@ -1,7 +1,5 @@
 """Catalogs of granules on this machine, whose cells are exact: the coordinates of every segment are read."""
 
-import glob
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,94 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.catalog.catalog import SUFFIXES, Catalog, Entry, check_each_once, granule_id, split_newest
+from maggjob.catalog.catalog import Catalog, Entry, check_each_once, granule_id, split_newest
+from maggjob.catalog.folders import find_files, shown
 from maggjob.errors import CatalogError, GranuleError, TruncatedError
-from maggjob.granules.granule import granule_cells
+from maggjob.granules.granule import GranuleCells, granule_cells
 from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
-from maggjob.icesat2.names import PRODUCT, GranuleName
-from maggjob.inputs.places import local_place
+from maggjob.icesat2.names import newest_of, what_it_is
 from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import Archive
 
 MOST_SHOWN = 20
 """Number of unreadable granules that a message names."""
-
-
-@dataclass(frozen=True)
-class FoundFiles:
-    """The granules in some folders."""
-
-    paths: tuple[Path, ...]
-    """Granules, sorted."""
-    passed_over: Mapping[str, tuple[int, str]]
-    """Number and first path of the files that are no granules, by what they are."""
-
-
-def find_files(places: Sequence[str]) -> FoundFiles:
-    """Return the local granules in folders, patterns and files.
-
-    A folder means everything below it, symbolic links included, but for hidden folders and files. In a folder, files of
-    other names than granules, and of other products than most of the granules there, are passed over.
-
-    Parameters
-    ----------
-    places : sequence of str
-        Folders, patterns or files.
-
-    Raises
-    ------
-    CatalogError
-        If one of the places holds no granule.
-    """
-    found: set[Path] = set()
-    passed: dict[str, list[str]] = {}
-    for place in places:
-        path = local_place(place, "granules")
-        if path.is_dir():
-            here = _below(path, passed)
-        elif path.is_file():
-            here = {path}
-        else:
-            here = {Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file()}
-        if not here:
-            told = "".join(f"; {len(some)} {what} there, such as {some[0]}" for what, some in passed.items())
-            raise CatalogError(f"no granules at {place}{told}: give a folder with .h5 files, or a pattern in quotes")
-        found |= {Path(match).absolute() for match in here}
-    return FoundFiles(tuple(sorted(found)), {what: (len(some), some[0]) for what, some in passed.items()})
-
-
-def _below(folder: Path, passed: dict[str, list[str]]) -> set[Path]:
-    """Return the granules below a folder, each real folder once; list what is passed over by what it is."""
-    seen: set[str] = set()
-    products: dict[str, set[Path]] = {}
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        # A link may lead to a folder above.
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in [name for name in folders if name.startswith(".")]:
-            folders.remove(name)
-            passed.setdefault("hidden folders", []).append(f"{root}/{name}")
-        for name in [name for name in folders if name.lower().endswith(SUFFIXES)]:
-            passed.setdefault("folders with the name of a file", []).append(f"{root}/{name}")
-        for name in sorted(files):
-            if not name.lower().endswith(SUFFIXES):
-                continue
-            of = GranuleName.parse(name)
-            if name.startswith("."):
-                passed.setdefault("hidden files", []).append(f"{root}/{name}")
-            elif of is None:
-                passed.setdefault("files whose names are not those of granules", []).append(f"{root}/{name}")
-            else:
-                products.setdefault(of.product, set()).add(Path(root, name))
-    # The default product if it is there, else the one with most granules.
-    ranked = sorted(products, key=lambda product: (product != PRODUCT, -len(products[product]), product))
-    for other in ranked[1:]:
-        passed.setdefault(f"granules of {other}", []).extend(map(str, sorted(products[other])))
-    return products[ranked[0]] if ranked else set()
 
 
 def from_files(
@@ -114,7 +36,8 @@ def from_files(
     area : Area, optional
         Keep only the cells that it touches.
     skip_unreadable : bool
-        Whether to leave out granules that cannot be read; the catalog notes them.
+        Whether to leave out granules that cannot be read; the catalog notes them. An older revision is taken instead if
+        it is there.
 
     Raises
     ------
@@ -122,15 +45,23 @@ def from_files(
         If there are no granules, one is there twice, some cannot be read, or none lies in the area.
     """
     files = find_files(places)
-    kept, older = split_newest([granule_id(str(path)) for path in files.paths], [str(path) for path in files.paths])
-    paths = [files.paths[position] for position in kept]
-    provenance: dict[str, Any] = {"from_files": sorted(places), "groups": list(recipe.groups)}
+    # A catalog is text, and so are messages about granules.
+    usable = [path for path in files.paths if shown(path) == str(path)]
+    wrong = {shown(p): "its name is not UTF-8, or holds a control character" for p in files.paths if p not in usable}
+    kept, older = split_newest([granule_id(str(path)) for path in usable], [str(path) for path in usable])
+    provenance: dict[str, Any] = {"from_files": sorted(map(str, places)), "groups": list(recipe.groups)}
     if files.passed_over:
         provenance["passed_over"] = {what: list(some) for what, some in files.passed_over.items()}
     provenance |= {"older_revisions": len(older)} if older else {}
     provenance |= {} if area is None else describe_area(area)
-    entries = [Entry(granule_id(str(path)), {"file": str(path)}, path.stat().st_size) for path in paths]
-    return with_pairs(entries, recipe, provenance, area, skip_unreadable=skip_unreadable)
+    entries = [_entry(usable[position]) for position in kept]
+    spare = [_entry(usable[position]) for position in older] if skip_unreadable else []
+    return with_pairs(entries, recipe, provenance, area, skip_unreadable=skip_unreadable, spare=spare, lost=wrong)
+
+
+def _entry(path: Path) -> Entry:
+    # A link that leads nowhere has no size; reading it tells what is wrong.
+    return Entry(granule_id(str(path)), {"file": str(path)}, path.stat().st_size if path.exists() else None)
 
 
 def with_pairs(
@@ -140,6 +71,8 @@ def with_pairs(
     area: Area | None = None,
     *,
     skip_unreadable: bool = False,
+    spare: Sequence[Entry] = (),
+    lost: Mapping[str, str] | None = None,
 ) -> Catalog:
     """Make a catalog of local granules whose paths and sizes are known, by reading their coordinates.
 
@@ -155,40 +88,102 @@ def with_pairs(
         Keep only the cells that it touches.
     skip_unreadable : bool
         Whether to leave out granules that cannot be read.
+    spare : sequence of Entry
+        Older revisions: the newest that can be read replaces a granule that cannot.
+    lost : mapping, optional
+        Why other files cannot be used, by path.
 
     Raises
     ------
     CatalogError
-        If two granules have the same name, some cannot be read, or none has a segment in the area.
+        If two granules have the same name or the same segments, some cannot be read, or none has a segment in the area.
     """
     entries = sorted(entries, key=lambda entry: entry.id)
     check_each_once(entries)
-    grid, archive = recipe.grid, Archive()
+    lost = dict(lost or {})
+    total = len(entries) + len(lost)
+    found: list[_Found] = []
+    archive = Archive()
+    with ThreadPoolExecutor(8) as pool:
+        for entry in entries:
+            for one in [entry, *_older_of(entry, spare)]:
+                try:
+                    found.append(_Found(one, _cells_of(one, recipe, archive, pool)))
+                    break
+                except GranuleError as problem:
+                    lost[one.urls["file"]] = str(problem)
+    if lost and not (skip_unreadable and found):
+        raise CatalogError(_unreadable(lost, total))
+    _check_segments_once(found)
+    found.sort(key=lambda one: one.entry.id)
+    provenance = {**provenance, **({"unreadable": lost} if lost else {})}
+    return _catalog_of(found, recipe, provenance, area)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A granule that was read."""
+
+    entry: Entry
+    """The granule."""
+    read: GranuleCells
+    """Its cells."""
+
+
+def _older_of(entry: Entry, spare: Sequence[Entry]) -> list[Entry]:
+    """Return the older revisions of a granule, the newest first."""
+    left = [one for one in spare if what_it_is(one.id) == what_it_is(entry.id)]
+    ordered: list[Entry] = []
+    while left:
+        best = left[newest_of([one.id for one in left])[0][0]]
+        ordered.append(best)
+        left.remove(best)
+    return ordered
+
+
+def _cells_of(entry: Entry, recipe: Recipe, archive: Archive, pool: ThreadPoolExecutor) -> GranuleCells:
+    if entry.size == 0:
+        raise TruncatedError(f"{entry.urls['file']} is empty")
+    return granule_cells(entry.granule("file"), recipe, archive, pool)
+
+
+def _check_segments_once(found: Sequence[_Found]) -> None:
+    """Check that no two granules, one of which has no name to tell, have the same segments.
+
+    Raises
+    ------
+    CatalogError
+        If two have: their segments would be counted twice.
+    """
+    known: dict[str, Entry] = {}
+    # Those with names first, so that each of the others is compared with all of them.
+    for one in sorted(found, key=lambda one: what_it_is(one.entry.id) is None):
+        first = known.setdefault(one.read.digest, one.entry)
+        if first is not one.entry and len(one.read.cells) and what_it_is(one.entry.id) is None:
+            raise CatalogError(
+                f"{first.urls['file']} and {one.entry.urls['file']} hold the same segments; remove one of them, or "
+                "they are counted twice"
+            )
+
+
+def _catalog_of(found: Sequence[_Found], recipe: Recipe, provenance: Mapping[str, Any], area: Area | None) -> Catalog:
+    """Return the catalog of granules that were read, without those outside the area."""
+    grid = recipe.grid
     wanted = None if area is None else area_cells(area, grid.parent_order, grid.latitude)
     cells: dict[int, list[int]] = {}
     used: list[Entry] = []
-    lost: dict[str, str] = {}
-    with ThreadPoolExecutor(8) as pool:
-        for entry in entries:
-            try:
-                if entry.size == 0:
-                    raise TruncatedError(f"{entry.urls['file']} is empty")
-                found, rows = granule_cells(entry.granule("file"), recipe, archive, pool)
-            except GranuleError as problem:
-                lost[entry.urls["file"]] = str(problem)
-                continue
-            inside = found if wanted is None else found[np.isin(found, wanted)]
-            if wanted is not None and len(inside) == 0:
-                continue
-            for cell in inside.tolist():
-                cells.setdefault(cell, []).append(len(used))
-            used.append(replace(entry, rows=int(rows.sum()), cells=len(found)))
-    if lost and not skip_unreadable:
-        raise CatalogError(_unreadable(lost, len(entries)))
-    provenance = {**provenance, **({"unreadable": lost} if lost else {})}
+    for one in found:
+        inside = one.read.cells if wanted is None else one.read.cells[np.isin(one.read.cells, wanted)]
+        if wanted is not None and len(inside) == 0:
+            continue
+        for cell in inside.tolist():
+            cells.setdefault(cell, []).append(len(used))
+        used.append(replace(one.entry, rows=int(one.read.rows.sum()), cells=len(one.read.cells)))
     if not cells:
         where = "valid coordinates" if area is None else f"valid coordinates in the area {area.name}"
-        raise CatalogError(f"none of the {len(entries)} granules has a segment with {where}")
+        left = provenance.get("unreadable")
+        told = f"; {len(left)} cannot be read" if left else ""
+        raise CatalogError(f"none of the {len(found)} granules has a segment with {where}{told}")
     return Catalog(
         tuple(used),
         {cell: tuple(cells[cell]) for cell in sorted(cells)},

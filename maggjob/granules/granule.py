@@ -7,6 +7,7 @@ one beam cannot be read, the whole granule fails.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -326,8 +327,20 @@ def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
     return read
 
 
-def granule_cells(granule: Granule, recipe: Recipe, archive: Archive, pool: Executor) -> tuple[np.ndarray, np.ndarray]:
-    """Return all cells that contain segments of a granule, computed from its coordinates.
+@dataclass(frozen=True)
+class GranuleCells:
+    """All cells that contain segments of a granule."""
+
+    cells: np.ndarray
+    """Nested ids, int64, shape (n,), ascending."""
+    rows: np.ndarray
+    """Number of segments in each cell, int64, shape (n,)."""
+    digest: str
+    """Digest of the coordinates: the same for two files with the same segments."""
+
+
+def granule_cells(granule: Granule, recipe: Recipe, archive: Archive, pool: Executor) -> GranuleCells:
+    """Find all cells that contain segments of a granule, from its coordinates.
 
     Parameters
     ----------
@@ -338,21 +351,15 @@ def granule_cells(granule: Granule, recipe: Recipe, archive: Archive, pool: Exec
     pool : Executor
         Runs reads concurrently.
 
-    Returns
-    -------
-    cells : ndarray of int64, shape (n,), ascending
-        Nested ids.
-    rows : ndarray of int64, shape (n,)
-        Number of segments in each cell.
-
     Raises
     ------
     GranuleError
         If the granule cannot be read.
     """
-    grid, cells = recipe.grid, [np.empty(0, np.int64)]
+    grid, cells, digest = recipe.grid, [np.empty(0, np.int64)], hashlib.sha256()
     for beam in read_beams(open_granule(granule, archive), recipe, pool):
         valid = valid_coordinates(beam.latitude, beam.longitude)
         cells.append(locate(beam.latitude[valid], beam.longitude[valid], grid.parent_order, grid.latitude))
+        digest.update(beam.latitude[valid].tobytes() + beam.longitude[valid].tobytes())
     found, rows = np.unique(np.concatenate(cells), return_counts=True)
-    return found, rows
+    return GranuleCells(found, rows, digest.hexdigest())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import accumulate
 
-from maggjob.errors import StoreError
+from maggjob.errors import InputError, StoreError
+from maggjob.icesat2.names import newest_of
 from maggjob.model.tasks import CellTask, Granule, GranuleList, IndexTask
 from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url, split_url
@@ -49,6 +50,16 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def _each_once(granules: tuple[Granule, ...]) -> tuple[Granule, ...]:
+    """Return granules after checking that each is there once; others would be counted twice."""
+    _, older, twice = newest_of([granule.id for granule in granules])
+    if twice:
+        raise InputError(f"granule {granules[twice[0][1]].id} is in the task twice; leave one out")
+    if older:
+        raise InputError(f"granule {granules[older[0]].id} is an older revision of another one; leave it out")
+    return granules
+
+
 def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     """Return the granules of a task, reading their list if the task only refers to it.
 
@@ -56,9 +67,12 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     ------
     StoreError
         If the list is missing, its bytes are not those that were written, or they are not a list of granules.
+    InputError
+        If a granule is there twice, or in two revisions.
     """
     if not isinstance(task.granules, GranuleList):
-        return task.granules
+        # Lists are written by maggjob, but a task may be made by hand.
+        return _each_once(task.granules)
     where = task.granules
     # A list is empty if no granule really lies in the cell; stores refuse to read empty ranges.
     if where.size == 0:

@@ -95,6 +95,53 @@ def what_it_is(name: str) -> tuple[str, str, int, int, int] | None:
     return None if of is None else (of.product, of.start, of.rgt, of.cycle, of.region)
 
 
+def newest_of(names: Sequence[str]) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Sort the versions of granules out: a granule is the same whatever its file is called (`what_it_is`).
+
+    An original, a subset ("processed_...") and a copy ("... (1)") are one granule. Of its versions and revisions, the
+    newest counts. Another name is a granule of its own.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Granule ids, file names or URLs.
+
+    Returns
+    -------
+    newest : list of int
+        Positions of the newest version and revision of each granule, ascending.
+    older : list of int
+        Positions of all older ones, ascending.
+    twice : list of (int, int)
+        Positions of two that are the same version and revision of one granule, the newest: both would be counted.
+
+    Examples
+    --------
+    >>> stem = "ATL06_20240101031203_08502211_006"
+    >>> newest_of([f"{stem}_02", f"{stem}_01", f"copy of {stem}_01", "GeoIndex"])
+    ([0, 3], [1, 2], [])
+    """
+    versions: dict[object, list[int]] = {}
+    for position, name in enumerate(names):
+        versions.setdefault(what_it_is(name) or name, []).append(position)
+    newest: list[int] = []
+    older: list[int] = []
+    twice: list[tuple[int, int]] = []
+    for positions in versions.values():
+        best = max(_age(names[position]) for position in positions)
+        first, *more = [position for position in positions if _age(names[position]) == best]
+        newest.append(first)
+        older += [position for position in positions if _age(names[position]) < best]
+        twice += [(first, position) for position in more]
+    return sorted(newest), sorted(older), twice
+
+
+def _age(name: str) -> tuple[str, str]:
+    """Return what decides which of two files of one granule is newer: version and revision."""
+    of = GranuleName.parse(name)
+    return ("", "") if of is None else (of.version, of.revision)
+
+
 def window_label(ids: Iterable[str]) -> str:
     """Return the label of the time window of granules: their cycle or range of cycles.
 

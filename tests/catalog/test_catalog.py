@@ -17,7 +17,8 @@ import maggjob
 from maggjob import Config
 from maggjob.catalog.catalog import Catalog, Entry, granule_id
 from maggjob.catalog.file import load_catalog
-from maggjob.catalog.local import find_files, from_files
+from maggjob.catalog.folders import find_files
+from maggjob.catalog.local import from_files
 from maggjob.config.load import builtin_configs
 from maggjob.errors import CatalogError, CellError, InputError
 from maggjob.grid.footprints import Footprints

@@ -12,7 +12,7 @@ import pytest
 import maggjob
 from maggjob.catalog.catalog import Catalog, granule_id, split_newest
 from maggjob.catalog.file import load_catalog
-from maggjob.catalog.local import find_files
+from maggjob.catalog.folders import find_files
 from maggjob.errors import CatalogError, ConfigError, InputError
 from maggjob.simulator.scene import simulate
 

@@ -414,7 +414,7 @@ def test_the_cells_of_a_granule(
     odd["latitude"][5:9] = [np.nan, 95.0, 3.4e38, -91.0]
     for path in [write_granule(tmp_path / NAME, {"gt1l": odd, "gt2l": beam(10)}), *real_granules[:2]]:
         recipe = replace(RECIPE, grid=Grid(6, 12, latitude))
-        cells, rows = granule_cells(granule_at(path), recipe, Archive(), pool)
+        found = granule_cells(granule_at(path), recipe, Archive(), pool)
         truth = segments_of(path, 6, latitude)["cell"]
-        assert cells.tolist() == cells_of([path], 6, latitude)
-        assert dict(zip(cells.tolist(), rows.tolist(), strict=True)) == Counter(truth.tolist())
+        assert found.cells.tolist() == cells_of([path], 6, latitude)
+        assert dict(zip(found.cells.tolist(), found.rows.tolist(), strict=True)) == Counter(truth.tolist())
