@@ -29,6 +29,7 @@ PINE_ISLAND = (
     "processed_ATL06_20190222155947_08580212_001_01.h5",
 )
 UNSET = (
+    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE "
     "EARTHDATA_TOKEN EARTHDATA_USERNAME EARTHDATA_PASSWORD AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 AWS_REGION "
     "AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE "
     "LITHOPS_CONFIG LITHOPS_CONFIG_FILE CPU_LIMIT MEM_LIMIT"
@@ -75,8 +76,10 @@ def freed_memory_is_given_back() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's credentials, endpoints or working directory."""
+    # Set first, so that what the code under test sets is undone, too.
     for name in UNSET.split():
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "no-profile-of-aws"))
     monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache-of-maggjob"))

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import struct
 import threading
 import zlib
@@ -108,10 +109,12 @@ class Server:
 
 
 @contextmanager
-def server(answer: Answer) -> Iterator[Server]:
+def server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """Answer every request with ``answer``, on a free port, until the end of the block."""
     httpd = _Server(("127.0.0.1", 0), Request)
     httpd.answer, httpd.seen = answer, []
+    if tls is not None:
+        httpd.socket = tls.wrap_socket(httpd.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

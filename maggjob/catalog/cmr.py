@@ -4,7 +4,6 @@ earthaccess builds the query, but the pages are fetched here: earthaccess never 
 with the total that CMR reports, and it holds all of them in memory at once (docs/decisions/earthaccess.md).
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from maggjob.errors import CatalogError, InputError
+from maggjob.inputs.plain_json import load_json
+from maggjob.storage.certificates import use_certificates
 from maggjob.storage.stores import cause_of
 from maggjob.storage.urls import LOOPBACK
 
@@ -93,6 +94,7 @@ def pages(query: Query, form: str, watch: Watch | None = None) -> Iterator[list[
         If CMR cannot be reached, its answer is not a page of granules, a page is short, or the total changes.
     """
     check_endpoint(query.endpoint)
+    use_certificates()
     built = query.build(form)
     # earthaccess's own paging uses this private method, too.
     url, session = built._build_url(), built.session  # noqa: SLF001
@@ -140,7 +142,7 @@ def _said(answer: requests.Response) -> str:
 
 def _items(answer: requests.Response, form: str) -> list[Any]:
     try:
-        content = json.loads(answer.content)
+        content = load_json(answer.content)
         items = content["items"] if form == "umm_json" else content["feed"]["entry"]
     except (ValueError, KeyError, TypeError) as problem:
         kind = answer.headers.get("Content-Type", "nothing")

@@ -1,6 +1,5 @@
 """Reading and checking of catalog files: maggjob's own, and those of magg, its predecessor."""
 
-import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +22,12 @@ from maggjob.errors import CatalogError, CellError
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import LATITUDES, format_cell, parse_cell
 from maggjob.inputs.places import local_place
+from maggjob.inputs.plain_json import load_json
 from maggjob.model.recipe import Recipe
 from maggjob.storage.urls import local_path
+
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, CellError, zlib.error)
+"""What a damaged catalog raises."""
 
 
 def read_catalog(path: str | Path, recipe: Recipe | None = None) -> Catalog:
@@ -50,7 +53,16 @@ def _checked(content: Any, name: str, recipe: Recipe | None) -> Catalog:
         raise CatalogError(f"{name}: not a catalog (expected the keys metadata, granules, cells); make it again")
     try:
         found = _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, CellError, zlib.error) as problem:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        CellError,
+        zlib.error,
+    ) as problem:
         raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it again") from problem
     return _each_granule_once(found)
 
@@ -107,7 +119,7 @@ def load_catalog(path: str | Path | Mapping[str, Any] | Catalog, recipe: Recipe)
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path.read_bytes())
     except OSError as problem:
         raise CatalogError(f"no catalog {path}: {problem.strerror}; make one with 'maggjob catalog'") from problem
     except ValueError as problem:

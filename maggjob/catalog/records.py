@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from maggjob.catalog.catalog import driver_of, granule_id
+from maggjob.catalog.catalog import SUFFIXES, driver_of, granule_id
 from maggjob.errors import CatalogError
 from maggjob.icesat2.names import GranuleName
 from maggjob.icesat2.orbit import region_angles, swath
@@ -91,7 +91,7 @@ def from_umm(item: Any) -> Record:
         )
         size, about = _size(files)
         urls = _urls(concept, related)
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
         raise CatalogError(
             f"CMR gave a record that is not a granule ({type(problem).__name__}: {problem}): {str(item)[:200]}"
         ) from problem
@@ -133,19 +133,35 @@ def read_records(items: Iterable[Any], *, skip_unreadable: bool = False) -> tupl
             lost[str(known or f"record {number}")] = str(problem)
             continue
         records.append(record)
-    if lost and not skip_unreadable:
-        first = next(iter(lost.values()))
-        if len(lost) == 1:
-            raise CatalogError(f"{first} (--skip-unreadable leaves it out)")
+    if not skip_unreadable:
+        check_none_lost(lost)
+    return records, lost
+
+
+def check_none_lost(lost: Mapping[str, str]) -> None:
+    """Check that all records can be used.
+
+    Parameters
+    ----------
+    lost : mapping
+        Why each of the others cannot be used.
+
+    Raises
+    ------
+    CatalogError
+        If there are any; the message names all of them.
+    """
+    if len(lost) == 1:
+        raise CatalogError(f"{next(iter(lost.values()))} (--skip-unreadable leaves it out)")
+    if lost:
         told = "".join(f"\n  {why}" for why in list(lost.values())[:MOST_SHOWN])
         more = f"\n  and {len(lost) - MOST_SHOWN} more" if len(lost) > MOST_SHOWN else ""
         raise CatalogError(f"{len(lost)} records cannot be used; --skip-unreadable leaves them out:{told}{more}")
-    return records, lost
 
 
 def _size(files: Any) -> tuple[int | None, float | None]:
     """Return the size of a granule in bytes, exact and approximate; None if unknown."""
-    own = [file for file in files if str(file.get("Name", "")).endswith(".h5") or len(files) == 1]
+    own = [file for file in files if str(file.get("Name", "")).lower().endswith(SUFFIXES) or len(files) == 1]
     exact = [file["SizeInBytes"] for file in own if type(file.get("SizeInBytes")) is int and file["SizeInBytes"] > 0]
     rough = [
         float(file["Size"]) * UNITS[file["SizeUnit"]]
@@ -160,7 +176,7 @@ def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:
     """Return the URLs of a granule's data by driver."""
     urls: dict[str, str] = {}
     for kind, url in related:
-        if kind not in (HTTPS, DIRECT) or not urlsplit(url).path.endswith(".h5"):
+        if kind not in (HTTPS, DIRECT) or not urlsplit(url).path.lower().endswith(SUFFIXES):
             continue
         driver = driver_of(url)
         if driver == "file" or not _of_the_archive(url):
@@ -169,7 +185,7 @@ def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:
         if urls.setdefault(driver, url) != url:
             raise CatalogError(f"granule {concept}: CMR lists two files, {urls[driver]} and {url}")
     if not urls:
-        raise CatalogError(f"granule {concept}: CMR lists no .h5 file; ask for a product in HDF5")
+        raise CatalogError(f"granule {concept}: CMR lists no HDF5 file; ask for a product in HDF5")
     if len({granule_id(url) for url in urls.values()}) > 1:
         raise CatalogError(f"granule {concept}: its URLs name different files: {', '.join(urls.values())}")
     return urls
@@ -197,7 +213,7 @@ def json_rings(entry: Any) -> tuple[str, tuple[tuple[tuple[float, float], ...], 
             numbers = [float(number) for number in polygon[0].split()]
             rings.append(tuple(zip(numbers[1::2], numbers[::2], strict=True)))
         return str(entry["id"]), tuple(rings)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as problem:
         raise CatalogError(
             f"CMR gave an entry that is not a granule ({type(problem).__name__}: {problem}): {str(entry)[:200]}"
         ) from problem
@@ -215,6 +231,18 @@ def usable(ring: tuple[tuple[float, float], ...]) -> bool:
     return bool(mortie.ring_is_simple(np.ascontiguousarray(points[:, 1]), np.ascontiguousarray(points[:, 0])))
 
 
+def check_region(name: GranuleName) -> None:
+    """Check that the region in a granule's name exists.
+
+    Raises
+    ------
+    CatalogError
+        If it does not.
+    """
+    if name.region not in region_angles():
+        raise CatalogError(f"granule of track {name.rgt}, cycle {name.cycle}: there is no region {name.region}")
+
+
 def track_ring(name: GranuleName) -> np.ndarray:
     """Return an outline of a granule from its track and region, large enough to contain all of its segments.
 
@@ -228,8 +256,7 @@ def track_ring(name: GranuleName) -> np.ndarray:
     CatalogError
         If the region does not exist.
     """
-    if name.region not in region_angles():
-        raise CatalogError(f"granule of track {name.rgt}, cycle {name.cycle}: there is no region {name.region}")
+    check_region(name)
     start, stop = region_angles()[name.region]
     start, stop = start - ALONG, stop + ALONG
     return swath(name.rgt, start, stop, HALF_WIDTH, round((stop - start) / FOOTPRINT_SPACING) + 1)

@@ -5,7 +5,6 @@ for small regions. A granule whose footprint is missing or crosses itself gets o
 side, two degrees beyond its region), and the catalog lists its name.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ import numpy as np
 from maggjob._version import __version__
 from maggjob.catalog.catalog import Catalog, Entry, check_each_once, split_newest
 from maggjob.catalog.cmr import CMR, Query, Watch, pages
-from maggjob.catalog.records import Record, json_rings, read_records, track_ring, usable
+from maggjob.catalog.records import Record, check_none_lost, check_region, json_rings, read_records, track_ring, usable
 from maggjob.config.source import Search
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.areas import Area, on_an_ice_sheet, parse_area
@@ -27,6 +26,7 @@ from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import Grid
 from maggjob.icesat2.orbit import cycle_start
 from maggjob.inputs.places import local_place
+from maggjob.inputs.plain_json import load_json
 
 EITHER_SIDE = timedelta(days=16)
 """Days added on either side of a cycle: real cycles begin up to two days off the regular count, and cycle 1 late."""
@@ -132,10 +132,10 @@ def from_pages(paths: Sequence[str | Path], *, skip_unreadable: bool = False) ->
     hits: set[int] = set()
     for path in paths:
         try:
-            page = json.loads(local_place(path, "records").read_bytes())
+            page = load_json(local_place(path, "records").read_bytes())
             items += page["items"]
             hits.add(int(page["hits"]))
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as problem:
             raise CatalogError(
                 f"{path}: not a page of CMR's UMM-JSON ({type(problem).__name__}: {problem}); record it again"
             ) from problem
@@ -147,7 +147,7 @@ def from_pages(paths: Sequence[str | Path], *, skip_unreadable: bool = False) ->
     return Listing(tuple(records), when, {"recorded": [str(path) for path in paths]}, lost)
 
 
-def wanted(records: Iterable[Record], search: Search) -> list[Record]:
+def wanted(records: Iterable[Record], search: Search) -> tuple[list[Record], dict[str, str]]:
     """Return the records of the product and version that match the cycles or days of a search.
 
     Cycles are compared with the granules' names, days with their times.
@@ -158,28 +158,38 @@ def wanted(records: Iterable[Record], search: Search) -> list[Record]:
     search : Search
         Every time matches if it gives none.
 
-    Raises
-    ------
-    CatalogError
-        If a name cannot be parsed, or a time that is needed is missing.
+    Returns
+    -------
+    found : list of Record
+    lost : dict
+        Why some cannot be used, by concept id: they have no time, or neither an outline nor a region.
     """
-    span = search.cycle_range
-    found = []
+    found: list[Record] = []
+    lost: dict[str, str] = {}
     for record in records:
-        name = record.name
-        if (name.product, name.version) != (search.short_name, search.version):
+        if (record.name.product, record.name.version) != (search.short_name, search.version):
             continue
-        if span is not None:
-            within = span[0] <= name.cycle <= span[1]
-        elif search.start is None:
-            within = True
-        else:
-            if record.start is None:
-                raise CatalogError(f"granule {record.id}: CMR gives no time for it; search by cycle")
-            within = record.start[:10] <= str(search.end) and (record.end or record.start)[:10] >= str(search.start)
-        if within:
-            found.append(record)
-    return found
+        try:
+            if _within(record, search):
+                # Without an outline, the region gives one.
+                if not record.rings:
+                    check_region(record.name)
+                found.append(record)
+        except CatalogError as problem:
+            lost[record.concept] = str(problem)
+    return found, lost
+
+
+def _within(record: Record, search: Search) -> bool:
+    """Return True if a record is of the cycles or days of a search."""
+    span = search.cycle_range
+    if span is not None:
+        return span[0] <= record.name.cycle <= span[1]
+    if search.start is None:
+        return True
+    if record.start is None:
+        raise CatalogError(f"granule {record.id}: CMR gives no time for it; search by cycle")
+    return record.start[:10] <= str(search.end) and (record.end or record.start)[:10] >= str(search.start)
 
 
 def newest(records: Sequence[Record]) -> tuple[list[Record], int]:
@@ -195,7 +205,7 @@ def newest(records: Sequence[Record]) -> tuple[list[Record], int]:
     return [records[position] for position in kept], len(older)
 
 
-def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Catalog:
+def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid, *, skip_unreadable: bool = False) -> Catalog:
     """Make a catalog of the granules of a listing that touch an area.
 
     Parameters
@@ -207,16 +217,22 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Cata
     area : Area
         Cells that it touches are kept.
     grid : Grid
+    skip_unreadable : bool
+        Whether to leave out records that cannot be used.
 
     Raises
     ------
     CatalogError
-        If a granule is listed twice, or none touches the area.
+        If a record cannot be used, a granule is listed twice, or none touches the area.
     """
-    of_search = wanted(listing.records, search)
+    of_search, lost = wanted(listing.records, search)
+    if not skip_unreadable:
+        check_none_lost(lost)
+    lost = {**listing.unreadable, **lost}
     records, older = newest(of_search)
     records.sort(key=lambda record: record.id)
     if not records:
+        check_none_lost(lost)
         raise CatalogError(_none_listed(listing, search))
     outlines = [_outline(record) for record in records]
     footprints = Footprints.of([rings for rings, _ in outlines])
@@ -239,7 +255,7 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid) -> Cata
         "listed": len(listing.records),
         "of_the_search": len(of_search),
         "older_revisions": older,
-        **({"unreadable": dict(listing.unreadable)} if listing.unreadable else {}),
+        **({"unreadable": lost} if lost else {}),
         "footprints_by_track": [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track],
         "on_an_ice_sheet": on_an_ice_sheet(area),
         "versions": {"maggjob": __version__} | {name: version(name) for name in ("mortie", "earthaccess", "shapely")},
@@ -315,4 +331,4 @@ def search_catalog(
     """
     area = parse_area(search.aoi)
     found = listing or ask(make_query(search, area), watch, skip_unreadable=skip_unreadable)
-    return to_catalog(found, search, area, grid)
+    return to_catalog(found, search, area, grid, skip_unreadable=skip_unreadable)

@@ -39,6 +39,7 @@ from maggjob.granules.index import BeamIndex, GranuleIndex
 from maggjob.granules.selection import Dataset, Unindexed
 from maggjob.grid.healpix import INVALID
 from maggjob.hdf5.chunks import ChunkTable, inflate, shuffle, unshuffle
+from maggjob.inputs.plain_json import load_json
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import Granule
 
@@ -172,7 +173,7 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
 
 def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
     start = LENGTH.size + LENGTH.unpack_from(stream)[0]
-    header = json.loads(bytes(stream[LENGTH.size : start]))
+    header = load_json(bytes(stream[LENGTH.size : start]))
     columns = []
     for dtype, count in header["columns"]:
         column = np.dtype(dtype)

@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from maggjob.errors import InputError, StoreError
 from maggjob.icesat2.names import newest_of
+from maggjob.inputs.plain_json import load_json
 from maggjob.model.tasks import CellTask, Granule, GranuleList, IndexTask
 from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url, split_url
@@ -82,6 +83,6 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     if _digest(content)[: len(where.digest)] != where.digest:
         raise StoreError(f"{where.url}: bytes from {where.start} are not those that were written; run again")
     try:
-        return tuple(Granule(**json.loads(line)) for line in content.splitlines())
+        return tuple(Granule(**load_json(line)) for line in content.splitlines())
     except (ValueError, TypeError) as problem:
         raise StoreError(f"{where.url}: bytes from {where.start} are not a list of granules ({problem})") from problem

@@ -12,6 +12,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from maggjob.errors import InputError
+from maggjob.inputs.plain_json import load_json
 
 OGR = (".shp", ".gpkg", ".fgb", ".zip")
 """Suffixes of files that pyogrio reads."""
@@ -31,7 +32,7 @@ def read_area_file(path: Path) -> Any:
         return _from_ogr(path)
     try:
         # Some programs begin a file with a byte order mark.
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path.read_bytes())
     except (OSError, ValueError) as problem:
         raise InputError(f"area {path}: it is not GeoJSON ({problem})") from problem
     return content

@@ -60,6 +60,9 @@ class DatasetInfo:
                 raise UnsupportedError(
                     f"{name} {value}: packed values are not unpacked; take a dataset in physical units"
                 )
+        unsigned = self.attributes.get("_Unsigned")
+        if unsigned is not None and str(unsigned).lower() != ("true" if self.dtype.kind == "u" else "false"):
+            raise UnsupportedError(f"_Unsigned {unsigned} of a dataset of {self.dtype}: its values mean others")
         # Raises if it cannot be decoded.
         _ = self.fill
 

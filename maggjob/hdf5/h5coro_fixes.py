@@ -39,7 +39,7 @@ LINK = struct.Struct("<QQI20x")
 """A link: position of its name in the heap, address of the object, kind (section III.C)."""
 LONGEST_NAME = 1 << 10  # bytes
 """Longest name that is read; a longer one is not terminated."""
-ATTRIBUTES = ("_FillValue", "missing_value", "scale_factor", "add_offset", "units", "long_name")
+ATTRIBUTES = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "long_name")
 """Attributes that are decoded, out of about ten per dataset."""
 
 ReadRange = Callable[[int, int], bytes]

@@ -17,6 +17,8 @@ PlaceLike = str | os.PathLike[str]
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 ONE_SLASH = re.compile(r"^(s3|https?|gs|abfss?):/(?!/)", re.IGNORECASE)
 """What ``Path("s3://bucket")`` becomes."""
+MOST_NAME, MOST_PATH = 255, 4096
+"""Bytes of the longest name and of the longest path."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # A query, a fragment, an escape, and what object stores and shells take for something else.
 NOT_IN_KEYS = re.compile(r"[?#%\\*\[\]{}|^`<>\"]")
@@ -82,6 +84,8 @@ def _path(text: str, what: str) -> str:
         raise InputError(
             f"{what} {text!r}: {text.split('/', maxsplit=1)[0]} has no home folder; write the path out"
         ) from None
+    if any(len(os.fsencode(part)) > MOST_NAME for part in path.parts) or len(os.fsencode(path)) > MOST_PATH:
+        raise InputError(f"{what} {text[:80]!r}...: it is longer than a path can be; check it")
     # The folder above a symbolic link is that of its target, so names cannot simply be dropped.
     return os.path.realpath(path) if ".." in path.parts else str(path)
 

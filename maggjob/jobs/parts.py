@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from maggjob.errors import LedgerError, StoreError
+from maggjob.inputs.plain_json import load_json
 from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.storage.folder import Folder
@@ -321,7 +322,7 @@ def unpack(content: bytes, name: str) -> Part:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name != LEDGER}
-            ledger = json.loads(archive[LEDGER])
+            ledger = load_json(bytes(archive[LEDGER]))
         child = arrays.pop("child")
     except DAMAGE as problem:
         raise StoreError(f"part {name} is damaged ({problem}); delete it and run again") from problem

@@ -7,6 +7,7 @@ from maggjob.catalog.file import load_catalog
 from maggjob.config.load import load_config
 from maggjob.errors import InputError
 from maggjob.grid.healpix import format_cell, parse_cell
+from maggjob.inputs.plain_json import load_json
 from maggjob.planning.plan import Plan
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PLAN as KEY, run_folder
@@ -55,7 +56,7 @@ def read_plan(store: str, region: str | None = None) -> Plan:
     if content is None:
         raise InputError(f"no plan at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
     try:
-        plain: dict[str, Any] = json.loads(content)
+        plain: dict[str, Any] = load_json(content)
         config = load_config(plain["config"])
         catalog = load_catalog(plain["catalog"], config.recipe())
         cells = tuple(parse_cell(cell, catalog.order) for cell in plain["cells"])

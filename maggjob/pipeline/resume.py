@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maggjob.errors import ExistsError, MaggjobError, StoreError
+from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.parts import check_part, part_key, report_in
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask, Granule
@@ -188,7 +189,7 @@ def keep_versions(folder: Folder, etags: Mapping[str, str], cells: Mapping[str, 
 def _versions(content: bytes) -> dict[str, Any]:
     """Return the recorded versions; none if the record is damaged, so that no part is taken."""
     try:
-        plain = json.loads(content)
+        plain = load_json(content)
     except ValueError:
         return {}
     return plain if isinstance(plain, dict) else {}

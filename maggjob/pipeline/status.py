@@ -7,7 +7,6 @@ Parts are counted from one listing of the folder, by the store's clock: parts ol
 an earlier run. If there is no note, as after a run by hand, only the number of parts is known.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from maggjob.errors import InputError, StoreError
 from maggjob.inputs.places import store_place
+from maggjob.inputs.plain_json import load_json
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import OURS, PARTS, RUN, SUMMARY, run_folder
 from maggjob.storage.stores import plain_message
@@ -293,7 +293,7 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     if not (exists(folder, region) and Folder(folder, region).has(SUMMARY)):
         raise InputError(f"no summary at {folder}/{SUMMARY}; give the path of a Zarr that 'maggjob run' wrote")
     try:
-        content: dict[str, Any] = json.loads(Folder(folder, region).get(SUMMARY))
+        content: dict[str, Any] = load_json(Folder(folder, region).get(SUMMARY))
     except ValueError as problem:
         raise InputError(f"{folder}/{SUMMARY} is damaged ({problem}); run again") from problem
     if not (

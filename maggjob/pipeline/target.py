@@ -5,7 +5,6 @@ the store, or beside it, is never touched. An incomplete result replaces an exis
 with ``allow_partial``.
 """
 
-import json
 import os
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from maggjob.config.load import ConfigLike
 from maggjob.errors import ExistsError, InputError
+from maggjob.inputs.plain_json import load_json
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import NEW, OLD, OURS, WRITING, run_folder
 from maggjob.storage.urls import is_remote, local_path
@@ -102,7 +102,7 @@ def result_attributes(store: str, region: str | None) -> dict[str, Any]:
     """
     folder = Folder(store, region)
     try:
-        members = json.loads(folder.get("zarr.json"))["consolidated_metadata"]["metadata"]
+        members = load_json(folder.get("zarr.json"))["consolidated_metadata"]["metadata"]
         groups = [of for of in members.values() if of["node_type"] == "group" and "run_digest" in of["attributes"]]
         return dict(groups[0]["attributes"]) if groups else {}
     except (ValueError, KeyError, TypeError, AttributeError):

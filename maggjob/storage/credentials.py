@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from maggjob.inputs.plain_json import load_json
 from maggjob.storage.urls import LOOPBACK
 
 DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
@@ -67,7 +68,7 @@ class CredentialSet:
     @classmethod
     def from_json(cls, content: bytes) -> "CredentialSet":
         """Return the credentials that `to_json` wrote."""
-        plain = json.loads(content)
+        plain = load_json(content)
         s3 = {
             centre: S3Credentials(**(c | {"expires": datetime.fromisoformat(c["expires"])}))
             for centre, c in plain["s3"].items()

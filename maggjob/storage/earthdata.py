@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from maggjob.errors import AccessError, StoreError
+from maggjob.storage.certificates import use_certificates
 from maggjob.storage.credentials import CredentialSet, S3Credentials, data_centre, needs_login, write_private
 from maggjob.storage.folder import Folder
 from maggjob.storage.owner import OWNER, Owner, is_gone, me, private_folder
@@ -164,6 +165,7 @@ def login() -> Any:
     import requests
     from earthaccess.exceptions import LoginAttemptFailure, LoginStrategyUnavailable
 
+    use_certificates()
     strategies = ["environment", "netrc"] + (["interactive"] if sys.stdin and sys.stdin.isatty() else [])
     tried = []
     for strategy in strategies:
@@ -205,6 +207,9 @@ def fetch_s3(centre: str, auth: Any) -> S3Credentials:
         answer = auth.get_s3_credentials(daac=centre)
         expires = datetime.fromisoformat(answer["expiration"])
         keys = (answer["accessKeyId"], answer["secretAccessKey"], answer["sessionToken"])
+    except (requests.ConnectionError, requests.Timeout) as problem:
+        why = cause_of(problem) or plain_message(problem)
+        raise AccessError(f"{centre} cannot be reached for S3 credentials: {why}; try again") from None
     except (KeyError, TypeError, ValueError, requests.RequestException) as problem:
         raise AccessError(
             f"{centre} gave no S3 credentials ({type(problem).__name__}: {problem}); accept its licences at "

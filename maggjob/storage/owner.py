@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from maggjob.inputs.plain_json import load_json
+
 OWNER = "owner.json"
 """Name of the file, in a private folder, that says who owns it."""
 PREFIX = "maggjob-"
@@ -49,7 +51,7 @@ class Owner:
             If it is something else.
         """
         try:
-            plain = json.loads(content)
+            plain = load_json(content)
             return cls(str(plain["host"]), int(plain["pid"]), str(plain["started"]), str(plain["token"]))
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not an owner: {problem}") from problem

@@ -3,7 +3,6 @@
 import os
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ from obstore.store import S3Store
 
 from maggjob.errors import InputError
 from maggjob.storage import aws_profile
+from maggjob.storage.certificates import use_certificates
 from maggjob.storage.credentials import trusted_host
 from maggjob.storage.urls import LOOPBACK
 
@@ -53,10 +53,7 @@ _users: set[int] = set()
 
 def _client(root: str, token: str | None = None) -> Any:
     options: dict[str, Any] = dict(CLIENT)
-    # The search and the login obey this variable; obstore only the other one.
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
-    if Path(bundle).is_file():
-        os.environ.setdefault("SSL_CERT_FILE", bundle)
+    use_certificates()
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     http = root if root.startswith("http://") else endpoint if root.startswith("s3://") else ""
     if urlsplit(http).hostname in LOOPBACK:
@@ -92,7 +89,7 @@ CAUSES = (
     (r"RequestTimeTooSkewed", "this machine's clock is off, so that requests are refused; set the clock"),
     (
         r"UnknownIssuer|local issuer certificate|self.signed",
-        "its certificate is of an unknown issuer, as behind a proxy; set SSL_CERT_FILE to the issuer's certificate",
+        "its certificate is of an unknown issuer, as behind a proxy; set REQUESTS_CA_BUNDLE to that of the issuer",
     ),
     (
         r"NotValidYet|InvalidCertificate\(\s*Expired|certificate has expired|not yet valid",
@@ -108,13 +105,19 @@ CAUSES = (
     (r"NetworkUnreachable|HostUnreachable|unreachable", "the network cannot be reached"),
     (r"TimedOut|timed out|ReadTimeout|ConnectTimeout", "there is no answer in time"),
 )
-"""Patterns in the whole text of an error, and what they mean, the most telling first."""
+"""Patterns in what an error tells of its cause, and what they mean, the most telling first."""
+NO_CAUSE = re.compile(r"\w+://[^\s\"')\]}]+|url: \S+|\"[^\"\n]*/[^\"\n]*\"|'[^'\n]*/[^'\n]*'|host='[^']*'")
+"""Parts of an error that name an object, not a cause: URLs and paths, which may hold any word."""
 
 
 def cause_of(problem: BaseException) -> str | None:
     """Return why a connection failed, in plain words; None if that is not known.
 
-    obstore's message says only that a request failed; the cause is below it, in the text meant for debugging.
+    obstore's message says only that a request failed; the cause is below it, in the text meant for debugging. A failure
+    of a local file has no such cause.
     """
-    text = str(problem)
+    first, *below = str(problem).split("\n", maxsplit=1)
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return None
+    text = NO_CAUSE.sub("", below[0] if below else first)
     return next((said for pattern, said in CAUSES if re.search(pattern, text)), None)

@@ -194,6 +194,7 @@ def test_a_fill_value_in_either_byte_order_is_none_of_the_heights(folder: Path) 
         (lambda dataset: dataset.attrs.__setitem__("missing_value", np.float32(-1)), "missing_value"),
         (lambda dataset: dataset.attrs.__setitem__("scale_factor", np.float64(0.1)), "scale_factor"),
         (lambda dataset: dataset.attrs.__setitem__("add_offset", np.float64(5)), "add_offset"),
+        (lambda dataset: dataset.attrs.__setitem__("_Unsigned", "true"), "_Unsigned"),
     ],
 )
 @pytest.mark.parametrize("index", [False, True])

@@ -19,7 +19,7 @@ from maggjob.errors import CatalogError
 from maggjob.grid.coverage import great_circle
 from maggjob.icesat2.names import GranuleName
 from maggjob.icesat2.orbit import BEAMS, OFFSETS, ground_track, region_angles
-from maggjob.simulator.scene import cmr_record
+from maggjob.simulator.scene import cmr_record, cmr_records, simulate
 from tests.cmr_server import BUCKET, HOST, entry, name_of, record
 
 CONCEPT = "G2159085058-NSIDC_ECS"
@@ -159,7 +159,7 @@ GOOD = f"ATLAS/ATL06/007/2023/12/18/{name_of(5)}"
         ([("GET DATA", f"https://evilnasa.gov/{GOOD}")], "not in the archive"),
         ([("GET DATA", f"https://data.nasa.gov.evil.com/{GOOD}")], "not in the archive"),
         ([("GET DATA", f"https://nasa.gov@evil.com/{GOOD}")], "user or password"),
-        ([("GET DATA", f"https://evil.com#.nasa.gov/{GOOD}")], "no .h5 file|not in the archive"),
+        ([("GET DATA", f"https://evil.com#.nasa.gov/{GOOD}")], "no HDF5 file|not in the archive"),
         ([("GET DATA", f"file:///{GOOD}")], "not in the archive"),
         ([("GET DATA", f"/{GOOD}")], "not in the archive"),
         ([("GET DATA", f"ftp://data.nasa.gov/{GOOD}")], "ftp"),
@@ -172,9 +172,9 @@ GOOD = f"ATLAS/ATL06/007/2023/12/18/{name_of(5)}"
             [("GET DATA", f"{HOST}/{name_of(5)}"), ("GET DATA VIA DIRECT ACCESS", f"s3://{BUCKET}/{name_of(6)}")],
             "name different files",
         ),
-        ([("GET DATA", f"{HOST}/{name_of(5)}.xml"), ("GET DATA", f"{HOST}/x.pdf")], r"no \.h5 file"),
-        ([("VIEW RELATED INFORMATION", f"{HOST}/{name_of(5)}")], r"no \.h5 file"),
-        ([], r"no \.h5 file"),
+        ([("GET DATA", f"{HOST}/{name_of(5)}.xml"), ("GET DATA", f"{HOST}/x.pdf")], r"no HDF5 file"),
+        ([("VIEW RELATED INFORMATION", f"{HOST}/{name_of(5)}")], r"no HDF5 file"),
+        ([], r"no HDF5 file"),
     ],
 )
 def test_urls_that_are_not_the_archive_s(urls: list[tuple[str, str]], message: str) -> None:
@@ -277,21 +277,51 @@ def test_usable(ring: list[tuple[float, float]], good: bool) -> None:
 
 
 def test_all_odd_records_are_told_at_once_and_the_others_used(tmp_path: Path) -> None:
-    import json
-
-    from maggjob.simulator.scene import cmr_records, simulate
-
     paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
     page = cmr_records(paths)
     good = page["items"]
     nameless = json.loads(json.dumps(good[0]).replace(paths[0].stem, "browse_image"))
     linkless = json.loads(json.dumps(good[1]))
     linkless["umm"]["RelatedUrls"] = []
-    (tmp_path / "page.json").write_text(json.dumps({"hits": 5, "items": [*good, nameless, linkless]}))
-    with pytest.raises(CatalogError, match="2 records cannot be used") as caught:
+    huge = json.loads(json.dumps(good[1]))
+    huge["umm"]["DataGranule"]["ArchiveAndDistributionInformation"][0] = {"Size": 10**400, "SizeUnit": "MB"}
+    (tmp_path / "page.json").write_text(json.dumps({"hits": 6, "items": [*good, nameless, linkless, huge]}))
+    with pytest.raises(CatalogError, match="3 records cannot be used") as caught:
         maggjob.find_catalog(records=[tmp_path / "page.json"])
     assert "browse_image" in str(caught.value)
-    assert "no .h5 file" in str(caught.value)
+    assert "no HDF5 file" in str(caught.value)
     catalog = maggjob.find_catalog(records=[tmp_path / "page.json"], skip_unreadable=True)
     assert [entry.id for entry in catalog.granules] == [path.stem for path in paths]
-    assert "2 granules cannot be read and were left out" in "\n".join(catalog.notes())
+    assert "3 granules cannot be read and were left out" in "\n".join(catalog.notes())
+
+
+def test_records_that_only_some_searches_can_use(tmp_path: Path) -> None:
+    paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
+    page = cmr_records(paths)
+    good = copy.deepcopy(page["items"])
+    nowhere = json.loads(json.dumps(good[0]).replace(f"{paths[0].stem}", f"{paths[0].stem[:27]}99{paths[0].stem[29:]}"))
+    nowhere["umm"]["SpatialExtent"] = {}
+    timeless = json.loads(json.dumps(good[1]).replace("ATL06_", "processed_ATL06_"))
+    timeless["umm"]["TemporalExtent"] = {}
+    for item, search, said in (
+        (nowhere, {"cycle": 22}, "no region 99"),
+        (timeless, {"start": "2018-01-01", "end": "2030-01-01"}, "no time"),
+    ):
+        (tmp_path / "page.json").write_text(json.dumps({"hits": 3, "items": [*good[1:], item]}))
+        if item is timeless:
+            (tmp_path / "page.json").write_text(json.dumps({"hits": 3, "items": [good[0], good[2], item]}))
+        where = {"records": [tmp_path / "page.json"], "aoi": "antarctica", **search}
+        with pytest.raises(CatalogError, match=said):
+            maggjob.find_catalog(**where)
+        assert len(maggjob.find_catalog(**where, skip_unreadable=True).granules) == 2
+        (tmp_path / "page.json").write_text(json.dumps({"hits": 1, "items": [item]}))
+        with pytest.raises(CatalogError, match=said):
+            maggjob.find_catalog(**where, skip_unreadable=True)
+
+
+def test_granules_in_other_suffixes_are_listed(tmp_path: Path) -> None:
+    paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
+    text = json.dumps(cmr_records(paths)).replace(".h5", ".H5")
+    (tmp_path / "page.json").write_text(text)
+    catalog = maggjob.find_catalog(records=[tmp_path / "page.json"])
+    assert [(entry.id, entry.size) for entry in catalog.granules] == [(p.stem, p.stat().st_size) for p in paths]
