@@ -114,7 +114,7 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
         If a beam lacks one of its coordinates, or the granule has none of the beams.
     """
     file = granule.file
-    present = [group for group in recipe.groups if _has_beam(file, recipe, group)]
+    present = [group for group in recipe.groups if has_beam(file, recipe, group)]
     if not present:
         raise MissingDatasetError(
             f"{granule.id}: it has none of the beams {', '.join(recipe.groups)}; "
@@ -136,7 +136,7 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
     return [Beam(beam.group, *(beam.columns[path].values for path in paths[beam.group])) for beam in found.beams]
 
 
-def _has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
+def has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
     """Return True if a beam is there: a group without coordinates is that of an absent beam."""
     return any(file.info(recipe.path(path, group)) is not None for path in (recipe.latitude, recipe.longitude))
 

@@ -89,7 +89,8 @@ def _index(
         present = {beam.group for beam in index.beams}
         beams = {group: READ if group in present else ABSENT for group in recipe.groups}
         found = IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
-        return replace(found, size=index.size, etag=index.etag)
+        lacking = recipe.lacking({beam.group: beam.datasets.__contains__ for beam in index.beams})
+        return replace(found, size=index.size, etag=index.etag, lacking=lacking)
     # As in map_cell.
     except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)

@@ -1,6 +1,6 @@
 """The recipe: the configuration as workers need it, validated and in plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,17 @@ class Recipe:
         coordinates = {"latitude": self.latitude, "longitude": self.longitude}
         templates += [path for name, path in coordinates.items() if name in self.used_columns]
         return {group: list(dict.fromkeys(self.path(t, group) for t in templates)) for group in self.groups}
+
+    def lacking(self, has: Mapping[str, Callable[[str], bool]]) -> frozenset[str]:
+        """Return the datasets that no beam of a granule has, as paths with ``{group}`` for the beam.
+
+        Parameters
+        ----------
+        has : mapping
+            By group of the beams that are there: a function that tells whether there is a dataset at a path.
+        """
+        templates = [path for _, path in self.columns] + [condition.dataset for condition in self.filters] + [self.time]
+        return frozenset(t for t in templates if not any(is_there(self.path(t, g)) for g, is_there in has.items()))
 
     @cached_property
     def time_paths(self) -> dict[str, list[str]]:

@@ -133,6 +133,8 @@ class IndexedGranule:
     """Size of the granule in bytes."""
     etag: str | None = None
     """Version of the granule that the index was made from (its ETag, or what stands for it)."""
+    lacking: frozenset[str] = frozenset()
+    """Datasets of the recipe that none of its beams has (`maggjob.model.recipe.Recipe.lacking`)."""
     reason: str | None = None
     """The error's ``reason``, if the granule failed."""
     message: str | None = None

@@ -16,7 +16,7 @@ from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.saved_plan import save_plan
 from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shards_locally
-from maggjob.pipeline.facts import check_groups, facts_of
+from maggjob.pipeline.facts import check_indexed, check_reported, facts_of
 from maggjob.pipeline.index_stage import default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.progress import Progress, in_notebook
@@ -162,11 +162,12 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             forget(folder)
         keep_versions(folder, plan_now.etags, listed)
         if index.indexed is not None:
-            check_groups(plan, (granule.beams for granule in index.indexed.granules.values()))
+            absent = check_indexed(plan, index.indexed)
         cells = run_map_stage(session, index, resume=resume)
         session.begin("assembly")
         reports = cells.reports()
-        absent = check_groups(plan, (granule.beams for report in reports for granule in report.granules))
+        if index.indexed is None:
+            absent = check_reported(plan, reports)
         result = assemble_run(
             index.exact.plan,
             cells.tasks,
@@ -187,7 +188,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
             indexed=index.indexed,
             calls=cells.calls,
             taken=cells.taken,
-            absent_beams=tuple(absent),
+            absent=absent,
             cells_in_quarters=cells.in_quarters,
             session=session.report(),
         )

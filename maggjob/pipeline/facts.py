@@ -1,39 +1,75 @@
-"""What is known of the granules of a run apart from the reports of its cells: their beams, and their rows."""
+"""What is known of the granules of a run: what the configuration names and none has, and their rows."""
 
 from collections.abc import Iterable, Mapping
 
-from maggjob.errors import ConfigError
+from maggjob.errors import ConfigError, MissingDatasetError
+from maggjob.granules.contents import Contents
 from maggjob.granules.screening import READ
-from maggjob.icesat2.orbit import BEAMS
 from maggjob.model.invariants import Facts
+from maggjob.model.reports import CellReport, GranuleReport, IndexedGranule
 from maggjob.pipeline.index_stage import Indexed
 from maggjob.planning.plan import Plan
+from maggjob.planning.presence import check_contents
 
 
-def check_groups(plan: Plan, beams: Iterable[Mapping[str, str]]) -> list[str]:
-    """Check that every group of the configuration is in some granule; return the beams that none has.
-
-    A subset may lack a beam, so that is only told; but a group that is no beam is a mistake if no granule has it.
+def check_indexed(plan: Plan, indexed: Indexed) -> tuple[str, ...]:
+    """Check that everything that the configuration names is in some granule, from their indexes.
 
     Parameters
     ----------
     plan : Plan
-    beams : iterable of mapping
-        ``read`` or ``absent`` by group, of each granule that was read.
+    indexed : Indexed
+        Results of the index stage.
+
+    Returns
+    -------
+    tuple of str
+        What no granule has and is no mistake (`check_contents`).
 
     Raises
     ------
     ConfigError
-        If no granule has a group that is not a beam.
+        If no granule has something that it must have.
     """
-    there = {group for one in beams for group, state in one.items() if state == READ}
-    absent = [group for group in plan.config.recipe().groups if group not in there] if there else []
-    unknown = [group for group in absent if group not in BEAMS]
-    if unknown:
-        raise ConfigError(
-            f"data_source.groups: no granule has {', '.join(unknown)}; they have {', '.join(sorted(there))}"
-        )
-    return absent
+    known = [granule for granule in indexed.granules.values() if granule.state != "failed"]
+    if not known:
+        _check_failed(indexed.granules.values())
+    return check_contents(plan.config, (Contents(_read(granule.beams), granule.lacking) for granule in known))
+
+
+def check_reported(plan: Plan, reports: Iterable[CellReport]) -> tuple[str, ...]:
+    """Check the same from the reports of the cells, for granules that were read without indexes.
+
+    Parameters
+    ----------
+    plan : Plan
+    reports : iterable of CellReport
+
+    Returns
+    -------
+    tuple of str
+        As `check_indexed`.
+
+    Raises
+    ------
+    ConfigError
+        If every granule that holds segments lacks a dataset, or no granule has a group that is not a beam.
+    """
+    granules = [granule for report in reports for granule in report.granules]
+    if not any(granule.state == "used" for granule in granules):
+        _check_failed([granule for granule in granules if granule.state == "failed"])
+    return check_contents(plan.config, (Contents(_read(granule.beams)) for granule in granules if granule.beams))
+
+
+def _check_failed(lost: Iterable[GranuleReport | IndexedGranule]) -> None:
+    """Check that it is not the configuration that all granules failed for."""
+    told = {granule.reason: granule.message for granule in lost}
+    if set(told) == {MissingDatasetError.reason}:
+        raise ConfigError(f"no granule has what the configuration names: {told[MissingDatasetError.reason]}")
+
+
+def _read(beams: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(beam for beam, state in beams.items() if state == READ)
 
 
 def facts_of(plan: Plan, indexed: Indexed | None = None) -> dict[str, Facts]:

@@ -52,8 +52,8 @@ class RunResult(Displayed):
     published: bool = True
     """Whether the Zarr was written. An incomplete result replaces an existing one only with ``allow_partial``, and a
     result whose cells have all failed is not written at all."""
-    absent_beams: tuple[str, ...] = ()
-    """Beams of the configuration that no granule has."""
+    absent: tuple[str, ...] = ()
+    """What of the configuration no granule has, in words, if that is no mistake: beams that a subset lacks, times."""
     taken: int = 0
     """Number of parts that an earlier attempt at the same run left, and that were used."""
     shards: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False)
@@ -127,7 +127,7 @@ class RunResult(Displayed):
             "calls": self.calls,
             "cells_in_quarters": self.cells_in_quarters,
             "taken": self.taken,
-            "absent_beams": list(self.absent_beams),
+            "absent": list(self.absent),
             "unreadable": len(self.plan.catalog.provenance.get("unreadable", ())),
             "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
             "bytes_read": sum(done.bytes_read for done in maps),

@@ -12,6 +12,7 @@ A run that cannot start leaves nothing in its folder.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from maggjob.backend.bill import Stage, stage_of
 from maggjob.backend.executor import DEADLINE, run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend, settings_of
-from maggjob.errors import BackendError, InputError
+from maggjob.errors import BackendError, ConfigError, InputError
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
@@ -35,6 +36,8 @@ from maggjob.storage.owner import sweep
 from maggjob.storage.run_folder import PARTS, SUMMARY, run_folder
 from maggjob.storage.urls import is_remote, local_path
 
+NOTHING_TO_RESUME = (BackendError, ConfigError)
+"""Errors after which the same run would fail again: what it wrote to its folder is deleted."""
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 
@@ -183,7 +186,7 @@ class Session:
         if problem is not None:
             self._note.stopped(problem)
             # Whoever reports the error can tell that the run may go on.
-            begun = self._note.note.stage != "not started" and not isinstance(problem, BackendError)
+            begun = self._note.note.stage != "not started" and not isinstance(problem, NOTHING_TO_RESUME)
             problem.unfinished = begun  # type: ignore[attr-defined]
         self._open.__exit__(kind, problem, trace)
 
@@ -338,16 +341,17 @@ class Session:
 
 @contextmanager
 def _own_folder(url: str, region: str | None) -> Iterator[None]:
-    """Check that the run's folder can be written, and delete what the run wrote to it if the backend fails."""
+    """Check that the run's folder can be written, and delete what the run wrote to it if there is nothing to resume."""
     folder = Folder(url, region, create=True)
     folder.probe()
     before = set(folder.keys())
     try:
         yield
-    except BackendError:
+    except NOTHING_TO_RESUME:
         folder.delete(set(folder.keys()) - before)
         if not before and not is_remote(url):
-            local_path(url).rmdir()
+            for empty, _, _ in os.walk(local_path(url), topdown=False):
+                Path(empty).rmdir()
         raise
 
 

@@ -31,6 +31,7 @@ from maggjob.planning.cost import (
     seconds,
     work_of,
 )
+from maggjob.planning.presence import check_local
 from maggjob.storage.credentials import data_centre
 from maggjob.storage.run_folder import run_folder
 
@@ -319,14 +320,11 @@ def plan(
         raise CatalogError("the catalog has no cells; make a new one with 'maggjob catalog'")
     asked = store if store is not None else loaded.output.store
     ids = [known.granules[i].id for i in sorted({i for cell in cells for i in known.cells[cell]})]
-    return Plan(
-        loaded,
-        known,
-        cells,
-        choose_driver(known, driver, loaded.data_source.driver),
-        window_label(ids),
-        None if asked is None else store_place(asked),
-    )
+    chosen_driver = choose_driver(known, driver, loaded.data_source.driver)
+    found = Plan(loaded, known, cells, chosen_driver, window_label(ids), None if asked is None else store_place(asked))
+    if chosen_driver == "file":
+        check_local(loaded, found.used_granules)
+    return found
 
 
 def _default_catalog() -> str:

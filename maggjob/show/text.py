@@ -50,6 +50,7 @@ def summary(result: Mapping[str, Any]) -> str:
         f"observations  {result['total_obs']:,}",
     ]
     lines += [NOT_OBSERVED] if result.get("simulated") else []
+    lines += [f"absent        no granule has {what}" for what in result.get("absent", ())]
     lines += _error_lines(result["errors"])
     expected = result.get("estimate")
     quarters = f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""

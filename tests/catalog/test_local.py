@@ -14,6 +14,7 @@ from maggjob.catalog.catalog import Catalog, granule_id, split_newest
 from maggjob.catalog.file import load_catalog
 from maggjob.catalog.folders import find_files
 from maggjob.errors import CatalogError, ConfigError, InputError
+from maggjob.show.text import summary
 from maggjob.simulator.scene import simulate
 
 ONE = "ATL06_20240101031203_08502211_006_01"
@@ -226,7 +227,8 @@ def test_a_beam_without_coordinates_is_absent_and_told(folder: Path) -> None:
             del file[f"{beam}/land_ice_segments/{name}"]
     result = maggjob.run("atl06.yaml", catalog=maggjob.make_catalog(folder), store="map.zarr", backend="serial")
     assert result.complete
-    assert beam in result.absent_beams
+    assert f"beam {beam}" in result.absent
+    assert f"no granule has beam {beam}" in summary(result.to_dict())
     assert {report.granules[0].beams[beam] for report in result.reports} == {"absent"}
 
 

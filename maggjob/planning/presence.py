@@ -1,0 +1,106 @@
+"""What a configuration names that no granule has: a mistake, which is told before any work if granules can be read."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from maggjob.config.schema import Config
+from maggjob.errors import ConfigError, GranuleError
+from maggjob.granules.contents import Contents, contents_of
+from maggjob.granules.granule import open_granule
+from maggjob.icesat2.orbit import BEAMS
+from maggjob.model.tasks import Granule
+from maggjob.storage.archive import Archive
+
+Item = TypeVar("Item")
+
+
+def check_contents(config: Config, contents: Iterable[Contents]) -> tuple[str, ...]:
+    """Check that everything that a configuration names is in some granule.
+
+    Parameters
+    ----------
+    config : Config
+    contents : iterable of Contents
+        What is in each granule that was read.
+
+    Returns
+    -------
+    tuple of str
+        What no granule has and is no mistake, in words: beams that a subset lacks, and times that are not asked for.
+
+    Raises
+    ------
+    ConfigError
+        If no granule has a group that is not a beam, a variable, the dataset of a filter, or the times asked for.
+    """
+    every = list(contents)
+    if not every:
+        return ()
+    groups = frozenset().union(*(one.groups for one in every))
+    if not groups:
+        raise ConfigError(
+            f"data_source.coordinates: no granule has {config.data_source.coordinates.latitude} in any of the groups "
+            f"{', '.join(config.data_source.groups)}; check these paths"
+        )
+    absent = [group for group in config.data_source.groups if group not in groups]
+    unknown = [group for group in absent if group not in BEAMS]
+    if unknown:
+        there = ", ".join(sorted(groups.union(*(one.others for one in every))))
+        raise ConfigError(f"data_source.groups: no granule has {', '.join(unknown)}; they have {there}")
+    lacking = frozenset.intersection(*(one.lacking for one in every))
+    for key, path in _required(config).items():
+        if path in lacking:
+            raise ConfigError(f"data_source.{key}: no granule has {path}; check the path")
+    told = [f"beam {beam}" for beam in absent]
+    return (*told, *(["times, so that the result has none"] if config.recipe().time in lacking else []))
+
+
+def _required(config: Config) -> dict[str, str]:
+    """Return the paths that some granule must have, by key of the configuration."""
+    source = config.data_source
+    named = {f"variables.{name}": path for name, path in source.variables.items()}
+    named |= {} if source.quality_filter is None else {"quality_filter.dataset": source.quality_filter.dataset}
+    named |= {f"filters.{number}.dataset": each.dataset for number, each in enumerate(source.filters)}
+    return named | ({} if source.coordinates.time is None else {"coordinates.time": source.coordinates.time})
+
+
+def check_local(config: Config, granules: Sequence[Granule]) -> None:
+    """Check that everything that a configuration names is in some of the granules on this machine.
+
+    Granules are opened only until everything is found: nearly always one. Those that cannot be read are passed over, as
+    the run counts them.
+
+    Parameters
+    ----------
+    config : Config
+    granules : sequence of Granule
+        Local files.
+
+    Raises
+    ------
+    ConfigError
+        As `check_contents`.
+    """
+    archive, recipe = Archive(), config.recipe()
+    problem: ConfigError | None = None
+    found: list[Contents] = []
+    for granule in _spread(granules):
+        try:
+            found.append(contents_of(open_granule(granule, archive), recipe))
+        except GranuleError:
+            continue
+        try:
+            check_contents(config, found)
+        except ConfigError as lack:
+            problem = lack
+            continue
+        return
+    if problem is not None:
+        raise problem
+
+
+def _spread(items: Sequence[Item]) -> Iterator[Item]:
+    """Yield the first, the last and the middle item, then all others: neighbours lack the same things."""
+    first = list(dict.fromkeys([0, len(items) - 1, len(items) // 2])) if items else []
+    yield from (items[number] for number in first)
+    yield from (item for number, item in enumerate(items) if number not in first)
