@@ -137,7 +137,15 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
 
 
 def has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
-    """Return True if a beam is there: a group without coordinates is that of an absent beam."""
+    """Return True if a beam is there: a group without coordinates is that of an absent beam.
+
+    Parameters
+    ----------
+    file : Hdf5File
+    recipe : Recipe
+    group : str
+        Name of the beam.
+    """
     return any(file.info(recipe.path(path, group)) is not None for path in (recipe.latitude, recipe.longitude))
 
 
