@@ -140,11 +140,11 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
+    session = Session(describe(plan, options), options)
+    _begin(session, options, plan.digest)
     if options.watch is None and in_notebook():
         with Progress(len(plan.cells)) as progress:
             return execute(plan, options, watch=progress)
-    session = Session(describe(plan, options), options)
-    _begin(session, options, plan.digest)
     with session:
         # Once more, as only now no other run can be at work on the same store.
         restore(session.run.store)
