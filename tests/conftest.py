@@ -82,5 +82,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "no-profile-of-aws"))
+    # What fails is not asked for again, unless a test is about that.
+    monkeypatch.setenv("MAGGJOB_PATIENCE", "0")
     monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache-of-maggjob"))
     monkeypatch.chdir(tmp_path)

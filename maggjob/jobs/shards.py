@@ -178,10 +178,15 @@ def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> i
 
     url, children = join_url(shard.group, name), shard.recipe.grid.children
     rows = slice(shard.first * children, (shard.first + len(shard.cells)) * children)
+    folder = Folder(url, shard.region)
+
+    def write() -> int:
+        array: Any = zarr.open_array(ObjectStore(folder.store), mode="r+")
+        array[rows] = values
+        return int(np.asarray(array[rows]).sum(dtype=np.int64)) if count else 0
+
     try:
         with zarr.config.set(CONFIG):
-            array: Any = zarr.open_array(ObjectStore(Folder(url, shard.region).store), mode="r+")
-            array[rows] = values
-            return int(np.asarray(array[rows]).sum(dtype=np.int64)) if count else 0
+            return folder.patiently(write)
     except Exception as problem:
         raise StoreError(f"cannot write {url}: {problem}; check space and permissions, then run again") from problem

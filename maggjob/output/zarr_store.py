@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -292,14 +293,18 @@ def _write(assembly: Assembly, folder: Folder) -> dict[str, tuple[int, str]]:
     assembly.guard()
     store = ObjectStore(folder.store)
     attributes = group_attributes(assembly.config, assembly.tasks[0].run, assembly.reports, assembly.tally)
-    zarr.create_group(store, path=assembly.group, attributes=attributes)
-    zarr.open_group(store, mode="r+").update_attributes(root_attributes(assembly.group, attributes))
-    with warnings.catch_warnings():
-        # zarr warns that the specification of format 3 has no consolidated metadata yet; readers support it.
-        warnings.simplefilter("ignore")
+
+    def publish() -> None:
+        zarr.open_group(store, mode="a", path=assembly.group, attributes=attributes)
+        zarr.open_group(store, mode="r+").update_attributes(root_attributes(assembly.group, attributes))
         zarr.consolidate_metadata(store, path=assembly.group)
         # xarray looks for it at the root.
         zarr.consolidate_metadata(store)
+
+    with warnings.catch_warnings():
+        # zarr warns that the specification of format 3 has no consolidated metadata yet; readers support it.
+        warnings.simplefilter("ignore")
+        folder.patiently(publish)
     return {f"{assembly.group}/{key}": written for shard in done for key, written in shard.objects.items()}
 
 
@@ -337,15 +342,22 @@ def _create(folder: Folder, assembly: Assembly, dtype: str, fill: float, attribu
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import ObjectStore
 
-    zarr.create_array(
-        # A store of its own: in the group's store, zarr would write the group's metadata now.
-        ObjectStore(folder.store),
-        shape=(assembly.rows,),
-        chunks=(assembly.chunk,),
-        shards=(assembly.shard,),
-        dtype=dtype,
-        fill_value=fill,
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
-        dimension_names=["cells"],
-        attributes=dict(attributes),
-    )
+    attempts = count()
+
+    def create() -> None:
+        zarr.create_array(
+            # A store of its own: in the group's store, zarr would write the group's metadata now.
+            ObjectStore(folder.store),
+            shape=(assembly.rows,),
+            chunks=(assembly.chunk,),
+            shards=(assembly.shard,),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=[ZstdCodec(level=3), Crc32cCodec()],
+            dimension_names=["cells"],
+            attributes=dict(attributes),
+            # The folder is new: what a second attempt finds there is of one whose answer was lost.
+            overwrite=next(attempts) > 0,
+        )
+
+    folder.patiently(create)

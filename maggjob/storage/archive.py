@@ -1,8 +1,8 @@
 """Byte ranges of granules, read from a path, s3:// or https:// URL with the archive's credentials.
 
 Every failure becomes one of maggjob's errors. A read that is denied is repeated once with the current credentials,
-because the previous ones may have expired. All other failures are retried by the policy of the stores
-(`maggjob.storage.stores.RETRY`).
+because the previous ones may have expired. Failures of the network and of the server are asked again for more than a
+minute (`maggjob.storage.patience`).
 """
 
 import hashlib
@@ -32,6 +32,7 @@ from maggjob.errors import (
 )
 from maggjob.storage.credentials import CredentialSet, data_centre, environment_token
 from maggjob.storage.folder import Folder
+from maggjob.storage.patience import Outage
 from maggjob.storage.stores import LOG_IN, METADATA, RETRY, _client, _s3, check_not_forked, plain_message
 from maggjob.storage.urls import is_remote, local_path, split_url, without_query
 
@@ -115,6 +116,7 @@ class Archive:
         self.region = region
         self.bytes_read = 0
         self.requests = 0
+        self.outage = Outage()
         self._stores: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -269,10 +271,14 @@ class Ranges:
 
     def _attempt(self, requests: int, read: Callable[[Any], T], stale: object = None) -> T:
         check_not_forked()
-        self.access.count(requests=requests)
-        try:
+
+        def ask() -> T:
+            self.access.count(requests=requests)
             store = self._store = self.access.store(self._address.root, stale)
             return read(store)
+
+        try:
+            return self.access.outage.patiently(ask) if is_remote(self.url) else ask()
         # obstore raises built-in exceptions and a dozen of its own.
         except Exception as problem:  # noqa: BLE001
             raise granule_error(problem, self.url) from None

@@ -3,10 +3,11 @@
 Granules are read by `maggjob.storage.archive` with the archive's credentials. The two kinds of credentials never mix.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -14,8 +15,13 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
 from maggjob.errors import InputError, StoreError
+from maggjob.storage.patience import Outage
 from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, check_not_forked, plain_message
 from maggjob.storage.urls import is_remote, local_path
+
+OUTAGE = Outage()
+"""The outage of the user's own bucket, if there is one."""
+T = TypeVar("T")
 
 
 class Folder:
@@ -50,15 +56,25 @@ class Folder:
             raise InputError(f"{url}: results go to a path or to s3://bucket/prefix")
         else:
             folder = local_path(self.url).absolute()
-            with self._doing("open"):
-                self.store = LocalStore(str(folder), mkdir=create)
+            self.store = self._do("open", "", lambda: LocalStore(str(folder), mkdir=create))
 
-    @contextmanager
-    def _doing(self, what: str, key: str = "") -> Iterator[None]:
-        """Turn whatever obstore raises into a StoreError that names the operation and the key."""
+    def _do(self, what: str, key: str, ask: Callable[[], T], *, again: bool = True) -> T:
+        """Return what a request returns; turn whatever obstore raises into a StoreError that names operation and key.
+
+        Parameters
+        ----------
+        what : str
+            The operation, for messages.
+        key : str
+            Key below the folder.
+        ask : callable
+            Sends the request.
+        again : bool
+            Whether the request may be sent again after a failure that may pass.
+        """
         check_not_forked()
         try:
-            yield
+            return self.patiently(ask) if again else ask()
         # obstore raises built-in exceptions and a dozen of its own.
         except Exception as problem:  # noqa: BLE001
             hint = "check that it exists, that you may read and write it, and that it has free space"
@@ -67,6 +83,16 @@ class Folder:
             elif ELSEWHERE in str(problem):
                 hint = f"the bucket is not in {self.store.config['region']}; set AWS_REGION to its region"
             raise StoreError(f"cannot {what} {self.url}/{key}: {plain_message(problem)}; {hint}") from None
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Return what a request of another library to this store returns, asked again as those of this class are.
+
+        Parameters
+        ----------
+        ask : callable
+            Sends the request, which must do the same if it is sent again.
+        """
+        return OUTAGE.patiently(ask) if is_remote(self.url) else ask()
 
     def put(self, key: str, content: bytes) -> None:
         """Write a whole object. It appears only when it is complete.
@@ -77,8 +103,7 @@ class Folder:
             Key below the folder.
         content : bytes
         """
-        with self._doing("write", key):
-            obstore.put(self.store, key, content)
+        self._do("write", key, lambda: obstore.put(self.store, key, content))
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a whole object unless it exists; return whether it was written. Of several that try, one succeeds.
@@ -89,25 +114,31 @@ class Folder:
             Key below the folder.
         content : bytes
         """
-        with self._doing("write", key):
+
+        def ask() -> bool:
             try:
                 obstore.put(self.store, key, content, mode="create")
             except AlreadyExistsError:
                 return False
             return True
 
+        # After a failure whose object was written all the same, a second attempt would find it there.
+        return self._do("write", key, ask, again=False)
+
     def get(self, key: str) -> bytes:
         """Read a whole object."""
-        with self._doing("read", key):
-            return bytes(obstore.get(self.store, key).bytes())
+        return self._do("read", key, lambda: bytes(obstore.get(self.store, key).bytes()))
 
     def find(self, key: str) -> bytes | None:
         """Read a whole object; return None if it does not exist."""
-        with self._doing("read", key):
+
+        def ask() -> bytes | None:
             try:
                 return bytes(obstore.get(self.store, key).bytes())
             except FileNotFoundError:
                 return None
+
+        return self._do("read", key, ask)
 
     def get_range(self, key: str, start: int, size: int) -> bytes:
         """Read a part of an object.
@@ -121,8 +152,7 @@ class Folder:
         size : int
             Number of bytes.
         """
-        with self._doing("read", key):
-            return bytes(obstore.get_range(self.store, key, start=start, length=size))
+        return self._do("read", key, lambda: bytes(obstore.get_range(self.store, key, start=start, length=size)))
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys of all objects below a prefix, sorted."""
@@ -130,34 +160,43 @@ class Folder:
 
     def times(self, prefix: str = "") -> dict[str, datetime]:
         """Return when each object below a prefix was last written, by the store's clock."""
-        with self._doing("list", prefix):
-            found = obstore.list(self.store, prefix or None)
-            return {item["path"]: item["last_modified"] for batch in found for item in batch}
+        return {item["path"]: item["last_modified"] for item in self._list(prefix)}
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the size of each object below a prefix, in bytes."""
-        with self._doing("list", prefix):
-            found = obstore.list(self.store, prefix or None)
-            return {item["path"]: item["size"] for batch in found for item in batch}
+        return {item["path"]: item["size"] for item in self._list(prefix)}
 
     def modified(self, key: str) -> datetime:
         """Return when an object was last written, by the store's clock; S3 gives whole seconds."""
-        with self._doing("look for", key):
-            return obstore.head(self.store, key)["last_modified"]
+        return self._do("look for", key, lambda: obstore.head(self.store, key)["last_modified"])
 
     def holds(self, prefix: str = "") -> bool:
         """Return True if any object exists below a prefix."""
-        with self._doing("list", prefix):
+
+        def ask() -> bool:
             return any(len(batch) for batch in obstore.list(self.store, prefix or None, chunk_size=1))
+
+        return self._do("list", prefix, ask)
+
+    def _list(self, prefix: str) -> list[Any]:
+        """Return obstore's metadata of all objects below a prefix."""
+
+        def ask() -> list[Any]:
+            return [item for batch in obstore.list(self.store, prefix or None) for item in batch]
+
+        return self._do("list", prefix, ask)
 
     def has(self, key: str) -> bool:
         """Return True if an object exists."""
-        with self._doing("look for", key):
+
+        def ask() -> bool:
             try:
                 obstore.head(self.store, key)
             except FileNotFoundError:
                 return False
             return True
+
+        return self._do("look for", key, ask)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; missing ones are ignored."""
@@ -165,8 +204,11 @@ class Folder:
         # A batch of LocalStore stops at the first missing object.
         one_by_one = isinstance(self.store, LocalStore)
         for batch in [[key] for key in every] if one_by_one else [every] if every else []:
-            with self._doing("delete", batch[0]), suppress(FileNotFoundError):
-                obstore.delete(self.store, batch)
+            self._do("delete", batch[0], partial(self._delete, batch))
+
+    def _delete(self, keys: list[str]) -> None:
+        with suppress(FileNotFoundError):
+            obstore.delete(self.store, keys)
 
     def probe(self) -> None:
         """Write and delete an object, to find out before any work is done that the folder is not writable."""

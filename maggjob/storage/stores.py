@@ -1,4 +1,7 @@
-"""How obstore's stores are opened: connection, credentials, and the one retry policy of all reads and writes."""
+"""How obstore's stores are opened: connection, credentials, and the quick retries of all reads and writes.
+
+`maggjob.storage.patience` retries for longer.
+"""
 
 import os
 import re
@@ -21,7 +24,7 @@ ELSEWHERE = "redirect without LOCATION"
 """obstore's words for S3's answer when a bucket is in another region."""
 DEFAULT_REGION = "us-west-2"
 """Region of NASA's Earthdata Cloud."""
-CLIENT: Any = {"connect_timeout": "10s", "timeout": "60s", "user_agent": "maggjob"}
+CLIENT: Any = {"connect_timeout": "10s", "read_timeout": "20s", "timeout": "120s", "user_agent": "maggjob"}
 RETRY: Any = {
     "max_retries": 4,
     "retry_timeout": timedelta(seconds=60),
@@ -80,9 +83,14 @@ def _s3(root: str, region: str | None, **options: Any) -> Any:
 
 def plain_message(problem: BaseException) -> str:
     """Return the first line of an error and its cause, without the queries of URLs, as a signed URL is a credential."""
-    first = (str(problem).splitlines() or [type(problem).__name__])[0]
     cause = cause_of(problem)
-    return re.sub(r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", first + (f": {cause}" if cause else ""))
+    shown = first_line(problem) + (f": {cause}" if cause else "")
+    return re.sub(r"(://[^\s\"')?]+)\?[^\s\"')]+", r"\1?...", shown)
+
+
+def first_line(problem: BaseException) -> str:
+    """Return the first line of an error, or its type if it has no text."""
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
 
 
 CAUSES = (
