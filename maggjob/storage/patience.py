@@ -102,8 +102,8 @@ class Outage:
         Raises
         ------
         Exception
-            What the request raised last, if it may not succeed later, or if it or all requests have failed for longer
-            than `patience`.
+            If the request fails for a cause that will not pass, or it or all requests have failed for longer than
+            `patience`: what it raised last.
         """
         began, attempt = self._clock(), 0
         while True:

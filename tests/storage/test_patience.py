@@ -144,9 +144,10 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return
 
 
-@pytest.mark.parametrize(
-    "fault", [status(503), status(429), status(500), reset, cut], ids=["503", "429", "500", "reset", "cut"]
-)
+FAULTS = {"503": status(503), "429": status(429), "500": status(500), "reset": reset, "cut": cut}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.usefixtures("no_pauses")
 def test_reads_are_asked_again_whatever_breaks(fault: Answer) -> None:
     content = np.random.default_rng(1).bytes(1 << 20)
