@@ -6,8 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from maggjob.errors import NetworkError
 from maggjob.jobs.cells import map_call
 from maggjob.jobs.wire import WireTask
 
@@ -72,6 +76,50 @@ def is_killed(task: int) -> int:
     if task == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return task
+
+
+def loses_its_worker_once(task: tuple[str, int, int]) -> str:
+    """For number 0, end the process that many generations above when called first; all others wait for its return."""
+    folder, number, generations = task
+    first, again = Path(folder, "first"), Path(folder, "again")
+    if number:
+        while not again.exists():
+            time.sleep(0.01)
+        return "waited"
+    if first.exists():
+        again.touch()
+        return "again"
+    first.touch()
+    process = psutil.Process()
+    for _ in range(generations):
+        process = process.parent()
+    process.kill()
+    time.sleep(3600)
+    return "never"
+
+
+def hangs_once(task: tuple[str, int]) -> str:
+    """For number 0, do not return when called first."""
+    folder, number = task
+    if number:
+        return "quick"
+    first = Path(folder, "first")
+    if first.exists():
+        return "backup"
+    first.touch()
+    time.sleep(3600)
+    return "never"
+
+
+def fails_for_a_while(task: tuple[str, int]) -> int:
+    """Raise an error that may pass, until it has been called some times."""
+    folder, times = task
+    with Path(folder, "calls").open("a") as file:
+        file.write("x")
+    called = Path(folder, "calls").stat().st_size
+    if called <= times:
+        raise NetworkError("the network is down")
+    return called
 
 
 def returns_a_lambda(task: int) -> object:

@@ -6,6 +6,7 @@ every task, whether its call succeeded or not.
 
 import logging
 import os
+import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +15,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maggjob.backend.invoke import Invocations
-from maggjob.backend.outcome import Outcome, Watcher, deadline_outcome
+from maggjob.backend.local import LocalJobs
+from maggjob.backend.outcome import Call, Outcome, Watcher, deadline_outcome, reason_of
 from maggjob.backend.preload import preloading
 from maggjob.backend.private_root import private_root
-from maggjob.backend.retry import ONE_SUBMISSION, RetryPolicy
+from maggjob.backend.retry import (
+    LOCAL,
+    ONE_SUBMISSION,
+    History,
+    RetryPolicy,
+    ends_task,
+    may_submit_again,
+    pause_before,
+)
 from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, MaggjobError, StoppedError
@@ -79,7 +89,7 @@ def run_tasks(
     watch : callable, optional
         Called as each task ends.
     policy : RetryPolicy, optional
-        Waiting times and number of submissions on a serverless backend.
+        Waiting times and number of submissions; by default those of the backend (`maggjob.backend.retry`).
     preload : sequence of str
         Modules that the function imports while it runs; on localhost they are imported once for all calls.
 
@@ -102,7 +112,7 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(function, tasks, dict(config or {}), end, note, policy or RetryPolicy(), preload)
+        return _lithops(function, tasks, dict(config or {}), end, note, policy, preload)
     except KeyboardInterrupt as stop:
         how = str(stop) or "stopped from the keyboard"
         raise StoppedError(f"{how}, before all of the {len(tasks)} tasks had ended") from None
@@ -113,21 +123,31 @@ def _serial(
 ) -> list[Outcome[Value]]:
     """Call the function in this process: the reference for what every other backend must do."""
     outcomes: list[Outcome[Value]] = []
-    outcome: Outcome[Value]
     for index, task in enumerate(tasks):
-        if time.monotonic() >= end:
-            outcome = deadline_outcome()
-        else:
-            try:
-                outcome = Outcome(value=function(task))
-            except KeyboardInterrupt:
-                raise
-            # Any error is the outcome of its task.
-            except BaseException as problem:  # noqa: BLE001
-                outcome = Outcome(reason="worker", message="".join(traceback.format_exception(problem)))
+        outcome = deadline_outcome() if time.monotonic() >= end else _call_here(function, task, end)
         outcomes.append(outcome)
         note(index, outcome)
     return outcomes
+
+
+def _call_here(function: Callable[[Task], Value], task: Task, end: float) -> Outcome[Value]:
+    """Call the function in this process, and again if it raises an error that may not happen again."""
+    history = History()
+    reasons: tuple[str, ...] = ()
+    while True:
+        try:
+            return Outcome(value=function(task), earlier=reasons, call=Call(attempts=history.submissions))
+        except KeyboardInterrupt:
+            raise
+        # Any error is the outcome of its task.
+        except BaseException as problem:  # noqa: BLE001
+            reason, message = reason_of(problem), "".join(traceback.format_exception(problem))
+        history = History(history.submissions, reason)
+        wait = pause_before(LOCAL, history, random.random())  # noqa: S311
+        if ends_task(reason) or not may_submit_again(LOCAL, history) or time.monotonic() + wait >= end:
+            return Outcome(reason=reason, message=message, earlier=reasons, call=Call(attempts=history.submissions))
+        time.sleep(wait)
+        history, reasons = History(history.submissions + 1, reason), (*reasons, reason)
 
 
 def _lithops(
@@ -136,7 +156,7 @@ def _lithops(
     config: dict[str, Any],
     end: float,
     note: Watcher,
-    policy: RetryPolicy,
+    policy: RetryPolicy | None,
     preload: Sequence[str],
 ) -> list[Outcome[Value]]:
     check_filled_in(config)
@@ -152,7 +172,7 @@ def _submit(
     config: dict[str, Any],
     end: float,
     note: Watcher,
-    policy: RetryPolicy,
+    policy: RetryPolicy | None,
     preload: Sequence[str],
     root: Path | None,
 ) -> list[Outcome[Value]]:
@@ -173,9 +193,12 @@ def _submit(
         with preloading(function, preload), opened as executor:
             backend = getattr(executor.compute_handler, "backend", None)
             threads = getattr(executor.invoker, "invoke_pool_threads", 1)
-            invocations = None if backend is None else Invocations(backend, threads, policy)
-            followed = ONE_SUBMISSION if backend is None else policy
-            collection = Collection(executor, function, tasks, end, note, followed, invocations, root)
+            invocations = None if backend is None else Invocations(backend, threads, policy or RetryPolicy())
+            handler = executor.compute_handler
+            # Another version of Lithops' local backend runs its jobs otherwise.
+            local = LocalJobs(handler, root) if root is not None and hasattr(handler, "_run_queued_job") else None
+            own = RetryPolicy() if backend is not None else LOCAL if local is not None else ONE_SUBMISSION
+            collection = Collection(executor, function, tasks, end, note, policy or own, invocations, root, local)
             try:
                 with _starting():
                     collection.submit_first()
@@ -183,9 +206,10 @@ def _submit(
             finally:
                 if invocations is not None:
                     invocations.close(executor.invoker.executor)
+                elif local is not None:
+                    local.close()
                 else:
-                    # All that still runs on this machine is unwanted: a stop, or calls that were given up.
-                    executor.compute_handler.clear()
+                    handler.clear()
                 _clean(executor)
     finally:
         logger.setLevel(level)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from maggjob.errors import MaggjobError
+
 Value = TypeVar("Value")
 
 # An activation id is part of a key in a bucket, so characters of a log stream that a key should not have are replaced.
@@ -102,11 +104,15 @@ class Outcome(Generic[Value]):
     value: Value | None = None
     """Return value of the function; None if the task failed."""
     reason: str | None = None
-    """Reason of the failure: ``worker`` (the function raised, or its process died), ``died`` (the call started and sent
-    no answer: its sandbox crashed, or ran out of memory or time), ``never_started`` (accepted, but not run),
-    ``refused`` (not accepted by the backend), or ``deadline``. None if the function returned."""
+    """Reason of the failure: ``worker`` (the function raised), ``network``, ``throttled`` or ``store`` (it raised an
+    error of maggjob that may not happen again), ``died`` (the call started and sent no answer: its process or sandbox
+    crashed, was killed, or ran out of time), ``memory`` (its process was killed as by the out-of-memory killer),
+    ``never_started`` (accepted, but not run), ``refused`` (not accepted by the backend), or ``deadline``. None if the
+    function returned."""
     message: str | None = None
     """Details of the failure."""
+    earlier: tuple[str, ...] = ()
+    """Reasons of the failures of earlier submissions."""
     call: Call = field(default_factory=Call, compare=False)
     """What is known about its call."""
 
@@ -133,8 +139,8 @@ def never_started_outcome(waited: float) -> Outcome[Any]:
 
 def local_death_outcome(said: str) -> Outcome[Any]:
     """Return the outcome of a call whose local process ended without an answer, with the last lines of its log."""
-    message = "the local process ended before this call did; run again"
-    return Outcome(reason="worker", message=f"{message}. Its last words:\n{said}" if said else message)
+    message = "its process ended before it had answered; run again"
+    return Outcome(reason="died", message=f"{message}. Its last words:\n{said}" if said else message)
 
 
 def outcome_of(future: Any) -> Outcome[Any]:
@@ -148,9 +154,26 @@ def outcome_of(future: Any) -> Outcome[Any]:
             message = f"started, but sent no answer for {seconds} s: its sandbox crashed, or ran out of memory or time"
             return Outcome(reason="died", message=message)
         problem = future._exception  # noqa: SLF001
-        text = "".join(traceback.format_exception(*problem)) if isinstance(problem, tuple) else str(problem)
-        return Outcome(reason="worker", message=text.strip() or "the worker ended without an answer")
+        if not isinstance(problem, tuple):
+            return Outcome(reason="worker", message=str(problem).strip() or "the worker ended without an answer")
+        return Outcome(reason=reason_of(problem[1]), message="".join(traceback.format_exception(*problem)).strip())
     return Outcome(value=future.result(throw_except=False))
+
+
+def reason_of(problem: object) -> str:
+    """Return the reason of a failure by the exception that a call ended with.
+
+    Parameters
+    ----------
+    problem : object
+        The exception: of the function, or of Lithops about the function's process.
+    """
+    arguments = getattr(problem, "args", ())
+    if arguments[:1] == ("HANDLER",):
+        return "memory" if isinstance(problem, MemoryError) else "died"
+    if isinstance(problem, MemoryError):
+        return "memory"
+    return problem.reason if isinstance(problem, MaggjobError) and problem.retryable else "worker"
 
 
 def call_of(future: Any, attempts: int, throttled: int) -> Call:

@@ -26,6 +26,14 @@ class Attempt:
         """Lithops' ids of the call."""
         return self.future.job_id, self.future.call_id
 
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that the call took on its worker; None if it has not ended."""
+        # Lithops has no public field for it.
+        status = self.future._call_status or {}  # noqa: SLF001
+        begin, end = status.get("worker_start_tstamp"), status.get("worker_end_tstamp")
+        return None if begin is None or end is None else float(end) - float(begin)
+
     def has_status(self, storage: Any) -> bool:
         """Return whether the call has written its status, which Lithops' monitor may not have seen yet."""
         written = storage.get_call_status(self.future.executor_id, *self.key)
@@ -50,6 +58,12 @@ class PendingTask:
     """What has been tried, for the retry policy."""
     failure: Outcome[Any] | None = None
     """Outcome of the last failed attempt; None if none has failed."""
+    reasons: tuple[str, ...] = ()
+    """Reasons of all failed attempts."""
+    due: float | None = None
+    """Time at which it is submitted once more, by `time.monotonic`; None if no submission is planned."""
+    seconds: float | None = None
+    """Seconds that its successful call took on its worker; None before it ended."""
 
     def is_accepted(self, accepted: Mapping[Key, float]) -> bool:
         """Return True if the backend has accepted all calls of the task."""
@@ -62,6 +76,7 @@ class PendingTask:
     def note_failure(self, failure: Outcome[Any]) -> None:
         """Record a failed attempt."""
         self.failure = failure
+        self.reasons = (*self.reasons, str(failure.reason))
         self.history = replace(self.history, last_failure=failure.reason)
 
     def add_call(
@@ -89,7 +104,7 @@ class PendingTask:
         message = outcome.message
         if message is not None and call.request is not None:
             message = f"{message}; {call.where()}"
-        return Outcome(outcome.value, outcome.reason, message, call)
+        return replace(outcome, message=message, call=call)
 
 
 def find_running(pending: Mapping[int, PendingTask]) -> dict[int, float]:

@@ -21,11 +21,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from maggjob.storage.owner import me
+
 SCRIPT = "maggjob-python"
 PR_SET_PDEATHSIG = 1
 """Operation of Linux's prctl: the signal that a process gets when its parent ends."""
 MODULES = "MAGGJOB_PRELOAD"
 """Environment variable that names the modules to import, separated by blanks."""
+CALL = "__LITHOPS_SESSION_ID"
+"""Environment variable in which Lithops names the call that a worker has taken."""
+CALLS = "maggjob-calls"
+"""Folder of the notes about which process works on which call, below Lithops' folder of the run."""
 
 
 def local_interpreter() -> str:
@@ -100,9 +106,23 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)
 
 
+def note_call() -> None:
+    """Note which call this process works on, for the client; before a fork, which Lithops does for each call.
+
+    The process that forks reports how the call ended. If it is gone, nobody will.
+    """
+    call, folder = os.environ.get(CALL), os.environ.get("TMPDIR")
+    if call and folder and (root := next(Path(folder).glob("lithops-*"), None)) is not None:
+        (root / CALLS).mkdir(exist_ok=True)
+        temporary = root / CALLS / f".{call}"
+        temporary.write_bytes(me().to_json())
+        temporary.rename(root / CALLS / call)
+
+
 def main() -> None:
     """Preload, then run the script that the arguments name, as the interpreter itself would."""
     watch_parent()
+    os.register_at_fork(before=note_call)
     if sys.platform == "linux":
         _libc()
         os.register_at_fork(after_in_child=die_with_parent)

@@ -1,18 +1,21 @@
-"""The retry policy: when a call on a serverless backend is retried, waited for, or given up.
+"""The retry policy: when a call is retried, waited for, or given up.
 
-1. The backend does not accept a call. If the cause may be temporary (throttling, an outage, no connection), the call
-   is offered again for five minutes. After that, and after any other answer, the call is refused. A refused task is
-   not tried again. If the backend refuses a call before it has accepted any, the run stops.
-2. The backend has accepted a call, but the call does not start. This is normal while all workers are busy. When
-   workers have been free for a minute and nothing has started, each waiting task is submitted once more, and the wait
-   begins again. After six minutes, waiting tasks that may not be submitted again are given up.
-3. A call started, and died without an answer: its task is submitted once more.
+1. A serverless backend does not accept a call. If the cause may be temporary (throttling, an outage, no connection),
+   the call is offered again for five minutes. After that, and after any other answer, the call is refused. A refused
+   task is not tried again. If the backend refuses a call before it has accepted any, the run stops.
+2. A serverless backend has accepted a call, but the call does not start. This is normal while all workers are busy.
+   When workers have been free for a minute and nothing has started, each waiting task is submitted once more, and the
+   wait begins again. After six minutes, waiting tasks that may not be submitted again are given up.
+3. A call started, and died without an answer: its task is submitted again at once, after a second death with a growing
+   pause. On this machine a call that ran out of memory is submitted again when the others have ended.
 4. A call runs for more than a minute and more than ten times as long as the median of the others: its task gets a
    backup, which is one more submission. The call that ends first counts.
-5. A function that raised an exception has answered: its task is not tried again.
+5. A function that raised an exception has answered: its task is not tried again, unless it is an error of maggjob
+   that may not happen again (``retryable``); then it is submitted again after a pause.
 
-A task is submitted at most twice; AWS's own second and third attempts at a call do not count. All numbers are in
-`RetryPolicy`. Local processes lose no calls, so there each task is submitted once.
+A task is submitted at most twice on a serverless backend, where AWS's own second and third attempts at a call do not
+count, and three times on this machine. All numbers are in `RetryPolicy`; pauses are drawn at random, so that calls that
+failed together are not repeated together.
 
 The functions in this module are pure: times are arguments, and no clock is read. `maggjob.backend.invoke` asks them
 about point 1, `maggjob.backend.watch` about the other points, and both carry out the decision.
@@ -21,11 +24,15 @@ about point 1, `maggjob.backend.watch` about the other points, and both carry ou
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from maggjob.errors import RETRYABLE
+
 NO_CONNECTION = 0
 """Status used when there was no answer."""
 
-WITHOUT_ANSWER = frozenset({"died", "refused"})
-"""Reasons of calls that ended without an answer of their function: another call of the same task may succeed."""
+DEATHS = frozenset({"died", "memory"})
+"""Reasons of calls whose process ended without an answer."""
+MAY_SUCCEED = DEATHS | RETRYABLE | {"refused"}
+"""Reasons of calls that do not end their task: another call of the same task may succeed."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,19 @@ class RetryPolicy:
     backup."""
     backup_share: float = 0.5
     """Point 4: share of all tasks that must have ended first, so that their median is representative."""
+    first_pause: float = 1.0
+    """Points 3 and 5: seconds before the second submission of a task whose function raised, and before the third of one
+    whose call died; each further pause is twice as long."""
+    longest_pause: float = 30.0
+    """Points 3 and 5: the longest pause, seconds."""
     max_submissions: int = 2
     """Maximum number of submissions of a task."""
 
 
+LOCAL = RetryPolicy(max_submissions=3)
+"""The policy for processes on this machine."""
 ONE_SUBMISSION = RetryPolicy(max_submissions=1)
-"""The policy for local processes."""
+"""The policy for backends of which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ def is_temporary(status: int | None) -> bool:
     -------
     bool
     """
-    return status is not None and (status in (NO_CONNECTION, 429) or status >= 500)
+    return status is not None and (status in (NO_CONNECTION, 409, 429) or status >= 500)
 
 
 def may_offer_again(policy: RetryPolicy, status: int | None, put_off: float) -> bool:
@@ -147,7 +161,7 @@ def ends_task(reason: str | None) -> bool:
     -------
     bool
     """
-    return reason not in WITHOUT_ANSWER
+    return reason not in MAY_SUCCEED
 
 
 def may_submit_again(policy: RetryPolicy, history: History) -> bool:
@@ -164,6 +178,22 @@ def may_submit_again(policy: RetryPolicy, history: History) -> bool:
         False if its last failure was a refusal, or if it has been submitted ``max_submissions`` times.
     """
     return history.last_failure != "refused" and history.submissions < policy.max_submissions
+
+
+def pause_before(policy: RetryPolicy, history: History, draw: float) -> float:
+    """Return the seconds to wait before a task is submitted once more.
+
+    Parameters
+    ----------
+    policy : RetryPolicy
+    history : History
+    draw : float
+        Random number from 0 to 1.
+    """
+    doublings = history.submissions - (2 if history.last_failure in DEATHS else 1)
+    if doublings < 0:
+        return 0.0
+    return min(policy.longest_pause, policy.first_pause * 2.0**doublings) * (0.5 + draw / 2)
 
 
 def update_stall(stall: Stall, look: Look) -> Stall:

@@ -6,6 +6,7 @@ tasks again or closes them. A task may therefore run more than once, even at the
 counts.
 """
 
+import random
 import time
 from bisect import insort
 from collections.abc import Callable, Sequence
@@ -17,7 +18,9 @@ from typing import Any
 
 from maggjob.backend import retry
 from maggjob.backend.invoke import Invocations, Key
+from maggjob.backend.local import LocalJobs
 from maggjob.backend.outcome import (
+    Call,
     Outcome,
     Watcher,
     deadline_outcome,
@@ -29,8 +32,6 @@ from maggjob.backend.outcome import (
 from maggjob.backend.pending import Attempt, PendingTask, find_running
 from maggjob.backend.private_root import last_words
 
-GRACE = 10.0
-"""Seconds between the end of the local process and the end of its tasks, so that its last answers are still seen."""
 POLL = 0.1
 """Minimum pause between two looks at the pending tasks, seconds."""
 SHARE = 4
@@ -58,6 +59,8 @@ class Collection:
         Those of a serverless backend. Without them it is unknown which calls were accepted.
     root : Path, optional
         Lithops' folder of this run, with the log of the local processes.
+    local : LocalJobs, optional
+        The jobs on this machine.
     """
 
     def __init__(
@@ -70,16 +73,15 @@ class Collection:
         policy: retry.RetryPolicy,
         invocations: Invocations | None = None,
         root: Path | None = None,
+        local: LocalJobs | None = None,
     ) -> None:
-        self.root = root
+        self.root, self.local = root, local
         self.executor, self.function, self.tasks = executor, function, tasks
         self.end, self.note, self.policy, self.invocations = end, note, policy, invocations
         self.outcomes: list[Outcome[Any] | None] = [None] * len(tasks)
         self.pending: dict[int, PendingTask] = {}
         # Index of the first task that has not been submitted.
         self._next = 0
-        # Time since which the local process that runs the calls has been gone.
-        self._gone_since: float | None = None
         # True if a call has started since the retry policy was last asked.
         self._started = False
         self._stall = retry.Stall()
@@ -98,6 +100,8 @@ class Collection:
                     self._close(index, outcome)
                 if self.invocations is not None:
                     self._follow_policy(self.invocations)
+                else:
+                    self._back_stragglers_up(time.monotonic(), find_running(self.pending))
                 if self.pending and not ended:
                     time.sleep(max(POLL, SHARE * (time.monotonic() - looked)))
         return [outcome for outcome in self.outcomes if outcome is not None]
@@ -130,6 +134,8 @@ class Collection:
         """Submit a pending task once more; return False if Lithops did not accept it."""
         pending = self.pending[index]
         pending.count_submission()
+        if self.local is not None:
+            self.local.alone = pending.history.last_failure == "memory"
         try:
             pending.attempts.append(Attempt(self._map([self.tasks[index]])[0]))
         # Other tasks run, and their results must not be lost.
@@ -139,7 +145,9 @@ class Collection:
         return True
 
     def _map(self, tasks: list[Any]) -> list[Any]:
-        futures: list[Any] = self.executor.map(self.function, tasks, include_modules=None)
+        # Lithops would take a tuple for several arguments, and a dict for named ones.
+        each = [(task,) for task in tasks]
+        futures: list[Any] = self.executor.map(self.function, each, include_modules=None)
         return futures
 
     def _find_ended(self, readers: ThreadPoolExecutor) -> dict[int, Outcome[Any]]:
@@ -147,15 +155,8 @@ class Collection:
         storage = self.executor.internal_storage
         ready = [a for p in self.pending.values() for a in p.attempts if a.future.ready or a.future.success]
         list(readers.map(lambda attempt: attempt.fetch(storage), ready))
-        gone = self._local_process_is_gone()
-        ended = {}
-        for index, pending in self.pending.items():
-            outcome = self._outcome_of_task(index, pending)
-            if outcome is None and gone and not any(attempt.has_status(storage) for attempt in pending.attempts):
-                outcome = local_death_outcome(last_words(self.root))
-            if outcome is not None:
-                ended[index] = outcome
-        return ended
+        found = {index: self._outcome_of_task(index, pending) for index, pending in self.pending.items()}
+        return {index: outcome for index, outcome in found.items() if outcome is not None}
 
     def _outcome_of_task(self, index: int, pending: PendingTask) -> Outcome[Any] | None:
         """Return the outcome of a task, or None if it has not ended.
@@ -167,13 +168,26 @@ class Collection:
             if outcome is None:
                 continue
             if retry.ends_task(outcome.reason):
+                pending.seconds = attempt.seconds
                 return self._add_call(outcome, index, attempt)
             pending.attempts.remove(attempt)
             pending.note_failure(self._add_call(outcome, index, attempt))
         if pending.attempts:
             return None
-        submitted = retry.may_submit_again(self.policy, pending.history) and self._submit_again(index)
-        return None if submitted else pending.failure
+        if not retry.may_submit_again(self.policy, pending.history):
+            return self._given_up(pending)
+        now = time.monotonic()
+        if pending.due is None:
+            # No secret depends on it.
+            pending.due = now + retry.pause_before(self.policy, pending.history, random.random())  # noqa: S311
+        if now < pending.due:
+            return None
+        pending.due = None
+        return None if self._submit_again(index) else self._given_up(pending)
+
+    def _given_up(self, pending: PendingTask) -> Outcome[Any] | None:
+        """Return the last failure of a task, which is its outcome, with the reasons of those before."""
+        return pending.failure and replace(pending.failure, earlier=pending.reasons[:-1])
 
     def _outcome_of_attempt(self, attempt: Attempt) -> Outcome[Any] | None:
         """Return the outcome of a call, or None if it has not ended; record when it is first seen running."""
@@ -181,6 +195,10 @@ class Collection:
             return Outcome(reason="worker", message=attempt.problem)
         if attempt.future.done:
             return outcome_of(attempt.future)
+        lost = self.local is not None and self.local.lost(attempt.key, attempt.future.executor_id)
+        # What it wrote before it ended is seen all the same.
+        if lost and not attempt.has_status(self.executor.internal_storage):
+            return local_death_outcome(last_words(self.root))
         if self.invocations is not None and attempt.key in self.invocations.refused:
             return Outcome(reason="refused", message=self.invocations.refusal(attempt.key))
         if attempt.future.running and attempt.running_since is None:
@@ -231,8 +249,9 @@ class Collection:
         self.outcomes[index] = outcome
         pending = self.pending.pop(index, None)
         if pending is not None:
-            if outcome.value is not None and outcome.call.billed is not None:
-                insort(self._ended_seconds, outcome.call.billed)
+            seconds = pending.seconds if outcome.call.billed is None else outcome.call.billed
+            if outcome.value is not None and seconds is not None:
+                insort(self._ended_seconds, seconds)
             self._let_go(pending, outcome.reason == "never_started")
         self.note(index, outcome)
 
@@ -248,22 +267,10 @@ class Collection:
 
     def _add_call(self, outcome: Outcome[Any], index: int, attempt: Attempt | None = None) -> Outcome[Any]:
         """Return the outcome with what is known about the call, if calls are known and the task was submitted."""
-        if self.invocations is None or index not in self.pending:
+        pending = self.pending.get(index)
+        if pending is None:
             return outcome
-        return self.pending[index].add_call(outcome, self.invocations.put_off, attempt)
-
-    def _local_process_is_gone(self) -> bool:
-        """Return True if the process that runs local calls has been gone for a while, which Lithops does not report.
-
-        Lithops' thread that starts the process dies if it cannot start it.
-        """
-        handler = self.executor.compute_handler
-        if not hasattr(handler, "job_manager"):
-            return False
-        starter, processes = handler.job_manager, list(handler.env.jobs.values())
-        ended = processes and handler.job_queue.empty() and all(process.poll() is not None for process in processes)
-        if not ended and (starter is None or starter.is_alive()):
-            self._gone_since = None
-            return False
-        self._gone_since = self._gone_since if self._gone_since is not None else time.monotonic()
-        return time.monotonic() - self._gone_since > GRACE
+        outcome = replace(outcome, earlier=pending.reasons)
+        if self.invocations is None:
+            return replace(outcome, call=Call(attempts=pending.history.submissions))
+        return pending.add_call(outcome, self.invocations.put_off, attempt)

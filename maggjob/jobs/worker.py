@@ -12,6 +12,8 @@ def reason_and_message(problem: BaseException) -> tuple[str, str]:
         raise problem
     if isinstance(problem, MaggjobError):
         return problem.reason, str(problem)
+    if isinstance(problem, MemoryError):
+        return "memory", f"the memory is not enough: {problem}"
     return "internal", "".join(traceback.format_exception(problem))
 
 

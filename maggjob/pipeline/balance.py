@@ -117,7 +117,8 @@ def report_of(done: CellTask, outcome: Outcome[CellReport]) -> CellReport:
     """
     if outcome.value is not None:
         return outcome.value
-    return failed_report(done, (), str(outcome.reason), str(outcome.message))
+    failed = failed_report(done, (), str(outcome.reason), str(outcome.message))
+    return replace(failed, attempts=outcome.call.attempts, earlier=outcome.earlier)
 
 
 @dataclass(frozen=True)
@@ -306,8 +307,10 @@ def spread(
 
 def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Outcome[CellReport]]:
     if outcome.value is None:
-        return [Outcome(reason=outcome.reason, message=outcome.message) for _ in batch.tasks]
-    return [Outcome(value=replace(report, attempts=outcome.call.attempts)) for report in outcome.value]
+        lost = Outcome[CellReport](None, outcome.reason, outcome.message, outcome.earlier, outcome.call)
+        return [lost for _ in batch.tasks]
+    attempts, earlier = outcome.call.attempts, outcome.earlier
+    return [Outcome(value=replace(report, attempts=attempts, earlier=earlier)) for report in outcome.value]
 
 
 def watch_cells(calls: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:

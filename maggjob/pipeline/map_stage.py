@@ -1,23 +1,25 @@
 """The second map of a run: map the cells of an exact plan, but for those that an earlier attempt completed.
 
 Cells whose granules could not be read because of the network or the archive are mapped once more at the end, when a
-short outage may be over; so are cells whose worker was lost.
+short outage may be over. A cell whose call died is mapped in quarters, or in a call of its own.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from maggjob.backend.outcome import Outcome, Watcher
+from maggjob.backend.retry import DEATHS
 from maggjob.errors import RETRYABLE
 from maggjob.granules.granule import READING_IMPORTS
 from maggjob.jobs.cells import cell_calls, map_call
 from maggjob.model.reports import CellReport
-from maggjob.model.tasks import CellTask
+from maggjob.model.tasks import CellBatch, CellTask
 from maggjob.pipeline.balance import (
     MappedCells,
     Piece,
     batches,
     pieces_of,
+    quarters,
     report_of,
     spread,
     watch_cells,
@@ -29,11 +31,8 @@ from maggjob.pipeline.resume import completed, saved_reports
 from maggjob.pipeline.session import Session
 from maggjob.planning.tasks import make_tasks
 
-WORKER_LOST = frozenset({"worker"})
-"""Reason of calls whose process ended, or whose function raised what it should have reported. On a serverless backend a
-call that died was submitted again already (`maggjob.backend.retry`)."""
-CallOutcome = Outcome[tuple[CellReport, ...]]
 CellOutcome = Outcome[CellReport]
+Done = tuple[Piece, CellOutcome]
 
 
 def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False) -> MappedCells:
@@ -64,11 +63,21 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False) 
     for number, outcome in outcomes.items():
         if watch is not None:
             watch(number, outcome)
-    calls, found = _map(session, "map", [mapped.pieces[n] for n in todo], index.place, _numbered(watch, todo))
-    outcomes |= dict(zip(todo, found, strict=True))
-    outcomes |= _second_pass(session, mapped.pieces, outcomes, index.place)
-    ordered = [outcomes[number] for number in range(len(mapped.pieces))]
-    return replace(mapped, calls=calls, taken=len(saved), outcomes=ordered)
+    first = [mapped.pieces[number] for number in todo]
+    calls = batches([p.task for p in first], [p.seconds for p in first], workers)
+    outcomes |= dict(zip(todo, _map(session, "map", calls, index.place, _numbered(watch, todo)), strict=True))
+    companions = _companions(calls, todo)
+    again = _second_pass(session, mapped, outcomes, companions, index.place)
+    # In their places, as the quarters of a cell must stay in order.
+    now = [done for n, piece in enumerate(mapped.pieces) for done in again.get(n, [(piece, outcomes[n])])]
+    pieces, ended = [piece for piece, _ in now], [outcome for _, outcome in now]
+    return replace(mapped, calls=len(calls), taken=len(saved), pieces=pieces, outcomes=ended)
+
+
+def _companions(calls: Sequence[CellBatch], numbers: Sequence[int]) -> dict[int, int]:
+    """Return the number of pieces in the call of each piece, by number of the piece."""
+    sizes = [len(call.tasks) for call in calls for _ in call.tasks]
+    return dict(zip(numbers, sizes, strict=True))
 
 
 def _saved(
@@ -97,37 +106,73 @@ def _numbered(watch: Watcher | None, numbers: Sequence[int]) -> Watcher | None:
 
 
 def _map(
-    session: Session, stage: str, pieces: Sequence[Piece], place: str | None, watch: Watcher | None = None
-) -> tuple[int, list[CellOutcome]]:
-    """Map some pieces; return the number of calls, and the outcome of each piece."""
-    calls = batches([p.task for p in pieces], [p.seconds for p in pieces], session.settings.workers)
+    session: Session, stage: str, calls: Sequence[CellBatch], place: str | None, watch: Watcher | None = None
+) -> list[CellOutcome]:
+    """Carry out some calls, and return the outcome of each of their pieces."""
     sent = cell_calls(calls, session.folder, session.region)
     preload = READING_IMPORTS if place is None else ()
     ended = session.map(stage, map_call, sent, watch_cells(calls, watch), begin=False, preload=preload)
-    return len(calls), spread(calls, ended)
+    return spread(calls, ended)
 
 
 def _second_pass(
-    session: Session, pieces: Sequence[Piece], outcomes: Mapping[int, CellOutcome], place: str | None
-) -> dict[int, CellOutcome]:
-    """Map the pieces once more whose failures may not happen again; return the outcomes, if they are no worse."""
-    first = {number: report_of(pieces[number].task, outcome) for number, outcome in outcomes.items()}
-    numbers = [number for number, report in first.items() if report.attempts and _may_succeed(report)]
-    if not numbers or session.left == 0.0:
+    session: Session,
+    mapped: MappedCells,
+    outcomes: Mapping[int, CellOutcome],
+    companions: Mapping[int, int],
+    place: str | None,
+) -> dict[int, list[Done]]:
+    """Map the pieces once more whose failures may not happen again.
+
+    Returns
+    -------
+    dict of int to list of (Piece, Outcome)
+        What takes the place of each of these pieces: itself, or the quarters of a cell.
+    """
+    first = {number: report_of(mapped.pieces[number].task, outcome) for number, outcome in outcomes.items()}
+    plans = {n: _again(mapped, n, report, companions, place) for n, report in first.items() if report.attempts}
+    plans = {number: pieces for number, pieces in plans.items() if pieces}
+    if not plans or session.left == 0.0:
         return {}
-    _, again = _map(session, "map again", [pieces[number] for number in numbers], place)
-    found: dict[int, CellOutcome] = {}
-    for number, outcome in zip(numbers, again, strict=True):
-        one, two = first[number], report_of(pieces[number].task, outcome)
-        better = two if _failures(two) <= _failures(one) else one
-        reasons = (*one.earlier, str(one.reason)) if better is two else (*one.earlier, str(two.reason))
-        found[number] = Outcome(value=replace(better, attempts=one.attempts + two.attempts, earlier=reasons))
-    return found
+    # A call that died takes its companions along, so each piece of it has a call of its own.
+    apart = [piece.task for n, pieces in plans.items() if first[n].reason in DEATHS for piece in pieces]
+    others = [piece for n, pieces in plans.items() if first[n].reason not in DEATHS for piece in pieces]
+    calls = [CellBatch((task,)) for task in apart]
+    calls += batches([p.task for p in others], [p.seconds for p in others], session.settings.workers)
+    ended = _map(session, "map again", calls, place)
+    of = dict(zip((task.id for call in calls for task in call.tasks), ended, strict=True))
+    return {n: [_better(first[n], piece, of[piece.task.id]) for piece in pieces] for n, pieces in plans.items()}
+
+
+def _again(
+    mapped: MappedCells, number: int, report: CellReport, companions: Mapping[int, int], place: str | None
+) -> list[Piece]:
+    """Return what is mapped in place of a piece that failed; nothing if it would fail again.
+
+    A cell whose call died is split if it can be, as each quarter needs less memory. If it cannot be split, and had a
+    call of its own, another attempt would die as well.
+    """
+    piece = mapped.pieces[number]
+    if report.reason in DEATHS:
+        whole = piece.task.id == mapped.tasks[piece.owner].id
+        grid = piece.task.recipe.grid
+        if whole and place is not None and grid.parent_order < grid.child_order:
+            return [Piece(quarter, piece.owner, piece.seconds / 4) for quarter in quarters(piece.task)]
+        return [piece] if companions.get(number, 1) > 1 else []
+    return [piece] if _may_succeed(report) else []
+
+
+def _better(one: CellReport, piece: Piece, outcome: CellOutcome) -> Done:
+    """Return the better of two outcomes of a piece, with the attempts and failures of both."""
+    two = report_of(piece.task, outcome)
+    better = two if one.id != two.id or _failures(two) <= _failures(one) else one
+    reasons = (*one.earlier, *two.earlier, *([str((one if better is two else two).reason)]))
+    return piece, Outcome(value=replace(better, attempts=one.attempts + two.attempts, earlier=reasons))
 
 
 def _may_succeed(report: CellReport) -> bool:
-    """Return True if a cell lacks something that another attempt may read, or lost its worker."""
-    return report.reason in RETRYABLE | WORKER_LOST or any(granule.reason in RETRYABLE for granule in report.granules)
+    """Return True if a cell lacks something that another attempt may read."""
+    return report.reason in RETRYABLE or any(granule.reason in RETRYABLE for granule in report.granules)
 
 
 def _failures(report: CellReport) -> tuple[bool, int]:

@@ -73,7 +73,8 @@ def test_an_answer_of_none_is_an_answer(backend: str) -> None:
 def test_one_task_fails_and_the_others_finish(backend: str, function: Callable[[int], Any], said: str) -> None:
     outcomes = do(function, backend)
     assert [outcome.value for outcome in outcomes] == [0, None, 2, 3]
-    assert [outcome.reason for outcome in outcomes] == [None, "worker", None, None]
+    reason = "memory" if function is calls.is_killed else "worker"
+    assert [outcome.reason for outcome in outcomes] == [None, reason, None, None]
     assert [bool(outcome.message) for outcome in outcomes] == [False, True, False, False]
     assert said in str(outcomes[1].message)
 
@@ -125,18 +126,17 @@ def test_it_runs_in_a_thread() -> None:
 
 def test_a_worker_process_that_dies_at_its_start_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This happens before any call has begun: Lithops reports nothing, and would wait forever."""
-    monkeypatch.setattr("maggjob.backend.watch.GRACE", 0.0)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && exit 1\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     config = lithops_config("localhost", 2, {"localhost": {"runtime": str(python)}})
     outcomes = run_tasks(calls.square, [0, 1], config=config)
-    assert [outcome.reason for outcome in outcomes] == ["worker"] * 2
+    assert [outcome.reason for outcome in outcomes] == ["died"] * 2
+    assert [(outcome.call.attempts, outcome.earlier) for outcome in outcomes] == [(3, ("died", "died"))] * 2
 
 
 def test_answers_seen_late_are_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The local process has ended, and Lithops' monitor has not looked since: nothing is lost, however slow it is."""
-    monkeypatch.setattr("maggjob.backend.watch.GRACE", 0.0)
     monkeypatch.setattr("maggjob.backend.watch.POLL", 0.0)
     assert [outcome.value for outcome in do(calls.square, "localhost", 12)] == [i**2 for i in range(12)]
 
@@ -155,7 +155,7 @@ def _with(variable: str, value: str) -> list[int]:
 
 @pytest.mark.parametrize(
     ("function", "ended"),
-    [("square", None), ("raises", "worker"), ("is_killed", "worker"), ("sleeps", "deadline")],
+    [("square", None), ("raises", "worker"), ("is_killed", "memory"), ("sleeps", "deadline")],
 )
 def test_nothing_is_left_behind(tmp_path: Path, function: str, ended: str | None) -> None:
     code = (

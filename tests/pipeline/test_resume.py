@@ -211,7 +211,7 @@ def test_a_cell_whose_worker_was_lost_is_mapped_again(made: Path, catalog: Catal
     assert result.complete
     again = [report.earlier for report in result.reports if report.attempts == 2]
     assert len(again) >= 1
-    assert set(again) == {("worker",)}
+    assert set(again) == {("memory",)}
     assert tree("map.zarr") == tree(made / "map.zarr")
 
 
