@@ -173,7 +173,7 @@ def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
 
 def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
     start = LENGTH.size + LENGTH.unpack_from(stream)[0]
-    header = load_json(bytes(stream[LENGTH.size : start]))
+    header = load_json(bytes(stream[LENGTH.size : start]), finite=False)
     columns = []
     for dtype, count in header["columns"]:
         column = np.dtype(dtype)

@@ -83,6 +83,6 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
     if _digest(content)[: len(where.digest)] != where.digest:
         raise StoreError(f"{where.url}: bytes from {where.start} are not those that were written; run again")
     try:
-        return tuple(Granule(**load_json(line)) for line in content.splitlines())
+        return tuple(Granule(**load_json(line, finite=False)) for line in content.splitlines())
     except (ValueError, TypeError) as problem:
         raise StoreError(f"{where.url}: bytes from {where.start} are not a list of granules ({problem})") from problem

@@ -5,13 +5,15 @@ import math
 from typing import Any, NoReturn
 
 
-def load_json(content: str | bytes) -> Any:
+def load_json(content: str | bytes, *, finite: bool = True) -> Any:
     """Return the content of a JSON document.
 
     Parameters
     ----------
     content : str or bytes
         Bytes are UTF-8, with or without a byte order mark.
+    finite : bool
+        Whether numbers must be finite. Files of maggjob's own hold fill values, which may be infinite or NaN.
 
     Raises
     ------
@@ -28,7 +30,7 @@ def load_json(content: str | bytes) -> Any:
     """
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content.removeprefix("\ufeff")
     try:
-        return json.loads(text, parse_float=_float, parse_constant=_constant)
+        return json.loads(text, parse_float=_float, parse_constant=_constant) if finite else json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

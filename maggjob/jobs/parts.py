@@ -322,7 +322,7 @@ def unpack(content: bytes, name: str) -> Part:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name != LEDGER}
-            ledger = load_json(bytes(archive[LEDGER]))
+            ledger = load_json(bytes(archive[LEDGER]), finite=False)
         child = arrays.pop("child")
     except DAMAGE as problem:
         raise StoreError(f"part {name} is damaged ({problem}); delete it and run again") from problem

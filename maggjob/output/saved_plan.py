@@ -56,7 +56,7 @@ def read_plan(store: str, region: str | None = None) -> Plan:
     if content is None:
         raise InputError(f"no plan at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
     try:
-        plain: dict[str, Any] = load_json(content)
+        plain: dict[str, Any] = load_json(content, finite=False)
         config = load_config(plain["config"])
         catalog = load_catalog(plain["catalog"], config.recipe())
         cells = tuple(parse_cell(cell, catalog.order) for cell in plain["cells"])

@@ -293,7 +293,7 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
     if not (exists(folder, region) and Folder(folder, region).has(SUMMARY)):
         raise InputError(f"no summary at {folder}/{SUMMARY}; give the path of a Zarr that 'maggjob run' wrote")
     try:
-        content: dict[str, Any] = load_json(Folder(folder, region).get(SUMMARY))
+        content: dict[str, Any] = load_json(Folder(folder, region).get(SUMMARY), finite=False)
     except ValueError as problem:
         raise InputError(f"{folder}/{SUMMARY} is damaged ({problem}); run again") from problem
     if not (

@@ -102,7 +102,7 @@ def result_attributes(store: str, region: str | None) -> dict[str, Any]:
     """
     folder = Folder(store, region)
     try:
-        members = load_json(folder.get("zarr.json"))["consolidated_metadata"]["metadata"]
+        members = load_json(folder.get("zarr.json"), finite=False)["consolidated_metadata"]["metadata"]
         groups = [of for of in members.values() if of["node_type"] == "group" and "run_digest" in of["attributes"]]
         return dict(groups[0]["attributes"]) if groups else {}
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -146,8 +146,8 @@ def test_a_call_that_raises_fails_its_cells_alone() -> None:
     seen: list[tuple[int, bool]] = []
     tell = watch_cells(made, lambda number, outcome: seen.append((number, outcome.value is None)))
     found = spread(made, run_tasks(explodes, made, backend="serial", watch=tell))
-    assert [outcome.reason for outcome in found] == ["worker"] * MOST + [None] * 4
+    assert [outcome.reason for outcome in found] == ["memory"] * MOST + [None] * 4
     assert seen == [(i, i < MOST) for i in range(20)]
     tally = reduce_tally(report_of(t, o) for t, o in zip(tasks, found, strict=True))
     assert (tally.cells["failed"], tally.cells["complete"]) == (16, 4)
-    assert tally.errors["worker"]["count"] == 16
+    assert tally.errors["memory"]["count"] == 16
