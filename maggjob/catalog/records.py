@@ -8,14 +8,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from maggjob.catalog.catalog import SUFFIXES, driver_of, granule_id
+from maggjob.catalog.sources import HOSTS, of_the_archive
 from maggjob.errors import CatalogError
 from maggjob.icesat2.names import GranuleName
 from maggjob.icesat2.orbit import region_angles, swath
 from maggjob.storage.credentials import DATA_CENTRES
-from maggjob.storage.urls import LOOPBACK
 
-HOSTS = ("nasa.gov", "nsidc.org")
-"""Domains that publish granules."""
 HTTPS, DIRECT = "GET DATA", "GET DATA VIA DIRECT ACCESS"
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
 HALF_WIDTH = 10e3
@@ -179,7 +177,7 @@ def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:
         if kind not in (HTTPS, DIRECT) or not urlsplit(url).path.lower().endswith(SUFFIXES):
             continue
         driver = driver_of(url)
-        if driver == "file" or not _of_the_archive(url):
+        if driver == "file" or not of_the_archive(url):
             known = ", ".join([*(f"s3://{bucket}" for bucket in DATA_CENTRES), *HOSTS])
             raise CatalogError(f"granule {concept}: {url} is not in the archive ({known}); nothing is read from there")
         if urls.setdefault(driver, url) != url:
@@ -189,14 +187,6 @@ def _urls(concept: str, related: list[tuple[str, str]]) -> dict[str, str]:
     if len({granule_id(url) for url in urls.values()}) > 1:
         raise CatalogError(f"granule {concept}: its URLs name different files: {', '.join(urls.values())}")
     return urls
-
-
-def _of_the_archive(url: str) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "s3":
-        return parts.netloc in DATA_CENTRES
-    return host in LOOPBACK or any(host == known or host.endswith(f".{known}") for known in HOSTS)
 
 
 def json_rings(entry: Any) -> tuple[str, tuple[tuple[tuple[float, float], ...], ...]]:

@@ -279,7 +279,7 @@ class Config(Strict):
             "catalog": True,
             "search": True,
             "output": {"store"},
-            "data_source": {"driver", "reader"},
+            "data_source": {"driver", "reader", "sources"},
             "aggregation": {"handoff"},
         }
         return self.model_dump(mode="json", exclude=exclude)

@@ -87,6 +87,8 @@ class DataSource(Strict):
     """Datasets with the position of each segment."""
     variables: dict[Identifier, Path_] = Field(min_length=1)
     """Path of each column by name; ``{group}`` stands for the beam."""
+    sources: tuple[str, ...] = ()
+    """Buckets and servers besides NASA's that granules may be read from, such as ``s3://my-bucket``."""
     quality_filter: QualityFilter | None = None
     """Filter whose rejected segments are counted as ``quality``."""
     filters: tuple[Filter, ...] = ()
@@ -101,6 +103,14 @@ class DataSource(Strict):
             if re.fullmatch(r"gt.?[lr]?", group, re.IGNORECASE) and group not in BEAMS:
                 raise ValueError(f"{group!r} is not a beam; beams are {', '.join(BEAMS)}")
         return groups
+
+    @field_validator("sources")
+    @classmethod
+    def _roots(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for source in sources:
+            if not re.fullmatch(r"(s3|https)://[A-Za-z0-9][A-Za-z0-9.:-]*/?", source):
+                raise ValueError(f"{source!r} is not a bucket or a server; write s3://BUCKET or https://SERVER")
+        return sources
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:

@@ -10,6 +10,7 @@ from maggjob.catalog.catalog import DRIVERS, Catalog
 from maggjob.catalog.cmr import Watch
 from maggjob.catalog.file import CatalogLike, load_catalog
 from maggjob.catalog.search import search_catalog
+from maggjob.catalog.sources import check_sources
 from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import Config, digest_of
 from maggjob.errors import CatalogError, InputError
@@ -322,6 +323,7 @@ def plan(
     ids = [known.granules[i].id for i in sorted({i for cell in cells for i in known.cells[cell]})]
     chosen_driver = choose_driver(known, driver, loaded.data_source.driver)
     found = Plan(loaded, known, cells, chosen_driver, window_label(ids), None if asked is None else store_place(asked))
+    check_sources((granule.url for granule in found.used_granules), loaded.data_source.sources)
     if chosen_driver == "file":
         check_local(loaded, found.used_granules)
     return found

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import maggjob
 from maggjob.backend.settings import settings_of
 from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
+from maggjob.config.load import builtin_configs
 from maggjob.errors import InputError
 from maggjob.pipeline.session import RunDescription, check_reach
 from tests.granule_files import beam, write_granule
@@ -107,9 +109,13 @@ def test_what_lies_here_is_refused_before_anything_is_written(
     options: dict[str, Any] = {"store": "s3://ours/map.zarr", "catalog": remote(catalog), "lithops_config": settings()}
     if change == {"local": True}:
         options["catalog"], change = catalog, {}
+    content = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
+    content["data_source"]["sources"] = ["s3://archive"]
+    config = Path("atl06.yaml")
+    config.write_text(yaml.safe_dump(content))
     before = sorted(Path.cwd().rglob("*"))
     with pytest.raises(InputError, match=said):
-        maggjob.run("atl06.yaml", backend="lambda", dry_run=dry_run, **(options | change))
+        maggjob.run(config, backend="lambda", dry_run=dry_run, **(options | change))
     assert sorted(Path.cwd().rglob("*")) == before
 
 

@@ -34,6 +34,7 @@ def planned(catalog: Catalog, **options: Any) -> Plan:
     grid = {"parent_order": catalog.order, "child_order": catalog.order + 6}
     content = maggjob.load_config("atl06.yaml").model_dump(mode="json", exclude_unset=True)
     content["output"]["grid"] |= grid
+    content["data_source"]["sources"] = ["s3://mine"]
     return maggjob.plan(content, catalog=catalog, **options)
 
 

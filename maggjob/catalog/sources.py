@@ -1,0 +1,63 @@
+"""Where granules may be read from: NASA's archive, this machine, and what the configuration allows besides.
+
+A catalog is a file that people pass on. Whoever wrote it must not decide which servers a run asks.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from maggjob.errors import CatalogError
+from maggjob.storage.credentials import DATA_CENTRES
+from maggjob.storage.urls import LOOPBACK, is_remote
+
+HOSTS = ("nasa.gov", "nsidc.org")
+"""Domains that publish granules."""
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Environment variables with which the user names a server of S3 of their own: all of its buckets are allowed."""
+
+
+def of_the_archive(url: str) -> bool:
+    """Return True if a URL is one of NASA's archive, or of this machine.
+
+    Examples
+    --------
+    >>> of_the_archive("https://data.nsidc.earthdatacloud.nasa.gov/a.h5"), of_the_archive("s3://somebody/a.h5")
+    (True, False)
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "s3":
+        return parts.netloc in DATA_CENTRES
+    return host in LOOPBACK or any(host == known or host.endswith(f".{known}") for known in HOSTS)
+
+
+def check_sources(urls: Iterable[str], allowed: Sequence[str] = ()) -> None:
+    """Check that granules are read only from NASA's archive, from this machine, and from what is allowed besides.
+
+    Parameters
+    ----------
+    urls : iterable of str
+        Paths and URLs of granules.
+    allowed : sequence of str
+        Roots that are allowed besides, such as ``s3://my-bucket`` or ``https://data.example.org``.
+
+    Raises
+    ------
+    CatalogError
+        If a URL is of another bucket or host.
+    """
+    own_server = any(os.environ.get(name) for name in ENDPOINTS)
+    known: set[str] = {root.rstrip("/") for root in allowed}
+    for url in urls:
+        if not is_remote(url):
+            continue
+        parts = urlsplit(url)
+        root = f"{parts.scheme}://{parts.netloc}"
+        if root in known or of_the_archive(url) or (own_server and parts.scheme == "s3"):
+            known.add(root)
+            continue
+        raise CatalogError(
+            f"{url} is not in NASA's archive; if you trust {root}, add it to the configuration: "
+            f'data_source.sources: ["{root}"]'
+        )
