@@ -21,13 +21,17 @@ from maggjob.catalog.local import with_pairs
 from maggjob.errors import CatalogError, CellError
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import LATITUDES, format_cell, parse_cell
-from maggjob.inputs.places import local_place
+from maggjob.inputs.places import CONTROL, local_place
 from maggjob.inputs.plain_json import load_json
 from maggjob.model.recipe import Recipe
 from maggjob.storage.urls import local_path
 
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, CellError, zlib.error)
 """What a damaged catalog raises."""
+
+
+LARGEST = 1 << 53
+"""Numbers of bytes, segments and cells are smaller: larger ones are not exact in JSON."""
 
 
 def read_catalog(path: str | Path, recipe: Recipe | None = None) -> Catalog:
@@ -75,6 +79,9 @@ def _each_granule_once(catalog: Catalog) -> Catalog:
     CatalogError
         If one is listed twice.
     """
+    for entry in catalog.granules:
+        if not entry.id or "/" in entry.id or CONTROL.search(entry.id):
+            raise CatalogError(f"granule {entry.id!r} has no valid name: it is that of a file, without folders")
     check_each_once(sorted(catalog.granules, key=lambda entry: entry.id))
     files: dict[tuple[int, int], str] = {}
     for entry in catalog.granules:
@@ -178,7 +185,7 @@ def _entries(columns: Mapping[str, Any], name: str) -> list[Entry]:
         entry = Entry(urls=urls, **dict(zip(COLUMNS, values, strict=True)))
         if not urls:
             raise CatalogError(f"{name}: granule {entry.id} has no URL")
-        whole = all(n is None or (type(n) is int and n >= 0) for n in (entry.size, entry.rows, entry.cells))
+        whole = all(n is None or (type(n) is int and 0 <= n < LARGEST) for n in (entry.size, entry.rows, entry.cells))
         text = isinstance(entry.id, str) and all(t is None or isinstance(t, str) for t in (entry.start, entry.end))
         if not (whole and text) or entry.size == 0:
             raise CatalogError(

@@ -1,0 +1,1 @@
+"""The fault matrix: what may go wrong, and an independent account of every segment."""
