@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -46,6 +46,12 @@ test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check 
 test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, compare its bytes with those of x86-64 | 4 minutes, 0.4 GB, needs Debian on x86-64 and the network; when the image or arithmetic changes
 	$(BIN)/python -m pytest -m arm64 tests/arm64
 
+faults: $(READY)  ## runs with faults drawn at random, judged by an independent count: lost, wrong and broken must be 0 | 8 minutes for 40 rounds (ROUNDS=40); when reads, retries, locks, resuming or the ledger change
+	$(BIN)/python -m benchmarks.faults --rounds $(or $(ROUNDS),40)
+
+soak: $(READY)  ## the same for half an hour, with what grows: memory, files, processes, sockets, threads | MINUTES=30; before a release
+	$(BIN)/python -m benchmarks.faults --minutes $(or $(MINUTES),30)
+
 lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then seconds; before every commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,6 +69,17 @@ bench: $(READY)  ## run the benchmarks; they print figures and test nothing | lo
 	$(BIN)/python -m benchmarks.cycle
 
 ##@ Maintain
+sbom: $(READY)  ## list what the image of workers consists of, as CycloneDX (sbom/*.json), and look for known weaknesses in all locks | needs the network; before a release
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	mkdir -p sbom
+	for lock in runtime/worker*.txt; do \
+	  $(BIN)/uv tool run --quiet --from cyclonedx-bom cyclonedx-py requirements $$lock \
+	    -o sbom/$$(basename $$lock .txt).json || exit 1; \
+	done
+	for lock in requirements/*.txt runtime/worker*.txt; do \
+	  $(BIN)/uv tool run --quiet pip-audit --disable-pip --no-deps -r $$lock || exit 1; \
+	done
+
 lock: $(READY)  ## update the locked versions, for every minor version of Python | needs the network; when dependencies change
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for minor in 3.11 3.12 3.13 3.14; do \
@@ -79,4 +96,4 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	done; done
 
 clean:  ## remove what the targets made, environments included; demo/ stays | no cost
-	rm -rf .venv-* .arm64 .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -17,6 +17,7 @@ from maggjob.catalog.catalog import (
     split_newest,
     without_older,
 )
+from maggjob.catalog.folders import status_of
 from maggjob.catalog.local import with_pairs
 from maggjob.errors import CatalogError, CellError
 from maggjob.grid.footprints import Footprints
@@ -86,8 +87,8 @@ def _each_granule_once(catalog: Catalog) -> Catalog:
     files: dict[tuple[int, int], str] = {}
     for entry in catalog.granules:
         path = local_path(entry.urls["file"]) if "file" in entry.urls else None
-        if path is not None and path.is_file():
-            status = path.stat()
+        status = None if path is None else status_of(path)
+        if path is not None and status is not None:
             first = files.setdefault((status.st_dev, status.st_ino), str(path))
             if first != str(path):
                 raise CatalogError(f"{first} and {path} are one file, which would be counted twice; remove one of them")
@@ -228,7 +229,7 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
     if recipe is not None and recipe.grid.latitude != "geodetic-spherical":
         if all("file" in entry.urls for entry in entries.values()):
             paths = {entry.id: local_path(entry.urls["file"]) for entry in entries.values()}
-            sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+            sizes = {name: status.st_size for name, path in paths.items() if (status := status_of(path)) is not None}
             kept, older = split_newest(list(entries), [str(path) for path in paths.values()])
             provenance |= {"older_revisions": len(older)} if older else {}
             newest = [entry for number, entry in enumerate(entries.values()) if number in set(kept)]

@@ -19,6 +19,8 @@ from maggjob.storage.run_folder import MANIFEST, run_folder
 
 FORMAT = 1
 """Version of the manifest."""
+SEAL = b',"digest":"'
+"""What stands between the content of a manifest and its SHA-256, which is its last value."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def write_manifest(manifest: Manifest, folder: Folder) -> None:
     folder : Folder
         Folder of the run.
     """
-    folder.put(MANIFEST, TypeAdapter(Manifest).dump_json(manifest))
+    content = TypeAdapter(Manifest).dump_json(manifest)
+    folder.put(MANIFEST, content[:-1] + SEAL + digest_of_bytes(content).encode() + b'"}')
 
 
 def read_manifest(store: str, region: str | None = None) -> Manifest:
@@ -167,8 +170,11 @@ def read_manifest(store: str, region: str | None = None) -> Manifest:
     name = f"{folder}/{MANIFEST}"
     if content is None:
         raise InputError(f"no manifest at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
+    body, _, digest = content.rpartition(SEAL)
+    if digest != digest_of_bytes(body + b"}").encode() + b'"}':
+        raise InputError(f"{name} is damaged: its content does not match its digest; run again")
     try:
-        manifest = TypeAdapter(Manifest).validate_json(content)
+        manifest = TypeAdapter(Manifest).validate_json(body + b"}")
     except ValidationError as problem:
         wrong = problem.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"])) or "content"

@@ -214,6 +214,8 @@ def _counts(store: str, manifest: Manifest, plan: Plan, region: str | None) -> C
     except Exception as problem:  # noqa: BLE001
         return _check("counts", len(cells), [f"{store} cannot be read: {type(problem).__name__}: {problem}"])
     problems = []
+    if set(manifest.cells) != {plan.task_id(cell) for cell in cells}:
+        return _check("counts", len(cells), ["the manifest has other cells than the plan"])
     for row, cell in enumerate(cells):
         record = manifest.cells[plan.task_id(cell)]
         if set((ids[row] >> np.uint64(recipe.grid.shift)).tolist()) != {cell}:

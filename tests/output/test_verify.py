@@ -1,15 +1,18 @@
 """The check of a result: everything that is damaged is found and named, and nothing else is."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import maggjob
 from maggjob.cli.commands import cli
 from maggjob.errors import InputError
+from maggjob.output.manifest import SEAL
 from maggjob.output.table import ledger
 from maggjob.pipeline.result import clean
 from maggjob.simulator.scene import simulate
@@ -88,12 +91,22 @@ def test_what_is_damaged_is_named(result: Path, name: str) -> None:
         assert all(found[check] == count or count < 0 for check, count in expected.items())
 
 
-def test_a_count_that_differs_from_the_ledger_is_named(result: Path) -> None:
+def rewrite(result: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest of a result, with a digest that is right, as somebody might who wants to."""
     path = Path(f"{result}.run", "manifest.json")
     plain = json.loads(path.read_text())
-    name = next(name for name, cell in plain["cells"].items() if cell["kept"])
-    plain["cells"][name]["kept"] -= 1
-    path.write_text(json.dumps(plain))
+    del plain["digest"]
+    edit(plain)
+    body = json.dumps(plain).encode()
+    path.write_bytes(body[:-1] + SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}')
+
+
+def test_a_count_that_differs_from_the_ledger_is_named(result: Path) -> None:
+
+    def edit(plain: dict[str, Any]) -> None:
+        next(cell for cell in plain["cells"].values() if cell["kept"])["kept"] -= 1
+
+    rewrite(result, edit)
     assert bad(result) == {"ledger": 1, "counts": 1}
 
 
@@ -108,8 +121,12 @@ def test_a_record_that_is_damaged_is_an_error(result: Path, name: str, content: 
 
 def test_a_changed_granule_is_named(made: Path, result: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "granules", tmp_path / "granules")
-    plain = Path(f"{result}.run", "manifest.json").read_text().replace(str(made), str(tmp_path))
-    Path(f"{result}.run", "manifest.json").write_text(plain)
+
+    def edit(plain: dict[str, Any]) -> None:
+        for granule in plain["granules"].values():
+            granule["url"] = granule["url"].replace(str(made), str(tmp_path))
+
+    rewrite(result, edit)
     # The copies have other inodes: all three are other versions.
     assert bad(result, granules=True) == {"granules": 3}
     next((tmp_path / "granules").iterdir()).unlink()
@@ -118,12 +135,15 @@ def test_a_changed_granule_is_named(made: Path, result: Path, tmp_path: Path) ->
 
 def test_a_value_that_does_not_follow_from_the_granules_is_named(result: Path) -> None:
     """The run's own records agree with each other, but not with the granules."""
-    path = Path(f"{result}.run", "manifest.json")
-    plain = json.loads(path.read_text())
-    for part in plain["parts"].values():
-        part["digest"] = "0" * 64
-    path.write_text(json.dumps(plain))
-    assert bad(result, recompute=99) == {"recomputed": len(plain["parts"])}
+    parts = []
+
+    def edit(plain: dict[str, Any]) -> None:
+        parts.extend(plain["parts"].values())
+        for part in parts:
+            part["digest"] = "0" * 64
+
+    rewrite(result, edit)
+    assert bad(result, recompute=99) == {"recomputed": len(parts)}
 
 
 def test_the_command_has_an_exit_code(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
