@@ -35,6 +35,8 @@ from tests.faults.world import Score, World, judge, make_world
 from tests.runs import files
 from tests.servers import server
 
+ALLOWED = {"MB": 300, "files": 20, "children": 0, "sockets": 20, "threads": 20, "temporary": 0}
+"""How much may be held in the end more than after the first round."""
 LONGEST = 600.0
 """Seconds after which a run counts as hung."""
 
@@ -315,13 +317,17 @@ def main() -> None:
                 # After a first round, everything is imported and warm.
                 first = held()
         print(figures.text())
+        now = held()
         if first:
-            print("held           " + ", ".join(f"{what} {first[what]} -> {now}" for what, now in held().items()))
+            print("held: " + ", ".join(f"{what} {first[what]} -> {now[what]}" for what in now))
         cpu, size = overhead(world)
         print(
             f"overhead of ledger and digests: {100 * cpu:.1f} % of the CPU time, {100 * size:.2f} % of the bytes read"
         )
-        bad = figures.lost or figures.wrong or figures.broken or figures.hangs
+        grown = [what for what, before in first.items() if now[what] > before + ALLOWED[what]] if first else []
+        if grown:
+            print(f"grown: {', '.join(grown)}")
+        bad = grown or figures.lost or figures.wrong or figures.broken or figures.hangs
     finally:
         os.chdir("/")
         shutil.rmtree(home, ignore_errors=True)

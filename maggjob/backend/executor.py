@@ -19,7 +19,7 @@ from maggjob.backend.invoke import Invocations
 from maggjob.backend.local import LocalJobs
 from maggjob.backend.outcome import Call, Outcome, Watcher, deadline_outcome, reason_of
 from maggjob.backend.preload import preloading
-from maggjob.backend.private_root import private_root
+from maggjob.backend.private_root import private_root, write_whole
 from maggjob.backend.retry import (
     LOCAL,
     ONE_SUBMISSION,
@@ -182,6 +182,7 @@ def _submit(
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
+    write_whole()
     # No limit: each call is sent only its own task.
     config["lithops"] = {"data_limit": 0} | config.get("lithops", {})
     # With a log_level, Lithops would close the caller's handlers.

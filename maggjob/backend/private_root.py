@@ -8,12 +8,15 @@ Lithops decides on the folder when it is imported, and has no setting for it. So
 changed while a run lasts; the processes that it starts take the folder from TMPDIR.
 """
 
+import json
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from maggjob.storage.owner import private_folder
 
@@ -58,6 +61,35 @@ def private_root() -> Iterator[Path]:
             else:
                 os.environ["TMPDIR"] = temporary
             _move(root, before)
+
+
+def write_whole() -> None:
+    """Make Lithops write its cache of runtimes, in the user's home, as whole files, and pass a damaged one over.
+
+    Lithops writes them in place, so that a client that starts meanwhile, or after one that was killed, reads half a
+    file and fails.
+    """
+    from lithops.storage.storage import InternalStorage
+
+    if getattr(InternalStorage, "writes_whole", False):
+        return
+    read = InternalStorage._cached_runtime_meta  # noqa: SLF001
+
+    def write(self: Any, path: str, meta: Any) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        half = Path(f"{path}.{os.getpid()}.{secrets.token_hex(4)}")
+        half.write_text(json.dumps(meta), encoding="utf-8")
+        half.replace(path)
+
+    def cached(self: Any, key: str, path: str) -> Any:
+        try:
+            return read(self, key, path)
+        except (OSError, ValueError):
+            return None
+
+    InternalStorage._write_runtime_meta_file = write  # noqa: SLF001
+    InternalStorage._cached_runtime_meta = cached  # noqa: SLF001
+    InternalStorage.writes_whole = True
 
 
 def _move(old: str, new: str) -> None:

@@ -181,6 +181,22 @@ def test_nothing_is_left_behind(tmp_path: Path, function: str, ended: str | None
     assert _with("TMPDIR", str(tmp_path)) == []
 
 
+@pytest.mark.parametrize("content", [b"", b'{"half', b"\xff\xfe"])
+def test_a_damaged_cache_of_lithops_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr("lithops.storage.storage.CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("lithops.storage.storage.RUNTIME_META_CACHE", {})
+    assert [outcome.value for outcome in do(calls.square, "localhost", 1)] == [0]
+    (path,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    monkeypatch.setattr("lithops.storage.storage.RUNTIME_META_CACHE", {})
+    assert [outcome.value for outcome in do(calls.square, "localhost", 1)] == [0]
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_names_of_backends() -> None:
     names = {"local": "localhost", "localhost": "localhost", "lambda": "aws_lambda", "aws_lambda": "aws_lambda"}
     assert {name: resolve_backend(name) for name in names} == names
