@@ -20,6 +20,7 @@ from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
 from maggjob.model.recipe import Recipe
 from maggjob.model.tasks import CellTask
 from maggjob.storage.folder import Folder
+from maggjob.storage.stores import plain_message
 from maggjob.storage.urls import join_url
 
 READERS = 16
@@ -189,4 +190,6 @@ def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> i
         with zarr.config.set(CONFIG):
             return folder.patiently(write)
     except Exception as problem:
-        raise StoreError(f"cannot write {url}: {problem}; check space and permissions, then run again") from problem
+        raise StoreError(
+            f"cannot write {url}: {plain_message(problem)}; check space and permissions, then run again"
+        ) from problem

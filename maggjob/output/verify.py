@@ -29,6 +29,7 @@ from maggjob.planning.tasks import make_tasks
 from maggjob.storage.archive import Archive, Ranges
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PARTS, run_folder
+from maggjob.storage.stores import plain_message
 
 READERS = 16
 """Objects, or granules, that are read concurrently."""
@@ -212,7 +213,9 @@ def _counts(store: str, manifest: Manifest, plan: Plan, region: str | None) -> C
         sums = None if name is None else np.asarray(group[name][:]).reshape(ids.shape).sum(axis=1)
     # zarr raises what its codecs and stores raise.
     except Exception as problem:  # noqa: BLE001
-        return _check("counts", len(cells), [f"{store} cannot be read: {type(problem).__name__}: {problem}"])
+        return _check(
+            "counts", len(cells), [f"{store} cannot be read: {type(problem).__name__}: {plain_message(problem)}"]
+        )
     problems = []
     if set(manifest.cells) != {plan.task_id(cell) for cell in cells}:
         return _check("counts", len(cells), ["the manifest has other cells than the plan"])

@@ -33,6 +33,7 @@ from maggjob.model.tasks import CellTask
 from maggjob.output.attributes import cell_ids_attributes, group_attributes, root_attributes, variable_attributes
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import NEW, OLD, WRITING, run_folder
+from maggjob.storage.stores import plain_message
 from maggjob.storage.urls import is_remote, join_url, local_path
 
 # Target for the rows per chunk: four cells of 4,096 children, 64 KiB. In smaller chunks, zarr would spend more time on
@@ -194,7 +195,9 @@ def assemble(
     except MaggjobError:
         raise
     except Exception as problem:
-        raise StoreError(f"cannot write {store}: {problem}; check space and permissions, then run again") from problem
+        raise StoreError(
+            f"cannot write {store}: {plain_message(problem)}; check space and permissions, then run again"
+        ) from problem
 
 
 def _write_in_place(assembly: Assembly, store: str) -> dict[str, tuple[int, str]]:

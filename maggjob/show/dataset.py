@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from maggjob.errors import InputError, StoreError
 from maggjob.inputs.places import store_place
 from maggjob.storage.folder import Folder, exists
+from maggjob.storage.stores import plain_message
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,7 +82,7 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
         groups = sorted(root.group_keys())
     except (FileNotFoundError, ValueError) as problem:
         raise StoreError(
-            f"{store} cannot be opened: it is not a Zarr, or its run did not finish ({problem})"
+            f"{store} cannot be opened: it is not a Zarr, or its run did not finish ({plain_message(problem)})"
         ) from problem
     if group is None:
         if len(groups) != 1:
