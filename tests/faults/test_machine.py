@@ -27,6 +27,7 @@ from maggjob.planning.tasks import make_tasks
 from tests.faults.world import World, judge
 from tests.runs import files
 
+DEAR = pytest.mark.dear("whole runs in processes of their own, as in the next test but for one value")
 LIMIT = 300.0
 """Seconds after which a test fails whatever the machine does; none takes a tenth of that."""
 
@@ -83,7 +84,7 @@ def own_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tmp"
 
 
-@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 def test_workers_that_are_killed_cost_no_cell(world: World, own_temporary: Path, index: bool) -> None:
     """Three processes of a run are killed, one after the other, as soon as there are any."""
     stop, killed = threading.Event(), []
@@ -121,7 +122,7 @@ def test_the_same_cell_twice_at_once_is_one_part(world: World) -> None:
     assert part.stat().st_size == reports[0].part_bytes
 
 
-@pytest.mark.parametrize("when", [1, 5])
+@pytest.mark.parametrize("when", [1, pytest.param(5, marks=DEAR)])
 @pytest.mark.usefixtures("catalog", "own_temporary")
 def test_a_killed_client_is_resumed_to_the_same_bytes(world: World, when: int) -> None:
     process = subprocess.Popen(command("--no-index"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -185,7 +186,7 @@ def test_a_store_without_a_shard_is_refused(world: World, name: str) -> None:
     assert not maggjob.verify_result("map.zarr").good
 
 
-@pytest.mark.parametrize("size", [2_000, 20_000, 200_000])
+@pytest.mark.parametrize("size", [pytest.param(2_000, marks=DEAR), 20_000, pytest.param(200_000, marks=DEAR)])
 @pytest.mark.usefixtures("catalog", "own_temporary")
 def test_a_disk_that_is_full_stops_a_run_that_can_be_resumed(world: World, size: int) -> None:
     """No file may become larger than a limit, which a write meets as it meets a full disk."""
@@ -269,6 +270,7 @@ def test_another_configuration_or_catalog_does_not_resume(world: World) -> None:
     assert len(tasks) == len(result.reports)
 
 
+@DEAR
 @pytest.mark.usefixtures("catalog", "own_temporary")
 def test_of_two_runs_into_one_store_one_is_whole_and_the_other_refused(world: World) -> None:
     for number in range(2):
@@ -281,6 +283,7 @@ def test_of_two_runs_into_one_store_one_is_whole_and_the_other_refused(world: Wo
         assert files("map.zarr") == world.calm
 
 
+@DEAR
 def test_two_runs_at_once_on_one_machine_are_both_whole(world: World, own_temporary: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = pool.map(lambda name: run(world, name, backend="localhost", max_workers=1), ["one.zarr", "two.zarr"])
@@ -372,7 +375,9 @@ def test_a_granule_that_is_replaced_is_never_mixed(
 CANARY = f"canary-{secrets.token_hex(12)}"
 
 
-@pytest.mark.parametrize("end", ["itself", signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", ["itself", pytest.param(signal.SIGTERM, marks=DEAR), pytest.param(signal.SIGKILL, marks=DEAR)]
+)
 @pytest.mark.usefixtures("catalog")
 def test_a_secret_is_nowhere(world: World, own_temporary: Path, end: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token is in the environment and in the private object; nothing that is written or printed holds it."""

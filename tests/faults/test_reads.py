@@ -17,6 +17,7 @@ from tests.faults.proxy import DAMAGE, EXPIRED, REFUSALS, TEMPORARY, Proxy
 from tests.faults.world import World, judge
 from tests.servers import server, status
 
+DEAR = pytest.mark.dear("runs with indexes: the same reads but for fewer ranges")
 pytestmark = pytest.mark.usefixtures("hurried")
 
 
@@ -29,7 +30,7 @@ def run(world: World, proxy: Proxy, **options: Any) -> RunResult:
     return result
 
 
-@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 @pytest.mark.parametrize("kind", TEMPORARY)
 def test_a_fault_that_passes_costs_nothing(world: World, kind: str, index: bool) -> None:
     proxy = Proxy.of(world.paths)
@@ -41,7 +42,7 @@ def test_a_fault_that_passes_costs_nothing(world: World, kind: str, index: bool)
     assert proxy.injected == 4 * len(world.paths)
 
 
-@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 @pytest.mark.parametrize(("kind", "reason"), [("gone", "missing"), ("denied", "auth"), ("expired", "auth")])
 def test_a_refusal_is_counted_and_never_an_empty_cell(world: World, kind: str, reason: str, index: bool) -> None:
     proxy = Proxy.of(world.paths)
@@ -74,7 +75,7 @@ def test_an_archive_that_throttles_for_ever_is_told(world: World, monkeypatch: p
     assert {report.attempts for report in result.reports if report.state != "complete"} == {2}
 
 
-@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 @pytest.mark.parametrize(
     ("kind", "reasons"),
     [
@@ -176,7 +177,8 @@ KINDS = st.one_of(
 )
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@pytest.mark.dear("many runs")
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(faults=st.dictionaries(st.integers(0, 5), KINDS, max_size=5), index=st.booleans(), seed=st.integers(0, 99))
 def test_any_mix_of_faults_is_accounted_for(
     world: World, faults: dict[int, tuple[str, int]], index: bool, seed: int
