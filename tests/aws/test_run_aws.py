@@ -341,6 +341,7 @@ def test_an_index_or_assembly_call_that_dies_costs_no_cell(
 # ---- credentials
 
 
+@pytest.mark.dear("a whole run; profiles alone are in tests/storage/test_aws_profile.py")
 def test_a_profile_of_aws_is_enough_for_lithops_and_stores(
     aws: World, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_a_sandbox_that_dies_is_made_good_by_lambdas_next_attempt(aws: World) ->
     assert {o.call.log_stream for o in outcomes} <= streams
 
 
+@pytest.mark.dear("three sandboxes one after the other; tests/aws/test_run_aws.py lets calls die in whole runs")
 def test_a_call_whose_sandboxes_all_die_is_an_outcome_with_its_log(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.service.faults.of_calls[0, "00000"] = Crash()
     clocks.let_die(monkeypatch, aws.service, {0: 1}, strikes=3)
@@ -231,7 +232,10 @@ def test_without_credentials_nothing_starts(aws: World, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("remote", "said"),
-    [({"lithops_version": "3.7.0"}, "version mismatch.*runtime build"), ({"python_version": "3.9"}, "this Python")],
+    [
+        ({"lithops_version": "3.7.0"}, "version mismatch.*runtime build"),
+        pytest.param({"python_version": "3.9"}, "this Python", marks=pytest.mark.dear("as for Lithops")),
+    ],
     ids=["lithops", "python"],
 )
 def test_an_image_of_other_versions_is_refused(

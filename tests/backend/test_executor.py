@@ -155,7 +155,12 @@ def _with(variable: str, value: str) -> list[int]:
 
 @pytest.mark.parametrize(
     ("function", "ended"),
-    [("square", None), ("raises", "worker"), ("is_killed", "memory"), ("sleeps", "deadline")],
+    [
+        ("square", None),
+        ("raises", "worker"),
+        pytest.param("is_killed", "memory", marks=pytest.mark.dear("as a call that raises")),
+        ("sleeps", "deadline"),
+    ],
 )
 def test_nothing_is_left_behind(tmp_path: Path, function: str, ended: str | None) -> None:
     code = (

@@ -22,6 +22,8 @@ from maggjob.icesat2.orbit import BEAMS, OFFSETS, ground_track, region_angles
 from maggjob.simulator.scene import cmr_record, cmr_records, simulate
 from tests.cmr_server import BUCKET, HOST, entry, name_of, record
 
+BOX = (-105.0, -76.0, -100.0, -75.0)
+"""Area of the simulated granules."""
 CONCEPT = "G2159085058-NSIDC_ECS"
 NAME = "ATL06_20190221121851_08410203_005_01"
 
@@ -287,10 +289,10 @@ def test_all_odd_records_are_told_at_once_and_the_others_used(tmp_path: Path) ->
     huge["umm"]["DataGranule"]["ArchiveAndDistributionInformation"][0] = {"Size": 10**400, "SizeUnit": "MB"}
     (tmp_path / "page.json").write_text(json.dumps({"hits": 6, "items": [*good, nameless, linkless, huge]}))
     with pytest.raises(CatalogError, match="3 records cannot be used") as caught:
-        maggjob.find_catalog(records=[tmp_path / "page.json"])
+        maggjob.find_catalog(records=[tmp_path / "page.json"], aoi=BOX)
     assert "browse_image" in str(caught.value)
     assert "no HDF5 file" in str(caught.value)
-    catalog = maggjob.find_catalog(records=[tmp_path / "page.json"], skip_unreadable=True)
+    catalog = maggjob.find_catalog(records=[tmp_path / "page.json"], aoi=BOX, skip_unreadable=True)
     assert [entry.id for entry in catalog.granules] == [path.stem for path in paths]
     assert "3 granules cannot be read and were left out" in "\n".join(catalog.notes())
 
@@ -310,7 +312,7 @@ def test_records_that_only_some_searches_can_use(tmp_path: Path) -> None:
         (tmp_path / "page.json").write_text(json.dumps({"hits": 3, "items": [*good[1:], item]}))
         if item is timeless:
             (tmp_path / "page.json").write_text(json.dumps({"hits": 3, "items": [good[0], good[2], item]}))
-        where = {"records": [tmp_path / "page.json"], "aoi": "antarctica", **search}
+        where = {"records": [tmp_path / "page.json"], "aoi": BOX, **search}
         with pytest.raises(CatalogError, match=said):
             maggjob.find_catalog(**where)
         assert len(maggjob.find_catalog(**where, skip_unreadable=True).granules) == 2
@@ -323,5 +325,5 @@ def test_granules_in_other_suffixes_are_listed(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
     text = json.dumps(cmr_records(paths)).replace(".h5", ".H5")
     (tmp_path / "page.json").write_text(text)
-    catalog = maggjob.find_catalog(records=[tmp_path / "page.json"])
+    catalog = maggjob.find_catalog(records=[tmp_path / "page.json"], aoi=BOX)
     assert [(entry.id, entry.size) for entry in catalog.granules] == [(p.stem, p.stat().st_size) for p in paths]

@@ -84,7 +84,7 @@ def own_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tmp"
 
 
-@pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
+@pytest.mark.parametrize("index", [pytest.param(False, marks=DEAR), pytest.param(True, marks=DEAR)])
 def test_workers_that_are_killed_cost_no_cell(world: World, own_temporary: Path, index: bool) -> None:
     """Three processes of a run are killed, one after the other, as soon as there are any."""
     stop, killed = threading.Event(), []
@@ -186,7 +186,9 @@ def test_a_store_without_a_shard_is_refused(world: World, name: str) -> None:
     assert not maggjob.verify_result("map.zarr").good
 
 
-@pytest.mark.parametrize("size", [pytest.param(2_000, marks=DEAR), 20_000, pytest.param(200_000, marks=DEAR)])
+@pytest.mark.parametrize(
+    "size", [pytest.param(2_000, marks=DEAR), pytest.param(20_000, marks=DEAR), pytest.param(200_000, marks=DEAR)]
+)
 @pytest.mark.usefixtures("catalog", "own_temporary")
 def test_a_disk_that_is_full_stops_a_run_that_can_be_resumed(world: World, size: int) -> None:
     """No file may become larger than a limit, which a write meets as it meets a full disk."""

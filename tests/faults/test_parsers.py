@@ -149,7 +149,8 @@ def test_mutations_are_refused_or_mean_the_same(world: World, folder: Path, kind
     truth = read(content)
     draw = random.Random(kind)
     refused = 0
-    for _ in range(MANY):
+    # Those that pydantic validates take longer.
+    for _ in range(MANY // 4 if kind == "configuration" else MANY):
         changed = mutated(content, draw)
         try:
             found = read(changed)
@@ -158,5 +159,5 @@ def test_mutations_are_refused_or_mean_the_same(world: World, folder: Path, kind
             continue
         if strict:
             assert found == truth, changed[:300]
-    assert refused > MANY / 20
+    assert refused > MANY / 40
     assert Folder(str(folder)).has("catalog.json")

@@ -188,6 +188,7 @@ def test_an_old_result_in_a_bucket_stays_until_all_parts_were_seen(
         assert objects() == before
 
 
+@pytest.mark.dear("a whole run to a bucket")
 def test_what_a_client_left_in_a_bucket_half_written_is_replaced(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_signal_stops_a_run_as_the_keyboard_does(folder: Path, number: signal.
     finishes(folder)
 
 
+@pytest.mark.dear("two whole runs; tests/faults kills a client, too")
 def test_of_a_killed_client_the_workers_end_and_the_next_command_cleans_up(folder: Path) -> None:
     process = client()
     until(lambda: parts(folder))
