@@ -304,7 +304,7 @@ def test_a_call_that_never_starts_is_a_failed_cell(
 @pytest.mark.parametrize(
     "of",
     [
-        ["index", "assembly"],
+        pytest.param(["index", "assembly"], marks=pytest.mark.dear("as a call of the map that dies")),
         pytest.param(["index"], marks=pytest.mark.dear(APART)),
         pytest.param(["assembly"], marks=pytest.mark.dear(APART)),
     ],

@@ -194,6 +194,7 @@ def test_a_call_that_hangs_gets_a_backup(aws: World) -> None:
     assert {run.status for run in aws.service.runs} == {"ok"}  # the end of the call that hangs was not waited for
 
 
+@pytest.mark.dear("many calls; whole runs have more calls than workers, too")
 def test_more_tasks_than_workers_all_run(aws: World) -> None:
     assert do(aws, 7, config=aws.fresh_config(max_workers=2)) == squares(7)
 

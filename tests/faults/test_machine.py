@@ -378,7 +378,12 @@ CANARY = f"canary-{secrets.token_hex(12)}"
 
 
 @pytest.mark.parametrize(
-    "end", ["itself", pytest.param(signal.SIGTERM, marks=DEAR), pytest.param(signal.SIGKILL, marks=DEAR)]
+    "end",
+    [
+        pytest.param("itself", marks=DEAR),
+        pytest.param(signal.SIGTERM, marks=DEAR),
+        pytest.param(signal.SIGKILL, marks=DEAR),
+    ],
 )
 @pytest.mark.usefixtures("catalog")
 def test_a_secret_is_nowhere(world: World, own_temporary: Path, end: Any, monkeypatch: pytest.MonkeyPatch) -> None:

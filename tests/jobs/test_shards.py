@@ -79,6 +79,7 @@ def dies_once(task: WireTask) -> ShardReport:
         dies_once,
     ],
 )
+@pytest.mark.dear("a whole run; assembly by calls is in tests/aws, too")
 def test_by_calls_they_are_the_same_bytes(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Callable[[WireTask], ShardReport]
 ) -> None:

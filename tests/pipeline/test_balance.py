@@ -91,6 +91,7 @@ def test_the_same_bytes_in_quarters(tmp_path: Path, hot: pytest.MonkeyPatch, lat
 
 
 @pytest.mark.parametrize("orders", [(6, 7), (9, 10), (3, 8)])
+@pytest.mark.dear("other orders")
 def test_quarters_of_other_orders(tmp_path: Path, hot: pytest.MonkeyPatch, orders: tuple[int, int]) -> None:
     granules(tmp_path / "granules")
     plain = config().model_dump(mode="json", exclude_none=True)

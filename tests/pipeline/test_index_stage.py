@@ -161,6 +161,7 @@ def test_the_same_bytes_with_and_without(world: World, latitude: str, kind: str)
     assert differences(columns, values["cell_ids"].values.astype(np.int64), inside) == []
 
 
+@pytest.mark.dear("as in this process")
 def test_the_same_bytes_on_workers(world: World) -> None:
     catalog = world.wide["authalic"]
     plain = do(catalog, "plain.zarr", index=False)

@@ -99,6 +99,7 @@ def test_cleaning_deletes_what_the_run_wrote(granules: Path, tmp_path: Path) -> 
     assert not any(name.endswith(".npz") for name in left)
 
 
+@pytest.mark.dear("a server of S3 for what the folders show")
 def test_a_prefix_that_is_no_result_is_kept(granules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server("mine") as endpoint:
         for name, value in (("ENDPOINT_URL", endpoint), ("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):
