@@ -239,6 +239,7 @@ def test_without_credentials_nothing_starts(aws: World, monkeypatch: pytest.Monk
     ],
     ids=["lithops", "python"],
 )
+@pytest.mark.dear("an image is looked at before a first call")
 def test_an_image_of_other_versions_is_refused(
     aws: World, remote: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

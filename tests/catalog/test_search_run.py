@@ -148,6 +148,7 @@ def test_pages_come_one_after_the_other(granules: list[Path], monkeypatch: pytes
     assert {entry.id for entry in plan.catalog.granules} <= {path.stem for path in granules}
 
 
+@pytest.mark.dear("as the search in a configuration")
 def test_a_catalog_from_cmr_is_that_of_its_records(
     granules: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

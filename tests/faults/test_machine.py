@@ -112,6 +112,7 @@ def test_workers_that_are_killed_cost_no_cell(world: World, own_temporary: Path,
     assert result.complete
 
 
+@pytest.mark.dear("eight calls at once")
 def test_the_same_cell_twice_at_once_is_one_part(world: World) -> None:
     plan = maggjob.plan("atl06.yaml", catalog=world.catalog, store="map.zarr", max_cells=1)
     (task,) = make_tasks(plan)

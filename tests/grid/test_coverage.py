@@ -133,6 +133,7 @@ def basin_cells(latitude: str) -> tuple[frozenset[int], ...]:
         pytest.param("geodetic-spherical", 1334, marks=pytest.mark.dear("compares 27 detailed basins once more")),
     ],
 )
+@pytest.mark.dear("all basins, each of which is looked at alone")
 def test_grounded_ice_to_the_cell(latitude: Latitude, count: int) -> None:
     every = frozenset().union(*basin_cells(latitude))
     assert len(every) == count
