@@ -1,6 +1,7 @@
-"""Where granules may be read from: NASA's archive, this machine, and what the configuration allows besides.
+"""Where granules may be read from: NASA's archive, this machine, https servers, and buckets that are named.
 
-A catalog is a file that people pass on. Whoever wrote it must not decide which servers a run asks.
+A catalog is a file that people pass on. Whoever wrote it must not decide to which buckets a run sends requests that are
+signed with the user's own credentials. Other servers get no credential (`maggjob.storage.credentials.trusted_host`).
 """
 
 import os
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 from maggjob.errors import CatalogError
 from maggjob.storage.credentials import DATA_CENTRES
-from maggjob.storage.urls import LOOPBACK, is_remote
+from maggjob.storage.urls import LOOPBACK
 
 HOSTS = ("nasa.gov", "nsidc.org")
 """Domains that publish granules."""
@@ -33,28 +34,27 @@ def of_the_archive(url: str) -> bool:
 
 
 def check_sources(urls: Iterable[str], allowed: Sequence[str] = ()) -> None:
-    """Check that granules are read only from NASA's archive, from this machine, and from what is allowed besides.
+    """Check that granules are read from no bucket but NASA's and those that are allowed besides.
 
     Parameters
     ----------
     urls : iterable of str
         Paths and URLs of granules.
     allowed : sequence of str
-        Roots that are allowed besides, such as ``s3://my-bucket`` or ``https://data.example.org``.
+        Buckets that are allowed besides, such as ``s3://my-bucket``.
 
     Raises
     ------
     CatalogError
-        If a URL is of another bucket or host.
+        If a URL is of another bucket.
     """
     own_server = any(os.environ.get(name) for name in ENDPOINTS)
     known: set[str] = {root.rstrip("/") for root in allowed}
     for url in urls:
-        if not is_remote(url):
+        if not url.startswith("s3://") or own_server:
             continue
-        parts = urlsplit(url)
-        root = f"{parts.scheme}://{parts.netloc}"
-        if root in known or of_the_archive(url) or (own_server and parts.scheme == "s3"):
+        root = f"s3://{urlsplit(url).netloc}"
+        if root in known or of_the_archive(url):
             known.add(root)
             continue
         raise CatalogError(

@@ -88,7 +88,7 @@ class DataSource(Strict):
     variables: dict[Identifier, Path_] = Field(min_length=1)
     """Path of each column by name; ``{group}`` stands for the beam."""
     sources: tuple[str, ...] = ()
-    """Buckets and servers besides NASA's that granules may be read from, such as ``s3://my-bucket``."""
+    """Buckets besides NASA's that granules may be read from, such as ``s3://my-bucket``."""
     quality_filter: QualityFilter | None = None
     """Filter whose rejected segments are counted as ``quality``."""
     filters: tuple[Filter, ...] = ()
@@ -108,8 +108,8 @@ class DataSource(Strict):
     @classmethod
     def _roots(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         for source in sources:
-            if not re.fullmatch(r"(s3|https)://[A-Za-z0-9][A-Za-z0-9.:-]*/?", source):
-                raise ValueError(f"{source!r} is not a bucket or a server; write s3://BUCKET or https://SERVER")
+            if not re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9.-]*/?", source):
+                raise ValueError(f"{source!r} is not a bucket; write s3://BUCKET")
         return sources
 
     @model_validator(mode="after")

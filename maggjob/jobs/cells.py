@@ -101,6 +101,8 @@ def _map_cell(task: CellTask) -> CellReport:
     nested = parse_cell(task.cell, grid.parent_order)
     archive = Archive(task.credentials, task.region)
     granules = load_granules(task)
+    # Somebody has reached the archive: the client that asked for versions, or the calls that made indexes.
+    archive.outage.reached = task.indexes is not None or any(granule.etag is not None for granule in granules)
     indexes = None if task.indexes is None else Folder(task.indexes, task.region)
     at_once = READS_AT_ONCE if indexes is None else GRANULES_BY_INDEX_AT_ONCE
     with ThreadPoolExecutor(at_once) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as apart:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maggjob.errors import StoreError
-from maggjob.storage.folder import Folder
+from maggjob.storage.folder import OUTAGE, Folder
 from maggjob.storage.urls import join_url
 
 
@@ -70,6 +70,8 @@ def read_shared(task: WireTask) -> dict[str, Any]:
     StoreError
         If the object is missing, or its content does not match its key.
     """
+    # The client reached it when it wrote the task.
+    OUTAGE.reached = True
     content = Folder(task.folder, task.region).get(task.shared)
     if _key(content) != task.shared:
         raise StoreError(f"{join_url(task.folder, task.shared)} is damaged ({len(content)} bytes); run again")

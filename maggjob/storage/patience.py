@@ -2,7 +2,8 @@
 
 obstore itself asks a few times within three seconds. What still fails, and may succeed later, is asked again with
 growing pauses, until the store has not answered any request for `PATIENCE`. So a store that stays away costs each
-worker that time once, not once for every request.
+worker that time once, not once for every request. A store that nobody has reached yet is not waited for: a wrong
+address, or a network that is not there, is told within seconds.
 """
 
 import os
@@ -21,8 +22,10 @@ PATIENCE = 75.0
 VARIABLE = "MAGGJOB_PATIENCE"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 """Seconds of the first pause, and of the longest."""
-TEMPORARY = re.compile(r"status code: (429|5\d\d)\b|SlowDown|HTTP error|error sending request|response body error")
-"""Text of obstore's errors that may not happen again."""
+ANSWERED = re.compile(r"status code: (429|5\d\d)\b|SlowDown|response body error")
+"""Text of obstore's errors that may not happen again, of servers that have answered."""
+TEMPORARY = re.compile(rf"{ANSWERED.pattern}|HTTP error|error sending request")
+"""Text of all errors of obstore that may not happen again."""
 T = TypeVar("T")
 
 
@@ -73,14 +76,16 @@ def pause(attempt: int, draw: float) -> float:
 class Outage:
     """The time since which a store has answered none of the requests of this process."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, reached: bool = False) -> None:
+        self.reached = reached
+        """Whether the store has answered before, in this process or in the client."""
         self._clock = clock
         self._since: float | None = None
         self._lock = threading.Lock()
 
     def end(self) -> None:
         """Note that the store has answered."""
-        self._since = None
+        self._since, self.reached = None, True
 
     def begin(self) -> float:
         """Note that a request has failed; return the time since which all have."""
@@ -110,7 +115,9 @@ class Outage:
             try:
                 found = ask()
             except Exception as problem:
-                if not is_temporary(problem) or self._clock() - min(began, self.begin()) >= patience():
+                self.reached |= ANSWERED.search(first_line(problem)) is not None
+                longest = patience() if self.reached else 0.0
+                if not is_temporary(problem) or self._clock() - min(began, self.begin()) >= longest:
                     raise
                 wait(pause(attempt, random.random()))  # noqa: S311
                 attempt += 1

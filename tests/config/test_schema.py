@@ -567,7 +567,7 @@ PLACES: list[tuple[str, object]] = [
     ("data_source.driver", "https"),
     ("data_source.driver", ABSENT),
     ("data_source.reader", ABSENT),
-    ("data_source.sources", ["s3://mine", "https://data.example.org:8443/"]),
+    ("data_source.sources", ["s3://mine", "s3://ours/"]),
     ("output.store", "s3://bucket/a.zarr"),
     ("catalog", "catalog.json"),
     ("search.cycle", 22),

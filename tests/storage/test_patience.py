@@ -54,7 +54,7 @@ def test_an_outage_of_a_minute_is_waited_for(seconds: float) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAGGJOB_PATIENCE", "75")
-        assert Outage(clock).patiently(failing(clock, 100.0 + seconds), clock.wait) == "answer"
+        assert Outage(clock, reached=True).patiently(failing(clock, 100.0 + seconds), clock.wait) == "answer"
     assert clock.now < 100.0 + seconds + LONGEST_PAUSE
     assert all(0 < one <= LONGEST_PAUSE for one in clock.pauses)
 
@@ -62,7 +62,7 @@ def test_an_outage_of_a_minute_is_waited_for(seconds: float) -> None:
 def test_a_store_that_stays_away_costs_its_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAGGJOB_PATIENCE", "75")
     clock = Clock()
-    outage = Outage(clock)
+    outage = Outage(clock, reached=True)
     for _ in range(20):
         with pytest.raises(GenericError):
             outage.patiently(failing(clock, 1e9), clock.wait)
@@ -76,7 +76,7 @@ def test_a_store_that_stays_away_costs_its_time_once(monkeypatch: pytest.MonkeyP
 def test_one_object_that_stays_away_is_given_up_although_others_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAGGJOB_PATIENCE", "75")
     clock = Clock()
-    outage = Outage(clock)
+    outage = Outage(clock, reached=True)
 
     def wait(seconds: float) -> None:
         clock.wait(seconds)
@@ -85,6 +85,20 @@ def test_one_object_that_stays_away_is_given_up_although_others_answer(monkeypat
     with pytest.raises(GenericError):
         outage.patiently(failing(clock, 1e9), wait)
     assert 175.0 <= clock.now < 175.0 + LONGEST_PAUSE
+
+
+def test_a_store_that_was_never_reached_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGGJOB_PATIENCE", "75")
+    clock = Clock()
+    outage = Outage(clock)
+    refused = GenericError("Generic HTTP error: HTTP error: error sending request\n\nDebug source:\nConnectionRefused")
+    with pytest.raises(GenericError):
+        outage.patiently(failing(clock, 1e9, refused), clock.wait)
+    assert clock.pauses == []
+    # A server that answers with an error has been reached.
+    assert Outage(clock).patiently(failing(clock, clock.now + 60), clock.wait) == "answer"
+    assert outage.patiently(lambda: "answer") == "answer"
+    assert outage.patiently(failing(clock, clock.now + 60, refused), clock.wait) == "answer"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,7 @@ def test_what_will_not_pass_is_not_asked_again(monkeypatch: pytest.MonkeyPatch, 
     clock = Clock()
     assert not is_temporary(problem)
     with pytest.raises(type(problem)):
-        Outage(clock).patiently(failing(clock, 1e9, problem), clock.wait)
+        Outage(clock, reached=True).patiently(failing(clock, 1e9, problem), clock.wait)
     assert clock.pauses == []
 
 
@@ -153,6 +167,7 @@ def test_reads_are_asked_again_whatever_breaks(fault: Answer) -> None:
     content = np.random.default_rng(1).bytes(1 << 20)
     with server(archive({"/a.h5": content}, *[fault] * 7)) as there:
         access = Archive()
+        access.outage.reached = True
         assert bytes(Ranges(there.url("/a.h5"), access).get(5, 99).content) == content[5:99]
     assert access.requests >= 4
     assert len(there.seen) == 8
@@ -172,7 +187,7 @@ def test_writes_to_a_bucket_are_tried_again_and_a_lock_only_once(monkeypatch: py
 
     with server(answer) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url())
-        monkeypatch.setattr(folder_module, "OUTAGE", Outage())
+        monkeypatch.setattr(folder_module, "OUTAGE", Outage(reached=True))
         folder = Folder("s3://bucket/run", "us-west-2")
         folder.put("a", b"x")
         assert left == []
