@@ -326,7 +326,8 @@ def main() -> None:
         )
         grown = [what for what, before in first.items() if now[what] > before + ALLOWED[what]] if first else []
         if grown:
-            print(f"grown: {', '.join(grown)}")
+            left = sorted(path.name for path in Path(tempfile.gettempdir()).iterdir())
+            print(f"grown: {', '.join(grown)}; temporary files: {', '.join(left[:20])}")
         bad = grown or figures.lost or figures.wrong or figures.broken or figures.hangs
     finally:
         os.chdir("/")

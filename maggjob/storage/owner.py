@@ -4,8 +4,10 @@ A process is known by its host, its id and the time at which it started, because
 of another host still runs cannot be known here.
 """
 
+import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -22,6 +24,8 @@ OWNER = "owner.json"
 """Name of the file, in a private folder, that says who owns it."""
 PREFIX = "maggjob-"
 """Beginning of the name of a private folder."""
+NAME = re.compile(rf"{PREFIX}(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-(?P<started>\d*)-\w+")
+"""Name of a private folder: a digest of the host, id and start of the process, and random letters."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,10 @@ def private_folder() -> Iterator[Path]:
     What killed processes left is deleted first.
     """
     sweep()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    (folder / OWNER).write_bytes(me().to_json())
+    mine = me()
+    # The name says it, too: a process may be killed before the note is written, or while all of it is deleted.
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_short(mine.host)}-{mine.pid}-{mine.started}-"))
+    (folder / OWNER).write_bytes(mine.to_json())
     try:
         yield folder
     finally:
@@ -113,9 +119,25 @@ def private_folder() -> Iterator[Path]:
 def sweep() -> int:
     """Delete the private folders of processes that have ended; return their number."""
     count = 0
-    for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError, ValueError):
-            if is_gone(Owner.from_json(note.read_bytes())):
-                shutil.rmtree(note.parent, ignore_errors=True)
+            owner = _owner_of(folder)
+            if owner is not None and is_gone(owner):
+                shutil.rmtree(folder, ignore_errors=True)
                 count += 1
     return count
+
+
+def _owner_of(folder: Path) -> Owner | None:
+    """Return the owner of a private folder by its note, else by its name; None if neither tells."""
+    note = folder / OWNER
+    if note.is_file():
+        return Owner.from_json(note.read_bytes())
+    named = NAME.fullmatch(folder.name)
+    if named is None or named["host"] != _short(this_host()):
+        return None
+    return Owner(this_host(), int(named["pid"]), named["started"], "")
+
+
+def _short(host: str) -> str:
+    return hashlib.sha256(host.encode()).hexdigest()[:8]

@@ -54,6 +54,20 @@ def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:
         assert not kept.exists()
 
 
+def test_a_folder_without_its_note_is_deleted_by_its_name(tmp_path: Path) -> None:
+    """A process may be killed before the note is written, or while the folder is deleted."""
+    with holder() as (_, kept), holder() as (killed, left):
+        (kept / OWNER).unlink()
+        (left / OWNER).unlink()
+        assert sweep() == 0
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait(60)
+        (tmp_path / left.name.replace("maggjob-", "maggjob-0")).mkdir()
+        assert sweep() == 1
+        assert not left.exists()
+        assert kept.exists()
+
+
 def test_only_the_user_reads_a_private_folder() -> None:
     with private_folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
