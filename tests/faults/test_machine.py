@@ -86,11 +86,11 @@ def own_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("index", [pytest.param(False, marks=DEAR), pytest.param(True, marks=DEAR)])
 def test_workers_that_are_killed_cost_no_cell(world: World, own_temporary: Path, index: bool) -> None:
-    """Three processes of a run are killed, one after the other, as soon as there are any."""
+    """Two processes of a run are killed, one after the other, as soon as there are any: a call is tried three times."""
     stop, killed = threading.Event(), []
 
     def kill() -> None:
-        while not stop.wait(0.05) and len(killed) < 3:
+        while not stop.wait(0.05) and len(killed) < 2:
             for process in reversed(workers(own_temporary)):
                 try:
                     if "run_job" in process.cmdline():
