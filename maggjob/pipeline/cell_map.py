@@ -33,8 +33,10 @@ from maggjob.pipeline.resume import (
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_target, default_store, is_published
 from maggjob.planning.plan import Plan, plan as make_plan
+from maggjob.planning.presence import check_local
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder, exists
+from maggjob.storage.urls import is_remote
 
 SHARDS_HERE = 16
 """Number of shards (of 256 cells each) up to which the client writes them itself on localhost.
@@ -118,8 +120,24 @@ def plan_run(config: ConfigLike, **asked: Any) -> Plan:
     **asked
         Options of `plan`. Without ``store``, the store of the configuration is used, else ``./<config>.zarr``.
     """
-    plan = make_plan(config, **asked)
-    return plan if plan.store_path is not None else replace(plan, store_path=default_store(config))
+    plan = make_plan(config, check=False, **asked)
+    if plan.store_path is None:
+        plan = replace(plan, store_path=default_store(config))
+    # An earlier attempt has looked already, and looking costs a tenth of what resuming may cost.
+    if plan.driver == "file" and not _has_begun(plan):
+        check_local(plan.config, plan.used_granules)
+    return plan
+
+
+def _has_begun(plan: Plan) -> bool:
+    """Return True if an earlier attempt at the same run has begun, into a local store."""
+    store = str(plan.store_path)
+    try:
+        earlier = None if is_remote(store) else earlier_run(store)
+    # A damaged note is told when the run begins.
+    except InputError:
+        return False
+    return earlier is not None and earlier.digest == plan.digest
 
 
 def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:

@@ -276,6 +276,7 @@ def plan(
     max_cells: int | None = None,
     morton_cell: str | None = None,
     watch: Watch | None = None,
+    check: bool = True,
 ) -> Plan:
     """Make the plan of a run; nothing is written.
 
@@ -295,6 +296,8 @@ def plan(
         Work on this cell only; any form of id.
     watch : callable, optional
         ``watch(granules so far, granules in all)``, called as CMR answers.
+    check : bool
+        Whether to look into local granules for everything that the configuration names.
 
     Raises
     ------
@@ -324,7 +327,7 @@ def plan(
     chosen_driver = choose_driver(known, driver, loaded.data_source.driver)
     found = Plan(loaded, known, cells, chosen_driver, window_label(ids), None if asked is None else store_place(asked))
     check_sources((granule.url for granule in found.used_granules), loaded.data_source.sources)
-    if chosen_driver == "file":
+    if check and chosen_driver == "file":
         check_local(loaded, found.used_granules)
     return found
 

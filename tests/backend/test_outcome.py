@@ -126,4 +126,4 @@ def test_every_refusal_is_explained(code: int | None, text: str) -> None:
     message = explain(code, text, "maggjob:01")
     assert message
     assert "\n" not in message
-    assert is_temporary(code) == (code is not None and (code in (0, 429) or code >= 500))
+    assert is_temporary(code) == (code is not None and (code in (0, 409, 429) or code >= 500))
