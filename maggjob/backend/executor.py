@@ -7,7 +7,6 @@ every task, whether its call succeeded or not.
 import logging
 import os
 import random
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,9 +46,6 @@ __all__ = [
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 DEADLINE = 6 * 3600.0
-ONE_LOCAL = threading.RLock()
-"""Held while a stage runs on this machine: Lithops' folder and what is preloaded belong to the whole process, so the
-stages of two runs in threads of one process take turns."""
 # Errors of Lithops and AWS when a run cannot start, and what to do about them; `maggjob doctor` checks more.
 HINTS = {
     "Unable to locate credentials": "log in to AWS first (aws configure, aws sso login, or AWS_PROFILE)",
@@ -166,7 +162,7 @@ def _lithops(
     check_filled_in(config)
     if config.get("lithops", {}).get("backend") != "localhost":
         return _submit(function, tasks, config, end, note, policy, preload, None)
-    with ONE_LOCAL, private_root() as root:
+    with private_root() as root:
         return _submit(function, tasks, config, end, note, policy, preload, root)
 
 

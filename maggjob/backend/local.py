@@ -7,6 +7,7 @@ call it works on (`maggjob.backend.preload`). A worker that is gone will not ans
 
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,7 @@ class LocalJobs:
         try:
             if waits_for is not None:
                 waits_for.join()
-            if replaces:
-                with self._one_by_one:
-                    self._handler._run_queued_job(payload, filename)  # noqa: SLF001
-            else:
+            with self._one_by_one if replaces else nullcontext():
                 self._handler._run_queued_job(payload, filename)  # noqa: SLF001
         finally:
             self._ended.add(str(payload["job_id"]))

@@ -30,6 +30,8 @@ _open: list[Path] = []
 def private_root() -> Iterator[Path]:
     """Give Lithops' local processes a root of their own while the block runs; blocks may lie in each other.
 
+    What is changed belongs to the whole process, so blocks in other threads wait for their turn.
+
     Yields
     ------
     Path
@@ -37,12 +39,14 @@ def private_root() -> Iterator[Path]:
     """
     with _LOCK:
         if _open:
-            outer: Path | None = _open[-1]
+            yield _open[-1]
         else:
-            outer = None
-    if outer is not None:
-        yield outer
-        return
+            with _new_root() as root:
+                yield root
+
+
+@contextmanager
+def _new_root() -> Iterator[Path]:
     from lithops import constants  # 1 s
 
     before, temporary = constants.LITHOPS_TEMP_DIR, os.environ.get("TMPDIR")

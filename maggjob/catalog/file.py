@@ -17,7 +17,7 @@ from maggjob.catalog.catalog import (
     split_newest,
     without_older,
 )
-from maggjob.catalog.folders import status_of
+from maggjob.catalog.folders import file_status
 from maggjob.catalog.local import with_pairs
 from maggjob.errors import CatalogError, CellError
 from maggjob.grid.footprints import Footprints
@@ -29,8 +29,6 @@ from maggjob.storage.urls import local_path
 
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, CellError, zlib.error)
 """What a damaged catalog raises."""
-
-
 LARGEST = 1 << 53
 """Numbers of bytes, segments and cells are smaller: larger ones are not exact in JSON."""
 
@@ -58,16 +56,7 @@ def _checked(content: Any, name: str, recipe: Recipe | None) -> Catalog:
         raise CatalogError(f"{name}: not a catalog (expected the keys metadata, granules, cells); make it again")
     try:
         found = _from_older(content, name, recipe) if "catalog" in content else _from_ours(content, name)
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        CellError,
-        zlib.error,
-    ) as problem:
+    except DAMAGE as problem:
         raise CatalogError(f"{name}: damaged ({type(problem).__name__}: {problem}); make it again") from problem
     return _each_granule_once(found)
 
@@ -87,7 +76,7 @@ def _each_granule_once(catalog: Catalog) -> Catalog:
     files: dict[tuple[int, int], str] = {}
     for entry in catalog.granules:
         path = local_path(entry.urls["file"]) if "file" in entry.urls else None
-        status = None if path is None else status_of(path)
+        status = None if path is None else file_status(path)
         if path is not None and status is not None:
             first = files.setdefault((status.st_dev, status.st_ino), str(path))
             if first != str(path):
@@ -229,10 +218,11 @@ def _from_older(content: Mapping[str, Any], name: str, recipe: Recipe | None) ->
     if recipe is not None and recipe.grid.latitude != "geodetic-spherical":
         if all("file" in entry.urls for entry in entries.values()):
             paths = {entry.id: local_path(entry.urls["file"]) for entry in entries.values()}
-            sizes = {name: status.st_size for name, path in paths.items() if (status := status_of(path)) is not None}
+            sizes = {name: status.st_size for name, path in paths.items() if (status := file_status(path)) is not None}
             kept, older = split_newest(list(entries), [str(path) for path in paths.values()])
             provenance |= {"older_revisions": len(older)} if older else {}
-            newest = [entry for number, entry in enumerate(entries.values()) if number in set(kept)]
+            every = list(entries.values())
+            newest = [every[position] for position in kept]
             return with_pairs([Entry(e.id, e.urls, sizes.get(e.id)) for e in newest], recipe, provenance)
         raise CatalogError(
             f"{name}: its cells are geodetic-spherical, but the configuration has output.grid.latitude: "

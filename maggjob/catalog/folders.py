@@ -128,7 +128,7 @@ def _is_granule_file(path: Path, passed: _Passed) -> bool:
     if name.startswith("."):
         passed.add("hidden files", path)
         return False
-    status = status_of(path)
+    status = file_status(path)
     # A link that leads nowhere is a granule that is missed.
     if status is not None and not stat.S_ISREG(status.st_mode):
         passed.add("pipes or devices", path)
@@ -148,7 +148,7 @@ def _each_once(paths: set[Path], passed: _Passed) -> list[Path]:
     """Return one name of each file: that of a granule if there is one, and rather not a link."""
     best: dict[object, Path] = {}
     for path in sorted(paths, key=lambda path: (GranuleName.parse(path.name) is None, path.is_symlink(), path)):
-        status = status_of(path)
+        status = file_status(path)
         if best.setdefault(path if status is None else (status.st_dev, status.st_ino), path) is not path:
             passed.add(LINKS, path)
     return list(best.values())
@@ -168,7 +168,7 @@ def _one_product(paths: Sequence[Path], passed: _Passed) -> list[Path]:
     return [*unnamed, *(products[ranked[0]] if ranked else [])]
 
 
-def status_of(path: Path) -> os.stat_result | None:
+def file_status(path: Path) -> os.stat_result | None:
     """Return what the system tells of a file; None if there is none, as where a link leads nowhere."""
     try:
         return path.stat()

@@ -14,7 +14,7 @@ from maggjob.errors import CatalogError, GranuleError, TruncatedError
 from maggjob.granules.granule import GranuleCells, granule_cells
 from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
-from maggjob.icesat2.names import newest_of, what_it_is
+from maggjob.icesat2.names import age, what_it_is
 from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import Archive
 
@@ -46,8 +46,10 @@ def from_files(
     """
     files = find_files(places)
     # A catalog is text, and so are messages about granules.
-    usable = [path for path in files.paths if shown(path) == str(path)]
-    wrong = {shown(p): "its name is not UTF-8, or holds a control character" for p in files.paths if p not in usable}
+    as_text = {path: shown(path) for path in files.paths}
+    usable = [path for path, text in as_text.items() if text == str(path)]
+    why = "its name is not UTF-8, or holds a control character"
+    wrong = {text: why for path, text in as_text.items() if text != str(path)}
     kept, older = split_newest([granule_id(str(path)) for path in usable], [str(path) for path in usable])
     provenance: dict[str, Any] = {"from_files": sorted(map(str, places)), "groups": list(recipe.groups)}
     if files.passed_over:
@@ -103,10 +105,10 @@ def with_pairs(
     lost = dict(lost or {})
     total = len(entries) + len(lost)
     found: list[_Found] = []
-    archive = Archive()
+    archive, older = Archive(), _newest_first(spare)
     with ThreadPoolExecutor(8) as pool:
         for entry in entries:
-            for one in [entry, *_older_of(entry, spare)]:
+            for one in [entry, *older.get(what_it_is(entry.id), ())]:
                 try:
                     found.append(_Found(one, _cells_of(one, recipe, archive, pool)))
                     break
@@ -130,15 +132,12 @@ class _Found:
     """Its cells."""
 
 
-def _older_of(entry: Entry, spare: Sequence[Entry]) -> list[Entry]:
-    """Return the older revisions of a granule, the newest first."""
-    left = [one for one in spare if what_it_is(one.id) == what_it_is(entry.id)]
-    ordered: list[Entry] = []
-    while left:
-        best = left[newest_of([one.id for one in left])[0][0]]
-        ordered.append(best)
-        left.remove(best)
-    return ordered
+def _newest_first(spare: Sequence[Entry]) -> dict[object, list[Entry]]:
+    """Return the older revisions of each granule, by what it is, the newest first."""
+    found: dict[object, list[Entry]] = {}
+    for one in sorted(spare, key=lambda one: age(one.id), reverse=True):
+        found.setdefault(what_it_is(one.id), []).append(one)
+    return found
 
 
 def _cells_of(entry: Entry, recipe: Recipe, archive: Archive, pool: ThreadPoolExecutor) -> GranuleCells:

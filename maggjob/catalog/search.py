@@ -247,19 +247,11 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid, *, skip
     entries = [_entry(records[i], int(touched[i])) for i in used.tolist()]
     check_each_once(entries)
     position = np.searchsorted(used, pairs.granule)
-    provenance = {
-        "from": "cmr",
-        "query": dict(listing.query),
-        "searched": listing.searched,
-        "search": search.model_dump(mode="json", exclude_none=True, exclude={"aoi"}),
-        "listed": len(listing.records),
+    provenance = _asked(listing, search, area) | {
         "of_the_search": len(of_search),
         "older_revisions": older,
         **({"unreadable": lost} if lost else {}),
         "footprints_by_track": [record.id for record, (_, by_track) in zip(records, outlines, strict=True) if by_track],
-        "on_an_ice_sheet": on_an_ice_sheet(area),
-        "versions": {"maggjob": __version__} | {name: version(name) for name in ("mortie", "earthaccess", "shapely")},
-        **describe_area(area),
     }
     return Catalog(
         tuple(entries),
@@ -269,6 +261,20 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid, *, skip
         provenance,
         Footprints.of([outlines[i][0] for i in used.tolist()]),
     )
+
+
+def _asked(listing: Listing, search: Search, area: Area) -> dict[str, Any]:
+    """Return what a catalog tells of the query that it was made by."""
+    return {
+        "from": "cmr",
+        "query": dict(listing.query),
+        "searched": listing.searched,
+        "search": search.model_dump(mode="json", exclude_none=True, exclude={"aoi"}),
+        "listed": len(listing.records),
+        "on_an_ice_sheet": on_an_ice_sheet(area),
+        "versions": {"maggjob": __version__} | {name: version(name) for name in ("mortie", "earthaccess", "shapely")},
+        **describe_area(area),
+    }
 
 
 def _none_listed(listing: Listing, search: Search) -> str:

@@ -19,6 +19,18 @@ class Contents:
     others: frozenset[str] = frozenset()
     """Beams of the granule that the recipe does not name."""
 
+    def join(self, other: "Contents | None") -> "Contents":
+        """Return what is in this granule or in others.
+
+        Parameters
+        ----------
+        other : Contents or None
+            What is in the others; None for no other.
+        """
+        if other is None:
+            return self
+        return Contents(self.groups | other.groups, self.lacking & other.lacking, self.others | other.others)
+
 
 def contents_of(granule: OpenGranule, recipe: Recipe) -> Contents:
     """Find what of a recipe is in a granule; a dataset that cannot be read is there.

@@ -128,16 +128,16 @@ def newest_of(names: Sequence[str]) -> tuple[list[int], list[int], list[tuple[in
     older: list[int] = []
     twice: list[tuple[int, int]] = []
     for positions in versions.values():
-        best = max(_age(names[position]) for position in positions)
-        first, *more = [position for position in positions if _age(names[position]) == best]
+        best = max(age(names[position]) for position in positions)
+        first, *more = [position for position in positions if age(names[position]) == best]
         newest.append(first)
-        older += [position for position in positions if _age(names[position]) < best]
+        older += [position for position in positions if age(names[position]) < best]
         twice += [(first, position) for position in more]
     return sorted(newest), sorted(older), twice
 
 
-def _age(name: str) -> tuple[str, str]:
-    """Return what decides which of two files of one granule is newer: version and revision."""
+def age(name: str) -> tuple[str, str]:
+    """Return what decides which of two files of one granule is newer: version and revision; empty for other names."""
     of = GranuleName.parse(name)
     return ("", "") if of is None else (of.version, of.revision)
 

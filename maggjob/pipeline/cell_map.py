@@ -17,7 +17,7 @@ from maggjob.model.tasks import CellTask
 from maggjob.output.saved_plan import save_plan
 from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shards_locally
 from maggjob.pipeline.facts import check_indexed, check_reported, facts_of
-from maggjob.pipeline.index_stage import default_indexes, run_index_stage
+from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.progress import Progress, in_notebook
 from maggjob.pipeline.result import RunResult, by_hand, drop_unused, keep_record
@@ -169,39 +169,22 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         resume, own = _begin(session, options, plan.digest)
         folder = Folder(session.folder, session.region)
         save_plan(plan, folder)
-        index = run_index_stage(session, plan, _indexes(plan, options))
-        plan_now = index.exact.plan
-        if not plan_now.etags:
-            archive = Archive(session.credentials, session.region)
-            plan_now = replace(plan_now, etags=ask_versions(plan_now.used_granules, archive))
-            index = replace(index, exact=replace(index.exact, plan=plan_now))
-        listed = {plan_now.task_id(c): [g.id for g in plan_now.granules(c)] for c in plan_now.cells}
+        index = _with_versions(session, run_index_stage(session, plan, _indexes(plan, options)))
         if options.restart:
             forget(folder)
-        keep_versions(folder, plan_now.etags, listed)
-        if index.indexed is not None:
-            absent = check_indexed(plan, index.indexed)
+        now = index.exact.plan
+        keep_versions(folder, now.etags, {now.task_id(c): [g.id for g in now.granules(c)] for c in now.cells})
+        absent = () if index.indexed is None else check_indexed(plan, index.indexed)
         cells = run_map_stage(session, index, resume=resume)
         session.begin("assembly")
         reports = cells.reports()
         if index.indexed is None:
             absent = check_reported(plan, reports)
-        result = assemble_run(
-            index.exact.plan,
-            cells.tasks,
-            reports,
-            no_overlap=index.exact.no_overlap,
-            facts=facts_of(index.exact.plan, index.indexed),
-            region=session.region,
-            overwrite=options.overwrite or own,
-            allow_partial=options.allow_partial or own,
-            write=shard_writer(session),
-            guard=session.check_lock,
-        )
+        replaces = replace(options, overwrite=options.overwrite or own, allow_partial=options.allow_partial or own)
         result = replace(
-            result,
+            _assembled(session, index, cells.tasks, reports, replaces),
             # The result keeps the catalog with all pairs, so that its totals agree with the ledger.
-            plan=replace(index.exact.plan, catalog=index.exact.listed.catalog),
+            plan=replace(now, catalog=index.exact.listed.catalog),
             expected=plan.expected(index.place is not None),
             indexed=index.indexed,
             calls=cells.calls,
@@ -215,6 +198,33 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         drop_unused(folder, result.reports)
         session.finish(result.to_dict())
     return result
+
+
+def _with_versions(session: Session, index: IndexStage) -> IndexStage:
+    """Return the index stage with the versions of the granules, asked for if no index has told them."""
+    plan = index.exact.plan
+    if plan.etags:
+        return index
+    etags = ask_versions(plan.used_granules, Archive(session.credentials, session.region))
+    return replace(index, exact=replace(index.exact, plan=replace(plan, etags=etags)))
+
+
+def _assembled(
+    session: Session, index: IndexStage, tasks: Sequence[CellTask], reports: Sequence[CellReport], options: RunOptions
+) -> RunResult:
+    """Assemble the result by the workers of a session, while it holds the lock."""
+    return assemble_run(
+        index.exact.plan,
+        tasks,
+        reports,
+        no_overlap=index.exact.no_overlap,
+        facts=facts_of(index.exact.plan, index.indexed),
+        region=session.region,
+        overwrite=options.overwrite,
+        allow_partial=options.allow_partial,
+        write=shard_writer(session),
+        guard=session.check_lock,
+    )
 
 
 def describe(plan: Plan, options: RunOptions) -> RunDescription:

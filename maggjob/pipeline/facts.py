@@ -1,6 +1,7 @@
 """What is known of the granules of a run: what the configuration names and none has, and their rows."""
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 
 from maggjob.errors import ConfigError, MissingDatasetError
 from maggjob.granules.contents import Contents
@@ -34,7 +35,7 @@ def check_indexed(plan: Plan, indexed: Indexed) -> tuple[str, ...]:
     known = [granule for granule in indexed.granules.values() if granule.state != "failed"]
     if not known:
         _check_failed(indexed.granules.values())
-    return check_contents(plan.config, (Contents(_read(granule.beams), granule.lacking) for granule in known))
+    return check_contents(plan.config, _joined(Contents(_read(one.beams), one.lacking) for one in known))
 
 
 def check_reported(plan: Plan, reports: Iterable[CellReport]) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ def check_reported(plan: Plan, reports: Iterable[CellReport]) -> tuple[str, ...]
     granules = [granule for report in reports for granule in report.granules]
     if not any(granule.state == "used" for granule in granules):
         _check_failed([granule for granule in granules if granule.state == "failed"])
-    return check_contents(plan.config, (Contents(_read(granule.beams)) for granule in granules if granule.beams))
+    return check_contents(plan.config, _joined(Contents(_read(one.beams)) for one in granules if one.beams))
 
 
 def _check_failed(lost: Iterable[GranuleReport | IndexedGranule]) -> None:
@@ -66,6 +67,10 @@ def _check_failed(lost: Iterable[GranuleReport | IndexedGranule]) -> None:
     told = {granule.reason: granule.message for granule in lost}
     if set(told) == {MissingDatasetError.reason}:
         raise ConfigError(f"no granule has what the configuration names: {told[MissingDatasetError.reason]}")
+
+
+def _joined(contents: Iterable[Contents]) -> Contents | None:
+    return reduce(lambda there, one: one.join(there), contents, None)
 
 
 def _read(beams: Mapping[str, str]) -> frozenset[str]:

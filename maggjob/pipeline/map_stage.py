@@ -166,7 +166,8 @@ def _better(one: CellReport, piece: Piece, outcome: CellOutcome) -> Done:
     """Return the better of two outcomes of a piece, with the attempts and failures of both."""
     two = report_of(piece.task, outcome)
     better = two if one.id != two.id or _failures(two) <= _failures(one) else one
-    reasons = (*one.earlier, *two.earlier, *([str((one if better is two else two).reason)]))
+    worse = one if better is two else two
+    reasons = (*one.earlier, *two.earlier, str(worse.reason))
     return piece, Outcome(value=replace(better, attempts=one.attempts + two.attempts, earlier=reasons))
 
 

@@ -1,6 +1,6 @@
 """What a configuration names that no granule has: a mistake, which is told before any work if granules can be read."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from maggjob.config.schema import Config
@@ -14,14 +14,14 @@ from maggjob.storage.archive import Archive
 Item = TypeVar("Item")
 
 
-def check_contents(config: Config, contents: Iterable[Contents]) -> tuple[str, ...]:
+def check_contents(config: Config, there: Contents | None) -> tuple[str, ...]:
     """Check that everything that a configuration names is in some granule.
 
     Parameters
     ----------
     config : Config
-    contents : iterable of Contents
-        What is in each granule that was read.
+    there : Contents or None
+        What is in the granules that were read; None if none was.
 
     Returns
     -------
@@ -33,26 +33,23 @@ def check_contents(config: Config, contents: Iterable[Contents]) -> tuple[str, .
     ConfigError
         If no granule has a group that is not a beam, a variable, the dataset of a filter, or the times asked for.
     """
-    every = list(contents)
-    if not every:
+    if there is None:
         return ()
-    groups = frozenset().union(*(one.groups for one in every))
-    if not groups:
+    if not there.groups:
         raise ConfigError(
             f"data_source.coordinates: no granule has {config.data_source.coordinates.latitude} in any of the groups "
             f"{', '.join(config.data_source.groups)}; check these paths"
         )
-    absent = [group for group in config.data_source.groups if group not in groups]
+    absent = [group for group in config.data_source.groups if group not in there.groups]
     unknown = [group for group in absent if group not in BEAMS]
     if unknown:
-        there = ", ".join(sorted(groups.union(*(one.others for one in every))))
-        raise ConfigError(f"data_source.groups: no granule has {', '.join(unknown)}; they have {there}")
-    lacking = frozenset.intersection(*(one.lacking for one in every))
+        known = ", ".join(sorted(there.groups | there.others))
+        raise ConfigError(f"data_source.groups: no granule has {', '.join(unknown)}; they have {known}")
     for key, path in _required(config).items():
-        if path in lacking:
+        if path in there.lacking:
             raise ConfigError(f"data_source.{key}: no granule has {path}; check the path")
     told = [f"beam {beam}" for beam in absent]
-    return (*told, *(["times, so that the result has none"] if config.recipe().time in lacking else []))
+    return (*told, *(["times, so that the result has none"] if config.recipe().time in there.lacking else []))
 
 
 def _required(config: Config) -> dict[str, str]:
@@ -83,14 +80,15 @@ def check_local(config: Config, granules: Sequence[Granule]) -> None:
     """
     archive, recipe = Archive(), config.recipe()
     problem: ConfigError | None = None
-    found: list[Contents] = []
+    there: Contents | None = None
     for granule in _spread(granules):
         try:
-            found.append(contents_of(open_granule(granule, archive), recipe))
+            there = contents_of(open_granule(granule, archive), recipe).join(there)
+        # Not lost: the run reads it again, and counts why it cannot be read.
         except GranuleError:
             continue
         try:
-            check_contents(config, found)
+            check_contents(config, there)
         except ConfigError as lack:
             problem = lack
             continue
