@@ -27,6 +27,7 @@ from maggjob.pipeline.resume import (
     earlier_run,
     forget,
     holds_incomplete,
+    holds_unrecorded,
     keep_versions,
     may_resume,
 )
@@ -166,7 +167,7 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
     with session:
         # Once more, as only now no other run can be at work on the same store.
         restore(session.run.store)
-        resume, own = _begin(session, options, plan.digest)
+        resume, allowed = _begin(session, options, plan.digest)
         folder = Folder(session.folder, session.region)
         save_plan(plan, folder)
         index = _with_versions(session, run_index_stage(session, plan, _indexes(plan, options)))
@@ -180,9 +181,8 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         reports = cells.reports()
         if index.indexed is None:
             absent = check_reported(plan, reports)
-        replaces = replace(options, overwrite=options.overwrite or own, allow_partial=options.allow_partial or own)
         result = replace(
-            _assembled(session, index, cells.tasks, reports, replaces),
+            _assembled(session, index, cells.tasks, reports, allowed),
             # The result keeps the catalog with all pairs, so that its totals agree with the ledger.
             plan=replace(now, catalog=index.exact.listed.catalog),
             expected=plan.expected(index.place is not None),
@@ -254,8 +254,11 @@ def describe(plan: Plan, options: RunOptions) -> RunDescription:
     )
 
 
-def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, bool]:
-    """Check that a run may start; return whether it resumes an earlier one, and whether it may replace the store.
+def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, RunOptions]:
+    """Check that a run may start; return whether it resumes an earlier one, and its options.
+
+    An incomplete result of the same run is improved, not replaced, and one without a manifest is recorded, so that the
+    options allow both.
 
     Parameters
     ----------
@@ -272,10 +275,15 @@ def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, bo
     store, region = session.run.store, session.region
     earlier = earlier_run(store, region)
     check_same_run(earlier, digest, store, restart=options.restart)
-    # An incomplete result of the same run is improved, not replaced.
     own = holds_incomplete(store, digest, region)
-    check_target(store, options.overwrite or own, region)
-    return may_resume(earlier, digest, restart=options.restart), own
+    unrecorded = holds_unrecorded(earlier, store, digest, region)
+    allowed = replace(
+        options,
+        overwrite=options.overwrite or own or unrecorded,
+        allow_partial=options.allow_partial or own,
+    )
+    check_target(store, allowed.overwrite, region)
+    return may_resume(earlier, digest, restart=options.restart), allowed
 
 
 def _indexes(plan: Plan, options: RunOptions) -> str | None:

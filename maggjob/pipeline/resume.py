@@ -112,6 +112,26 @@ def check_same_run(earlier: EarlierRun | None, digest: str, store: str, *, resta
     )
 
 
+def holds_unrecorded(earlier: EarlierRun | None, store: str, digest: str, region: str | None = None) -> bool:
+    """Return True if a run published its result in a store, and was ended before it had written the manifest.
+
+    Parameters
+    ----------
+    earlier : EarlierRun or None
+        The last run of the store.
+    store : str
+        Path or s3:// URL of the Zarr.
+    digest : str
+        Digest of the run.
+    region : str, optional
+        Region of the bucket.
+    """
+    if earlier is None or earlier.finished or earlier.digest != digest:
+        return False
+    there = exists(store, region) and is_published(store, region)
+    return there and result_attributes(store, region).get("run_digest") == digest
+
+
 def holds_incomplete(store: str, digest: str, region: str | None = None) -> bool:
     """Return True if a store holds an incomplete result of a run.
 

@@ -1,6 +1,8 @@
 """Resuming: what is there and valid is never computed twice, and the result is that of an uninterrupted run."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -237,3 +239,29 @@ def test_an_outage_that_ends_loses_no_cell(made: Path, tmp_path: Path, monkeypat
     assert result.complete
     assert sum(report.attempts == 2 for report in result.reports) == number
     assert tree("map.zarr") == tree(made / "map.zarr")
+
+
+@pytest.mark.parametrize("missing", ["before the ledger", "before the manifest"])
+def test_a_client_killed_after_publishing_is_finished_by_the_next(
+    made: Path, catalog: Catalog, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "write_ledger" if missing == "before the ledger" else "write_manifest"
+    catalog.write("catalog.json")
+    child = f"""
+import os, maggjob, maggjob.pipeline.result as result
+result.{name} = lambda *given: os._exit(9)
+maggjob.run("atl06.yaml", catalog="catalog.json", store="map.zarr", backend="serial", index=False)
+"""
+    assert subprocess.run([sys.executable, "-c", child], check=False).returncode == 9
+    assert tree("map.zarr") == tree(made / "map.zarr")
+
+    # Another run may not touch the store, but the same one finishes what is left: the manifest.
+    with pytest.raises(ExistsError):
+        do(maggjob.make_catalog(made / "granules"), max_cells=1)
+    result = do(catalog)
+    assert result.taken == len(catalog.cells)
+    assert tree("map.zarr") == tree(made / "map.zarr")
+    assert maggjob.verify_result("map.zarr", deep=True).good
+    with pytest.raises(ExistsError):
+        do(catalog)
