@@ -157,6 +157,10 @@ class UnsupportedError(GranuleError):
     reason = "unsupported"
 
 
+class LayoutError(UnsupportedError):
+    """An HDF5 layout that h5coro cannot read, and h5py may."""
+
+
 class MissingDatasetError(GranuleError):
     """A beam that lacks a dataset of the configuration."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from maggjob.catalog.catalog import Catalog, Entry, check_each_once, granule_id, split_newest
 from maggjob.catalog.folders import find_files, shown
 from maggjob.errors import CatalogError, GranuleError, TruncatedError
-from maggjob.granules.granule import GranuleCells, granule_cells
+from maggjob.granules.whole import GranuleCells, granule_cells
 from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
 from maggjob.icesat2.names import age, what_it_is

@@ -1,31 +1,60 @@
 """The part of the configuration about granules: what is read from them, and how they are found."""
 
+import math
 import re
-from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from maggjob.icesat2.names import PRODUCT, PRODUCT_PATTERN, PROVIDER, VERSION
+from maggjob.icesat2.names import EPOCH, PRODUCT, PRODUCT_PATTERN, PROVIDER, VERSION
 from maggjob.icesat2.orbit import BEAMS
 from maggjob.model.recipe import BUILT_IN_COLUMNS, RowFilter
-from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE
+from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, TOO_LARGE, TRANSITION
+from maggjob.statistics.expression import ROW, parse, row_arguments
 
 Driver = Literal["s3", "https", "file"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Path_ = Annotated[str, Field(pattern=r"^/?([\w.{}-]+/)*[\w.{}-]+$")]
+ColumnPath = Annotated[str, Field(pattern=r"^/?([\w.{}-]+/)*[\w.{}-]+(\[\d{1,4}\])?$")]
+"""A path; ``[2]`` at its end stands for column 2 of a dataset of two dimensions."""
 Whole = Annotated[int, Field(strict=True)]
 """A whole number: neither text nor true or false is taken for one."""
 Real = Annotated[float, Field(strict=True)]
 """A number, likewise."""
 Number = Whole | Real
-RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, "outside", "invalid_coordinate", "unread", "rows"}
+RESERVED_STATES = {KEPT, FILL, BAD_WEIGHT, NOT_FINITE, TRANSITION, TOO_LARGE} | {
+    *("outside", "invalid_coordinate", "unread", "rows")
+}
+SINGLE = ("<", "<=", ">", ">=", "==", "!=")
+LISTS = ("in", "not in", "between")
 
 
 class Strict(BaseModel):
     """A frozen model that rejects unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants", use_attribute_docstrings=True
+    )
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Keys that came later: they are left out of the dump while they have their default, so that the digests of older
+    configurations stay."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> Any:
+        plain = dump(self)
+        for name in self.LATER & type(self).model_fields.keys():
+            if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True):
+                plain.pop(name, None)
+        return plain
 
 
 class Coordinates(Strict):
@@ -48,45 +77,122 @@ class QualityFilter(Strict):
     """Value of the segments to keep."""
 
 
-class Filter(Strict):
-    """Keep segments for which a dataset meets a condition."""
+class SourceVariable(Strict):
+    """A column, and what a missing value of it means."""
 
-    dataset: Path_
+    dataset: ColumnPath
     """Path with ``{group}`` for the beam."""
-    op: Literal["<", "<=", "==", "!=", "in"]
-    """Operator that compares the dataset with ``value``."""
-    value: Number | tuple[Number, ...]
-    """A number, or a list of numbers for ``in``."""
+    missing: Literal["drop", "omit"] | Number = "drop"
+    """What a missing value does: ``drop`` the segment, ``omit`` it from the statistics that use the column, or a number
+    that takes its place."""
+
+    @field_validator("missing")
+    @classmethod
+    def _finite(cls, missing: str | float) -> str | float:
+        if not isinstance(missing, str) and not math.isfinite(missing):
+            raise ValueError("must be drop, omit or a finite number")
+        return missing
+
+
+class Filter(Strict):
+    """Keep segments that meet a condition on a dataset, a column or an expression."""
+
+    LATER = frozenset({"column", "expression"})
+
+    dataset: ColumnPath | None = None
+    """Path with ``{group}`` for the beam; without it, a dataset with one value per granule."""
+    column: Identifier | None = None
+    """Name of a variable or of a built-in column, in place of a dataset."""
+    expression: str | None = None
+    """Condition such as ``abs(h_li - dem_h) < 100``, or arithmetic that ``op`` compares, in place of a dataset."""
+    op: Literal["<", "<=", ">", ">=", "==", "!=", "in", "not in", "between"] | None = None
+    """Operator that compares with ``value``."""
+    value: Number | tuple[Number, ...] | None = None
+    """A number; a list of numbers for ``in`` and ``not in``; the first and the last value for ``between``."""
     name: Identifier | None = None
-    """State under which rejected segments are counted; by default the dataset's name."""
+    """State under which rejected segments are counted; by default the name of the dataset or column."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_numbers(cls, given: Any) -> Any:
+        """Give ``strong`` its default, and turn days and times into seconds."""
+        if not isinstance(given, dict):
+            return given
+        value = given.get("value")
+        if given.get("column") == "strong" and (value is None or isinstance(value, bool)):
+            return {"op": "=="} | given | {"value": 1 if value is None else int(value)}
+        if given.get("column") == "time":
+            if isinstance(value, list | tuple):
+                return given | {"value": [_seconds(one) for one in value]}
+            return given | {"value": _seconds(value)}
+        return given
 
     @property
     def state(self) -> str:
         """State under which rejected segments are counted."""
-        return self.name or self.dataset.rsplit("/", 1)[-1]
+        return self.name or self.column or (self.dataset or "condition").rsplit("/", 1)[-1].split("[")[0]
+
+    @property
+    def text(self) -> str:
+        """Expression over columns; empty for a dataset."""
+        return self.column or self.expression or ""
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
-        if (self.op == "in") != isinstance(self.value, tuple):
+        if sum(one is not None for one in (self.dataset, self.column, self.expression)) != 1:
+            raise ValueError("give one of 'dataset', 'column' and 'expression'")
+        if self.expression is not None and self._is_condition(self.expression):
+            return self
+        if self.op is None or self.value is None:
+            raise ValueError("give 'op' and 'value'")
+        if (self.op in LISTS) != isinstance(self.value, tuple):
             raise ValueError(
-                f"value is {self.value!r}; op 'in' takes a list of numbers, every other op a single number"
+                f"value is {self.value!r}; op 'in' and 'not in' take a list of numbers, 'between' a list of two, every "
+                "other op a single number"
             )
+        if self.op == "between" and (len(self.value) != 2 or not self.value[0] <= self.value[1]):  # type: ignore[arg-type, index]
+            raise ValueError(f"value is {list(self.value)!r}; 'between' takes the lower and the upper limit")  # type: ignore[arg-type]
         return self
+
+    def _is_condition(self, text: str) -> bool:
+        """Return True for a condition, False for arithmetic that is compared with a value."""
+        found = parse(text)
+        if found.kind != ROW or row_arguments(found):
+            raise ValueError(f"{text!r} does not give one value per segment; use columns and arithmetic")
+        if not found.condition and (self.op is None or self.value is None):
+            raise ValueError(f"{text!r} is no condition; compare it, as in '{text} < 100', or give 'op' and 'value'")
+        if found.condition and (self.op is not None or self.value is not None):
+            raise ValueError(f"{text!r} is a condition already; leave out 'op' and 'value'")
+        return found.condition
+
+
+def _seconds(value: Any) -> Any:
+    """Return a day or time (UTC), or its text, as seconds since 2018-01-01; anything else as it is."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError as problem:
+        raise ValueError(f"{value!r} is neither seconds since 2018-01-01 nor a time; write 2024-01-31") from problem
+    if isinstance(moment, date) and not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    if isinstance(moment, datetime):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - EPOCH.timestamp()
+    return moment
 
 
 class DataSource(Strict):
     """What is read from a granule."""
 
-    reader: Literal["h5coro"] = "h5coro"
-    """Library that reads HDF5."""
+    reader: Literal["auto", "h5coro", "h5py"] = "auto"
+    """Library that reads HDF5: h5coro, or h5py, which is slower and reads every layout; ``auto`` takes h5py for layouts
+    that h5coro cannot read."""
     driver: Driver = "s3"
     """How granules are read; ignored if the catalog has URLs for one driver only."""
     groups: tuple[Identifier, ...] = Field(min_length=1)
     """Beams to read."""
     coordinates: Coordinates
     """Datasets with the position of each segment."""
-    variables: dict[Identifier, Path_] = Field(min_length=1)
-    """Path of each column by name; ``{group}`` stands for the beam."""
+    variables: dict[Identifier, ColumnPath | SourceVariable] = Field(min_length=1)
+    """Path of each column by name; ``{group}`` stands for the beam. A dataset without it has one value per granule."""
     sources: tuple[str, ...] = ()
     """Buckets besides NASA's that granules may be read from, such as ``s3://my-bucket``."""
     quality_filter: QualityFilter | None = None
@@ -123,21 +229,67 @@ class DataSource(Strict):
         for state in states:
             if state in RESERVED_STATES or states.count(state) > 1:
                 raise ValueError(f"filters: two states are called {state!r}; give the filter another 'name'")
-        paths = {"coordinates.latitude": self.coordinates.latitude, "coordinates.longitude": self.coordinates.longitude}
-        paths |= {f"variables.{name}": path for name, path in self.variables.items()}
-        paths |= {} if self.quality_filter is None else {"quality_filter.dataset": self.quality_filter.dataset}
-        paths |= {f"filters.{i}.dataset": each.dataset for i, each in enumerate(self.filters)}
-        for key, path in paths.items():
-            if path.count("{group}") != 1 or "{" in path.replace("{group}", ""):
+        return self
+
+    @model_validator(mode="after")
+    def _paths_have_beams(self) -> Self:
+        coordinates = self.coordinates
+        paths = {"coordinates.latitude": coordinates.latitude, "coordinates.longitude": coordinates.longitude}
+        paths |= {} if coordinates.time is None else {"coordinates.time": coordinates.time}
+        others = {f"variables.{name}": path for name, path in self.paths.items()}
+        others |= {} if self.quality_filter is None else {"quality_filter.dataset": self.quality_filter.dataset}
+        others |= {f"filters.{i}.dataset": each.dataset for i, each in enumerate(self.filters) if each.dataset}
+        for key, path in (paths | others).items():
+            without = key in others and "{group}" not in path and path.strip("/").split("/")[0] not in self.groups
+            if (path.count("{group}") != 1 and not without) or "{" in path.replace("{group}", ""):
                 raise ValueError(f"{key}: path {path!r} must contain '{{group}}' once, in place of the beam")
         return self
+
+    @model_validator(mode="after")
+    def _filters_use_columns(self) -> Self:
+        known = [*self.variables, *BUILT_IN_COLUMNS]
+        for number, each in enumerate(self.filters):
+            unknown = sorted(parse(each.text).columns.difference(known)) if each.text else []
+            if unknown:
+                key = "column" if each.column else "expression"
+                raise ValueError(
+                    f"filters.{number}.{key}: unknown column {unknown[0]!r}; known columns are {', '.join(known)}"
+                )
+        return self
+
+    def check_strong(self) -> None:
+        """Check that strong and weak beams can be told apart by the names of the groups.
+
+        Raises
+        ------
+        ValueError
+            If a group is not a beam.
+        """
+        others = [group for group in self.groups if group not in BEAMS]
+        if others:
+            raise ValueError(
+                f"'strong' is defined for the beams {', '.join(BEAMS)}, not for the group {others[0]!r}; remove it"
+            )
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Path of each column by name."""
+        return {name: v if isinstance(v, str) else v.dataset for name, v in self.variables.items()}
+
+    @property
+    def missing(self) -> dict[str, str | float]:
+        """What a missing value means, of the variables where it does not drop the segment."""
+        own = {name: v.missing for name, v in self.variables.items() if not isinstance(v, str)}
+        return {name: rule for name, rule in own.items() if rule != "drop"}
 
     @property
     def row_filters(self) -> tuple[RowFilter, ...]:
         """All filters, in the order in which they are applied."""
         quality = self.quality_filter
         first = () if quality is None else (RowFilter("quality", quality.dataset, "==", quality.value),)
-        return first + tuple(RowFilter(f.state, f.dataset, f.op, f.value) for f in self.filters)
+        return first + tuple(
+            RowFilter(f.state, f.dataset or "", f.op or "", f.value or 0, f.text) for f in self.filters
+        )
 
 
 class Search(Strict):

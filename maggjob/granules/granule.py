@@ -7,38 +7,43 @@ one beam cannot be read, the whole granule fails.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maggjob.errors import CorruptError, MissingDatasetError, TruncatedError, UnsupportedError
-from maggjob.granules.screening import Column, Paths, ScreenedGranule, screen_with_times
+from maggjob.granules.built_in import TURNING
+from maggjob.granules.columns import Column
+from maggjob.granules.screening import Paths, ScreenedGranule, screen_with_times
 from maggjob.granules.selection import (
     BeamSelection,
     Buffers,
     CellSelection,
     Columns,
+    Constant,
     Dataset,
     Unindexed,
     UnindexedRead,
     join_paths,
 )
-from maggjob.grid.healpix import INVALID, child_index, locate, valid_coordinates
+from maggjob.grid.healpix import INVALID, child_index
 from maggjob.hdf5.chunks import merge
-from maggjob.hdf5.messages import end_of_file
-from maggjob.model.recipe import Recipe
+from maggjob.hdf5.superblock import read_superblock
+from maggjob.model.recipe import ORIENTATION, Recipe
 from maggjob.model.tasks import Granule
 from maggjob.storage.archive import Archive, Source
 
 if TYPE_CHECKING:
-    from maggjob.hdf5.file import DatasetInfo, Hdf5File
+    from maggjob.hdf5.auto_file import AutoFile
+    from maggjob.hdf5.dataset_info import DatasetInfo
 
-READING_IMPORTS = ("maggjob.hdf5.file", "mortie")
+MOST_CONSTANTS = 100
+"""Values that are compared of a dataset that should have one."""
+READING_IMPORTS = ("maggjob.hdf5.auto_file", "mortie")
 """Modules imported when a granule is first read without an index."""
 
 
@@ -62,11 +67,11 @@ class OpenGranule:
     """Id of the granule, for messages."""
     source: Source
     """Bytes of the granule."""
-    file: Hdf5File
+    file: AutoFile
     """HDF5 structure of the granule."""
 
 
-def open_granule(granule: Granule, archive: Archive) -> OpenGranule:
+def open_granule(granule: Granule, archive: Archive, reader: str = "auto") -> OpenGranule:
     """Open a granule after checking that its file is complete.
 
     Parameters
@@ -74,6 +79,8 @@ def open_granule(granule: Granule, archive: Archive) -> OpenGranule:
     granule : Granule
     archive : Archive
         Where granules are read from.
+    reader : str
+        Library that reads it, as in `Recipe`.
 
     Raises
     ------
@@ -82,15 +89,17 @@ def open_granule(granule: Granule, archive: Archive) -> OpenGranule:
         superblock says.
     """
     # Importing h5coro takes 0.05 s, and a worker that reads by index never needs it.
-    from maggjob.hdf5.file import Hdf5File
+    from maggjob.hdf5.auto_file import AutoFile
 
     source = Source(granule.url, archive, granule.size, granule.etag)
-    expected = end_of_file(source.head[:64], granule.id)
-    if expected != source.size:
+    superblock = read_superblock(source.head, granule.id)
+    if superblock.end != source.size:
         raise TruncatedError(
-            f"{granule.id}: it has {source.size} bytes, but its superblock says {expected}; fetch the granule again"
+            f"{granule.id}: it has {source.size} bytes, but its superblock says {superblock.end}; fetch the granule "
+            "again"
         )
-    return OpenGranule(granule.id, source, Hdf5File(source.read, granule.id))
+    file = AutoFile(source.read, source.size, granule.id, reader, superblock.odd)
+    return OpenGranule(granule.id, source, file)
 
 
 def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Beam]:
@@ -136,12 +145,12 @@ def read_beams(granule: OpenGranule, recipe: Recipe, pool: Executor) -> list[Bea
     return [Beam(beam.group, *(beam.columns[path].values for path in paths[beam.group])) for beam in found.beams]
 
 
-def has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
+def has_beam(file: AutoFile, recipe: Recipe, group: str) -> bool:
     """Return True if a beam is there: a group without coordinates is that of an absent beam.
 
     Parameters
     ----------
-    file : Hdf5File
+    file : AutoFile
     recipe : Recipe
     group : str
         Name of the beam.
@@ -149,7 +158,7 @@ def has_beam(file: Hdf5File, recipe: Recipe, group: str) -> bool:
     return any(file.info(recipe.path(path, group)) is not None for path in (recipe.latitude, recipe.longitude))
 
 
-def _required(file: Hdf5File, path: str) -> DatasetInfo:
+def _required(file: AutoFile, path: str) -> DatasetInfo:
     info = file.info(path)
     if info is None:
         raise MissingDatasetError(f"{file.name}: it has no dataset {path}; check the paths under data_source")
@@ -230,7 +239,7 @@ def datasets_of(granule: OpenGranule, beams: Sequence[Beam], paths: Paths, pool:
     ]
 
 
-def _look(file: Hdf5File, path: str, rows: int) -> DatasetInfo | Unindexed | None:
+def _look(file: AutoFile, path: str, rows: int) -> DatasetInfo | Unindexed | None:
     """Return the header of a dataset: None if it does not exist, `Unindexed` if the header cannot be trusted."""
     try:
         info = file.info(path)
@@ -262,13 +271,41 @@ def select(granule: OpenGranule, recipe: Recipe, cell: int, paths: Paths, pool: 
     children = [child_index(beam.latitude, beam.longitude, cell, recipe.grid) for beam in beams]
     inside = [(beam, child) for beam, child in zip(beams, children, strict=True) if (child >= 0).any()]
     datasets = datasets_of(granule, [beam for beam, _ in inside], paths, pool)
+    constants = chain.from_iterable(recipe.constant_paths[beam.group] for beam, _ in inside)
     return CellSelection(
         granule.id,
         [beam.group for beam in beams],
         rows=sum(len(beam.latitude) for beam in beams),
         invalid=sum(int(np.count_nonzero(child == INVALID)) for child in children),
         beams=[_select_rows(*one, found) for one, found in zip(inside, datasets, strict=True)],
+        constants={path: read_constant(granule.file, path) for path in dict.fromkeys(constants)},
     )
+
+
+def read_constant(file: AutoFile, path: str) -> Constant:
+    """Read a dataset with one value per granule or per beam.
+
+    Parameters
+    ----------
+    file : AutoFile
+    path : str
+
+    Raises
+    ------
+    GranuleError
+        If there is no such dataset, or it has several values that differ; but an orientation that changes is in
+        transition.
+    """
+    info = _required(file, path)
+    values = file.rows(path, 0, min(info.rows, MOST_CONSTANTS))
+    if info.rows > 1 and path == ORIENTATION.strip("/") and len(np.unique(values)) > 1:
+        values = np.array([TURNING], values.dtype)
+    elif info.rows != 1 and (info.rows > MOST_CONSTANTS or len(np.unique(values)) != 1):
+        raise UnsupportedError(
+            f"{file.name}: {path}: {info.rows} values, expected one per granule or beam; write {{group}} in place of "
+            "the beam if it has one per segment"
+        )
+    return Constant(values[:1], info.fill, info.described)
 
 
 def _select_rows(beam: Beam, child: np.ndarray, datasets: Mapping[str, Dataset]) -> BeamSelection:
@@ -301,16 +338,17 @@ def read_granule(
     GranuleError
         If any part could not be read. Nothing of the granule may be used then.
     """
-    opened = open_granule(granule, archive)
+    opened = open_granule(granule, archive, recipe.reader)
     selection = select(opened, recipe, cell, recipe.indexed_paths if timed else recipe.needed_paths, pool)
     times = selection.those_there(recipe.time_paths) if timed else {}
     ranges = selection.ranges(join_paths(recipe.needed_paths, times))
     buffers, unindexed = Buffers(ranges, opened.source.views(ranges)), unindexed_read(opened, pool)
-    return screen_with_times(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
+    screened = screen_with_times(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
+    return replace(screened, by_h5py=opened.file.slow)
 
 
 def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
-    """Return a function that reads datasets through h5coro, for datasets that cannot be read in ranges.
+    """Return a function that reads datasets through h5coro or h5py, for datasets that cannot be read in ranges.
 
     It reads from the first to the last row of a selection. It raises a GranuleError if a dataset is missing,
     cannot be read, or does not have the beam's number of rows.
@@ -333,41 +371,3 @@ def unindexed_read(granule: OpenGranule, pool: Executor) -> UnindexedRead:
         return columns, {info.path: info.described for info in infos}
 
     return read
-
-
-@dataclass(frozen=True)
-class GranuleCells:
-    """All cells that contain segments of a granule."""
-
-    cells: np.ndarray
-    """Nested ids, int64, shape (n,), ascending."""
-    rows: np.ndarray
-    """Number of segments in each cell, int64, shape (n,)."""
-    digest: str
-    """Digest of the coordinates: the same for two files with the same segments."""
-
-
-def granule_cells(granule: Granule, recipe: Recipe, archive: Archive, pool: Executor) -> GranuleCells:
-    """Find all cells that contain segments of a granule, from its coordinates.
-
-    Parameters
-    ----------
-    granule : Granule
-    recipe : Recipe
-    archive : Archive
-        Where granules are read from.
-    pool : Executor
-        Runs reads concurrently.
-
-    Raises
-    ------
-    GranuleError
-        If the granule cannot be read.
-    """
-    grid, cells, digest = recipe.grid, [np.empty(0, np.int64)], hashlib.sha256()
-    for beam in read_beams(open_granule(granule, archive), recipe, pool):
-        valid = valid_coordinates(beam.latitude, beam.longitude)
-        cells.append(locate(beam.latitude[valid], beam.longitude[valid], grid.parent_order, grid.latitude))
-        digest.update(beam.latitude[valid].tobytes() + beam.longitude[valid].tobytes())
-    found, rows = np.unique(np.concatenate(cells), return_counts=True)
-    return GranuleCells(found, rows, digest.hexdigest())

@@ -5,18 +5,19 @@ coordinates nor the structure of the file. `maggjob.granules.index_format` defin
 explains its key, and what happens to reads that it cannot serve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 
-from maggjob.errors import StaleIndexError
-from maggjob.granules.granule import OpenGranule, datasets_of, read_beams
+from maggjob.errors import CorruptError, MissingDatasetError, StaleIndexError, UnsupportedError
+from maggjob.granules.granule import OpenGranule, datasets_of, read_beams, read_constant
 from maggjob.granules.screening import child_type
-from maggjob.granules.selection import BeamSelection, Buffers, CellSelection, Dataset, Unindexed
+from maggjob.granules.selection import BeamSelection, Buffers, CellSelection, Constant, Dataset, Unindexed
 from maggjob.grid.healpix import INVALID, Grid
 from maggjob.grid.tracks import locate_runs
 from maggjob.hdf5.chunks import merge
@@ -63,6 +64,10 @@ class GranuleIndex:
     `maggjob.granules.index_format`)."""
     beams: tuple[BeamIndex, ...]
     """Beams in the granule, in the order of the configuration."""
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    """Datasets with one value, by path; those that cannot be read are left out."""
+    slow: bool = False
+    """Whether cells read the granule by h5py, at least in part, as h5coro cannot read its layout."""
 
     @property
     def rows(self) -> int:
@@ -97,7 +102,8 @@ class GranuleIndex:
         grid : Grid
         """
         inside = [found for beam in self.beams if (found := _select_rows(beam, cell, grid)) is not None]
-        return CellSelection(self.granule, [beam.group for beam in self.beams], self.rows, self.invalid, inside)
+        present = [beam.group for beam in self.beams]
+        return CellSelection(self.granule, present, self.rows, self.invalid, inside, self.constants)
 
     def check(self, size: int, etag: str | None) -> None:
         """Check that a granule has not changed since it was indexed.
@@ -160,7 +166,18 @@ def make_index(granule: OpenGranule, recipe: Recipe, digest: str, pool: Executor
     for beam, datasets in zip(beams, every, strict=True):
         ids, lengths = locate_runs(beam.latitude, beam.longitude, grid.child_order, grid.latitude)
         indexed.append(BeamIndex(beam.group, ids, lengths, datasets))
-    return GranuleIndex(granule.id, granule.source.size, granule.source.etag, digest, tuple(indexed))
+    constants = _constants(granule, chain.from_iterable(recipe.constant_paths[beam.group] for beam in beams))
+    source, file = granule.source, granule.file
+    return GranuleIndex(granule.id, source.size, source.etag, digest, tuple(indexed), constants, file.slow)
+
+
+def _constants(granule: OpenGranule, paths: Iterable[str]) -> dict[str, Constant]:
+    """Read the datasets with one value; the cells report the problems of the others."""
+    found = {}
+    for path in dict.fromkeys(paths):
+        with suppress(CorruptError, UnsupportedError, MissingDatasetError):
+            found[path] = read_constant(granule.file, path)
+    return found
 
 
 def _with_inline(beams: Sequence[Mapping[str, Dataset]], granule: OpenGranule) -> list[dict[str, Dataset]]:

@@ -13,6 +13,8 @@ All integers are little-endian::
             granule, size, etag, digest
             columns: type and length of each column
             kinds: the distinct [dtype, chunk, deflated, shuffled, fill, attributes] of the datasets
+            constants: type, value, fill value and attributes of datasets with one value, by path, if there are any
+            slow: true if cells will read the granule by h5py
             beams: group, number of runs, and datasets by path, each either [rows, number of chunks, position
                 in kinds] or the reason why it has no chunk table
         five columns, each in the smallest type that holds its values and with its bytes shuffled (all first
@@ -31,12 +33,14 @@ import hashlib
 import json
 import struct
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from maggjob.errors import CorruptError, IndexFileError
 from maggjob.granules.index import BeamIndex, GranuleIndex
-from maggjob.granules.selection import Dataset, Unindexed
+from maggjob.granules.selection import Constant, Dataset, Unindexed
 from maggjob.grid.healpix import INVALID
 from maggjob.hdf5.chunks import ChunkTable, inflate, shuffle, unshuffle
 from maggjob.inputs.plain_json import load_json
@@ -52,8 +56,8 @@ LARGEST_STREAM = 1 << 28  # bytes
 
 def index_digest(recipe: Recipe) -> str:
     """Return a digest of everything in a recipe that an index depends on: grid, beams and datasets."""
-    datasets = sorted({path for _, path in recipe.columns} | {condition.dataset for condition in recipe.filters})
-    coordinates = sorted(recipe.used_columns & {"latitude", "longitude"})
+    datasets = sorted({path for _, path in recipe.columns} | {c.dataset for c in recipe.filters if c.dataset})
+    coordinates = sorted(recipe.named_columns & {"latitude", "longitude", "strong"})
     content = [
         VERSION,
         recipe.grid.child_order,
@@ -100,7 +104,7 @@ def encode(index: GranuleIndex) -> bytes:
             return dataset.reason
         return [dataset.rows, len(dataset.sizes), kinds.index(_kind(dataset))]
 
-    header = {
+    header: dict[str, Any] = {
         "granule": index.granule,
         "size": index.size,
         "etag": index.etag,
@@ -112,11 +116,23 @@ def encode(index: GranuleIndex) -> bytes:
             for b in index.beams
         ],
     }
+    if index.constants:
+        header["constants"] = {path: _plain_constant(one) for path, one in index.constants.items()}
+    if index.slow:
+        header["slow"] = True
     text = json.dumps(header, separators=(",", ":")).encode()
     stream = b"".join([LENGTH.pack(len(text)), text, *map(shuffle, columns)])
     inline = b"".join(content for table in tables for _, content in sorted(table.inline.items()))
     packed = zlib.compress(stream, 6)
     return HEAD.pack(MAGIC, VERSION, len(packed), len(stream), zlib.crc32(inline)) + packed + inline
+
+
+def _plain_constant(one: Constant) -> list[Any]:
+    return [one.value.dtype.str, one.value.item(), one.fill, dict(one.attributes)]
+
+
+def _constant(dtype: str, value: float, fill: float | None, attributes: Mapping[str, str]) -> Constant:
+    return Constant(np.array([value], np.dtype(dtype)), fill, attributes)
 
 
 def _narrow(pieces: list[np.ndarray]) -> np.ndarray:
@@ -209,4 +225,6 @@ def _parse(stream: memoryview, inline: memoryview) -> GranuleIndex:
         beams.append(beam)
     if (run, chunk) != (len(ids), len(offsets)) or len(ids) != len(lengths):
         raise ValueError(f"{len(ids)} runs and {len(offsets)} chunks, but its beams have {run} and {chunk}")
-    return GranuleIndex(header["granule"], header["size"], header["etag"], header["digest"], tuple(beams))
+    constants = {path: _constant(*plain) for path, plain in header.get("constants", {}).items()}
+    own = (header["granule"], header["size"], header["etag"], header["digest"])
+    return GranuleIndex(*own, tuple(beams), constants, header.get("slow", False))

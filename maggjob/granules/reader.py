@@ -14,9 +14,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 
-from maggjob.errors import ChangedError, IndexFileError, NetworkError, StaleIndexError, StoreError
-from maggjob.granules.granule import open_granule, read_granule, unindexed_read
+from maggjob.errors import (
+    ChangedError,
+    IndexFileError,
+    MissingDatasetError,
+    NetworkError,
+    StaleIndexError,
+    StoreError,
+)
+from maggjob.granules.granule import OpenGranule, open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
 from maggjob.granules.index_format import decode, index_digest, index_key
 from maggjob.granules.screening import ScreenedGranule, screen_with_times
@@ -147,6 +155,9 @@ class CellReader:
             index = decode(content, granule.id, digest)
             self._check_version(index, granule)
             selection = index.select(self.cell, recipe.grid)
+            for path in chain.from_iterable(recipe.constant_paths[beam.group] for beam in selection.beams):
+                if path not in index.constants:
+                    raise MissingDatasetError(f"{granule.id}: its index has no value of {path}")  # noqa: TRY301
             # Drop the runs of all cells: they are not needed while the ranges are read.
             index = replace(index, beams=())
             times = selection.those_there(recipe.time_paths) if timed else {}
@@ -159,8 +170,11 @@ class CellReader:
 
         def finish() -> ScreenedGranule:
             contents = [_checked(index, one, *r) for one, r in zip(answers.result(), asked, strict=True)]
-            buffers, unindexed = Buffers(asked, contents), self._unindexed_read(granule, index)
-            return screen_with_times(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
+            slow: list[bool] = []
+            buffers = Buffers(asked, contents)
+            unindexed = self._unindexed_read(granule, index, slow)
+            screened = screen_with_times(recipe, lambda paths: selection.values(paths, buffers, unindexed), times)
+            return replace(screened, by_h5py=any(slow))
 
         size = sum(stop - start for start, stop in asked)
         return _Pending(size, self.apart.submit(finish).result if selection.has_unindexed(wanted) else finish)
@@ -172,17 +186,22 @@ class CellReader:
         if index.etag is not None and index.etag.startswith(ENDS):
             Source(granule.url, self.archive, index.size, index.etag)
 
-    def _unindexed_read(self, granule: Granule, index: GranuleIndex) -> UnindexedRead:
-        """Return a reader of datasets without a chunk table; it opens the granule on first use."""
+    def _unindexed_read(self, granule: Granule, index: GranuleIndex, slow: list[bool]) -> UnindexedRead:
+        """Return a reader of datasets without a chunk table; it opens the granule on first use.
+
+        After each read it adds to ``slow`` whether h5py has read anything of the granule.
+        """
 
         @cache
-        def opened() -> UnindexedRead:
-            one = open_granule(granule, self.archive)
+        def opened() -> OpenGranule:
+            one = open_granule(granule, self.archive, self.recipe.reader)
             index.check(one.source.size, one.source.etag)
-            return unindexed_read(one, self.reads)
+            return one
 
         def read(beam: BeamSelection, paths: Sequence[str]) -> Columns:
-            return opened()(beam, paths)
+            found = unindexed_read(opened(), self.reads)(beam, paths)
+            slow.append(opened().file.slow)
+            return found
 
         return read
 

@@ -5,17 +5,21 @@ depend on how they were read.
 
 A segment gets the first of these states that applies:
 
+- ``transition``, if ``strong`` is used and the spacecraft turned during the granule;
 - a filter's own name, if the segment does not pass that filter (``quality`` first);
-- ``fill``, if any of the configured variables is its fill value, not finite, or at the limit of float32;
+- ``fill``, if any of the configured variables is its fill value, not finite, or at the limit of float32, unless the
+  configuration gives the variable another rule for missing values;
 - ``bad_weight``, if a weight is not finite and positive, or a column that a weight raises to an even power is not
   positive;
 - ``not_finite``, if the source of a statistic, or the argument of a reduction in an expression, is not finite;
+- ``too_large``, if one of these is so large that the statistic would not fit in its dtype;
 - ``kept``.
+
+``transition`` and ``too_large`` are listed only where they occur.
 
 A fill value never passes a filter, whatever the result of the comparison.
 """
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,71 +27,18 @@ from itertools import groupby
 
 import numpy as np
 
-from maggjob.errors import UnsupportedError
-from maggjob.icesat2.names import GranuleName
+from maggjob.granules.built_in import UNKNOWN, built_in_columns
+from maggjob.granules.columns import BeamRows, Column, by_rule, meets, meets_expression
 from maggjob.model.ledger import Span, add_counts, join_spans
-from maggjob.model.recipe import BUILT_IN_COLUMNS, Recipe, RowFilter
-from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, GranuleReport
-from maggjob.statistics.checks import bad_weights, not_finite
+from maggjob.model.recipe import Recipe
+from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, TOO_LARGE, TRANSITION, GranuleReport
+from maggjob.statistics.checks import bad_weights, unusable
 
 READ, ABSENT = "read", "absent"
-COMPARISONS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne}
+LATEST = 1e10
+"""Latest time that is taken for one, in seconds since 2018-01-01."""
 Paths = Mapping[str, Sequence[str]]
 """Paths of datasets, by beam."""
-
-Fill = float | int | None
-LARGEST = float(np.finfo(np.float32).max)
-"""Value that ICESat-2 products write where there is none."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Values of a dataset as they are stored in the file."""
-
-    values: np.ndarray
-    """Values, shape (n,), any numeric type."""
-    fill: Fill = None
-    """The dataset's ``_FillValue``; None without one."""
-
-    @property
-    def is_fill(self) -> np.ndarray:
-        """Mask of missing values (fill value, not finite, or at the limit of float32), shape (n,)."""
-        bad = np.zeros(len(self.values), bool)
-        if self.values.dtype.kind == "f":
-            # LARGEST overflows in half precision.
-            with np.errstate(invalid="ignore", over="ignore"):
-                bad = ~(np.abs(self.values) < LARGEST)
-        # A fill value beyond the limit is in the mask already.
-        if self.fill is not None and abs(self.fill) < LARGEST:
-            bad |= self.values == self.fill
-        return bad
-
-
-def meets(condition: RowFilter, column: Column) -> np.ndarray:
-    """Return which values meet the condition of a filter.
-
-    Parameters
-    ----------
-    condition : RowFilter
-    column : Column, shape (n,)
-        Values of the filter's dataset.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        False for fill values.
-    """
-    values = column.values
-    with np.errstate(invalid="ignore", over="ignore"):
-        if condition.op in COMPARISONS:
-            met = COMPARISONS[condition.op](values, condition.value)
-        elif condition.op == "in":
-            # Python numbers are compared in the type of the values.
-            members = np.atleast_1d(condition.value).tolist()
-            met = np.logical_or.reduce([values == member for member in members])
-        else:
-            raise ValueError(f"filter {condition.state}: operator {condition.op!r} is unknown")
-    return np.asarray(met & ~column.is_fill, bool)
 
 
 def screen(
@@ -103,8 +54,9 @@ def screen(
     ----------
     recipe : Recipe
     conditions : mapping of filter state to Column, shape (rows,) each
+        The filters of datasets.
     columns : mapping of name to Column, shape (rows,) each
-        All variables of the configuration.
+        All variables of the configuration, after their rules for missing values (`by_rule`).
     extra : mapping of name to ndarray, shape (rows,) each
         Built-in columns that the statistics use; these have no fill value.
     rows : int
@@ -115,7 +67,7 @@ def screen(
     kept : ndarray of bool, shape (rows,)
     counts : dict of state to int
         Number of segments by state; the sum is ``rows``. States are in the order in which they are checked:
-        each filter, ``fill``, ``bad_weight``, ``not_finite``, ``kept``.
+        each filter, ``fill``, ``bad_weight``, ``not_finite``, ``kept``, and the others where they occur.
     """
     left = np.ones(rows, bool)
     counts: dict[str, int] = {}
@@ -125,28 +77,23 @@ def screen(
         np.logical_and(left, ~bad, out=left)
         counts[state] = before - int(np.count_nonzero(left))
 
+    if "strong" in extra and (extra["strong"] == UNKNOWN).any():
+        drop(TRANSITION, extra["strong"] == UNKNOWN)
     for condition in recipe.filters:
-        drop(condition.state, ~meets(condition, conditions[condition.state]))
-    drop(FILL, np.logical_or.reduce([np.zeros(rows, bool), *(column.is_fill for column in columns.values())]))
+        if condition.expression:
+            drop(condition.state, ~meets_expression(condition, columns, extra))
+        else:
+            drop(condition.state, ~meets(condition, conditions[condition.state]))
+    missing = [column.is_fill for name, column in columns.items() if name not in recipe.omit]
+    drop(FILL, np.logical_or.reduce([np.zeros(rows, bool), *missing]))
     values = {name: column.values for name, column in columns.items()} | dict(extra)
-    drop(BAD_WEIGHT, bad_weights(recipe.statistics, values, rows))
-    drop(NOT_FINITE, not_finite(recipe.statistics, values, rows))
+    drop(BAD_WEIGHT, bad_weights(recipe.every_statistic, values, rows, recipe.omit))
+    infinite, large = unusable(recipe.every_statistic, values, rows, recipe.omit)
+    drop(NOT_FINITE, infinite)
+    if (large & left).any():
+        drop(TOO_LARGE, large)
     counts[KEPT] = int(np.count_nonzero(left))
     return left, counts
-
-
-@dataclass(frozen=True)
-class BeamRows:
-    """The rows of one beam that lie in a cell, as stored in the file."""
-
-    group: str
-    """Name of the beam."""
-    child: np.ndarray
-    """Child cell of each row, shape (n,), integers."""
-    columns: Mapping[str, Column]
-    """Values of each dataset, by path, shape (n,)."""
-    attributes: Mapping[str, Mapping[str, str]]
-    """``units`` and ``long_name`` of each dataset, by path."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +130,8 @@ class ScreenedGranule:
     """``units`` and ``long_name`` of each variable."""
     time: Span | None = None
     """First and last time of the segments kept, in seconds since 2018-01-01, if requested."""
+    by_h5py: bool = False
+    """Whether h5py read any of it."""
 
 
 def child_type(children: int) -> np.dtype:
@@ -263,7 +212,8 @@ def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None
         Seconds since 2018-01-01; None if no row has a time.
     """
     own = [(kept[beam.group], column) for beam in times.beams if beam.group in kept for column in beam.columns.values()]
-    good = [column.values[some & ~column.is_fill] for some, column in own]
+    with np.errstate(invalid="ignore"):
+        good = [column.values[some & ~column.is_fill & (np.abs(column.values) < LATEST)] for some, column in own]
     return join_spans((float(some.min()), float(some.max())) for some in good if len(some))
 
 
@@ -282,8 +232,7 @@ def _kind(recipe: Recipe, beam: BeamRows) -> tuple[object, ...]:
 
     Beams that share them are screened together; in real granules all beams do.
     """
-    templates = [path for _, path in recipe.columns] + [condition.dataset for condition in recipe.filters]
-    every = [beam.columns[recipe.path(template, beam.group)] for template in templates]
+    every = [beam.columns[recipe.path(template, beam.group)] for template in recipe.templates]
     return tuple((column.values.dtype, column.fill) for column in every)
 
 
@@ -298,8 +247,10 @@ def _joined(recipe: Recipe, beams: Sequence[BeamRows], templates: Mapping[str, s
 
 def _screen(granule: str, recipe: Recipe, beams: Sequence[BeamRows]) -> _Piece:
     """Screen the rows of beams of one kind, and return the rows kept."""
-    columns = _joined(recipe, beams, dict(recipe.columns))
-    conditions = _joined(recipe, beams, {condition.state: condition.dataset for condition in recipe.filters})
+    times = {"time": recipe.time} if "time" in recipe.named_columns else {}
+    columns = _joined(recipe, beams, dict(recipe.columns) | times)
+    columns |= {name: by_rule(columns[name], rule) for name, rule in recipe.missing}
+    conditions = _joined(recipe, beams, {one.state: one.dataset for one in recipe.filters if one.dataset})
     built_in = [built_in_columns(granule, recipe, beam) for beam in beams]
     extra = {name: np.concatenate([one[name] for one in built_in]) for name in built_in[0]}
     child = np.concatenate([beam.child.astype(child_type(recipe.grid.children), copy=False) for beam in beams])
@@ -312,39 +263,3 @@ def _screen(granule: str, recipe: Recipe, beams: Sequence[BeamRows]) -> _Piece:
         columns={name: named[name][kept] for name in recipe.used_columns},
         kept={beam.group: some for beam, some in zip(beams, own, strict=True) if some.any()},
     )
-
-
-def built_in_columns(granule: str, recipe: Recipe, beam: BeamRows) -> dict[str, np.ndarray]:
-    """Return the used columns that come from a granule's name, its beams and its coordinates.
-
-    Parameters
-    ----------
-    granule : str
-        Id of the granule.
-    recipe : Recipe
-    beam : BeamRows
-        Rows of one beam, shape (n,).
-
-    Returns
-    -------
-    dict of name to ndarray, shape (n,)
-        ``beam`` counts from 1, in the order of the configuration's groups.
-
-    Raises
-    ------
-    UnsupportedError
-        If a column of the name is used and the name is not an ICESat-2 granule name.
-    """
-    columns: dict[str, np.ndarray] = {}
-    for column in recipe.used_columns.intersection(BUILT_IN_COLUMNS):
-        if column in ("latitude", "longitude"):
-            template = recipe.latitude if column == "latitude" else recipe.longitude
-            columns[column] = beam.columns[recipe.path(template, beam.group)].values
-        elif column == "beam":
-            columns[column] = np.full(len(beam.child), recipe.groups.index(beam.group) + 1, np.int64)
-        else:
-            parsed = GranuleName.parse(granule)
-            if parsed is None:
-                raise UnsupportedError(f"{granule}: its name does not give {column}, which a statistic uses")
-            columns[column] = np.full(len(beam.child), getattr(parsed, column), np.int64)
-    return columns

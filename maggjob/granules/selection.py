@@ -6,12 +6,13 @@ from its index (`maggjob.granules.index`).
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from maggjob.errors import CorruptError
-from maggjob.granules.screening import BeamRows, Column, GranuleRows, Paths
+from maggjob.granules.columns import BeamRows, Column
+from maggjob.granules.screening import GranuleRows, Paths
 from maggjob.hdf5.chunks import ChunkTable, merge
 
 
@@ -73,6 +74,18 @@ class Buffers:
         return self.contents[number][start - first : stop - first]
 
 
+@dataclass(frozen=True)
+class Constant:
+    """A dataset with one value per granule or per beam."""
+
+    value: np.ndarray
+    """The value, shape (1,), any numeric type."""
+    fill: float | int | None = None
+    """The ``_FillValue`` attribute; None without one."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """``units`` and ``long_name``, if the dataset has them."""
+
+
 Columns = tuple[dict[str, Column], dict[str, Mapping[str, str]]]
 UnindexedRead = Callable[[BeamSelection, Sequence[str]], Columns]
 """Function that reads datasets of a selection through h5coro and returns columns and attributes by path."""
@@ -92,6 +105,8 @@ class CellSelection:
     """Number of segments whose coordinates cannot be binned."""
     beams: Sequence[BeamSelection]
     """Beams with rows in the cell, in the order of ``present``."""
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    """Datasets with one value, by path."""
 
     def those_there(self, paths: Paths) -> dict[str, list[str]]:
         """Return the paths without the datasets that a beam lacks, by beam."""
@@ -131,6 +146,8 @@ class CellSelection:
             If a chunk is damaged, or an unindexed dataset cannot be read.
         """
         beams = [_beam_rows(self.granule, beam, paths[beam.group], buffers, unindexed) for beam in self.beams]
+        if self.constants:
+            beams = [_with_constants(beam, self.constants) for beam in beams]
         return GranuleRows(self.granule, self.present, self.rows, self.invalid, beams)
 
 
@@ -157,6 +174,14 @@ def _beam_rows(
         columns |= more
         attributes |= described
     return BeamRows(beam.group, beam.child, columns, attributes)
+
+
+def _with_constants(beam: BeamRows, constants: Mapping[str, Constant]) -> BeamRows:
+    """Repeat datasets with one value for each row of a beam."""
+    rows = len(beam.child)
+    columns = {path: Column(np.broadcast_to(one.value, rows), one.fill) for path, one in constants.items()}
+    attributes = {path: one.attributes for path, one in constants.items()}
+    return replace(beam, columns={**beam.columns, **columns}, attributes={**beam.attributes, **attributes})
 
 
 def _column(granule: str, path: str, table: ChunkTable, beam: BeamSelection, buffers: Buffers) -> Column:

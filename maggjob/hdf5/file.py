@@ -4,17 +4,16 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from h5coro.h5coro import H5Coro
 from h5coro.h5dataset import H5Dataset
 
-from maggjob.errors import CorruptError, GranuleError, UnsupportedError
+from maggjob.errors import CorruptError, GranuleError, LayoutError, UnsupportedError
 from maggjob.hdf5.chunks import ChunkTable
+from maggjob.hdf5.dataset_info import DatasetInfo
 from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver, ReadRange
-from maggjob.hdf5.messages import UNDEFINED, AttributeValue, Undecoded
+from maggjob.hdf5.messages import UNDEFINED
 
 CACHE_LINE = 1 << 16  # bytes
 """Size of h5coro's reads. With 64 KiB, a sixth of a granule is read; h5coro's default is 4 MiB."""
@@ -22,66 +21,6 @@ CHUNK_RECORD = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("zer
 """An entry of a one-dimensional chunk table (section III.A.1): key and address of the chunk."""
 NODE = 24 + 64 * CHUNK_RECORD.itemsize  # bytes
 """Size of a node for 64 chunks, HDF5's default."""
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """Header of a one-dimensional dataset of numbers."""
-
-    path: str
-    """Path without a leading slash."""
-    rows: int
-    """Number of elements."""
-    dtype: np.dtype
-    """Type of the values, little-endian."""
-    attributes: dict[str, AttributeValue]
-    """Attributes listed in `maggjob.hdf5.h5coro_fixes.ATTRIBUTES`."""
-
-    @cached_property
-    def fill(self) -> float | int | None:
-        """The ``_FillValue`` attribute, else ``missing_value``, as a scalar; None without one."""
-        found = [v for name in ("_FillValue", "missing_value") if (v := self._number(name)) is not None]
-        # A NaN equals nothing, not even itself.
-        if len({str(value) for value in found}) > 1:
-            raise UnsupportedError(f"_FillValue {found[0]} and another missing_value, {found[1]}")
-        return found[0] if found else None
-
-    def check(self) -> None:
-        """Check that the values mean what they are: there is no scale, and what marks missing values is known.
-
-        Raises
-        ------
-        UnsupportedError
-            If an attribute that decides about the values cannot be decoded, or says that they are packed.
-        """
-        for name, neutral in (("scale_factor", 1), ("add_offset", 0)):
-            value = self._number(name)
-            if value is not None and value != neutral:
-                raise UnsupportedError(
-                    f"{name} {value}: packed values are not unpacked; take a dataset in physical units"
-                )
-        unsigned = self.attributes.get("_Unsigned")
-        if unsigned is not None and str(unsigned).lower() != ("true" if self.dtype.kind == "u" else "false"):
-            raise UnsupportedError(f"_Unsigned {unsigned} of a dataset of {self.dtype}: its values mean others")
-        # Raises if it cannot be decoded.
-        _ = self.fill
-
-    def _number(self, name: str) -> float | int | None:
-        """Return a numeric attribute; None without one."""
-        value = self.attributes.get(name)
-        if value is None:
-            return None
-        if isinstance(value, Undecoded):
-            raise UnsupportedError(f"its attribute {name} cannot be decoded: {value.why}")
-        if isinstance(value, str) or value.size == 0 or len(set(value.ravel().tolist())) > 1:
-            raise UnsupportedError(f"its attribute {name} is {value!r}, not a number")
-        scalar: float | int = value.ravel()[0].item()
-        return scalar
-
-    @property
-    def described(self) -> dict[str, str]:
-        """The attributes ``units`` and ``long_name``, which are copied to the result."""
-        return {key: value for key in ("units", "long_name") if isinstance(value := self.attributes.get(key), str)}
 
 
 class Hdf5File:
@@ -125,6 +64,8 @@ class Hdf5File:
     def info(self, path: str) -> DatasetInfo | None:
         """Return the header of the dataset at ``path``, or None if there is no such dataset."""
         path = path.strip("/")
+        if path.endswith("]"):
+            raise LayoutError(f"{self.name}: {path}: a column of a dataset of two dimensions")
         with self._lock:
             if path in self._infos:
                 return self._infos[path]
@@ -134,7 +75,7 @@ class Hdf5File:
             info = None
             if dataset.is_there:
                 if dataset.meta.ndims != 1:
-                    raise UnsupportedError(f"{dataset.meta.ndims} dimensions, expected 1")
+                    raise LayoutError(f"{dataset.meta.ndims} dimensions, expected 1")
                 info = DatasetInfo(path, dataset.meta.dimensions[0], dataset.dtype, dataset.attributes)
                 info.check()
         with self._lock:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from h5coro.h5dataset import H5Dataset
+from h5coro.h5dataset import FatalError, H5Dataset
 
-from maggjob.errors import CorruptError, UnsupportedError
+from maggjob.errors import CorruptError, LayoutError
 from maggjob.hdf5.chunks import inflate
+from maggjob.hdf5.dataset_info import ATTRIBUTES
 from maggjob.hdf5.h5coro_speed import CachedFields, MessagesAsWholes
 from maggjob.hdf5.messages import (
     DEFLATE,
@@ -37,10 +38,10 @@ LINKS = struct.Struct("<4sBBH")
 """Head of a table of links: signature, version, reserved, number of links (section III.B)."""
 LINK = struct.Struct("<QQI20x")
 """A link: position of its name in the heap, address of the object, kind (section III.C)."""
+SOFT_LINK, EXTERNAL_LINK = 1, 64
+"""Kinds of a link message (section IV.A.2.g)."""
 LONGEST_NAME = 1 << 10  # bytes
 """Longest name that is read; a longer one is not terminated."""
-ATTRIBUTES = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "long_name")
-"""Attributes that are decoded, out of about ten per dataset."""
 
 ReadRange = Callable[[int, int], bytes]
 """``read(position, size)`` returns ``size`` bytes, or fewer at the end of the file."""
@@ -120,10 +121,12 @@ class NamesLetterByLetter(FileBytes):
         end = self.pos
         for offset, address, kind in LINK.iter_unpack(links):
             name = self._string_at(heap_address + offset)
-            self.resourceObject.pathAddresses["/".join([*self.datasetPath[:dlvl], name])] = address
+            # A symbolic link has no address.
+            if kind != 2:
+                self.resourceObject.pathAddresses["/".join([*self.datasetPath[:dlvl], name])] = address
             if dlvl < self.datasetPathLevels and name == self.datasetPath[dlvl]:
                 if kind == 2:
-                    raise UnsupportedError(f"{name} is a symbolic link")
+                    raise LayoutError(f"{name} is a symbolic link")
                 self.pos = address
                 self.readObjHdr(dlvl + 1)
                 if self.earlyExit:
@@ -144,6 +147,24 @@ class NamesLetterByLetter(FileBytes):
                 break
             address += len(piece)
         raise CorruptError(f"a name at address {address - len(name)} has no end")
+
+
+class SoftLinks(FileBytes):
+    """h5coro fails on a soft link with an error that may also stand for damage.
+
+    This class names the kind of the link.
+    """
+
+    def linkMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int) -> int:
+        head = self._bytes_at(self.pos, 3)
+        # Version, flags and, if the flags say so, the kind of the link (section IV.A.2.g).
+        kind = head[2] if head[1] & 0x08 else 0
+        try:
+            return int(super().linkMsgHandler(msg_size, obj_hdr_flags, dlvl))
+        except FatalError as problem:
+            if head[0] == 1 and kind in (SOFT_LINK, EXTERNAL_LINK):
+                raise LayoutError("a soft or external link") from problem
+            raise
 
 
 class PathsThroughDatasets(FileBytes):
@@ -176,7 +197,7 @@ class NumbersOfOtherFormats(FileBytes):
     def datatypeMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int, meta: object = None) -> int:
         dtype = number_type(self._bytes_at(self.pos, msg_size))
         if dtype is None:
-            raise UnsupportedError("not a dataset of plain numbers")
+            raise LayoutError("not a dataset of plain numbers")
         self.dtype = dtype
         return super().datatypeMsgHandler(msg_size, obj_hdr_flags, dlvl, meta)
 
@@ -218,9 +239,22 @@ class DeletedAttributes(AttributesOfVersion3):
             for record in records:
                 # A shared message is stored outside this heap, and may be the fill value.
                 if record[8] & 0x02:
-                    raise UnsupportedError("an attribute that is shared between objects")
+                    raise LayoutError("an attribute that is shared between objects")
                 self._take_note(self._bytes_at(*heap.locate(self._bytes_at, record[:8])))
         return msg_size
+
+
+class LayoutsOfOtherVersions(FileBytes):
+    """h5coro fails on layouts of versions other than 3 with an error that may also stand for damage.
+
+    Version 4 has the chunk indexes of HDF5 1.10, and virtual datasets. This class names the version.
+    """
+
+    def datalayoutMsgHandler(self, msg_size: int, obj_hdr_flags: int, dlvl: int) -> int:
+        version, kind = self._bytes_at(self.pos, 2)
+        if version in (1, 2, 4, 5):
+            raise LayoutError(f"a data layout of version {version}, class {kind}")
+        return int(super().datalayoutMsgHandler(msg_size, obj_hdr_flags, dlvl))
 
 
 class FiltersInAnotherOrder(FileBytes):
@@ -233,7 +267,7 @@ class FiltersInAnotherOrder(FileBytes):
         pipeline = filter_pipeline(self._bytes_at(self.pos, msg_size))
         if pipeline not in PIPELINES:
             names = ", ".join(FILTER_NAMES.get(i, f"number {i}") for i in pipeline)
-            raise UnsupportedError(f"filters ({names}); known are deflate alone, and shuffle before deflate")
+            raise LayoutError(f"filters ({names}); known are deflate alone, and shuffle before deflate")
         self.meta.filter |= dict.fromkeys(pipeline, True)
         self.pos += msg_size
         return msg_size
@@ -271,7 +305,7 @@ class FilterMasks(FileBytes):
     def hypersliceIntersection(self, node_slice: Any, node_level: int) -> bool:
         inside = super().hypersliceIntersection(node_slice, node_level)
         if inside and node_level == 0 and self._key["filter_mask"]:
-            raise UnsupportedError(f"chunk at row {node_slice[0][0]} skips filters of its own")
+            raise LayoutError(f"chunk at row {node_slice[0][0]} skips filters of its own")
         return inside
 
 
@@ -323,8 +357,10 @@ class CheckedDataset(
     FieldsAcrossCacheLines,
     DeletedLinks,
     NamesLetterByLetter,
+    SoftLinks,
     PathsThroughDatasets,
     NumbersOfOtherFormats,
+    LayoutsOfOtherVersions,
     DeletedAttributes,
     AttributesOfVersion3,
     FiltersInAnotherOrder,

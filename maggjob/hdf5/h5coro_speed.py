@@ -8,10 +8,18 @@ import struct
 
 from h5coro.h5dataset import H5Dataset
 
-from maggjob.errors import CorruptError
+from maggjob.errors import CorruptError, LayoutError
 
 PREFIX = struct.Struct("<HHBBH")
 """Head of a message: type, size, flags, two reserved fields (section IV.A.1.a)."""
+PREFIX_1, PREFIX_2 = struct.Struct("<BHB"), struct.Struct("<BHBH")
+"""The same in headers of version 2, without and with the order of creation (section IV.A.1.b)."""
+ORDERED = 0x04
+"""Flag of a header whose messages have an order of creation."""
+SHARED = 0x02
+"""Flag of a message that is stored elsewhere (section IV.A.2): its content is an address."""
+SHAREABLE = (H5Dataset.DATASPACE_MSG, H5Dataset.DATATYPE_MSG, H5Dataset.FILTER_MSG, H5Dataset.ATTRIBUTE_MSG)
+"""Messages that decide about values."""
 HANDLERS = {
     H5Dataset.DATASPACE_MSG: "dataspaceMsgHandler",
     H5Dataset.LINK_INFO_MSG: "linkinfoMsgHandler",
@@ -78,9 +86,10 @@ class MessagesAsWholes(H5Dataset):  # type: ignore[misc]
     def readMessagesV1(self, end_of_hdr: int, obj_hdr_flags: int, dlvl: int) -> int:
         first = self.pos
         while self.pos < end_of_hdr - PREFIX.size:
-            kind, size, _, *reserved = PREFIX.unpack(self.readArray(PREFIX.size))
+            kind, size, flags, *reserved = PREFIX.unpack(self.readArray(PREFIX.size))
             if all(reserved):
                 raise CorruptError(f"no message at address {self.pos - PREFIX.size}")
+            self._check_own(kind, flags, dlvl)
             handled = self.readMessage(kind, size, obj_hdr_flags, dlvl)
             padding = -handled % 8
             self.pos += padding
@@ -90,6 +99,25 @@ class MessagesAsWholes(H5Dataset):  # type: ignore[misc]
                 break
         self.pos = max(self.pos, end_of_hdr)
         return self.pos - first
+
+    def readMessagesV0(self, end_of_hdr: int, obj_hdr_flags: int, dlvl: int) -> int:
+        first, head = self.pos, PREFIX_2 if obj_hdr_flags & ORDERED else PREFIX_1
+        # After the last message may be a gap that is smaller than a head.
+        while self.pos + head.size <= end_of_hdr:
+            kind, size, flags = head.unpack(self.readArray(head.size))[:3]
+            self._check_own(kind, flags, dlvl)
+            handled = self.readMessage(kind, size, obj_hdr_flags, dlvl)
+            if handled != size:
+                raise CorruptError(f"a message of type {kind} has {handled} bytes, its header says {size}")
+            if self.earlyExit and self.datasetFound:
+                break
+        self.pos = max(self.pos, end_of_hdr)
+        return self.pos - first
+
+    def _check_own(self, kind: int, flags: int, dlvl: int) -> None:
+        """Check that a message of the dataset is not shared: h5coro takes the address for the content."""
+        if flags & SHARED and kind in SHAREABLE and dlvl == self.datasetPathLevels:
+            raise LayoutError(f"a header message (type {kind}) that is stored elsewhere")
 
     def readMessage(self, msg_type: int, msg_size: int, obj_hdr_flags: int, dlvl: int) -> int:
         handler = (WITH_ATTRIBUTES if self.enableAttributes else HANDLERS).get(msg_type)

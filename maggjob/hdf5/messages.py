@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maggjob.errors import CorruptError, NotHdf5Error, TruncatedError, UnsupportedError
+from maggjob.errors import CorruptError, LayoutError
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = 2**64 - 1
 """Address of an object that does not exist."""
 DEFLATE, SHUFFLE = 1, 2
@@ -33,40 +32,6 @@ class Undecoded:
 
 AttributeValue = str | np.ndarray | Undecoded
 """A string, a one-dimensional array of numbers, or what cannot be decoded."""
-
-
-def end_of_file(head: bytes, name: str) -> int:
-    """Return the end-of-file address of a superblock (section II.A), which must equal the size of the file.
-
-    Parameters
-    ----------
-    head : bytes
-        First 64 bytes of the file.
-    name : str
-        Id of the granule, for messages.
-
-    Raises
-    ------
-    NotHdf5Error
-        If the signature is missing.
-    TruncatedError
-        If the file is shorter than a superblock.
-    UnsupportedError
-        If the superblock has a version other than 0 or 2, or addresses that are not 8 bytes wide.
-    """
-    if len(head) < 9 or head[:8] != SIGNATURE:
-        raise NotHdf5Error(f"{name}: not an HDF5 file (it starts with {head[:8]!r}); remove it from the catalog")
-    version = head[8]
-    if version not in (0, 2):
-        raise UnsupportedError(f"{name}: superblock version {version}; h5coro reads versions 0 and 2 only")
-    if len(head) < 64:
-        raise TruncatedError(f"{name}: only {len(head)} bytes long; fetch the granule again")
-    widths, field = (head[13:15], 40) if version == 0 else (head[9:11], 28)
-    if widths != b"\x08\x08":
-        raise UnsupportedError(
-            f"{name}: addresses of {widths[0]} and lengths of {widths[1]} bytes; only 8 are supported"
-        )
-    return int(struct.unpack_from("<Q", head, field)[0])
 
 
 def filter_pipeline(message: bytes) -> tuple[int, ...]:
@@ -90,24 +55,24 @@ def number_type(message: bytes) -> np.dtype | None:
 
     Raises
     ------
-    UnsupportedError
+    LayoutError
         If h5coro would decode the number wrongly: it is big-endian, padded, or not in a standard format.
     """
     kind, bits, size = message[0] & 0x0F, message[1], struct.unpack_from("<I", message, 4)[0]
     if kind not in (0, 1):
         return None
     if bits & 0x01:
-        raise UnsupportedError("big-endian numbers")
+        raise LayoutError("big-endian numbers")
     offset, precision = struct.unpack_from("<HH", message, 8)
     if offset or precision != 8 * size:
-        raise UnsupportedError(f"a number of {precision} bits at offset {offset} in {size} bytes")
+        raise LayoutError(f"a number of {precision} bits at offset {offset} in {size} bytes")
     if kind == 1:
         ieee = {4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023)}.get(size)
         if ieee is None or struct.unpack_from("<BBBBI", message, 12) != ieee:
-            raise UnsupportedError(f"floating point of {size} bytes that is not IEEE 754 single or double")
+            raise LayoutError(f"floating point of {size} bytes that is not IEEE 754 single or double")
         return np.dtype(f"<f{size}")
     if size not in (1, 2, 4, 8):
-        raise UnsupportedError(f"integers of {size} bytes")
+        raise LayoutError(f"integers of {size} bytes")
     return np.dtype(f"<{'i' if bits & 0x08 else 'u'}{size}")
 
 
@@ -169,7 +134,7 @@ def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> Attribut
     little = bytes((datatype[0], datatype[1] & 0xFE, *datatype[2:]))
     try:
         dtype = number_type(little)
-    except UnsupportedError as problem:
+    except LayoutError as problem:
         return Undecoded(str(problem))
     if dtype is None:
         return Undecoded(f"a type of class {datatype[0] & 0x0F}")
@@ -209,14 +174,14 @@ class FractalHeap:
         ------
         CorruptError
             If there is no fractal heap at the address.
-        UnsupportedError
+        LayoutError
             If the heap has filters.
         """
         head = read(address, 142)
         if head[:4] != b"FRHP" or head[4] != 0:
             raise CorruptError(f"no fractal heap at address {address}")
         if struct.unpack_from("<H", head, 7)[0]:
-            raise UnsupportedError("a fractal heap with filters")
+            raise LayoutError("a fractal heap with filters")
         (max_managed,) = struct.unpack_from("<I", head, 10)
         width, first, largest, bits, _, root, rows = struct.unpack_from("<HQQHHQH", head, 110)
         longest = min(max_managed, largest)
@@ -234,11 +199,11 @@ class FractalHeap:
         ------
         CorruptError
             If the id lies outside the heap.
-        UnsupportedError
+        LayoutError
             If the object is huge or tiny, or in a nested indirect block.
         """
         if heap_id[0] & 0x30:
-            raise UnsupportedError("a huge or tiny object in a fractal heap")
+            raise LayoutError("a huge or tiny object in a fractal heap")
         offset = int.from_bytes(heap_id[1 : 1 + self.offset_bytes], "little")
         end = 1 + self.offset_bytes
         length = int.from_bytes(heap_id[end : end + self.length_bytes], "little")
@@ -253,7 +218,7 @@ class FractalHeap:
         else:
             raise CorruptError(f"offset {offset} lies outside the fractal heap")
         if size > self.largest_direct:
-            raise UnsupportedError("a fractal heap with nested indirect blocks")
+            raise LayoutError("a fractal heap with nested indirect blocks")
         column, within = divmod(offset - start, size)
         entry = self.address + 13 + self.offset_bytes + 8 * (row * self.width + column)
         return struct.unpack("<Q", read(entry, 8))[0] + within, length
@@ -271,7 +236,7 @@ def btree2_records(read: ReadAt, address: int) -> list[bytes]:
     ------
     CorruptError
         If a node is not at its address.
-    UnsupportedError
+    LayoutError
         If the tree has more than two levels. That takes about 900 links, more than any granule has.
     """
     head = read(address, 38)
@@ -280,7 +245,7 @@ def btree2_records(read: ReadAt, address: int) -> list[bytes]:
     node_size, width, depth = struct.unpack_from("<IHH", head, 6)
     root, count = struct.unpack_from("<QH", head, 16)
     if depth > 1:
-        raise UnsupportedError(f"a version 2 B-tree of depth {depth}")
+        raise LayoutError(f"a version 2 B-tree of depth {depth}")
     if root == UNDEFINED or count == 0:
         return []
 

@@ -116,12 +116,13 @@ def _map_cell(task: CellTask) -> CellReport:
         indexes=found.indexes,
         index_bytes=found.index_bytes,
         index_problems=tuple(found.problems),
+        by_h5py=sum(one.by_h5py for one in found.granules),
     )
     # Free the granules' columns, which have been copied to ``columns``.
     found.granules.clear()
     if report.state == "failed":
         return report
-    present, values = compute(recipe.statistics, columns, child, grid.children)
+    present, values = compute(recipe.statistics, columns, child, grid.children, recipe.omit)
     if task.parts is None:
         full = fill_children(present, values, recipe.statistics, grid.children)
         ids = nested_children(np.array([nested]), grid)[0]
@@ -150,7 +151,7 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
         Its columns are assumed to be float32, as ATL06's are: 4 bytes per value.
     """
     columns = len(recipe.used_columns)
-    expressions = len({e.text for s in recipe.statistics for e in s.row_expressions} - recipe.used_columns)
+    expressions = len({e.text for s in recipe.every_statistic for e in s.row_expressions} - recipe.used_columns)
     segment = child_type(recipe.grid.children).itemsize + 4 * columns
     joined = observations * 2 * segment + observations * (segment + 8) // (SPLIT - 1)
     grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)

@@ -77,7 +77,7 @@ def _index(
     digest = index_digest(recipe)
     key = index_key(granule, digest)
     try:
-        opened = open_granule(granule, archive)
+        opened = open_granule(granule, archive, recipe.reader)
         content = folder.find(key)
         index = None if content is None else _good(content, opened, digest)
         state = "there"
@@ -89,8 +89,8 @@ def _index(
         present = {beam.group for beam in index.beams}
         beams = {group: READ if group in present else ABSENT for group in recipe.groups}
         found = IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
-        lacking = recipe.lacking({beam.group: beam.datasets.__contains__ for beam in index.beams})
-        return replace(found, size=index.size, etag=index.etag, lacking=lacking)
+        lacking = recipe.lacking({beam.group: {*beam.datasets, *index.constants}.__contains__ for beam in index.beams})
+        return replace(found, size=index.size, etag=index.etag, slow=index.slow, lacking=lacking)
     # As in map_cell.
     except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)

@@ -21,7 +21,7 @@ import numpy as np
 
 from maggjob.errors import LedgerError, StoreError
 from maggjob.inputs.plain_json import load_json
-from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, CellReport, GranuleReport
+from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, TOO_LARGE, TRANSITION, CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.storage.folder import Folder
 
@@ -239,7 +239,8 @@ def report_in(part: Part, task: CellTask, content: bytes) -> CellReport:
 
     def in_order(counts: Mapping[str, int]) -> dict[str, int]:
         """Return counts in the order in which the states are checked, as a worker reports them."""
-        states = [*(condition.state for condition in task.recipe.filters), FILL, BAD_WEIGHT, NOT_FINITE, KEPT]
+        filters = [condition.state for condition in task.recipe.filters]
+        states = [TRANSITION, *filters, FILL, BAD_WEIGHT, NOT_FINITE, TOO_LARGE, KEPT]
         return {state: counts[state] for state in states if state in counts} | dict(counts)
 
     report = CellReport(

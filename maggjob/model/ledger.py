@@ -174,6 +174,7 @@ def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
         seconds=sum(quarter.seconds for quarter in quarters),
         time=join_spans(quarter.time for quarter in quarters),
         bytes_read=sum(quarter.bytes_read for quarter in quarters),
+        by_h5py=sum(quarter.by_h5py for quarter in quarters),
         requests=sum(quarter.requests for quarter in quarters),
         peak_memory=max(quarter.peak_memory for quarter in quarters),
         attempts=max(quarter.attempts for quarter in quarters),

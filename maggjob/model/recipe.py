@@ -1,14 +1,19 @@
 """The recipe: the configuration as workers need it, validated and in plain values."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from maggjob.grid.healpix import Grid
+from maggjob.statistics.expression import parse
 from maggjob.statistics.functions import Statistic
 
-BUILT_IN_COLUMNS = ("latitude", "longitude", "rgt", "cycle", "beam")
+BUILT_IN_COLUMNS = ("latitude", "longitude", "rgt", "cycle", "beam", "time", "strong")
+ORIENTATION = "/orbit_info/sc_orient"
+"""Dataset with the spacecraft's orientation, which says which beams are strong: 0 backward, 1 forward, 2 turning."""
+OMIT = "omit"
+"""Rule for missing values: statistics that use the variable leave the segment out."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,18 @@ class RowFilter:
     state: str
     """Name under which rejected segments are counted."""
     dataset: str
-    """Path of the dataset, with ``{group}`` for the beam."""
+    """Path of the dataset, with ``{group}`` for the beam; empty if an expression is given."""
     op: str
-    """One of ``< <= == != in``."""
+    """One of ``< <= > >= == !=``, ``in``, ``not in`` and ``between``; empty if the expression is a condition."""
     value: float | tuple[float, ...]
-    """Value that the dataset is compared with; a tuple for ``in``."""
+    """Value that is compared; a tuple for ``in``, ``not in`` and ``between``."""
+    expression: str = ""
+    """Column, arithmetic over columns, or condition, in place of a dataset."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns that the expression uses."""
+        return parse(self.expression).columns if self.expression else frozenset()
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,13 @@ class Recipe:
     """Statistics computed for each child."""
     grid: Grid
     """Grid of cells and children."""
+    coarser: tuple[tuple[int, tuple[Statistic, ...]], ...] = ()
+    """Further orders, below that of the grid's children, and the statistics computed for each child of that order."""
+    missing: tuple[tuple[str, str | float], ...] = ()
+    """What a missing value means, by variable: `OMIT`, or a number that takes its place. A segment with a missing value
+    of any other variable is not kept."""
+    reader: str = "auto"
+    """Library that reads granules: ``h5coro``, ``h5py``, or ``auto`` for h5py only where h5coro cannot."""
 
     def path(self, template: str, group: str) -> str:
         """Return the path of a dataset in one beam.
@@ -61,14 +80,53 @@ class Recipe:
     @cached_property
     def used_columns(self) -> frozenset[str]:
         """Columns that at least one statistic uses."""
-        return frozenset().union(*(s.columns for s in self.statistics))
+        return frozenset().union(*(s.columns for s in self.every_statistic))
+
+    @cached_property
+    def every_statistic(self) -> tuple[Statistic, ...]:
+        """Statistics of all orders."""
+        return (*self.statistics, *(s for _, some in self.coarser for s in some))
+
+    @cached_property
+    def named_columns(self) -> frozenset[str]:
+        """Columns that at least one statistic or filter uses."""
+        return self.used_columns.union(*(condition.columns for condition in self.filters))
+
+    @cached_property
+    def omit(self) -> frozenset[str]:
+        """Variables whose missing values are left out of the statistics that use them."""
+        return frozenset(name for name, rule in self.missing if rule == OMIT)
+
+    @cached_property
+    def templates(self) -> tuple[str, ...]:
+        """Paths of the datasets that must be there, with ``{group}`` for the beam, besides the coordinates."""
+        named = [path for _, path in self.columns] + [c.dataset for c in self.filters if c.dataset]
+        own = {"time": self.time, "strong": ORIENTATION}
+        return tuple(dict.fromkeys([*named, *(path for name, path in own.items() if name in self.named_columns)]))
+
+    def is_constant(self, template: str) -> bool:
+        """Return True if a dataset has one value per granule or per beam: it lies elsewhere than the beam's rows.
+
+        Parameters
+        ----------
+        template : str
+            Path with or without ``{group}`` for the beam.
+        """
+        above = self.latitude.strip("/").partition("{group}")[0]
+        return not template.strip("/").startswith(f"{above}{{group}}")
+
+    @cached_property
+    def constant_paths(self) -> dict[str, list[str]]:
+        """Paths of the datasets that have one value, by beam."""
+        constants = [template for template in self.templates if self.is_constant(template)]
+        return {group: [self.path(template, group) for template in constants] for group in self.groups}
 
     @cached_property
     def needed_paths(self) -> dict[str, list[str]]:
-        """Paths of the datasets that must be read, by beam; without the times, which may be absent."""
-        templates = [path for _, path in self.columns] + [condition.dataset for condition in self.filters]
+        """Paths of the datasets whose rows must be read, by beam; without the times, unless they are used."""
+        templates = [template for template in self.templates if not self.is_constant(template)]
         coordinates = {"latitude": self.latitude, "longitude": self.longitude}
-        templates += [path for name, path in coordinates.items() if name in self.used_columns]
+        templates += [path for name, path in coordinates.items() if name in self.named_columns]
         return {group: list(dict.fromkeys(self.path(t, group) for t in templates)) for group in self.groups}
 
     def lacking(self, has: Mapping[str, Callable[[str], bool]]) -> frozenset[str]:
@@ -79,7 +137,7 @@ class Recipe:
         has : mapping
             By group of the beams that are there: a function that tells whether there is a dataset at a path.
         """
-        templates = [path for _, path in self.columns] + [condition.dataset for condition in self.filters] + [self.time]
+        templates = {*self.templates, self.time}
         return frozenset(t for t in templates if not any(is_there(self.path(t, g)) for g, is_there in has.items()))
 
     @cached_property
@@ -90,7 +148,24 @@ class Recipe:
     @cached_property
     def indexed_paths(self) -> dict[str, list[str]]:
         """Paths of the datasets that an index describes, by beam."""
-        return {group: [*paths, *self.time_paths[group]] for group, paths in self.needed_paths.items()}
+        needed = self.needed_paths.items()
+        return {group: list(dict.fromkeys([*paths, *self.time_paths[group]])) for group, paths in needed}
+
+    def at(self, order: int) -> "Recipe":
+        """Return the recipe for one of its orders alone.
+
+        Parameters
+        ----------
+        order : int
+            Order of the children.
+        """
+        levels = {self.grid.child_order: self.statistics} | dict(self.coarser)
+        return replace(self, grid=replace(self.grid, child_order=order), statistics=levels[order], coarser=())
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """All orders of children, the finest first."""
+        return (self.grid.child_order, *(order for order, _ in self.coarser))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -105,6 +180,8 @@ class Recipe:
             "columns": tuple((name, path) for name, path in plain["columns"]),
             "filters": tuple(RowFilter(**f | {"value": v}) for f, v in zip(plain["filters"], values, strict=True)),
             "statistics": tuple(Statistic(**statistic) for statistic in plain["statistics"]),
+            "coarser": tuple((order, tuple(Statistic(**one) for one in some)) for order, some in plain["coarser"]),
+            "missing": tuple((name, rule) for name, rule in plain["missing"]),
             "grid": Grid(**plain["grid"]),
         }
         return cls(**dict(plain) | lists)

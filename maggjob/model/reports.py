@@ -16,6 +16,8 @@ index is damaged or belongs to something else; unread: reading the granule with 
 granule is read without an index."""
 INDEX_STATES = ("made", "there", "failed")
 KEPT, FILL, BAD_WEIGHT, NOT_FINITE = "kept", "fill", "bad_weight", "not_finite"
+TRANSITION, TOO_LARGE = "transition", "too_large"
+"""States that are listed only where they occur."""
 OUTSIDE, INVALID_COORDINATE, UNREAD = "outside", "invalid_coordinate", "unread"
 
 
@@ -85,6 +87,8 @@ class CellReport:
     """Number of requests for them."""
     peak_memory: int = 0
     """Peak memory of the worker's process so far, in bytes; 0 if unknown."""
+    by_h5py: int = 0
+    """Number of granules that h5py read, at least in part, as h5coro cannot read their layout: this takes longer."""
     indexes: Mapping[str, int] = field(default_factory=dict)
     """Number of granules by use of their index (`INDEX_USES`), summed over the quarters of a cell; empty if the task
     asks for no indexes."""
@@ -133,6 +137,8 @@ class IndexedGranule:
     """Size of the granule in bytes."""
     etag: str | None = None
     """Version of the granule that the index was made from (its ETag, or what stands for it)."""
+    slow: bool = False
+    """Whether cells will read it by h5py, as h5coro cannot read its layout."""
     lacking: frozenset[str] = frozenset()
     """Datasets of the recipe that none of its beams has (`maggjob.model.recipe.Recipe.lacking`)."""
     reason: str | None = None

@@ -9,7 +9,7 @@ from maggjob.backend.bill import Stage
 from maggjob.errors import InputError
 from maggjob.inputs.places import store_place
 from maggjob.model.display import Displayed
-from maggjob.model.reports import CellReport, Tally
+from maggjob.model.reports import TRANSITION, CellReport, Tally
 from maggjob.output.manifest import (
     Manifest,
     cell_records,
@@ -108,6 +108,12 @@ class RunResult(Displayed):
         """Calls on Lambda and their cost, by stage; on other backends, only a stage that the backend refused."""
         return self.session.stages
 
+    @property
+    def in_transition(self) -> list[str]:
+        """Granules during which the spacecraft turned, so that it is not known which of their beams were strong."""
+        every = {granule for report in self.reports for granule in report.granules if granule.segments.get(TRANSITION)}
+        return sorted({granule.id for granule in every})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values: the keys of magg's summary, and more."""
         cells, plan = self.tally.cells, self.plan.to_dict()
@@ -132,6 +138,8 @@ class RunResult(Displayed):
             "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
             "bytes_read": sum(done.bytes_read for done in maps),
             "requests": sum(done.requests for done in maps),
+            "read_by_h5py": sum(report.by_h5py for report in self.reports),
+            "in_transition": self.in_transition,
             "peak_memory": max((done.peak_memory for done in maps), default=0),
             "complete": self.complete,
             "index": None if self.indexed is None else self.indexed.to_dict(),

@@ -8,6 +8,7 @@ from maggjob.errors import ConfigError, GranuleError
 from maggjob.granules.contents import Contents, contents_of
 from maggjob.granules.granule import open_granule
 from maggjob.icesat2.orbit import BEAMS
+from maggjob.model.recipe import ORIENTATION
 from maggjob.model.tasks import Granule
 from maggjob.storage.archive import Archive
 
@@ -45,6 +46,11 @@ def check_contents(config: Config, there: Contents | None) -> tuple[str, ...]:
     if unknown:
         known = ", ".join(sorted(there.groups | there.others))
         raise ConfigError(f"data_source.groups: no granule has {', '.join(unknown)}; they have {known}")
+    if ORIENTATION in there.lacking:
+        raise ConfigError(
+            f"data_source.filters: 'strong' follows {ORIENTATION}, which no granule has: this product, or subset, does "
+            "not tell which beams are strong"
+        )
     for key, path in _required(config).items():
         if path in there.lacking:
             raise ConfigError(f"data_source.{key}: no granule has {path}; check the path")
@@ -55,10 +61,13 @@ def check_contents(config: Config, there: Contents | None) -> tuple[str, ...]:
 def _required(config: Config) -> dict[str, str]:
     """Return the paths that some granule must have, by key of the configuration."""
     source = config.data_source
-    named = {f"variables.{name}": path for name, path in source.variables.items()}
+    named = {f"variables.{name}": path for name, path in source.paths.items()}
     named |= {} if source.quality_filter is None else {"quality_filter.dataset": source.quality_filter.dataset}
-    named |= {f"filters.{number}.dataset": each.dataset for number, each in enumerate(source.filters)}
-    return named | ({} if source.coordinates.time is None else {"coordinates.time": source.coordinates.time})
+    named |= {f"filters.{number}.dataset": f.dataset for number, f in enumerate(source.filters) if f.dataset}
+    recipe = config.recipe()
+    if source.coordinates.time is not None or "time" in recipe.named_columns:
+        named["coordinates.time"] = recipe.time
+    return named
 
 
 def check_local(config: Config, granules: Sequence[Granule]) -> None:
@@ -83,7 +92,7 @@ def check_local(config: Config, granules: Sequence[Granule]) -> None:
     there: Contents | None = None
     for granule in _spread(granules):
         try:
-            there = contents_of(open_granule(granule, archive), recipe).join(there)
+            there = contents_of(open_granule(granule, archive, recipe.reader), recipe).join(there)
         # Not lost: the run reads it again, and counts why it cannot be read.
         except GranuleError:
             continue

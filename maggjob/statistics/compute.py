@@ -1,6 +1,6 @@
 """Computation of all statistics of one cell, in slabs that fit in the CPU cache."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +20,11 @@ segments would take time proportional to the number of slabs."""
 
 
 def compute(
-    statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], child: np.ndarray, children: int
+    statistics: Sequence[Statistic],
+    columns: Mapping[str, np.ndarray],
+    child: np.ndarray,
+    children: int,
+    omit: Collection[str] = (),
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Compute all statistics of one cell.
 
@@ -33,6 +37,8 @@ def compute(
         Child cell of each segment, below ``children``.
     children : int
         Number of child cells of the cell.
+    omit : collection of str
+        Columns in which NaN stands for a missing value: a statistic that uses one is computed from the other segments.
 
     Returns
     -------
@@ -47,16 +53,30 @@ def compute(
         If a result is infinite or does not fit in its dtype. NaN is allowed, such as the variance of one segment
         with ddof 1.
     """
+    present, values = _of_all([s for s in statistics if s.columns.isdisjoint(omit)], columns, child, children)
+    for used in {s.columns & set(omit) for s in statistics} - {frozenset()}:
+        own = [s for s in statistics if s.columns & set(omit) == used]
+        there = np.logical_and.reduce([~np.isnan(columns[name]) for name in used])
+        names = frozenset().union(*(s.columns for s in own))
+        found, some = _of_all(own, {name: columns[name][there] for name in names}, child[there], children)
+        place = np.searchsorted(present, found)
+        for statistic in own:
+            values[statistic.name] = np.full(len(present), statistic.fill_value, statistic.dtype)
+            values[statistic.name][place] = some[statistic.name]
+    return present, {s.name: values[s.name] for s in statistics}
+
+
+def _of_all(
+    statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], child: np.ndarray, children: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Compute statistics of all segments, as `compute`."""
     counts = np.zeros(children, np.int64)
     for start in range(0, len(child), SLAB_ROWS):
         counts += np.bincount(child[start : start + SLAB_ROWS], minlength=children)
     present = np.flatnonzero(counts)
-    if not len(present):
+    if not len(present) or not statistics:
         return present, {s.name: np.empty(0, s.dtype) for s in statistics}
-    pieces = [
-        {s.name: _cast(_one(groups, s), s) for s in statistics}
-        for groups in _slabs(child, columns, counts, 0, children)
-    ]
+    pieces = [{s.name: _one(groups, s) for s in statistics} for groups in _slabs(child, columns, counts, 0, children)]
     return present, {s.name: np.concatenate([piece[s.name] for piece in pieces]) for s in statistics}
 
 
@@ -82,18 +102,32 @@ def _slabs(
 
 def _one(groups: Groups, statistic: Statistic) -> np.ndarray:
     if statistic.expression is not None:
-        return evaluate(parse(statistic.expression), groups)
-    return FUNCTIONS[str(statistic.function)].compute(groups, statistic)
+        values = evaluate(parse(statistic.expression), groups)
+    else:
+        values = FUNCTIONS[str(statistic.function)].compute(groups, statistic)
+    cast = _cast(values, statistic)
+    if statistic.min_count > 1:
+        cast = np.where(groups.sizes < statistic.min_count, np.array(statistic.fill_value, cast.dtype), cast)
+    return cast
 
 
 def _cast(values: np.ndarray, statistic: Statistic) -> np.ndarray:
     """Convert results to the dtype of their variable; raise an error if a value does not fit."""
     dtype = np.dtype(statistic.dtype)
-    largest = float(np.iinfo(dtype).max if dtype.kind in "iu" else np.finfo(dtype).max)
-    if (np.abs(values) > largest).any():
+    if statistic.whole:
+        limits = np.iinfo(dtype)
+        # float64 cannot tell 2**63 - 1 from 2**63.
+        bad = (values < limits.min) | (values > limits.max) | (values == 2.0**63 if dtype == np.int64 else False)
+        if values.dtype.kind == "f":
+            bad |= values != np.floor(values)
+        why = "is no whole number that fits"
+    else:
+        bad = np.abs(values) > float(np.finfo(dtype).max)
+        why = "does not fit"
+    if bad.any():
         raise StatisticError(
-            f"{statistic.name}: {np.abs(values).max():g} does not fit in {statistic.dtype}; "
-            "choose a larger dtype, or an expression that stays finite"
+            f"{statistic.name}: {values[bad][0]:g} {why} in {statistic.dtype}; "
+            "choose another dtype, or an expression that stays finite"
         )
     return values.astype(dtype)
 

@@ -1,15 +1,17 @@
 """Arithmetic expressions of a configuration, parsed with ``ast`` and checked against short lists, without ``eval``.
 
 An expression is evaluated over *rows* (one value per segment) or *groups* (one value per child cell). Columns have one
-value per row. ``np.sum``, ``np.mean``, ``np.min``, ``np.max`` and ``len`` reduce rows to groups. All other operations
-keep the kind of their operands; if rows and groups are combined, the value of a group is repeated for each of its rows.
+value per row. ``np.sum``, ``np.mean``, ``np.median``, ``np.std``, ``np.min``, ``np.max`` and ``len`` reduce rows to
+groups. All other operations keep the kind of their operands; if rows and groups are combined, the value of a group is
+repeated for each of its rows. A condition, such as a comparison, has the values 1 and 0; one with NaN is 0.
 """
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,14 +26,35 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Div: operator.truediv,
     # Unlike np.power, operator.pow squares by multiplication.
     ast.Pow: operator.pow,
+    ast.Mod: np.mod,
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
+COMPARISONS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    # NaN differs from everything, but a missing value meets no condition.
+    ast.NotEq: lambda a, b: (a < b) | (a > b),
+}
+CONNECTIVES: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.And: np.logical_and,
+    ast.Or: np.logical_or,
+    ast.BitAnd: np.logical_and,
+    ast.BitOr: np.logical_or,
+}
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     name: getattr(np, name)
-    for name in ("abs", "arctan", "cos", "degrees", "exp", "log", "log10", "radians", "sin", "sqrt", "square", "tan")
+    for name in (
+        *("abs", "arctan", "cos", "degrees", "exp", "floor", "log", "log10", "radians", "sin", "sqrt", "square"),
+        "tan",
+    )
 }
-REDUCTIONS = ("sum", "mean", "min", "max", "len")
+SEVERAL: dict[str, int] = {"where": 3, "minimum": 2, "maximum": 2}
+"""Functions of several arguments, and their number."""
+REDUCTIONS = ("sum", "mean", "median", "std", "min", "max", "len")
 CONSTANT, GROUP, ROW = "constant", "group", "row"
 _RANK = {CONSTANT: 0, GROUP: 1, ROW: 2}
 
@@ -74,11 +97,16 @@ class Expression:
     """Kind of the result: `ROW`, `GROUP` or `CONSTANT`."""
     tree: ast.expr
     """Syntax tree."""
+    condition: bool = False
+    """True if the expression is a condition."""
 
 
 def _fail(text: str, what: str) -> ExpressionError:
-    known = ", ".join(f"np.{name}" for name in sorted({*ELEMENTWISE, *REDUCTIONS} - {"len"}))
-    return ExpressionError(f"{text!r}: {what}; allowed are numbers, column names, + - * / **, {known} and len")
+    known = ", ".join(f"np.{name}" for name in sorted({*ELEMENTWISE, *SEVERAL, *REDUCTIONS} - {"len"}))
+    return ExpressionError(
+        f"{text!r}: {what}; allowed are numbers, column names, + - * / ** %, < <= > >= == !=, and, or, not, {known} "
+        "and len"
+    )
 
 
 @lru_cache(maxsize=256)
@@ -108,11 +136,32 @@ def parse(text: str) -> Expression:
 def _checked(text: str, tree: ast.expr) -> Expression:
     columns: set[str] = set()
     kind = _check(tree, text, columns)
-    return Expression(text, ast.unparse(tree), frozenset(columns), kind, tree)
+    return Expression(text, ast.unparse(tree), frozenset(columns), kind, tree, _is_condition(tree))
+
+
+def _is_condition(node: ast.expr) -> bool:
+    match node:
+        case ast.Compare() | ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.BoolOp(values=values):
+            return all(map(_is_condition, values))
+        case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr(), right=right):
+            return _is_condition(left) and _is_condition(right)
+    return False
 
 
 def _check(node: ast.expr, text: str, columns: set[str]) -> str:
     """Return the kind of a node, and add the names of the columns below it to ``columns``."""
+
+    def highest(nodes: Sequence[ast.expr]) -> str:
+        return max((_check(one, text, columns) for one in nodes), key=_RANK.__getitem__)
+
+    def connected(nodes: Sequence[ast.expr]) -> str:
+        for one in nodes:
+            if not _is_condition(one):
+                raise _fail(text, f"{ast.unparse(one)!r} is not a condition, such as h_li > 0; use parentheses")
+        return highest(nodes)
+
     match node:
         case ast.Constant(value=bool() | complex()):
             raise _fail(text, f"{node.value!r} is not a real number")
@@ -125,11 +174,29 @@ def _check(node: ast.expr, text: str, columns: set[str]) -> str:
             return ROW
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
             return _check(operand, text, columns)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return connected([operand])
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            # Not by `highest`: a long sum is a deep tree, and each call is a frame.
             return max(_check(left, text, columns), _check(right, text, columns), key=_RANK.__getitem__)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in CONNECTIVES:
+            return connected([left, right])
+        case ast.BoolOp(values=values):
+            return connected(values)
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in COMPARISONS for op in ops):
+            return highest([left, *others])
+        case ast.Call(func=func, args=arguments, keywords=[]) if len(arguments) > 1:
+            name = function_name(func, text)
+            if SEVERAL.get(name) != len(arguments):
+                raise _fail(text, f"{name} takes {SEVERAL.get(name, 1)} arguments, not {len(arguments)}")
+            if name == "where":
+                connected(arguments[:1])
+            return highest(arguments)
         case ast.Call(args=[argument], keywords=[]):
             name = function_name(node.func, text)
             kind = _check(argument, text, columns)
+            if name in SEVERAL:
+                raise _fail(text, f"{name} takes {SEVERAL[name]} arguments, not 1")
             if name in REDUCTIONS:
                 if kind != ROW:
                     raise _fail(text, f"the argument of {name} must have one value per segment")
@@ -161,7 +228,7 @@ def function_name(node: ast.expr, text: str) -> str:
             pass
         case _:
             raise _fail(text, f"{ast.unparse(node)!r} is not allowed")
-    if name not in ELEMENTWISE and name not in REDUCTIONS:
+    if name not in {*ELEMENTWISE, *SEVERAL, *REDUCTIONS}:
         raise _fail(text, f"unknown function {name!r}")
     return name
 
@@ -191,20 +258,47 @@ def _evaluate(node: ast.expr, rows: Operands) -> tuple[Any, str]:
             return np.float64(value), CONSTANT  # type: ignore[arg-type]
         case ast.Name(id=name):
             return rows.column(name), ROW
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            value, kind = _evaluate(operand, rows)
+            return np.asarray(value == 0, np.float64), kind
         case ast.UnaryOp(op=op, operand=operand):
             value, kind = _evaluate(operand, rows)
             return OPERATORS[type(op)](value), kind
-        case ast.BinOp(left=left, op=op, right=right):
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             (a, a_kind), (b, b_kind) = _evaluate(left, rows), _evaluate(right, rows)
             if {a_kind, b_kind} == {ROW, GROUP}:
                 a, b = (rows.spread(a), b) if a_kind == GROUP else (a, rows.spread(b))
             return OPERATORS[type(op)](a, b), max(a_kind, b_kind, key=_RANK.__getitem__)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _connected(op, [left, right], rows)
+        case ast.BoolOp(op=op, values=nodes):
+            return _connected(op, nodes, rows)
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            values, kind = _aligned([left, *others], rows)
+            met = [COMPARISONS[type(op)](a, b) for op, (a, b) in zip(ops, pairwise(values), strict=True)]
+            return np.asarray(np.logical_and.reduce(met), np.float64), kind
+        case ast.Call(func=func, args=arguments) if len(arguments) > 1:
+            values, kind = _aligned(arguments, rows)
+            name = function_name(func, "")
+            return (np.where(values[0] != 0, *values[1:]) if name == "where" else getattr(np, name)(*values)), kind
         case ast.Call(func=func, args=[argument]):
             name = function_name(func, "")
             value, kind = _evaluate(argument, rows)
             return (rows.reduce(name, value), GROUP) if name in REDUCTIONS else (ELEMENTWISE[name](value), kind)
         case _:
             raise _fail(ast.unparse(node), "was not checked")
+
+
+def _aligned(nodes: Sequence[ast.expr], rows: Operands) -> tuple[list[Any], str]:
+    """Evaluate nodes, and repeat those of groups for each row if others have one value per row."""
+    found = [_evaluate(node, rows) for node in nodes]
+    highest = max((kind for _, kind in found), key=_RANK.__getitem__)
+    return [rows.spread(v) if (kind, highest) == (GROUP, ROW) else v for v, kind in found], highest
+
+
+def _connected(op: ast.AST, nodes: Sequence[ast.expr], rows: Operands) -> tuple[Any, str]:
+    values, kind = _aligned(nodes, rows)
+    return np.asarray(reduce(CONNECTIVES[type(op)], [value != 0 for value in values]), np.float64), kind
 
 
 @lru_cache(maxsize=256)

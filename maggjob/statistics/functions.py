@@ -8,6 +8,10 @@ import numpy as np
 from maggjob.statistics.expression import Expression, parse, row_arguments
 from maggjob.statistics.groups import Groups
 
+NORMAL = 1.4826
+"""Standard deviation of a normal distribution, in units of its median absolute deviation."""
+LARGEST_WHOLE = 2.0**63
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -20,17 +24,28 @@ class Statistic:
     source: str | None = None
     """Expression over rows, the argument of the function; None for counts."""
     weights: str | None = None
-    """Expression over rows for the weights of ``average``."""
+    """Expression over rows for the weights of ``average`` and ``weighted_median``."""
     q: float = 0.5
     """Probability of ``quantile``."""
     ddof: int = 0
     """Delta degrees of freedom of ``var`` and ``std``."""
+    bin_width: float = 1.0
+    """Width of the bins of ``mode``, in units of the source."""
+    bias: bool = True
+    """Whether ``skewness`` keeps its bias for small numbers of segments."""
     expression: str | None = None
     """Expression with one value per child cell, in place of a function."""
     dtype: str = "float32"
     """Type of the variable."""
     fill_value: float = float("nan")
-    """Value of child cells without segments."""
+    """Value of child cells without segments, or with too few."""
+    min_count: int = 0
+    """Number of segments below which a child cell has the fill value."""
+
+    @property
+    def whole(self) -> bool:
+        """True if the variable holds integers."""
+        return np.dtype(self.dtype).kind in "iu"
 
     @property
     def row_expressions(self) -> tuple[Expression, ...]:
@@ -50,15 +65,33 @@ def _count(groups: Groups, _: Statistic) -> np.ndarray:
 
 
 def _min(groups: Groups, statistic: Statistic) -> np.ndarray:
-    return groups.sorted(_source(statistic))[groups.first]
+    whole = _whole_source(groups, statistic)
+    return groups.sorted(_source(statistic))[groups.first] if whole is None else groups.reduce("min", whole)
 
 
 def _max(groups: Groups, statistic: Statistic) -> np.ndarray:
-    return groups.sorted(_source(statistic))[groups.first + groups.sizes - 1]
+    whole, last = _whole_source(groups, statistic), groups.first + groups.sizes - 1
+    return groups.sorted(_source(statistic))[last] if whole is None else groups.reduce("max", whole)
 
 
 def _sum(groups: Groups, statistic: Statistic) -> np.ndarray:
-    return groups.sum(groups.rows(_source(statistic)))
+    values = groups.rows(_source(statistic))
+    whole, sums = _whole_source(groups, statistic), groups.sum(values)
+    # Sums of integers wrap around; these are too large for any dtype.
+    if whole is None or (np.abs(sums) >= LARGEST_WHOLE).any():
+        return sums
+    return groups.sum(whole)
+
+
+def _whole_source(groups: Groups, statistic: Statistic) -> np.ndarray | None:
+    """Return the source in group order as int64, if it is a column of integers and so is the result; else None.
+
+    float64 holds integers to 2**53 only.
+    """
+    values = groups.columns.get(_source(statistic))
+    if not statistic.whole or values is None or values.dtype.kind not in "iu" or values.dtype == np.uint64:
+        return None
+    return groups.in_order(values).astype(np.int64)
 
 
 def _average(groups: Groups, statistic: Statistic) -> np.ndarray:
@@ -81,8 +114,68 @@ def _std(groups: Groups, statistic: Statistic) -> np.ndarray:
 
 
 def _median(groups: Groups, statistic: Statistic) -> np.ndarray:
-    values, half = groups.sorted(_source(statistic)), groups.first + groups.sizes // 2
-    return np.where(groups.sizes % 2, values[half], (values[half - 1] + values[half]) / 2)
+    return groups.middle(groups.sorted(_source(statistic)))
+
+
+def _mad(groups: Groups, statistic: Statistic) -> np.ndarray:
+    """Return the median absolute deviation from the median."""
+    center = groups.spread(groups.middle(groups.sorted(_source(statistic))))
+    return groups.middle(groups.sort(np.abs(groups.rows(_source(statistic)) - center)))
+
+
+def _nmad(groups: Groups, statistic: Statistic) -> np.ndarray:
+    """Return the normalized median absolute deviation, as in Höhle and Höhle (2009)."""
+    return NORMAL * _mad(groups, statistic)
+
+
+def _weighted_median(groups: Groups, statistic: Statistic) -> np.ndarray:
+    """Return the lower weighted median.
+
+    That is the smallest value for which the weights of all values up to it are at least half of all weights (Cormen et
+    al., *Introduction to Algorithms*, problem 9-2).
+    """
+    values, weights = groups.rows(_source(statistic)), groups.rows(str(statistic.weights))
+    found = np.empty(len(groups.sizes))
+    ends = groups.first + groups.sizes
+    for number, (start, stop) in enumerate(zip(groups.first.tolist(), ends.tolist(), strict=True)):
+        order = np.argsort(values[start:stop], kind="stable")
+        below = np.cumsum(weights[start:stop][order])
+        found[number] = values[start:stop][order[np.searchsorted(below, below[-1] / 2)]]
+    return found
+
+
+def _mode(groups: Groups, statistic: Statistic) -> np.ndarray:
+    """Return the center of the fullest bin; of the lowest, if several are. Bin k holds k to k + 1 widths, excluded."""
+    bins = np.floor(groups.sorted(_source(statistic)) / statistic.bin_width)
+    new = np.ones(len(bins), bool)
+    new[1:] = bins[1:] != bins[:-1]
+    new[groups.first] = True
+    starts = np.flatnonzero(new)
+    lengths = np.diff(starts, append=len(bins))
+    # Runs of equal bins, by group.
+    first = np.searchsorted(starts, groups.first)
+    counts = np.diff(first, append=len(starts))
+    fullest = np.repeat(np.maximum.reduceat(lengths, first), counts)
+    candidates = np.where(lengths == fullest, np.arange(len(starts)), len(starts))
+    chosen = np.minimum.reduceat(candidates, first)
+    return (bins[starts[chosen]] + 0.5) * statistic.bin_width
+
+
+def _skewness(groups: Groups, statistic: Statistic) -> np.ndarray:
+    """Return the Fisher-Pearson coefficient of skewness, with scipy's rule for values that are all equal: NaN.
+
+    Without bias it is G1 of Joanes and Gill (1998), which is not defined for fewer than three segments.
+    """
+    values, n = groups.rows(_source(statistic)), groups.sizes.astype(np.float64)
+    mean = groups.mean(values)
+    deviations = values - groups.spread(mean)
+    second, third = groups.mean(deviations**2), groups.mean(deviations**3)
+    alike = second <= (np.finfo(np.float64).eps * mean) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = np.where(alike, np.nan, third / second**1.5)
+        if not statistic.bias:
+            skewness *= np.where(n > 2, np.sqrt(n * (n - 1)) / (n - 2), np.nan)
+    return skewness
 
 
 def _quantile(groups: Groups, statistic: Statistic) -> np.ndarray:
@@ -122,6 +215,10 @@ class Function:
     """True if results are integers."""
     cell_method: str | None = None
     """Name of the CF cell method, if CF defines one."""
+    required: frozenset[str] = frozenset()
+    """Names of the parameters that must be given."""
+    unitless: bool = False
+    """True if results have no units."""
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -136,5 +233,10 @@ FUNCTIONS: dict[str, Function] = {
     "median": Function(_median, cell_method="median"),
     "std": Function(_std, frozenset({"ddof"}), cell_method="standard_deviation"),
     "var": Function(_var, frozenset({"ddof"}), cell_method="variance"),
-    "quantile": Function(_quantile, frozenset({"q", "method"})),
+    "quantile": Function(_quantile, frozenset({"q", "method"}), required=frozenset({"q"})),
+    "mad": Function(_mad),
+    "nmad": Function(_nmad),
+    "mode": Function(_mode, frozenset({"bin_width"}), cell_method="mode", required=frozenset({"bin_width"})),
+    "skewness": Function(_skewness, frozenset({"bias"}), unitless=True),
+    "weighted_median": Function(_weighted_median, frozenset({"weights"}), required=frozenset({"weights"})),
 }

@@ -60,8 +60,12 @@ class Groups:
     def column(self, name: str) -> np.ndarray:
         """Return a column in group order, float64, shape (n,)."""
         if name not in self._rows:
-            self._rows[name] = self.columns[name][self._order].astype(np.float64)
+            self._rows[name] = self.in_order(self.columns[name]).astype(np.float64)
         return self._rows[name]
+
+    def in_order(self, values: np.ndarray) -> np.ndarray:
+        """Return values of all segments in group order, in their own type, shape (n,)."""
+        return values[self._order]
 
     def rows(self, text: str) -> np.ndarray:
         """Evaluate an expression over rows, in group order, float64, shape (n,)."""
@@ -98,6 +102,10 @@ class Groups:
             return self.sizes.astype(np.float64)
         if name == "mean":
             return self.mean(values)
+        if name == "median":
+            return self.middle(self.sort(values))
+        if name == "std":
+            return np.sqrt(self.mean((values - self.spread(self.mean(values))) ** 2))
         ufunc = {"sum": np.add, "min": np.minimum, "max": np.maximum}[name]
         reduced: np.ndarray = ufunc.reduceat(values, self.first)
         return reduced
@@ -106,10 +114,19 @@ class Groups:
         """Evaluate an expression over rows and sort it within each group, float64, shape (n,)."""
         key = f"sorted {text}"
         if key not in self._rows:
-            values = self.rows(text).copy()
-            # This loop is ten times as fast as one sort by child and value, because each slice
-            # fits in numpy's vector registers and the innermost cache.
-            for start, stop in zip(self.first.tolist(), (self.first + self.sizes).tolist(), strict=True):
-                values[start:stop].sort()
-            self._rows[key] = values
+            self._rows[key] = self.sort(self.rows(text))
         return self._rows[key]
+
+    def sort(self, values: np.ndarray) -> np.ndarray:
+        """Return values in group order, sorted within each group, shape (n,)."""
+        values = values.copy()
+        # This loop is ten times as fast as one sort by child and value, because each slice
+        # fits in numpy's vector registers and the innermost cache.
+        for start, stop in zip(self.first.tolist(), (self.first + self.sizes).tolist(), strict=True):
+            values[start:stop].sort()
+        return values
+
+    def middle(self, values: np.ndarray) -> np.ndarray:
+        """Return the median of each group, shape (groups,), of values that are sorted within each group."""
+        half = self.first + self.sizes // 2
+        return np.where(self.sizes % 2, values[half], (values[half - 1] + values[half]) / 2)

@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ def test_files_of_the_system_before_load_unchanged(tmp_path: Path, text: str, mo
 def test_files_of_the_system_before_compute_what_ours_does(tmp_path: Path) -> None:
     ours = load_config("atl06.yaml").recipe()
     for text in (OLDER, NEWER):
-        assert repr(load_config(written(tmp_path, text)).recipe()) == repr(ours)  # repr: NaN equals nothing
+        theirs = load_config(written(tmp_path, text)).recipe()
+        assert repr(replace(theirs, reader="auto")) == repr(ours)  # repr: NaN equals nothing
 
 
 def test_a_file_comes_before_a_built_in_name(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "no latitude": ("data_source.coordinates.latitude", ABSENT, ("missing",)),
     "a source that is a list": ("data_source", [1], ("[1]",)),
     "a source that is nothing": ("data_source", None, ("None",)),
-    "another reader": ("data_source.reader", "h5py", ("'h5py'", "'h5coro'")),
+    "another reader": ("data_source.reader", "netcdf4", ("'netcdf4'", "'h5coro'")),
     "another driver": ("data_source.driver", "ftp", ("'ftp'", "'https'")),
     "a source that is no root": ("data_source.sources", ["s3://mine/below"], ("s3://mine/below", "s3://BUCKET")),
     "a beam that is text": ("data_source.groups", "gt1l", ("'gt1l'",)),
@@ -247,7 +249,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "a column that is built in": ("data_source.variables.rgt", LONG_PATH, ("rgt", "built in", "beam")),
     "a column that is no name": ("data_source.variables.h li", LONG_PATH, ("'h li'",)),
     "a quality that is a word": ("data_source.quality_filter.value", "good", ("'good'",)),
-    "a filter with another op": ("data_source.filters", filters({"op": ">"}), ("filters.0.op", "'>'", "'in'")),
+    "a filter with another op": ("data_source.filters", filters({"op": "=>"}), ("filters.0.op", "'=>'", "'in'")),
     "in with a number": ("data_source.filters", filters({"op": "in", "value": 77}), ("filters.0", "77", "list")),
     "== with a list": ("data_source.filters", filters({"value": [77]}), ("filters.0", "77", "single number")),
     "a list with a word": ("data_source.filters", filters({"op": "in", "value": [1, "x"]}), ("filters.0", "'x'")),
@@ -268,7 +270,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     "a statistic that is no name": (f"{V}.h-min", {"function": "len"}, ("'h-min'",)),
     "a statistic of nothing": (f"{V}.h_min", {}, ("'function' or 'expression'",)),
     "a statistic of both": (f"{V}.h_min.expression", "np.min(h_li)", ("'function' or 'expression'",)),
-    "an unknown statistic": (f"{V}.h_min.function", "mode", ("'mode'", "average", "quantile")),
+    "an unknown statistic": (f"{V}.h_min.function", "modus", ("'modus'", "average", "quantile")),
     "a statistic without source": (f"{V}.h_min.source", ABSENT, ("min", "'source'")),
     "an unknown column": (f"{V}.h_min.source", "h_lii", ("'h_lii'", "h_li, s_li", "beam")),
     "an unknown column in weights": (f"{V}.h_mean.params.weights", "1 / s", ("'s'", "h_li, s_li")),
@@ -306,7 +308,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
         ("-1", "uint16"),
     ),
     "a fill that float32 does not hold": (f"{V}.h_min.fill_value", 1e300, ("1e+300", "float32")),
-    "attributes of a list": (f"{V}.h_min.attrs", {"units": ["m"]}, ("['m']",)),
+    "attributes of a mapping": (f"{V}.h_min.attrs", {"units": {"m": 1}}, ("units",)),
     "another grid": ("output.grid.type", "rectilinear", ("'rectilinear'", "'healpix'")),
     "another numbering": ("output.grid.indexing_scheme", "ring", ("'ring'", "'nested'")),
     "another latitude": ("output.grid.latitude", "geodetic", ("'geodetic'", "'authalic'", "'geodetic-spherical'")),
@@ -567,6 +569,7 @@ PLACES: list[tuple[str, object]] = [
     ("data_source.driver", "https"),
     ("data_source.driver", ABSENT),
     ("data_source.reader", ABSENT),
+    ("data_source.reader", "h5py"),
     ("data_source.sources", ["s3://mine", "s3://ours/"]),
     ("output.store", "s3://bucket/a.zarr"),
     ("catalog", "catalog.json"),
@@ -603,6 +606,12 @@ NUMBERS: list[tuple[str, object]] = [
     ("data_source.filters", filters({"op": "<", "value": math.inf})),
     ("data_source.filters", filters({"op": "<", "value": -math.inf})),
     ("data_source.filters", filters({"op": "in", "value": [1]})),
+    ("data_source.filters", filters({"op": "between", "value": [1, 2]})),
+    ("data_source.filters", [{"column": "strong"}]),
+    ("data_source.filters", [{"column": "rgt", "op": ">", "value": 3}]),
+    ("data_source.filters", [{"expression": "abs(h_li) < 100"}]),
+    ("data_source.variables.h_li", {"dataset": LONG_PATH, "missing": "omit"}),
+    ("data_source.variables.h_li", {"dataset": LONG_PATH, "missing": 0}),
     ("aggregation.coordinates.morton", ABSENT),
     ("aggregation.coordinates.morton.dtype", "int64"),
     ("aggregation.coordinates.morton.fill_value", 1),
@@ -615,6 +624,8 @@ NUMBERS: list[tuple[str, object]] = [
     (f"{V}.h_min.fill_value", math.inf),
     (f"{V}.h_min.fill_value", -math.inf),
     (f"{V}.h_min.attrs", {"units": "meters"}),
+    (f"{V}.h_min.min_count", 3),
+    (f"{V}.h_min.orders", [12]),
     (f"{V}.h_mean.params", {}),
     (f"{V}.h_mean.params.weights", "1.0 / s_li"),
     (f"{V}.h_q25.params.q", 0.26),
@@ -623,6 +634,9 @@ NUMBERS: list[tuple[str, object]] = [
     (f"{V}.count.dtype", "int64"),
     ("output.grid.parent_order", 5),
     ("output.grid.child_order", 11),
+    ("output.grid.child_order", [12, 10]),
+    ("output.attrs", {"institution": "mine", "people": ["a", "b"]}),
+    ("output.partial", True),
     ("output.grid.latitude", "geodetic-spherical"),
 ]
 
@@ -648,7 +662,7 @@ def test_every_key_is_among_those_changes() -> None:
     keys = {key for model in [schema, *schema["$defs"].values()] for key in model.get("properties", {})}
     tried = {key for path, _ in [*PLACES, *DEFAULTS, *NUMBERS] for key in path.split(".")}
     tried |= {key for path, value in PLACES if path == "search" and isinstance(value, dict) for key in value}
-    tried |= {"name", "op"}  # of filters, which are changed as a whole
+    tried |= {"name", "op", "column", "missing"}  # of filters and variables, which are changed as a whole
     assert keys - tried == {"indexing_scheme"}  # which has but one value
 
 
@@ -657,14 +671,14 @@ def test_what_decides_the_numbers_is_a_configuration_again() -> None:
         config = load_config(name)
         again = load_config(json.loads(json.dumps(config.science())))
         assert again.digest == config.digest
-        assert repr(again.recipe()) == repr(config.recipe())
+        assert repr(again.recipe()) == repr(replace(config.recipe(), reader="auto"))
 
 
 @pytest.mark.parametrize("fill", [-9999, math.inf, -math.inf, math.nan, 0.1])
 def test_a_fill_value_survives_json(fill: float) -> None:
     config = load_config(changed((f"{V}.h_min.fill_value", fill)))
     again = load_config(json.loads(json.dumps(config.science())))
-    assert repr(again.recipe()) == repr(config.recipe())
+    assert repr(again.recipe()) == repr(replace(config.recipe(), reader="auto"))
 
 
 def test_a_digest_is_sha_256_of_one_spelling() -> None:

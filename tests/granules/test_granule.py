@@ -19,8 +19,9 @@ from maggjob.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from maggjob.granules.granule import granule_cells, open_granule, read_beams, read_granule
+from maggjob.granules.granule import open_granule, read_beams, read_granule
 from maggjob.granules.screening import ScreenedGranule
+from maggjob.granules.whole import granule_cells
 from maggjob.grid.healpix import Grid
 from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.model.tasks import Granule
@@ -278,7 +279,14 @@ def test_a_corrupt_chunk_fails_the_whole_granule(tmp_path: Path, pool: ThreadPoo
 def test_an_odd_filter_fails_the_granule(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     whole = write_granule(tmp_path / "whole.h5")
     path = write_granule(tmp_path / NAME, options={"h_li": {"chunks": (100,), "fletcher32": True}})
-    assert type(failing(path, pool, all_cells(whole)[0])) is UnsupportedError
+    (cell, *_) = all_cells(whole)
+    strict = replace(RECIPE, reader="h5coro")
+    with pytest.raises(UnsupportedError, match="fletcher32"):
+        read_granule(granule_at(path), strict, cell, Archive(), pool, timed=True)
+    by_h5py = read_granule(granule_at(path), RECIPE, cell, Archive(), pool, timed=True)
+    by_h5coro = read_granule(granule_at(whole), RECIPE, cell, Archive(), pool, timed=True)
+    assert (by_h5py.by_h5py, by_h5coro.by_h5py) == (True, False)
+    assert by_h5py.segments == by_h5coro.segments
 
 
 def test_a_cut_granule_is_truncated_before_any_beam(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -326,11 +334,12 @@ def test_what_is_no_hdf5_is_told(tmp_path: Path, content: bytes) -> None:
     assert NAME in str(caught.value)
 
 
-def test_superblock_3_is_unsupported(tmp_path: Path) -> None:
+def test_superblock_3_is_unsupported_by_h5coro(tmp_path: Path) -> None:
     path = write_granule(tmp_path / NAME, libver="latest")
     assert path.read_bytes()[8] == 3
+    assert open_granule(granule_at(path), Archive()).file.slow
     with pytest.raises(UnsupportedError, match="superblock version 3") as caught:
-        open_granule(granule_at(path), Archive())
+        open_granule(granule_at(path), Archive(), "h5coro")
     assert caught.value.reason == "unsupported"
 
 

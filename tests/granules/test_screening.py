@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from maggjob.granules.screening import BeamRows, Column, GranuleRows, meets, screen, time_span
+from maggjob.granules.columns import BeamRows, Column, meets
+from maggjob.granules.screening import GranuleRows, screen, time_span
 from maggjob.grid.healpix import Grid
 from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.statistics.functions import Statistic
@@ -251,8 +252,8 @@ def test_a_whole_number_that_is_fill_passes_no_filter() -> None:
 
 
 def test_an_unknown_comparison_is_refused() -> None:
-    with pytest.raises(ValueError, match="filter x: operator '>'"):
-        meets(RowFilter("x", "/{group}/x", ">", 1), Column(np.ones(1)))
+    with pytest.raises(ValueError, match="filter x: operator '=>'"):
+        meets(RowFilter("x", "/{group}/x", "=>", 1), Column(np.ones(1)))
 
 
 def test_the_time_span_is_that_of_kept_rows_without_fill() -> None:

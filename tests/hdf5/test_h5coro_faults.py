@@ -28,6 +28,8 @@ NUMBERS = np.arange(20)
 NO_FAULT = {
     CachedFields: "it only saves time",
     MessagesAsWholes: "it only saves time",
+    fixes.SoftLinks: "h5coro refuses them, too, with an error that may stand for damage",
+    fixes.LayoutsOfOtherVersions: "h5coro refuses them, too, with an error that may stand for damage",
     fixes.HolesInChunkTables: "HDF5, too, gives fill for chunks that are not there; see test_file.py for the check",
 }
 """Classes of which no fault can be shown, and why."""

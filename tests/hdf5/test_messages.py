@@ -1,81 +1,23 @@
 """Messages of the HDF5 format, byte by byte."""
 
 import struct
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from maggjob.errors import CorruptError, GranuleError, NotHdf5Error, TruncatedError, UnsupportedError
+from maggjob.errors import CorruptError, UnsupportedError
 from maggjob.hdf5.messages import (
-    SIGNATURE,
     UNDEFINED,
     FractalHeap,
     Undecoded,
     attribute,
     btree2_records,
     dense_storage,
-    end_of_file,
     filter_pipeline,
     number_type,
 )
-
-
-@pytest.mark.parametrize(("libver", "version"), [(None, 0), (("v108", "v108"), 2)])
-def test_the_end_of_file_is_the_size_of_the_file(tmp_path: Path, libver: Any, version: int) -> None:
-    path = tmp_path / "a.h5"
-    for rows in (0, 10, 100_000):
-        with h5py.File(path, "w", libver=libver) as file:
-            file["d"] = np.arange(rows)
-        head = path.read_bytes()[:64]
-        assert head[8] == version
-        assert end_of_file(head, "a.h5") == path.stat().st_size
-
-
-def test_the_end_of_file_of_real_granules(real_granules: list[Path]) -> None:
-    for path in real_granules:
-        with path.open("rb") as file:
-            assert end_of_file(file.read(64), path.name) == path.stat().st_size
-
-
-def superblock(version: int, offsets: int = 8, lengths: int = 8) -> bytes:
-    if version in (0, 1):
-        head = SIGNATURE + bytes([version, 0, 0, 0, 0, offsets, lengths, 0]) + struct.pack("<HHI", 4, 16, 0)
-        return (head + struct.pack("<QQQQ", 0, 0, 4321, 0)).ljust(96, b"\0")
-    head = SIGNATURE + bytes([version, offsets, lengths, 0])
-    return (head + struct.pack("<QQQQI", 0, 2**64 - 1, 4321, 48, 0)).ljust(96, b"\0")
-
-
-def test_the_end_of_file_is_where_the_format_says() -> None:
-    for version in (0, 2):
-        assert end_of_file(superblock(version)[:64], "a.h5") == 4321
-
-
-@pytest.mark.parametrize(
-    ("head", "error"),
-    [
-        (b"", NotHdf5Error),
-        (b"CDF\x01" + bytes(60), NotHdf5Error),
-        (b"<html>" * 20, NotHdf5Error),
-        (SIGNATURE, NotHdf5Error),
-        (SIGNATURE[:-1] + b"\r" + bytes(60), NotHdf5Error),
-        (b"\0" * 512, NotHdf5Error),
-        (superblock(1), UnsupportedError),
-        (superblock(3), UnsupportedError),
-        (superblock(77), UnsupportedError),
-        (superblock(0, offsets=4), UnsupportedError),
-        (superblock(0, lengths=4), UnsupportedError),
-        (superblock(2, offsets=4), UnsupportedError),
-        (superblock(2, lengths=2), UnsupportedError),
-        (superblock(0)[:63], TruncatedError),
-        (superblock(2)[:9], TruncatedError),
-    ],
-)
-def test_other_heads_are_refused(head: bytes, error: type[GranuleError]) -> None:
-    with pytest.raises(error, match=r"^a\.h5: "):
-        end_of_file(head, "a.h5")
 
 
 def filters1(*filters: tuple[int, bytes, int]) -> bytes:

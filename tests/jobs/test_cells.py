@@ -454,7 +454,7 @@ def test_a_result_that_is_infinite_fails_its_cell(tmp_path: Path) -> None:
     """Rather than to stand in the map."""
     path = write_granule(tmp_path / NAME)
     config = maggjob.load_config("atl06.yaml").model_dump()
-    config["aggregation"]["variables"] = {"x": {"function": "sum", "source": "h_li * 1e37"}}
+    config["aggregation"]["variables"] = {"x": {"function": "sum", "source": "h_li * 1e35"}}
     (cell,) = cells_of([path], 6, "authalic")[:1]
     report = maggjob.map_cell(maggjob.task((6, cell), granules=[path], config=config))
     assert (report.state, report.reason) == ("failed", "statistic")

@@ -226,11 +226,11 @@ def test_an_outage_that_ends_loses_no_cell(made: Path, tmp_path: Path, monkeypat
 
     opened, down = reading.open_granule, {"calls": 0}
 
-    def unreachable(granule: Any, archive: Any) -> Any:
+    def unreachable(granule: Any, archive: Any, reader: str) -> Any:
         if granule.id == moved.granules[0].id and down["calls"] < len(moved.cells):
             down["calls"] += 1
             raise NetworkError(f"{granule.url}: no answer; try again")
-        return opened(granule, archive)
+        return opened(granule, archive, reader)
 
     monkeypatch.setattr(reading, "open_granule", unreachable)
     number = sum(0 in positions for positions in moved.cells.values())

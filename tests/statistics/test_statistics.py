@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from maggjob.config.load import load_config
 from maggjob.errors import ConfigError, StatisticError
-from maggjob.statistics.checks import bad_weights, not_finite
+from maggjob.statistics.checks import bad_weights, unusable
 from maggjob.statistics.compute import _slabs, compute, fill_children
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 from tests import strategies
@@ -271,7 +271,7 @@ def test_one_segment_in_every_child() -> None:
     child = np.random.default_rng(2).permutation(children)
     rows = {"h": h, "s": np.ones(children, "f4")}
     statistics = [
-        Statistic(name, function=name, source=None if name in ("len", "count") else "h", dtype="float64")
+        Statistic(name, function=name, source=None if name in ("len", "count") else "h", weights="s", dtype="float64")
         for name in FUNCTIONS
     ]
     present, values = compute(statistics, rows, child, children)
@@ -279,6 +279,7 @@ def test_one_segment_in_every_child() -> None:
     same, zero, one = np.empty(children), np.zeros(children), np.ones(children)
     same[child] = h
     expected = dict.fromkeys(FUNCTIONS, same) | {"var": zero, "std": zero, "len": one, "count": one, "nunique": one}
+    expected |= {"mad": zero, "nmad": zero, "mode": same + 0.5, "skewness": np.full(children, np.nan)}
     for name, value in expected.items():
         np.testing.assert_array_equal(values[name], value, err_msg=name)
 
@@ -313,7 +314,7 @@ def test_inputs_stay_as_they_were(rows: Rows) -> None:
     for array in (rows.child, *rows.columns.values()):
         array.setflags(write=False)
     statistics = [
-        *(Statistic(name, function=name, source="h", weights=None, dtype="float64") for name in FUNCTIONS),
+        *(Statistic(name, function=name, source="h", weights="s**-2", dtype="float64") for name in FUNCTIONS),
         Statistic("weighted", function="average", source="h - s", weights=INVERSE_VARIANCE),
         H_SIGMA,
     ]
@@ -370,11 +371,11 @@ def test_without_weights_none_is_bad() -> None:
     "statistic", [of("mean", source="1 / h"), Statistic("x", expression="np.sum(np.log(h)) + np.sum(h)")]
 )
 def test_what_is_reduced_must_be_finite(statistic: Statistic) -> None:
-    assert not_finite([statistic], {"h": np.array([1.0, 0.0, 2.0])}, 3).tolist() == [False, True, False]
+    assert unusable([statistic], {"h": np.array([1.0, 0.0, 2.0])}, 3)[0].tolist() == [False, True, False]
 
 
 def test_counts_ask_for_nothing() -> None:
-    assert not_finite([of("len", source=None)], {}, 2).tolist() == [False, False]
+    assert [bad.tolist() for bad in unusable([of("len", source=None)], {}, 2)] == [[False, False], [False, False]]
 
 
 def test_a_statistic_knows_its_columns() -> None:

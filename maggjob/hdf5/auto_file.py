@@ -1,0 +1,131 @@
+"""A granule's file, read by h5coro, or by h5py where h5coro cannot read a layout."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from maggjob.errors import LayoutError, UnsupportedError
+from maggjob.hdf5.chunks import ChunkTable
+from maggjob.hdf5.dataset_info import DatasetInfo
+from maggjob.hdf5.file import Hdf5File
+from maggjob.hdf5.h5coro_fixes import ReadRange
+
+if TYPE_CHECKING:
+    from maggjob.hdf5.h5py_file import H5pyFile
+
+T = TypeVar("T")
+
+
+class AutoFile:
+    """Datasets of one HDF5 file, by path.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(position, size)`` returns bytes; it is called from several threads.
+    size : int
+        Size of the file, bytes.
+    name : str
+        Id of the granule, for messages.
+    reader : str
+        ``h5coro``, ``h5py``, or ``auto`` for h5py only where h5coro cannot read a layout.
+    odd : str, optional
+        Why h5coro cannot read the whole file.
+
+    Raises
+    ------
+    GranuleError
+        As the methods of `Hdf5File`. A file that is damaged is never tried a second time.
+    """
+
+    def __init__(self, read: ReadRange, size: int, name: str, reader: str, odd: str | None = None) -> None:
+        if odd is not None and reader == "h5coro":
+            raise UnsupportedError(f"{name}: {odd}; take reader: auto")
+        self.name = name
+        self._read, self._size, self._reader = read, size, reader
+        self._lock = threading.Lock()
+        self._why = odd
+        self._slow_paths: set[str] = set()
+        self._h5py: H5pyFile | None = None
+        self._h5coro = None if odd is not None or reader == "h5py" else Hdf5File(read, name)
+        if self._h5coro is None:
+            self._by_h5py()
+
+    @property
+    def slow(self) -> bool:
+        """True if h5py has read anything of the file."""
+        return self._h5py is not None
+
+    def info(self, path: str) -> DatasetInfo | None:
+        """Return the header of the dataset at ``path``, or None if there is no such dataset."""
+        return self._read_by(path, lambda file: file.info(path))
+
+    def rows(self, path: str, start: int, stop: int) -> np.ndarray:
+        """Read rows of a dataset, shape (stop - start,).
+
+        Parameters
+        ----------
+        path : str
+        start, stop : int
+            Row numbers; ``stop`` is excluded.
+        """
+        return self._read_by(path, lambda file: file.rows(path, start, stop))
+
+    def chunk_table(self, path: str) -> ChunkTable:
+        """Return the chunk table of a dataset (`Hdf5File.chunk_table`).
+
+        Raises
+        ------
+        UnsupportedError
+            If only `rows` can read the dataset.
+        """
+        if self._h5coro is None or path.strip("/") in self._slow_paths:
+            raise UnsupportedError(f"{self.name}: {path}: read by h5py: {self._why}")
+        return self._h5coro.chunk_table(path)
+
+    def nodes_wanted(self, paths: Iterable[str], end: int) -> list[tuple[int, int]]:
+        """Return the byte ranges that hold chunk tables (`Hdf5File.nodes_wanted`).
+
+        Parameters
+        ----------
+        paths : iterable of str
+        end : int
+            Size of the file, bytes.
+        """
+        if self._h5coro is None:
+            return []
+        return self._h5coro.nodes_wanted((path for path in paths if path.strip("/") not in self._slow_paths), end)
+
+    def keep_nodes(self, nodes: Mapping[int, bytes]) -> None:
+        """Keep the content of these ranges, by start byte."""
+        if self._h5coro is not None:
+            self._h5coro.keep_nodes(nodes)
+
+    def _read_by(self, path: str, ask: Callable[["Hdf5File | H5pyFile"], T]) -> T:
+        """Ask h5coro; ask h5py where it cannot read the layout."""
+        key = path.strip("/")
+        if self._h5coro is not None and key not in self._slow_paths:
+            try:
+                return ask(self._h5coro)
+            except LayoutError as problem:
+                if self._reader == "h5coro":
+                    raise
+                self._why = str(problem)
+                self._slow_paths.add(key)
+        return ask(self._by_h5py())
+
+    def _by_h5py(self) -> "H5pyFile":
+        with self._lock:
+            if self._h5py is None:
+                why = f"{self._why or 'reader: h5py'}; h5py reads it, which is not installed"
+                try:
+                    from maggjob.hdf5.h5py_file import H5pyFile
+                except ImportError as problem:
+                    raise UnsupportedError(
+                        f"{self.name}: {why}: pip install 'maggjob[readers]', and for Lambda build the image with "
+                        "--readers"
+                    ) from problem
+                self._h5py = H5pyFile(self._read, self._size, self.name)
+            return self._h5py
