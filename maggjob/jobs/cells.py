@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from typing import Any
@@ -16,7 +16,7 @@ from maggjob.granules.lists import load_granules
 from maggjob.granules.reader import IN_FLIGHT, CellReader
 from maggjob.granules.screening import ScreenedGranule, child_type
 from maggjob.grid.healpix import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, order_of, parse_cell
-from maggjob.jobs.parts import ledger_of, pack, write_part
+from maggjob.jobs.parts import Level, ledger_of, pack, write_part
 from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
 from maggjob.jobs.worker import peak_memory, reason_and_message
 from maggjob.model.ledger import add_counts, cell_state, failed_report, join_spans
@@ -122,15 +122,32 @@ def _map_cell(task: CellTask) -> CellReport:
     found.granules.clear()
     if report.state == "failed":
         return report
-    present, values = compute(recipe.statistics, columns, child, grid.children, recipe.omit)
-    if task.parts is None:
-        full = fill_children(present, values, recipe.statistics, grid.children)
-        ids = nested_children(np.array([nested]), grid)[0]
-        # Decimal ids of finer cells do not fit in 64 bits.
-        if grid.child_order <= MAX_DECIMAL_ORDER:
-            full["morton"] = nested_to_decimal(ids, grid.child_order)
-        return replace(report, arrays={"cell_ids": ids} | full)
-    return write_part(task, report, pack(ledger_of(task, report, attributes), present, values))
+    levels = [_level(recipe, order, columns, child) for order in recipe.orders]
+    if task.parts is not None:
+        return write_part(task, report, pack(ledger_of(task, report, attributes), levels))
+    arrays = _arrays(nested, recipe, levels[0])
+    for level in levels[1:]:
+        own = _arrays(nested, recipe.at(level.order), level)
+        arrays |= {f"{level.order}/{name}": values for name, values in own.items()}
+    return replace(report, arrays=arrays)
+
+
+def _level(recipe: Recipe, order: int, columns: Mapping[str, np.ndarray], child: np.ndarray) -> Level:
+    """Compute the statistics of the children of one order, from the finest child of each segment."""
+    at, shift = recipe.at(order), 2 * (recipe.grid.child_order - order)
+    own = child >> shift if shift else child
+    return Level(order, *compute(at.statistics, columns, own, at.grid.children, recipe.omit))
+
+
+def _arrays(nested: int, recipe: Recipe, level: Level) -> dict[str, np.ndarray]:
+    """Return ids and statistics of all children of a cell."""
+    grid = recipe.grid
+    full = fill_children(level.child, level.values, recipe.statistics, grid.children)
+    ids = nested_children(np.array([nested]), grid)[0]
+    # Decimal ids of finer cells do not fit in 64 bits.
+    if grid.child_order <= MAX_DECIMAL_ORDER:
+        full["morton"] = nested_to_decimal(ids, grid.child_order)
+    return {"cell_ids": ids} | full
 
 
 def predicted_memory(observations: int, recipe: Recipe) -> int:

@@ -2,8 +2,9 @@
 
 A part is an ``.npz`` (a zip file whose members have CRC-32 checksums), which ``numpy.load`` opens. Its members are
 ``ledger.json``; ``child``, the children that have segments, uint32, ascending; and one array per statistic, with one
-value per child. It is not compressed, because compressed bytes depend on the version of zlib. Times, attempts, backend
-and messages belong to the report, never to a part.
+value per child. Those of a further, coarser order have names such as ``10/child``. A part is not compressed, because
+compressed bytes depend on the version of zlib. Times, attempts, backend and messages belong to the report, never to a
+part.
 
 A slow call gets a backup call, and either may write last. So parts that may differ have different names (`tag_of`).
 """
@@ -13,7 +14,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from maggjob.errors import LedgerError, StoreError
 from maggjob.inputs.plain_json import load_json
+from maggjob.model.recipe import Recipe
 from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, TOO_LARGE, TRANSITION, CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.storage.folder import Folder
@@ -37,15 +39,25 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
+class Level:
+    """The statistics of a cell's children of one order."""
+
+    order: int
+    """Order of the children."""
+    child: np.ndarray
+    """Children that have segments, shape (n,), ascending."""
+    values: Mapping[str, np.ndarray]
+    """Values of each statistic by name, shape (n,)."""
+
+
+@dataclass(frozen=True)
 class Part:
     """The content of a part."""
 
     ledger: Mapping[str, Any]
     """Outcome of every segment and granule of the cell."""
-    child: np.ndarray
-    """Children that have segments, shape (n,)."""
-    values: Mapping[str, np.ndarray]
-    """Values of each statistic by name, shape (n,)."""
+    levels: Mapping[int, Level]
+    """Statistics of the children, by order."""
 
 
 def tag_of(report: CellReport) -> str:
@@ -122,7 +134,7 @@ def check_part(task: CellTask, content: bytes, tag: str) -> Part:
         If it is damaged, belongs to another cell or run, lacks a statistic, or its counts do not add up.
     """
     name = f"{task.parts}/{part_key(task.id, tag)}"
-    part = unpack(content, name)
+    part = unpack(content, name, task.recipe.grid.child_order)
     check(part, task, name)
     return part
 
@@ -148,18 +160,25 @@ def check(part: Part, task: CellTask, name: str) -> None:
             f"part {name} belongs to {ledger['id']} of run {ledger['run'][:12]}, expected {task.id} of "
             f"{task.run[:12]}; delete it and run again"
         )
-    names = {statistic.name for statistic in recipe.statistics}
-    if set(part.values) != names or any(len(values) != len(part.child) for values in part.values.values()):
-        raise StoreError(f"part {name} holds {sorted(part.values)}, expected {sorted(names)}; run again")
-    if len(part.child) and int(part.child.max()) >= recipe.grid.children:
-        raise StoreError(
-            f"part {name} has child {int(part.child.max())}, but a cell has {recipe.grid.children}; run again"
-        )
+    if set(part.levels) != set(recipe.orders):
+        raise StoreError(f"part {name} holds orders {sorted(part.levels)}, expected {sorted(recipe.orders)}; run again")
+    for level in part.levels.values():
+        _check_level(level, recipe.at(level.order), name)
     in_cell = sum(ledger["segments"].values())
     if in_cell != sum(granule["in_cell"] for granule in ledger["granules"]):
         raise StoreError(f"part {name} counts {in_cell} segments, its granules another number; run again")
     if ledger["observations"] != sum(granule["kept"] for granule in ledger["granules"]):
         raise StoreError(f"part {name} counts {ledger['observations']} observations, its granules another number")
+
+
+def _check_level(level: Level, recipe: Recipe, name: str) -> None:
+    names = {statistic.name for statistic in recipe.statistics}
+    if set(level.values) != names or any(len(values) != len(level.child) for values in level.values.values()):
+        raise StoreError(f"part {name} holds {sorted(level.values)}, expected {sorted(names)}; run again")
+    if len(level.child) and int(level.child.max()) >= recipe.grid.children:
+        raise StoreError(
+            f"part {name} has child {int(level.child.max())}, but a cell has {recipe.grid.children}; run again"
+        )
 
 
 def _json(ledger: Mapping[str, Any]) -> bytes:
@@ -262,22 +281,25 @@ def digest_of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def pack(ledger: Mapping[str, Any], child: np.ndarray, values: Mapping[str, np.ndarray]) -> bytes:
+def pack(ledger: Mapping[str, Any], levels: Sequence[Level]) -> bytes:
     """Return the bytes of a part.
 
     Parameters
     ----------
     ledger : mapping
         From `ledger_of`.
-    child : ndarray, shape (n,)
-        Children that have segments, ascending.
-    values : mapping of ndarray, shape (n,)
-        Values of each statistic by name.
+    levels : sequence of Level
+        The finest order first.
     """
+    arrays: dict[str, np.ndarray] = {}
+    for level in levels:
+        above = "" if level is levels[0] else f"{level.order}/"
+        own = {"child": level.child.astype(np.uint32), **level.values}
+        arrays |= {f"{above}{name}": array for name, array in own.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LEDGER, ZIP_TIME), _json(ledger))
-        for name, array in {"child": child.astype(np.uint32), **values}.items():
+        for name, array in arrays.items():
             member = io.BytesIO()
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             np.lib.format.write_array(member, little, version=(1, 0), allow_pickle=False)
@@ -306,7 +328,7 @@ def write_part(task: CellTask, report: CellReport, content: bytes) -> CellReport
     return replace(report, part=f"{parts}/{key}", part_bytes=len(content), part_digest=digest_of_bytes(content))
 
 
-def unpack(content: bytes, name: str) -> Part:
+def unpack(content: bytes, name: str, order: int) -> Part:
     """Read the bytes of a part.
 
     Parameters
@@ -314,6 +336,8 @@ def unpack(content: bytes, name: str) -> Part:
     content : bytes
     name : str
         Path or URL of the part, for messages.
+    order : int
+        Order of the finest children.
 
     Raises
     ------
@@ -322,11 +346,15 @@ def unpack(content: bytes, name: str) -> Part:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name != LEDGER}
+            arrays: dict[int, dict[str, np.ndarray]] = {}
+            for member in archive.files:
+                if member != LEDGER:
+                    above, _, own = member.rpartition("/")
+                    arrays.setdefault(int(above or order), {})[own] = archive[member]
             ledger = load_json(bytes(archive[LEDGER]), finite=False)
-        child = arrays.pop("child")
+        levels = {order: Level(order, own.pop("child"), own) for order, own in arrays.items()}
     except DAMAGE as problem:
         raise StoreError(f"part {name} is damaged ({problem}); delete it and run again") from problem
     if ledger.get("format") != FORMAT:
         raise StoreError(f"part {name} has format {ledger.get('format')}, expected {FORMAT}; run again")
-    return Part(ledger, child, arrays)
+    return Part(ledger, levels)

@@ -23,6 +23,8 @@ from maggjob.storage.folder import Folder
 from maggjob.storage.stores import plain_message
 from maggjob.storage.urls import join_url
 
+COMPLETE, PARTIAL, FAILED = 0, 1, 2
+"""Values of the variable ``partial``: whether all, some or none of the granules of the cell were read."""
 READERS = 16
 """Parts read concurrently."""
 CONFIG = {
@@ -43,6 +45,10 @@ class ShardTask:
     """Path or URL of the folder of the parts."""
     recipe: Recipe
     """Recipe of the run."""
+    order: int
+    """Order of the children in the group."""
+    partial: bool
+    """Whether to write the variable ``partial``."""
     window: str
     """As in `CellTask`."""
     run: str
@@ -116,8 +122,7 @@ def write_shard(shard: ShardTask) -> ShardReport:
     counts: dict[str, int] = {}
     objects: dict[str, tuple[int, str]] = {}
     if shard.write:
-        statistics = shard.recipe.statistics
-        counted = {s.name for s in statistics if s.function in ("count", "len") and s.fill_value == 0}
+        counted = shard.recipe.at(shard.order).counting
         for name, array in _arrays(shard, values):
             total = _write(shard, name, array, count=name in counted)
             counts |= {name: total} if name in counted else {}
@@ -134,11 +139,11 @@ def _written(shard: ShardTask, name: str) -> dict[str, tuple[int, str]]:
 
 def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.ndarray]]:
     """Return the digests of the ledgers, and the statistics of all children by name, each in its own dtype."""
-    recipe = shard.recipe
-    shape = (len(shard.cells), recipe.grid.children)
+    recipe, at = shard.recipe, shard.recipe.at(shard.order)
+    shape = (len(shard.cells), at.grid.children)
     # Without any part the folder does not exist.
     folder = Folder(shard.parts, shard.region) if any(tag is not None for tag in shard.tags) else None
-    blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in recipe.statistics}
+    blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in at.statistics}
 
     def task(row: int) -> CellTask:
         cell = format_cell(shard.cells[row], recipe.grid.parent_order)
@@ -154,21 +159,25 @@ def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.
         for row, packed in enumerate(pool.map(content, range(len(shard.cells)))):
             part = None if packed is None else check_part(task(row), packed, shard.tags[row] or "")
             if part is not None:
+                level = part.levels[shard.order]
                 for name, block in blocks.items():
-                    block[row, part.child] = part.values[name]
+                    block[row, level.child] = level.values[name]
             ledgers.append(None if part is None else ledger_digest(part.ledger))
     return tuple(ledgers), {name: block.ravel() for name, block in blocks.items()}
 
 
 def _arrays(shard: ShardTask, values: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name and values of each array."""
-    grid = shard.recipe.grid
+    grid = shard.recipe.at(shard.order).grid
     ids = nested_children(np.array(shard.cells, np.int64), grid).ravel()
     yield "cell_ids", ids
     if shard.morton is not None:
         form = nested_to_decimal if shard.morton == "int64" else nested_to_word
         yield "morton", form(ids, grid.child_order)
     yield from values.items()
+    if shard.partial:
+        flags = [FAILED if tag is None else PARTIAL if tag else COMPLETE for tag in shard.tags]
+        yield "partial", np.repeat(np.array(flags, np.int8), grid.children)
 
 
 def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> int:
@@ -177,7 +186,7 @@ def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> i
     import zarr
     from zarr.storage import ObjectStore
 
-    url, children = join_url(shard.group, name), shard.recipe.grid.children
+    url, children = join_url(shard.group, name), shard.recipe.at(shard.order).grid.children
     rows = slice(shard.first * children, (shard.first + len(shard.cells)) * children)
     folder = Folder(url, shard.region)
 

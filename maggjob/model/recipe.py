@@ -167,6 +167,20 @@ class Recipe:
         """All orders of children, the finest first."""
         return (self.grid.child_order, *(order for order, _ in self.coarser))
 
+    @property
+    def counting(self) -> frozenset[str]:
+        """Names of the statistics that count the segments kept, all of them."""
+        return frozenset(
+            s.name
+            for s in self.statistics
+            if s.function in ("count", "len") and s.source is None and s.fill_value == 0 and s.min_count <= 1
+        )
+
+    @property
+    def can_split(self) -> bool:
+        """True if every child lies in one quarter of its cell."""
+        return min(self.orders) > self.grid.parent_order
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)

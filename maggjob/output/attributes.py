@@ -20,6 +20,14 @@ CONVENTION = {
 }
 
 
+PARTIAL_ATTRIBUTES = {
+    "long_name": "how much of the data of the cell was read",
+    "flag_values": [0, 1, 2],
+    "flag_meanings": "complete partial failed",
+}
+"""Attributes of the variable ``partial``."""
+
+
 def cell_ids_attributes(grid: Grid) -> dict[str, Any]:
     """Return the attributes of ``cell_ids``: exactly those that xdggs reads, as it rejects any others."""
     return {
@@ -35,18 +43,30 @@ def convention_ellipsoid(grid: Grid) -> dict[str, Any]:
     return {"semi_major_axis" if key == "semimajor_axis" else key: of for key, of in ellipsoid(grid.latitude).items()}
 
 
-def root_attributes(group: str, of: Mapping[str, Any]) -> dict[str, Any]:
+def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as JSON holds them: tuples as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
+
+
+def root_attributes(groups: Sequence[str], of: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of the root, which holds no arrays: they say which group does.
 
     Parameters
     ----------
-    group : str
-        Name of the group with the arrays.
+    groups : sequence of str
+        Names of the groups with arrays, that of the finest order first.
     of : mapping
         Attributes of that group.
+    own : mapping
+        Global attributes of the configuration.
     """
+    group, *others = groups
     how = f"the arrays are in the group {group!r}: xarray.open_zarr(store, group={group!r})"
-    return {"comment": how, "group": group} | {key: of[key] for key in ("title", "source") if key in of}
+    if others:
+        how += f"; those of coarser orders are in {', '.join(map(repr, others))}"
+    several = {"groups": list(groups)} if others else {}
+    kept = {key: of[key] for key in ("title", "source") if key in of}
+    return {"comment": how, "group": group} | several | kept | plain_attributes(own)
 
 
 def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -59,18 +79,24 @@ def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, 
         ``units`` and ``long_name`` of each column in the granules.
     """
     if statistic.function in ("count", "len"):
-        return {"long_name": "number of segments", "units": "1"}
+        having = f" with {statistic.source}" if statistic.source else ""
+        return {"long_name": f"number of segments{having}", "units": "1"}
     if statistic.function == "nunique":
         return {"units": "1"}
-    method = FUNCTIONS[statistic.function].cell_method if statistic.function else None
+    function = FUNCTIONS[statistic.function] if statistic.function else None
+    method = None if function is None else function.cell_method
     own = source.get(statistic.source.strip(), {}) if statistic.source else {}
     attributes: dict[str, Any] = {}
-    if "units" in own:
+    if function is not None and function.unitless:
+        attributes["units"] = "1"
+    elif "units" in own:
         attributes["units"] = _squared(own["units"]) if statistic.function == "var" else own["units"]
     if "long_name" in own:
-        named = f"quantile {statistic.q:g}" if statistic.function == "quantile" else method or str(statistic.function)
-        label = named.replace("_", " ")
-        attributes["long_name"] = f"{own['long_name']}, {'weighted ' if statistic.weights else ''}{label}"
+        label = (function.label if function else None) or (method or str(statistic.function)).replace("_", " ")
+        if statistic.function == "quantile":
+            label = f"quantile {statistic.q:g}"
+        weighted = "weighted " if statistic.weights and statistic.function == "average" else ""
+        attributes["long_name"] = f"{own['long_name']}, {weighted}{label}"
     if method is not None:
         attributes["cell_methods"] = f"area: {method}"
     return attributes
@@ -80,19 +106,23 @@ def _squared(units: str) -> str:
     return f"{units}2" if units.isalpha() else f"({units})2"
 
 
-def group_attributes(config: Config, run: str, reports: Sequence[CellReport], tally: Tally) -> dict[str, Any]:
+def group_attributes(
+    config: Config, grid: Grid, run: str, reports: Sequence[CellReport], tally: Tally
+) -> dict[str, Any]:
     """Return the attributes of the group, which are the same for every run on the same data.
 
     Parameters
     ----------
     config : Config
+    grid : Grid
+        Grid of the cells and the children in the group.
     run : str
         Digest of the run.
     reports : sequence of CellReport
         Reports of all planned cells.
     tally : Tally
     """
-    grid, morton = config.grid, config.aggregation.coordinates.morton
+    morton = config.aggregation.coordinates.morton
     return {
         "Conventions": "CF-1.11",
         "zarr_conventions": [CONVENTION],
@@ -108,6 +138,7 @@ def group_attributes(config: Config, run: str, reports: Sequence[CellReport], ta
         "coordinates": "cell_ids" if morton is None else "cell_ids morton",
         "latitude_convention": grid.latitude,
         **_origin(reports),
+        **plain_attributes(config.output.attrs),
         "tally": {
             "observations": tally.observations,
             "cells": dict(tally.cells),

@@ -205,7 +205,7 @@ def _counts(store: str, manifest: Manifest, plan: Plan, region: str | None) -> C
     from zarr.storage import ObjectStore
 
     recipe = plan.config.recipe()
-    name = next((s.name for s in recipe.statistics if s.function in ("count", "len") and s.fill_value == 0), None)
+    name = min(recipe.counting, default=None)
     cells = sorted(plan.cells)
     try:
         group: Any = zarr.open_group(ObjectStore(Folder(store, region).store), path=manifest.group, mode="r")

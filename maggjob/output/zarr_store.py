@@ -16,21 +16,25 @@ renaming: there the old result is deleted once all new parts have been checked, 
 import secrets
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from maggjob.config.schema import Config
 from maggjob.errors import LedgerError, MaggjobError, StoreError
-from maggjob.grid.healpix import parse_cell
-from maggjob.jobs.parts import agree, load, tag_in
+from maggjob.grid.healpix import Grid, parse_cell
+from maggjob.jobs.parts import agree, tag_in
 from maggjob.jobs.shards import ShardReport, ShardTask, write_shard
+from maggjob.model.recipe import Recipe
 from maggjob.model.reports import CellReport, Tally
 from maggjob.model.tasks import CellTask
-from maggjob.output.attributes import cell_ids_attributes, group_attributes, root_attributes, variable_attributes
+from maggjob.output.arrays import create_array, source_attributes, variables
+from maggjob.output.attributes import (
+    group_attributes,
+    root_attributes,
+)
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import NEW, OLD, WRITING, run_folder
 from maggjob.storage.stores import plain_message
@@ -63,18 +67,32 @@ class Assembly:
     """Region of the buckets."""
     write: WriteShards
     """Function that runs the tasks of shards."""
-    guard: Callable[[], None] = lambda: None
+    guard: Callable[[], None]
     """Function that raises if nothing may be published."""
+    recipe: Recipe
+    """The configuration as workers need it."""
+    order: int
+    """Order of the children that are written."""
+
+    @property
+    def levels(self) -> list["Assembly"]:
+        """The assembly of each order, the finest first."""
+        return [replace(self, order=order) for order in self.recipe.orders]
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the cells and the children that are written."""
+        return self.recipe.at(self.order).grid
 
     @property
     def rows(self) -> int:
         """Length of the ``cells`` dimension."""
-        return len(self.tasks) * self.config.grid.children
+        return len(self.tasks) * self.grid.children
 
     @property
     def chunk(self) -> int:
         """Rows per chunk: a whole number of cells."""
-        children = self.config.grid.children
+        children = self.grid.children
         return max(1, CHUNK_ROWS // children) * children
 
     @property
@@ -85,7 +103,7 @@ class Assembly:
     @property
     def group(self) -> str:
         """Name of the Zarr group that holds the arrays."""
-        return str(self.config.grid.child_order)
+        return str(self.order)
 
     def shards(self, store: str, *, write: bool = True) -> list[ShardTask]:
         """Return the tasks of the shards.
@@ -97,7 +115,7 @@ class Assembly:
         write : bool
             If False, the tasks only check the parts.
         """
-        grid, first, morton = self.config.grid, self.tasks[0], self.config.aggregation.coordinates.morton
+        grid, first, morton = self.grid, self.tasks[0], self.config.aggregation.coordinates.morton
         cells = [parse_cell(task.cell, grid.parent_order) for task in self.tasks]
         step = self.shard // grid.children
         tags = [None if report.part is None else tag_in(report.part) for report in self.reports]
@@ -105,7 +123,9 @@ class Assembly:
             ShardTask(
                 join_url(store, self.group),
                 str(first.parts),
-                self.config.recipe(),
+                self.recipe,
+                self.order,
+                self.config.output.partial,
                 first.window,
                 first.run,
                 self.region,
@@ -186,7 +206,9 @@ def assemble(
     for report in told:
         if report.part is None and report.state != "failed":
             raise LedgerError(f"{report.id}: {report.state}, but it wrote no part; make its task with store={store!r}")
-    assembly = Assembly(config, ordered, told, tally, run_folder(store), region, write, guard or (lambda: None))
+    recipe, check = config.recipe(), guard or (lambda: None)
+    own = (config, ordered, told, tally, run_folder(store), region, write, check)
+    assembly = Assembly(*own, recipe, recipe.grid.child_order)
     try:
         if is_remote(store):
             return _write_in_place(assembly, store)
@@ -283,24 +305,33 @@ def _write(assembly: Assembly, folder: Folder) -> dict[str, tuple[int, str]]:
     import zarr  # 0.4 s
     from zarr.storage import ObjectStore
 
-    for name, of in _variables(assembly).items():
-        _create(Folder(join_url(folder.url, assembly.group, name), assembly.region, create=True), assembly, *of)
-    done = assembly.write(assembly.shards(folder.url))
-    assembly.check_parts(done)
-    for name in sorted({name for shard in done for name in shard.counts}):
-        total = sum(shard.counts[name] for shard in done)
-        if total != assembly.tally.observations:
-            raise LedgerError(
-                f"{name} sums to {total} in {folder.url}, workers reported {assembly.tally.observations}; run again"
-            )
+    source = source_attributes(assembly.tasks, assembly.reports, assembly.region)
+    for level in assembly.levels:
+        for name, of in variables(level.config, level.recipe.at(level.order), source).items():
+            where = Folder(join_url(folder.url, level.group, name), level.region, create=True)
+            create_array(where, *of, rows=level.rows, chunk=level.chunk, shard=level.shard)
+    shards = [level.shards(folder.url) for level in assembly.levels]
+    left = iter(assembly.write([shard for some in shards for shard in some]))
+    objects: dict[str, tuple[int, str]] = {}
+    for level, some in zip(assembly.levels, shards, strict=True):
+        done = list(islice(left, len(some)))
+        _check_level(level, done, folder)
+        objects |= {f"{level.group}/{key}": written for shard in done for key, written in shard.objects.items()}
     assembly.guard()
     store = ObjectStore(folder.store)
-    attributes = group_attributes(assembly.config, assembly.tasks[0].run, assembly.reports, assembly.tally)
+    run, config = assembly.tasks[0].run, assembly.config
+    attributes = {
+        level.group: group_attributes(config, level.grid, run, assembly.reports, assembly.tally)
+        for level in assembly.levels
+    }
 
     def publish() -> None:
-        zarr.open_group(store, mode="a", path=assembly.group, attributes=attributes)
-        zarr.open_group(store, mode="r+").update_attributes(root_attributes(assembly.group, attributes))
-        zarr.consolidate_metadata(store, path=assembly.group)
+        for group, own in attributes.items():
+            zarr.open_group(store, mode="a", path=group, attributes=own)
+        root = root_attributes(list(attributes), attributes[assembly.group], config.output.attrs)
+        zarr.open_group(store, mode="r+").update_attributes(root)
+        for group in attributes:
+            zarr.consolidate_metadata(store, path=group)
         # xarray looks for it at the root.
         zarr.consolidate_metadata(store)
 
@@ -308,59 +339,15 @@ def _write(assembly: Assembly, folder: Folder) -> dict[str, tuple[int, str]]:
         # zarr warns that the specification of format 3 has no consolidated metadata yet; readers support it.
         warnings.simplefilter("ignore")
         folder.patiently(publish)
-    return {f"{assembly.group}/{key}": written for shard in done for key, written in shard.objects.items()}
+    return objects
 
 
-def _variables(assembly: Assembly) -> dict[str, tuple[str, float, Mapping[str, Any]]]:
-    """Return name, dtype, fill value and attributes of each array, in the order in which they are written."""
-    config, coordinates = assembly.config, assembly.config.aggregation.coordinates
-    found: dict[str, tuple[str, float, Mapping[str, Any]]] = {
-        "cell_ids": ("uint64", coordinates.cell_ids.fill_value, cell_ids_attributes(config.grid))
-    }
-    if coordinates.morton is not None:
-        spelled = {"int64": "signed decimal id", "uint64": "packed word"}[coordinates.morton.dtype]
-        attributes = {"long_name": f"mortie cell id ({spelled})"}
-        found["morton"] = (coordinates.morton.dtype, coordinates.morton.fill_value, attributes)
-    source = _source(assembly)
-    for statistic in config.recipe().statistics:
-        own = variable_attributes(statistic, source) | config.aggregation.variables[statistic.name].attrs
-        found[statistic.name] = (statistic.dtype, statistic.fill_value, own)
-    return found
-
-
-def _source(assembly: Assembly) -> Mapping[str, Any]:
-    """Return the attributes of the granules' columns, from the first part that has any."""
-    for task, report in zip(assembly.tasks, assembly.reports, strict=True):
-        if report.part is not None and any(granule.state == "used" for granule in report.granules):
-            part = load(task, Folder(str(task.parts), assembly.region), tag_in(report.part))
-            attributes: Mapping[str, Any] = part.ledger["attributes"]
-            if attributes:
-                return attributes
-    return {}
-
-
-def _create(folder: Folder, assembly: Assembly, dtype: str, fill: float, attributes: Mapping[str, Any]) -> None:
-    """Create one array, without values."""
-    import zarr
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-    from zarr.storage import ObjectStore
-
-    attempts = count()
-
-    def create() -> None:
-        zarr.create_array(
-            # A store of its own: in the group's store, zarr would write the group's metadata now.
-            ObjectStore(folder.store),
-            shape=(assembly.rows,),
-            chunks=(assembly.chunk,),
-            shards=(assembly.shard,),
-            dtype=dtype,
-            fill_value=fill,
-            compressors=[ZstdCodec(level=3), Crc32cCodec()],
-            dimension_names=["cells"],
-            attributes=dict(attributes),
-            # The folder is new: what a second attempt finds there is of one whose answer was lost.
-            overwrite=next(attempts) > 0,
-        )
-
-    folder.patiently(create)
+def _check_level(level: Assembly, done: Sequence[ShardReport], folder: Folder) -> None:
+    """Check the shards of one order against the ledger."""
+    level.check_parts(done)
+    for name in sorted({name for shard in done for name in shard.counts}):
+        total = sum(shard.counts[name] for shard in done)
+        if total != level.tally.observations:
+            raise LedgerError(
+                f"{name} sums to {total} in {folder.url}, workers reported {level.tally.observations}; run again"
+            )

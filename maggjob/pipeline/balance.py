@@ -16,7 +16,7 @@ import numpy as np
 
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.grid.healpix import format_cell, parse_cell
-from maggjob.jobs.parts import Part, agree, ledger_digest, ledger_of, load, pack, part_key, tag_in, write_part
+from maggjob.jobs.parts import Level, Part, agree, ledger_digest, ledger_of, load, pack, part_key, tag_in, write_part
 from maggjob.model.ledger import failed_report, join_quarters
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask
@@ -55,8 +55,7 @@ def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int,
     """
     total, pieces = sum(seconds), []
     for owner, (task, takes) in enumerate(zip(tasks, seconds, strict=True)):
-        grid = task.recipe.grid
-        if split and grid.parent_order < grid.child_order and is_hot(takes, total, workers):
+        if split and task.recipe.can_split and is_hot(takes, total, workers):
             pieces += [Piece(quarter, owner, QUARTER * takes) for quarter in quarters(task)]
         else:
             pieces.append(Piece(task, owner, takes))
@@ -221,12 +220,16 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
         if own.part is not None:
             parts[number] = load(quarter, folder, tag_in(own.part))
             agree(own, ledger_digest(parts[number].ledger))
-    step = task.recipe.grid.children // 4
-    child = np.concatenate([part.child + np.uint32(number * step) for number, part in parts.items()])
-    names = [statistic.name for statistic in task.recipe.statistics]
-    values = {name: np.concatenate([part.values[name] for part in parts.values()]) for name in names}
+    levels = []
+    for order in task.recipe.orders:
+        at = task.recipe.at(order)
+        step, own_levels = at.grid.children // 4, {number: part.levels[order] for number, part in parts.items()}
+        child = np.concatenate([level.child + np.uint32(number * step) for number, level in own_levels.items()])
+        names = [statistic.name for statistic in at.statistics]
+        values = {name: np.concatenate([level.values[name] for level in own_levels.values()]) for name in names}
+        levels.append(Level(order, child, values))
     attributes = _attributes(report, list(parts.values()))
-    return write_part(task, report, pack(ledger_of(task, report, attributes), child, values))
+    return write_part(task, report, pack(ledger_of(task, report, attributes), levels))
 
 
 def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mapping[str, str]]:

@@ -155,8 +155,7 @@ def _again(
     piece = mapped.pieces[number]
     if report.reason in DEATHS:
         whole = piece.task.id == mapped.tasks[piece.owner].id
-        grid = piece.task.recipe.grid
-        if whole and place is not None and grid.parent_order < grid.child_order:
+        if whole and place is not None and piece.task.recipe.can_split:
             return [Piece(quarter, piece.owner, piece.seconds / 4) for quarter in quarters(piece.task)]
         return [piece] if companions.get(number, 1) > 1 else []
     return [piece] if _may_succeed(report) else []

@@ -37,7 +37,7 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     store : str or Path
         The Zarr: a path, or s3://bucket/prefix.
     group : str, optional
-        Group, which is named by the child order; by default the only group.
+        Group, which is named by the child order; by default that of the finest order.
     region : str, optional
         Region of the bucket.
 
@@ -85,6 +85,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
             f"{store} cannot be opened: it is not a Zarr, or its run did not finish ({plain_message(problem)})"
         ) from problem
     if group is None:
+        # The finest of several orders.
+        groups = [str(root.attrs["group"])] if root.attrs.get("group") in groups else groups
         if len(groups) != 1:
             raise StoreError(f"{store} has the groups {groups}; select one with group=")
         group = groups[0]

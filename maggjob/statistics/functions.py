@@ -217,6 +217,8 @@ class Function:
     """Name of the CF cell method, if CF defines one."""
     required: frozenset[str] = frozenset()
     """Names of the parameters that must be given."""
+    label: str | None = None
+    """Words for a title, if they are other than the cell method's or the name's."""
     unitless: bool = False
     """True if results have no units."""
 
@@ -234,8 +236,8 @@ FUNCTIONS: dict[str, Function] = {
     "std": Function(_std, frozenset({"ddof"}), cell_method="standard_deviation"),
     "var": Function(_var, frozenset({"ddof"}), cell_method="variance"),
     "quantile": Function(_quantile, frozenset({"q", "method"}), required=frozenset({"q"})),
-    "mad": Function(_mad),
-    "nmad": Function(_nmad),
+    "mad": Function(_mad, label="median absolute deviation"),
+    "nmad": Function(_nmad, label="normalized median absolute deviation"),
     "mode": Function(_mode, frozenset({"bin_width"}), cell_method="mode", required=frozenset({"bin_width"})),
     "skewness": Function(_skewness, frozenset({"bias"}), unitless=True),
     "weighted_median": Function(_weighted_median, frozenset({"weights"}), required=frozenset({"weights"})),

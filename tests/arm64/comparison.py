@@ -64,7 +64,7 @@ def no_values(content: bytes) -> dict[str, np.ndarray]:
 
 def values_of_part(content: bytes) -> dict[str, np.ndarray]:
     """The columns of a part."""
-    part = unpack(content, "")
+    part = unpack(content, "", 12).levels[12]
     return {"child": part.child, **part.values}
 
 

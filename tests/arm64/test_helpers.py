@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maggjob.jobs.parts import pack
+from maggjob.jobs.parts import Level, pack
 from tests.arm64.comparison import Line, distances, lines
 from tests.arm64.userland import instructions
 
@@ -33,7 +33,9 @@ def test_a_last_bit_and_a_missing_file_are_found(tmp_path: Path) -> None:
             (tmp_path / side / "job" / kind).mkdir(parents=True)
         (tmp_path / side / "numbers").mkdir()
         (tmp_path / side / "job/indexes/a.idx").write_bytes(b"the same")
-        (tmp_path / side / "job/parts/a.npz").write_bytes(pack({"format": 1}, np.arange(2), {"mean": values}))
+        (tmp_path / side / "job/parts/a.npz").write_bytes(
+            pack({"format": 1}, [Level(12, np.arange(2), {"mean": values})])
+        )
     (tmp_path / "other/job/indexes/b.idx").write_bytes(b"of one side only")
     found = list(lines(tmp_path / "one", tmp_path / "other", ["job"]))
     assert found == [Line("job: indexes", 2, 1), Line("job: parts", 1, 1, 4, 2, 1.0)]

@@ -129,8 +129,8 @@ def readers(world: World, folder: Path) -> dict[str, tuple[bytes, Callable[[byte
 
 def _meaning(part: Any, content: bytes) -> tuple[Any, ...]:
     """Return what a part says: its numbers, and its ledger."""
-    read = unpack(content, "part")
-    return json.dumps(read.ledger, sort_keys=True), {name: of.tobytes() for name, of in part.values.items()}
+    read = unpack(content, "part", 12)
+    return json.dumps(read.ledger, sort_keys=True), {name: of.tobytes() for name, of in read.levels[12].values.items()}
 
 
 def record(world: World) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from maggjob.errors import LedgerError, StoreError
 from maggjob.grid.healpix import Grid
-from maggjob.jobs.parts import Part, agree, check, ledger_digest, ledger_of, pack, unpack
+from maggjob.jobs.parts import Level, Part, agree, check, ledger_digest, ledger_of, pack, unpack
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
@@ -41,28 +41,28 @@ VALUES = {"count": np.array([1, 2], np.int32), "h_max": np.array([1.5, np.nan], 
 
 
 def part(task: CellTask = TASK, report: CellReport = REPORT, **values: np.ndarray) -> bytes:
-    return pack(ledger_of(task, report, {"h_li": {"units": "meters"}}), CHILD, VALUES | values)
+    return pack(ledger_of(task, report, {"h_li": {"units": "meters"}}), [Level(12, CHILD, VALUES | values)])
 
 
 def same(one: Part, other: Part) -> bool:
     return (
         one.ledger == other.ledger
-        and np.array_equal(one.child, other.child)
-        and one.values.keys() == other.values.keys()
-        and all(np.array_equal(v, other.values[k], equal_nan=True) for k, v in one.values.items())
+        and np.array_equal(one.levels[12].child, other.levels[12].child)
+        and one.levels[12].values.keys() == other.levels[12].values.keys()
+        and all(np.array_equal(v, other.levels[12].values[k], equal_nan=True) for k, v in one.levels[12].values.items())
     )
 
 
 def test_a_part_comes_back_as_it_went() -> None:
-    back = unpack(part(), "p")
+    back = unpack(part(), "p", 12)
     assert back.ledger["observations"] == 3
     assert back.ledger["segments"] == {"kept": 3, "fill": 1}
     assert back.ledger["attributes"] == {"h_li": {"units": "meters"}}
-    assert back.child.dtype == np.uint32
-    assert back.child.tolist() == [7, 11]
+    assert back.levels[12].child.dtype == np.uint32
+    assert back.levels[12].child.tolist() == [7, 11]
     for name, values in VALUES.items():
-        assert back.values[name].dtype == values.dtype
-        np.testing.assert_array_equal(back.values[name], values)
+        assert back.levels[12].values[name].dtype == values.dtype
+        np.testing.assert_array_equal(back.levels[12].values[name], values)
     check(back, TASK, "p")
 
 
@@ -86,21 +86,21 @@ def test_numpy_opens_a_part() -> None:
 def test_an_empty_part_comes_back() -> None:
     empty = {name: values[:0] for name, values in VALUES.items()}
     report = replace(REPORT, state="empty", segments={}, granules=())
-    back = unpack(pack(ledger_of(TASK, report, {}), CHILD[:0], empty), "p")
-    assert len(back.child) == 0
+    back = unpack(pack(ledger_of(TASK, report, {}), [Level(12, CHILD[:0], empty)]), "p", 12)
+    assert len(back.levels[12].child) == 0
     check(back, TASK, "p")
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFF])
 def test_every_flipped_byte_is_seen_or_does_no_harm(mask: int) -> None:
     content = part()
-    whole = unpack(content, "p")
+    whole = unpack(content, "p", 12)
     seen = 0
     for i in range(len(content)):
         damaged = bytearray(content)
         damaged[i] ^= mask
         try:
-            back = unpack(bytes(damaged), "p")
+            back = unpack(bytes(damaged), "p", 12)
             check(back, TASK, "p")
         except StoreError:
             seen += 1
@@ -115,17 +115,17 @@ def test_every_cut_is_seen() -> None:
     content = part()
     for end in range(len(content)):
         with pytest.raises(StoreError):
-            unpack(content[:end], "p")
+            unpack(content[:end], "p", 12)
 
 
 def test_a_part_of_another_format_is_refused() -> None:
     ledger = ledger_of(TASK, REPORT, {}) | {"format": 2}
     with pytest.raises(StoreError, match="format 2"):
-        unpack(pack(ledger, CHILD, VALUES), "p")
+        unpack(pack(ledger, [Level(12, CHILD, VALUES)]), "p", 12)
 
 
 def replaced_values(**values: Any) -> bytes:
-    return pack(ledger_of(TASK, REPORT, {}), CHILD, values)
+    return pack(ledger_of(TASK, REPORT, {}), [Level(12, CHILD, values)])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,10 @@ def replaced_values(**values: Any) -> bytes:
         (replaced_values(count=VALUES["count"]), "holds"),
         (replaced_values(**VALUES, more=VALUES["count"]), "holds"),
         (part(count=np.arange(3)), "holds"),
-        (pack(ledger_of(TASK, REPORT, {}), np.array([1, 4096]), {k: v[:2] for k, v in VALUES.items()}), "child 4096"),
+        (
+            pack(ledger_of(TASK, REPORT, {}), [Level(12, np.array([1, 4096]), {k: v[:2] for k, v in VALUES.items()})]),
+            "child 4096",
+        ),
         (part(report=replace(REPORT, segments={"kept": 3, "fill": 2})), "counts 5 segments"),
         (part(report=replace(REPORT, segments={"kept": 2, "fill": 2})), "counts 2 observations"),
     ],
@@ -144,14 +147,14 @@ def replaced_values(**values: Any) -> bytes:
 )
 def test_a_part_that_does_not_fit_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(StoreError, match=says) as caught:
-        check(unpack(content, "p"), TASK, "p")
+        check(unpack(content, "p", 12), TASK, "p")
     assert caught.value.reason == "store"
 
 
 def test_a_report_agrees_with_its_own_part_only() -> None:
-    digest = ledger_digest(unpack(part(), "p").ledger)
+    digest = ledger_digest(unpack(part(), "p", 12).ledger)
     agree(REPORT, digest)
-    assert digest == ledger_digest(unpack(part(report=replace(REPORT, seconds=9.0)), "p").ledger)
+    assert digest == ledger_digest(unpack(part(report=replace(REPORT, seconds=9.0)), "p", 12).ledger)
     others = [replace(REPORT, state="partial"), replace(REPORT, granules=()), replace(REPORT, segments={"kept": 4})]
     for other in others:
         with pytest.raises(LedgerError, match=REPORT.id):

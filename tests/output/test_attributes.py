@@ -25,7 +25,8 @@ def attributes(*granules: str, state: str = "used") -> dict[str, Any]:
     """The group's attributes of a result of some granules in one cell."""
     reports = tuple(GranuleReport(name, state, rows=1, in_cell=1, kept=1) for name in granules)
     report = CellReport("w/-6134114", "-6134114", "w", "complete", {"kept": len(reports)}, reports, part="part.npz")
-    return group_attributes(maggjob.load_config("atl06.yaml"), "digest", [report], reduce_tally([report]))
+    config = maggjob.load_config("atl06.yaml")
+    return group_attributes(config, config.grid, "digest", [report], reduce_tally([report]))
 
 
 @pytest.mark.parametrize("latitude", LATITUDES)
@@ -33,7 +34,7 @@ def test_the_grid_is_in_the_words_of_the_convention(latitude: str) -> None:
     plain = maggjob.load_config("atl06.yaml").model_dump()
     plain["output"]["grid"]["latitude"] = latitude
     config = maggjob.load_config(plain)
-    dggs = group_attributes(config, "digest", [], reduce_tally([]))["dggs"]
+    dggs = group_attributes(config, config.grid, "digest", [], reduce_tally([]))["dggs"]
     assert set(dggs) == KEYS
     assert [keys for keys in ELLIPSOIDS if keys == set(dggs["ellipsoid"])]
     assert dggs["ellipsoid"] == convention_ellipsoid(config.grid)
@@ -71,7 +72,7 @@ def test_a_result_of_simulated_granules_says_so() -> None:
     assert "simulator" in of["source"]
     assert DOI_PREFIX not in str(of)
     assert "Smith" not in str(of)
-    assert root_attributes("12", of)["title"] == of["title"]
+    assert root_attributes(["12"], of, {})["title"] == of["title"]
 
 
 def test_a_mixture_says_so_and_cites_what_is_real() -> None:

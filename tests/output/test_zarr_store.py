@@ -520,10 +520,11 @@ def test_reports_that_disagree_with_parts_are_refused(
 def test_data_that_disagree_with_the_ledger_are_refused(mapped: Mapped) -> None:
     plan, tasks, reports = mapped
     path = Path(str(tasks[0].part))
-    part = unpack(path.read_bytes(), "part")
-    count = part.values["count"].copy()
+    part = unpack(path.read_bytes(), "part", 12)
+    level = part.levels[12]
+    count = level.values["count"].copy()
     count[0] += 1
-    path.write_bytes(pack(part.ledger, part.child, {**part.values, "count": count}))
+    path.write_bytes(pack(part.ledger, [replace(level, values={**level.values, "count": count})]))
     with pytest.raises(LedgerError, match="count sums to"):
         maggjob.assemble_run(plan, tasks, reports)
     for group in ("12", None):
