@@ -48,8 +48,9 @@ def make_catalog(
     """
     listed = [places] if isinstance(places, (str, Path)) else list(places)
     area = None if aoi is None else parse_area(aoi)
-    recipe = load_config(config).recipe()
-    return from_files([str(place) for place in listed], recipe, area, skip_unreadable=skip_unreadable)
+    loaded = load_config(config)
+    product, names = loaded.data_source.product, [str(place) for place in listed]
+    return from_files(names, loaded.recipe(), area, product=product, skip_unreadable=skip_unreadable)
 
 
 def find_catalog(
@@ -65,7 +66,7 @@ def find_catalog(
     Parameters
     ----------
     config : str, Path, mapping or Config
-        Its grid is used, and its ``search`` for every field that is not given here.
+        Its grid and product are used, and its ``search`` for every field that is not given here.
     records : sequence of str or Path, optional
         Recorded pages of CMR's UMM-JSON to use instead of a query. If all have one version, it is the default.
     watch : callable, optional
@@ -88,6 +89,7 @@ def find_catalog(
     """
     loaded = load_config(config)
     known = {} if loaded.search is None else loaded.search.model_dump(exclude_unset=True)
+    known = {"short_name": loaded.data_source.product} | known
     if WHEN & search.keys():
         known = {name: value for name, value in known.items() if name not in WHEN}
     listing = None if records is None else from_pages(records, skip_unreadable=skip_unreadable)

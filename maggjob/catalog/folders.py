@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maggjob.catalog.catalog import SUFFIXES
 from maggjob.errors import CatalogError
-from maggjob.icesat2.names import PRODUCT, GranuleName
+from maggjob.icesat2.names import PRODUCT, GranuleName, product_of
 from maggjob.inputs.places import CONTROL, local_place
 
 OTHER_FORMS = (".hdf", ".nc", ".nc4", ".gz", ".bz2", ".xz", ".zst", ".zip", ".part", ".tmp")
@@ -48,18 +48,20 @@ def shown(path: str | Path) -> str:
     return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def find_files(places: Sequence[str]) -> FoundFiles:
+def find_files(places: Sequence[str], product: str = PRODUCT) -> FoundFiles:
     """Return the local granules in folders, patterns and files.
 
     A folder means everything below it, symbolic links included, but for hidden folders and files. In folders and
     patterns, files of other names than granules are passed over (a pattern that matches no granule's name takes what it
-    matches). Of several products one is taken: ATL06 if it is there, else the one with most granules. A file with
-    several names counts once.
+    matches). Of several products one is taken: ``product`` if it is there, else the one with most granules. A file
+    with several names counts once.
 
     Parameters
     ----------
     places : sequence of str
         Folders, patterns or files.
+    product : str
+        Short name of the product that is wanted.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def find_files(places: Sequence[str]) -> FoundFiles:
             told = "".join(f"; {number} {what} there, such as {one}" for what, (number, one) in passed.counts().items())
             raise CatalogError(f"no granules at {place}{told}: give a folder with .h5 files, or a pattern in quotes")
         found |= {match.absolute() for match in here}
-    return FoundFiles(tuple(sorted(_one_product(_each_once(found, passed), passed))), passed.counts())
+    return FoundFiles(tuple(sorted(_one_product(_each_once(found, passed), product, passed))), passed.counts())
 
 
 def _in_folder(folder: Path, passed: _Passed) -> set[Path]:
@@ -95,7 +97,7 @@ def _matched(pattern: Path, passed: _Passed) -> set[Path]:
     files = {path for path in matches if not path.is_dir() and _is_granule_file(path, passed)}
     if "**" not in rest:
         files |= {path for folder in matches if folder.is_dir() for path in _in_folder(folder, passed)}
-    if any(GranuleName.parse(path.name) for path in files):
+    if any(product_of(path.name) for path in files):
         return {path for path in files if _is_named(path, passed)}
     return files
 
@@ -138,7 +140,7 @@ def _is_granule_file(path: Path, passed: _Passed) -> bool:
 
 def _is_named(path: Path, passed: _Passed) -> bool:
     """Return True if a file has the name of a granule."""
-    if GranuleName.parse(path.name) is not None:
+    if product_of(path.name) is not None:
         return True
     passed.add("files whose names are not those of granules", path)
     return False
@@ -154,14 +156,13 @@ def _each_once(paths: set[Path], passed: _Passed) -> list[Path]:
     return list(best.values())
 
 
-def _one_product(paths: Sequence[Path], passed: _Passed) -> list[Path]:
+def _one_product(paths: Sequence[Path], wanted: str, passed: _Passed) -> list[Path]:
     """Return the granules of one product, and the files whose names tell none."""
     products: dict[str, list[Path]] = {}
     for path in paths:
-        of = GranuleName.parse(path.name)
-        products.setdefault("" if of is None else of.product, []).append(path)
+        products.setdefault(product_of(path.name) or "", []).append(path)
     unnamed = products.pop("", [])
-    ranked = sorted(products, key=lambda product: (product != PRODUCT, -len(products[product]), product))
+    ranked = sorted(products, key=lambda product: (product != wanted, -len(products[product]), product))
     for other in ranked[1:]:
         for path in products[other]:
             passed.add(f"granules of {other}", path)

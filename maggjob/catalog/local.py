@@ -14,7 +14,7 @@ from maggjob.errors import CatalogError, GranuleError, TruncatedError
 from maggjob.granules.whole import GranuleCells, granule_cells
 from maggjob.grid.areas import Area
 from maggjob.grid.coverage import area_cells, describe_area
-from maggjob.icesat2.names import age, what_it_is
+from maggjob.icesat2.names import PRODUCT, age, what_it_is
 from maggjob.model.recipe import Recipe
 from maggjob.storage.archive import Archive
 
@@ -23,7 +23,12 @@ MOST_SHOWN = 20
 
 
 def from_files(
-    places: Sequence[str], recipe: Recipe, area: Area | None = None, *, skip_unreadable: bool = False
+    places: Sequence[str],
+    recipe: Recipe,
+    area: Area | None = None,
+    *,
+    product: str = PRODUCT,
+    skip_unreadable: bool = False,
 ) -> Catalog:
     """Make a catalog of local granules.
 
@@ -35,6 +40,8 @@ def from_files(
         Beams and coordinates to read, and the grid.
     area : Area, optional
         Keep only the cells that it touches.
+    product : str
+        Short name of the product that is wanted, where there are several.
     skip_unreadable : bool
         Whether to leave out granules that cannot be read; the catalog notes them. An older revision is taken instead if
         it is there.
@@ -44,7 +51,7 @@ def from_files(
     CatalogError
         If there are no granules, one is there twice, some cannot be read, or none lies in the area.
     """
-    files = find_files(places)
+    files = find_files(places, product)
     # A catalog is text, and so are messages about granules.
     as_text = {path: shown(path) for path in files.paths}
     usable = [path for path, text in as_text.items() if text == str(path)]

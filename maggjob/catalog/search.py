@@ -24,6 +24,7 @@ from maggjob.grid.areas import Area, on_an_ice_sheet, parse_area
 from maggjob.grid.coverage import Pairs, area_cells, describe_area, footprint_pairs
 from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import Grid
+from maggjob.icesat2.names import PRODUCT
 from maggjob.icesat2.orbit import cycle_start
 from maggjob.inputs.places import local_place
 from maggjob.inputs.plain_json import load_json
@@ -33,7 +34,7 @@ EITHER_SIDE = timedelta(days=16)
 BAND = 3.0
 """Degrees of latitude by which the query is wider than the area, on either side."""
 FIXED_BYTES, ROW_BYTES = 1.2e6, 320.0
-"""Size of a native v006 granule: FIXED_BYTES + ROW_BYTES * segments, within a third."""
+"""Size of a native v006 granule of ATL06: FIXED_BYTES + ROW_BYTES * segments, within a third."""
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,9 @@ def _outline(record: Record) -> tuple[list[np.ndarray], bool]:
 
 
 def _entry(record: Record, cells: int) -> Entry:
-    rows = None if record.about is None else round(max(record.about - FIXED_BYTES, record.about / 4) / ROW_BYTES)
+    # Of other products it is not known how many segments a size stands for.
+    known = record.about is not None and record.name.product == PRODUCT
+    rows = round(max(record.about - FIXED_BYTES, record.about / 4) / ROW_BYTES) if known and record.about else None
     return Entry(record.id, dict(record.urls), record.size, rows, cells, record.start, record.end)
 
 

@@ -238,7 +238,7 @@ class Config(Strict):
             "catalog": True,
             "search": True,
             "output": {"store"},
-            "data_source": {"driver", "reader", "sources"},
+            "data_source": {"driver", "product", "reader", "sources"},
             "aggregation": {"handoff"},
         }
         return self.model_dump(mode="json", exclude=exclude)

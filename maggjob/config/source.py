@@ -182,6 +182,9 @@ def _seconds(value: Any) -> Any:
 class DataSource(Strict):
     """What is read from a granule."""
 
+    product: str = Field(PRODUCT, pattern=PRODUCT_PATTERN)
+    """Short name of the product, of which granules are searched, or taken from folders with several."""
+
     reader: Literal["auto", "h5coro", "h5py"] = "auto"
     """Library that reads HDF5: h5coro, or h5py, which is slower and reads every layout; ``auto`` takes h5py for layouts
     that h5coro cannot read."""

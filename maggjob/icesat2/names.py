@@ -11,9 +11,11 @@ PRODUCT, VERSION, PROVIDER = "ATL06", "007", "NSIDC_CPRD"
 PRODUCT_PATTERN = r"^ATL\d\d$"
 """Regular expression for the short name of a product."""
 NAME_PATTERN = re.compile(
-    r"(?P<product>ATL\d\d)_(?P<start>\d{14})_(?P<rgt>\d{4})(?P<cycle>\d\d)(?P<region>\d\d)"
+    r"(?P<product>ATL\d\d)(?:-\d\d)?_(?P<start>\d{14})_(?P<rgt>\d{4})(?P<cycle>\d\d)(?P<region>\d\d)"
     r"_(?P<version>\d{3})_(?P<revision>\d\d)"
 )
+PRODUCT_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(ATL\d\d)(?:-\d\d)?_\d")
+"""The product in any granule's name; that of ATL11 has tracks and ranges of cycles, and no time."""
 EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 """Zero of delta_time (the ATLAS epoch). The offset of GPS to UTC is constant since: no leap second followed."""
 DOI_PREFIX = "10.5067/ATLAS/"
@@ -40,7 +42,13 @@ CITATIONS = {
         "h_li and other heights of the product are above the WGS84 ellipsoid",
         "Smith, B. et al., ATLAS/ICESat-2 L3A Land Ice Height, NASA National Snow and Ice Data Center "
         "Distributed Active Archive Center",
-    )
+    ),
+    "ATL08": Citation(
+        "ICESat-2 land and canopy heights by HEALPix cell",
+        "terrain heights of the product are above the WGS84 ellipsoid, canopy heights above the terrain",
+        "Neuenschwander, A. et al., ATLAS/ICESat-2 L3A Land and Vegetation Height, NASA National Snow and Ice Data "
+        "Center Distributed Active Archive Center",
+    ),
 }
 """Citations by short name of the product; nothing is said about others than these."""
 
@@ -81,6 +89,17 @@ class GranuleName:
     def __str__(self) -> str:
         track = f"{self.rgt:04d}{self.cycle:02d}{self.region:02d}"
         return f"{self.product}_{self.start}_{track}_{self.version}_{self.revision}"
+
+
+def product_of(name: str) -> str | None:
+    """Return the product that a granule id, a file name or a URL names; None if it names none.
+
+    Parameters
+    ----------
+    name : str
+    """
+    found = PRODUCT_IN_NAME.search(name.rsplit("/", 1)[-1])
+    return None if found is None else found.group(1)
 
 
 def what_it_is(name: str) -> tuple[str, str, int, int, int] | None:

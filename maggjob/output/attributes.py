@@ -7,7 +7,7 @@ from typing import Any
 
 from maggjob.config.schema import Config
 from maggjob.grid.healpix import Grid, ellipsoid
-from maggjob.icesat2.names import EPOCH, GranuleName, provenance
+from maggjob.icesat2.names import EPOCH, GranuleName, product_of, provenance
 from maggjob.model.reports import CellReport, Tally
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
@@ -165,6 +165,9 @@ def _origin(reports: Sequence[CellReport]) -> dict[str, Any]:
         # A result without data is still one of its product.
         **provenance(names or _parsed(granule.id for report in reports for granule in report.granules)),
     }
+    others = sorted({name for name in map(product_of, used) if name is not None})
+    if not names and others:
+        attributes |= {"title": f"ICESat-2 {' and '.join(others)} by HEALPix cell", "product": others}
     if times:
         attributes["time_coverage_start"] = _iso(min(first for first, _ in times))
         attributes["time_coverage_end"] = _iso(max(last for _, last in times))

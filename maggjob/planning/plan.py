@@ -15,7 +15,7 @@ from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import Config, digest_of
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.healpix import format_cell, parse_cell
-from maggjob.icesat2.names import is_simulated, window_label
+from maggjob.icesat2.names import PRODUCT, is_simulated, product_of, window_label
 from maggjob.inputs.places import PlaceLike, store_place
 from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
@@ -110,6 +110,11 @@ class Plan(Displayed):
         """True if any granule was written by the simulator."""
         return is_simulated(self.catalog.granules[i].id for i in self.positions)
 
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Products of the granules for which no sizes and speeds were measured: the estimates are those of ATL06."""
+        return tuple(sorted({product_of(g.id) or "other products" for g in self.used_granules} - {PRODUCT}))
+
     def load(self, cell: int) -> Load:
         """Return the expected work of a cell."""
         granules = [self.catalog.granules[i] for i in self.catalog.cells[cell]]
@@ -200,6 +205,7 @@ class Plan(Displayed):
             "window": self.window,
             "store_path": self.store_path,
             "run_digest": self.digest,
+            "unmeasured": list(self.unmeasured),
             "estimate": self.estimate.to_dict(),
         }
 

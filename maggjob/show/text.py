@@ -16,6 +16,7 @@ from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
 
+UNMEASURED = "estimates     made for ATL06; sizes and speeds of {} are not known"
 NOT_OBSERVED = "data          simulated granules, not observations"
 """Line of a plan or summary of simulated granules."""
 LAPTOP_MBIT = 50.0
@@ -51,8 +52,12 @@ def summary(result: Mapping[str, Any]) -> str:
     ]
     lines += [NOT_OBSERVED] if result.get("simulated") else []
     lines += [f"absent        no granule has {what}" for what in result.get("absent", ())]
+    turning = result.get("in_transition", ())
+    lines += (
+        [f"transition    {len(turning):,} granules, such as {turning[0]}: strong beams not known"] if turning else []
+    )
     lines += _error_lines(result["errors"])
-    expected = result.get("estimate")
+    expected, slow = result.get("estimate"), result.get("read_by_h5py", 0)
     quarters = f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""
     kept = "not replaced, because the new result is incomplete (--allow-partial replaces it)"
     result_state = f"group {result['group']}" if result["published"] else kept
@@ -64,6 +69,7 @@ def summary(result: Mapping[str, Any]) -> str:
         *([_held_against(expected, result)] if expected else []),
         f"workers       {result['workers']} on {result['backend']}, {result['peak_memory'] / 2**20:,.0f} MB at most",
         f"read          {result['bytes_read'] / 1e6:,.1f} MB in {result['requests']:,} requests",
+        *([f"slow          {slow:,} reads by h5py, of layouts that h5coro cannot read"] if slow else []),
         f"output        {result['store_path']}, {result_state}",
         f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
     ]
@@ -245,6 +251,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"window        {plain['window']}",
         f"output        {plain['store_path']}",
         f"indexes       {'built' if plan.worth_index else 'none'}: {share}",
+        *([UNMEASURED.format(", ".join(plain["unmeasured"]))] if plain["unmeasured"] else []),
         f"observations  about {expected['observations']:,.0f}",
         f"reads         about {expected['bytes_read'] / 1e6:,.0f} MB in {expected['requests']:,.0f} requests",
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",

@@ -568,6 +568,8 @@ def test_nan_is_spelled_in_any_way(spelling: object) -> None:
 PLACES: list[tuple[str, object]] = [
     ("data_source.driver", "https"),
     ("data_source.driver", ABSENT),
+    ("data_source.product", "ATL06"),
+    ("data_source.product", "ATL08"),
     ("data_source.reader", ABSENT),
     ("data_source.reader", "h5py"),
     ("data_source.sources", ["s3://mine", "s3://ours/"]),
