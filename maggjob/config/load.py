@@ -139,11 +139,19 @@ def _existing(location: tuple[Any, ...], content: Any) -> Iterator[int | str]:
             yield key
 
 
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
 def _known_keys(location: Sequence[int | str], annotation: Any) -> list[str]:
     """Return the keys of the model at a location (the first type of a union, the items of a mapping or tuple)."""
     origin, parts = get_origin(annotation), get_args(annotation)
-    if origin in (Annotated, Union, types.UnionType):
+    if origin is Annotated:
         return _known_keys(location, parts[0])
+    if origin in (Union, types.UnionType):
+        models = [part for part in map(_bare, parts) if hasattr(part, "model_fields")]
+        # The location names the kind of the item, too.
+        return _known_keys(location[1:], models[0]) if models else _known_keys(location, parts[0])
     if not location:
         return list(annotation.model_fields)
     if origin in (dict, tuple):

@@ -86,9 +86,10 @@ class Aggregation(Strict):
             if name in variables:
                 raise ValueError(f"{name!r} is a coordinate; give the variable another name")
         every = [name for key, variable in variables.items() for name in variable.each(key)]
-        for name in every:
-            if every.count(name) > 1:
-                raise ValueError(f"two variables are called {name!r}; give one of them another name")
+        for key, variable in variables.items():
+            for name in variable.each(key):
+                if every.count(name) > 1:
+                    raise ValueError(f"{key}: two variables are called {name!r}; give one of them another name")
         return variables
 
     @property

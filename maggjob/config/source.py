@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     field_validator,
     model_serializer,
     model_validator,
@@ -64,8 +66,15 @@ class Coordinates(Strict):
     """Geodetic latitude, degrees."""
     longitude: Path_
     """Longitude, degrees east."""
-    time: Path_ | None = None
+    time: ColumnPath | None = None
     """Seconds since 2018-01-01; by default ``delta_time`` beside the latitude."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_path(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            raise ValueError("a coordinate is a path; a segment without one is always left out, and counted")  # noqa: TRY004
+        return given
 
 
 class QualityFilter(Strict):
@@ -86,12 +95,19 @@ class SourceVariable(Strict):
     """What a missing value does: ``drop`` the segment, ``omit`` it from the statistics that use the column, or a number
     that takes its place."""
 
-    @field_validator("missing")
+    @field_validator("missing", mode="before")
     @classmethod
-    def _finite(cls, missing: str | float) -> str | float:
-        if not isinstance(missing, str) and not math.isfinite(missing):
+    def _is_rule(cls, missing: Any) -> Any:
+        number = isinstance(missing, int | float) and not isinstance(missing, bool) and math.isfinite(missing)
+        if not number and missing not in ("drop", "omit"):
             raise ValueError("must be drop, omit or a finite number")
         return missing
+
+
+PathOrVariable = Annotated[
+    Annotated[ColumnPath, Tag("path")] | Annotated[SourceVariable, Tag("variable")],
+    Discriminator(lambda given: "variable" if isinstance(given, dict | SourceVariable) else "path"),
+]
 
 
 class Filter(Strict):
@@ -194,7 +210,7 @@ class DataSource(Strict):
     """Beams to read."""
     coordinates: Coordinates
     """Datasets with the position of each segment."""
-    variables: dict[Identifier, ColumnPath | SourceVariable] = Field(min_length=1)
+    variables: dict[Identifier, PathOrVariable] = Field(min_length=1)
     """Path of each column by name; ``{group}`` stands for the beam. A dataset without it has one value per granule."""
     sources: tuple[str, ...] = ()
     """Buckets besides NASA's that granules may be read from, such as ``s3://my-bucket``."""

@@ -2,17 +2,26 @@
 
 import math
 from collections.abc import Collection
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
 from maggjob.config.source import Number, Real, Strict, Whole
 from maggjob.statistics.expression import GROUP, ROW, parse, row_arguments
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
 DECODED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "coordinates", "_Unsigned"}
-Attribute = str | Number | tuple[str | Number, ...]
+
+
+def _is_attribute(given: Any) -> Any:
+    every = given if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in every):
+        raise ValueError("an attribute is text, a number, or a list of them")
+    return given
+
+
+Attribute = Annotated[str | Number | tuple[str | Number, ...], BeforeValidator(_is_attribute)]
 """Value of an attribute."""
 WHOLE = ("min", "max", "sum")
 """Functions of integers whose results are integers."""

@@ -111,8 +111,8 @@ class RunResult(Displayed):
     @property
     def in_transition(self) -> list[str]:
         """Granules during which the spacecraft turned, so that it is not known which of their beams were strong."""
-        every = {granule for report in self.reports for granule in report.granules if granule.segments.get(TRANSITION)}
-        return sorted({granule.id for granule in every})
+        every = (granule for report in self.reports for granule in report.granules)
+        return sorted({granule.id for granule in every if granule.segments.get(TRANSITION)})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values: the keys of magg's summary, and more."""
