@@ -133,6 +133,8 @@ class Variable(Strict):
         every = q if isinstance(q, tuple) else (q,)
         if not every or any(isinstance(one, str | bool | tuple) or not 0 <= one <= 1 for one in every):
             raise ValueError(f"q is {q!r}; must be a number from 0 to 1, or a list of them")
+        if len(set(every)) < len(every):
+            raise ValueError(f"q is {q!r}; list each number once")
         if isinstance(ddof, bool) or not isinstance(ddof, int) or ddof < 0:
             raise ValueError(f"ddof is {ddof!r}; must be an integer of at least 0")
         if method not in ("", "linear"):

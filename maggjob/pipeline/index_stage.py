@@ -51,7 +51,8 @@ class Indexed:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results as plain values, without those of single granules."""
-        plain = asdict(replace(self, granules={})) | {"states": self.states, "problems": self.problems}
+        slow = sum(granule.slow for granule in self.granules.values())
+        plain = asdict(replace(self, granules={})) | {"states": self.states, "slow": slow, "problems": self.problems}
         del plain["granules"]
         return plain
 

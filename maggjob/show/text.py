@@ -161,6 +161,8 @@ def _index_lines(result: Mapping[str, Any]) -> list[str]:
     why = (
         [f"no index      for example {index['problems'][0].strip().splitlines()[-1]}"] if index.get("problems") else []
     )
+    if index.get("slow"):
+        why.append(f"slow          {index['slow']:,} granules are read by h5py, as h5coro cannot read their layout")
     if index.get("added"):
         why.append(f"added         {index['added']:,} pairs of granule and cell that footprints missed")
     return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]

@@ -327,7 +327,7 @@ BAD: dict[str, tuple[str, object, tuple[str, ...]]] = {
     ),
     "several q beyond 1": (f"{V}.h_q25.params", {"q": [0.5, 2]}, ("(0.5, 2)", "from 0 to 1")),
     "no q among several": (f"{V}.h_q25.params", {"q": []}, ("()", "from 0 to 1")),
-    "a name that quantiles take": (f"{V}.h_q25.params.q", [0.5, 0.5], ("h_q25", "'h_q2550'", "another name")),
+    "a name that quantiles take": (f"{V}.h_q25.params.q", [0.5, 0.5], ("(0.5, 0.5)", "once")),
     "a count of no segments": (f"{V}.h_min.min_count", 0, ("min_count", "0", "1")),
     "an order of no grid": (f"{V}.h_min.orders", [11], ("h_min.orders", "11", "12")),
     "an attribute of ours": ("output.attrs", {"dggs": "x"}, ("output.attrs", "dggs", "leave it out")),
