@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from maggjob.catalog.find import find_catalog as find_catalog, make_catalog as make_catalog
     from maggjob.config.load import load_config as load_config
     from maggjob.config.schema import Config as Config
+    from maggjob.granules.open_file import open_granule as open_granule
     from maggjob.grid.coverage import area_cells as area_cells
     from maggjob.jobs.cells import map_cell as map_cell
     from maggjob.model.ledger import reduce_tally as reduce_tally
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
     from maggjob.pipeline.by_hand import archive_credentials as archive_credentials, tasks as tasks
     from maggjob.pipeline.cell_map import assemble_run as assemble_run, execute as execute, run as run
     from maggjob.pipeline.checks import verify_result as verify_result
+    from maggjob.pipeline.own_job import session as session
     from maggjob.pipeline.result import RunResult as RunResult
     from maggjob.pipeline.retry import retry as retry
+    from maggjob.pipeline.series import series as series
     from maggjob.pipeline.status import read_status as read_status
     from maggjob.planning.plan import Plan as Plan, plan as plan
     from maggjob.planning.tasks import task as task
     from maggjob.show.dataset import open_result as open_result
     from maggjob.simulator.scene import simulate as simulate
+    from maggjob.simulator.sst import simulate_sst as simulate_sst
 
 # The threads of numpy's linear algebra (OpenBLAS) poll for work for 2**26 cycles before they sleep. This costs 0.1 s of
 # CPU, a third of a worker's import time, and maggjob does not use them. With this setting they sleep after 2**4 cycles.
@@ -40,6 +44,7 @@ _NAMES = {
     "catalog.find": "find_catalog make_catalog",
     "config.load": "load_config",
     "config.schema": "Config",
+    "granules.open_file": "open_granule",
     "grid.coverage": "area_cells",
     "jobs.cells": "map_cell",
     "model.ledger": "reduce_tally",
@@ -50,12 +55,15 @@ _NAMES = {
     "pipeline.cell_map": "assemble_run execute run",
     "pipeline.checks": "verify_result",
     "pipeline.result": "RunResult",
+    "pipeline.own_job": "session",
     "pipeline.retry": "retry",
+    "pipeline.series": "series",
     "pipeline.status": "read_status",
     "planning.plan": "Plan plan",
     "planning.tasks": "task",
     "show.dataset": "open_result",
     "simulator.scene": "simulate",
+    "simulator.sst": "simulate_sst",
 }
 """Public names of each module; type checkers read the imports above instead."""
 _WHERE = {name: module for module, names in _NAMES.items() for name in names.split()}

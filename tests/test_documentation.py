@@ -5,12 +5,15 @@ import importlib
 import inspect
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import h5py
 import pytest
 import yaml
 
@@ -19,6 +22,7 @@ from maggjob.cli.commands import cli
 from maggjob.cli.results import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED
 from maggjob.config.load import builtin_configs, load_config
 from maggjob.grid.coverage import area_cells
+from maggjob.pipeline.status import read_summary
 from maggjob.simulator.scene import simulate
 from maggjob.statistics.functions import FUNCTIONS
 from tests.catalog.test_search_run import stand
@@ -224,3 +228,21 @@ def test_the_notebook_cell_of_the_readme_runs(tmp_path: Path, monkeypatch: pytes
     assert names["result"].complete
     assert names["result"].tally.granules["used"] == len(granules)
     assert 0 < names["heights"].sizes["cells"] < names["result"].tally.observations
+
+
+def test_the_job_of_the_page_runs_as_it_stands(tmp_path: Path) -> None:
+    """The module and the script, in files of their own, by a Python of their own."""
+    module, script = blocks(ROOT / "docs/own-job.md", "python")
+    assert len([line for line in (module + script).splitlines() if line.strip()]) <= 40
+    (tmp_path / "means.py").write_text(module)
+    (tmp_path / "run.py").write_text(script)
+    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(str(tmp_path / "means"))
+    assert summary["complete"]
+    assert len(summary["means"]) == summary["tasks"]["map"]["done"] == 3
+    for row in summary["means"]:
+        with h5py.File(tmp_path / "granules" / f"{row['granule']}.h5") as file:
+            heights = file["gt1l/land_ice_segments/h_li"][:]
+        good = heights[heights < 1e38]
+        assert (row["segments"], row["mean"]) == (len(good), pytest.approx(float(good.mean()), rel=1e-6))

@@ -7,6 +7,8 @@ counts.
 """
 
 import random
+import sys
+import sysconfig
 import time
 from bisect import insort
 from collections.abc import Callable, Sequence
@@ -147,7 +149,7 @@ class Collection:
     def _map(self, tasks: list[Any]) -> list[Any]:
         # Lithops would take a tuple for several arguments, and a dict for named ones.
         each = [(task,) for task in tasks]
-        futures: list[Any] = self.executor.map(self.function, each, include_modules=None)
+        futures: list[Any] = self.executor.map(self.function, each, include_modules=own_modules(self.function))
         return futures
 
     def _find_ended(self, readers: ThreadPoolExecutor) -> dict[int, Outcome[Any]]:
@@ -274,3 +276,19 @@ class Collection:
         if self.invocations is None:
             return replace(outcome, call=Call(attempts=pending.history.submissions))
         return pending.add_call(outcome, self.invocations.put_off, attempt)
+
+
+def own_modules(function: Callable[..., Any]) -> list[str] | None:
+    """Return the module of a function that workers do not have: a file of the user's; None if they have it.
+
+    Parameters
+    ----------
+    function : callable
+        Function that workers call.
+    """
+    name = getattr(function, "__module__", None) or "__main__"
+    place = getattr(sys.modules.get(name), "__file__", None)
+    if name == "__main__" or place is None or name.split(".")[0] == "maggjob":
+        return None
+    installed = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return None if any(Path(place).is_relative_to(folder) for folder in installed) else [name]

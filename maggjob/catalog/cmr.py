@@ -6,7 +6,7 @@ with the total that CMR reports, and it holds all of them in memory at once (doc
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -28,6 +28,34 @@ RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503,
 
 Watch = Callable[[int, int], None]
 """Callback for progress: ``watch(granules so far, granules in total)``."""
+
+
+class AnyQuery(Protocol):
+    """A query that `pages` can send."""
+
+    @property
+    def endpoint(self) -> str:
+        """URL of CMR's search service."""
+
+    def build(self, form: str) -> Any:
+        """Return the query as an earthaccess object; ``form`` of the answer is ``umm_json`` or ``json``."""
+
+
+def finish(query: Any, endpoint: str, form: str) -> Any:
+    """Return an earthaccess query with its endpoint and the form of the answer.
+
+    Parameters
+    ----------
+    query : earthaccess.DataGranules
+    endpoint : str
+        URL of CMR's search service.
+    form : str
+        ``umm_json`` or ``json``.
+    """
+    query.mode(endpoint if endpoint.endswith("/") else f"{endpoint}/")
+    # Its method format() refuses umm_json, although that is its default.
+    query._format = form  # noqa: SLF001
+    return query
 
 
 @dataclass(frozen=True)
@@ -57,10 +85,7 @@ class Query:
 
         query = DataGranules().short_name(self.short_name).version(self.version).provider(self.provider)
         query = query.temporal(self.start, self.stop).bounding_box(-180.0, self.south, 180.0, self.north)
-        query.mode(self.endpoint if self.endpoint.endswith("/") else f"{self.endpoint}/")
-        # Its method format() refuses umm_json, although that is its default.
-        query._format = form  # noqa: SLF001
-        return query
+        return finish(query, self.endpoint, form)
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -77,12 +102,12 @@ def check_endpoint(endpoint: str) -> str:
     raise InputError(f"CMR at {endpoint!r}: give an https:// URL, such as {CMR}")
 
 
-def pages(query: Query, form: str, watch: Watch | None = None) -> Iterator[list[Any]]:
+def pages(query: AnyQuery, form: str, watch: Watch | None = None) -> Iterator[list[Any]]:
     """Yield the items of each page of CMR's answer.
 
     Parameters
     ----------
-    query : Query
+    query : AnyQuery
     form : str
         Form of the answer: ``umm_json`` or ``json``.
     watch : callable, optional

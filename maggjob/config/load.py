@@ -3,16 +3,17 @@
 Any problem raises one `ConfigError` that names the file, the key, the value, and what is allowed.
 """
 
+import re
 import reprlib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from maggjob.config.schema import Config
 from maggjob.config.source import Search
@@ -24,13 +25,21 @@ ConfigLike = str | Path | Mapping[str, Any] | Config
 """A file, the name of a built-in configuration, or the content of a configuration."""
 
 
-def builtin_configs() -> dict[str, Path]:
-    """Return the path of each built-in configuration by name."""
+def builtin_configs(job: str = "cells") -> dict[str, Path]:
+    """Return the path of each built-in configuration of a job by name.
+
+    Parameters
+    ----------
+    job : str
+        Job of the configurations: cells or series.
+    """
     # A wheel has them in this folder, a checkout beside the package.
     package = Path(str(resources.files("maggjob")))
     inside = package / "config" / "builtin"
     folder = inside if inside.is_dir() else package.parent / "configs"
-    return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+    own = re.compile(r"^job: (\w+)", re.MULTILINE)
+    found = {path: own.search(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
+    return {path.name: path for path, of in found.items() if ("cells" if of is None else of.group(1)) == job}
 
 
 def load_config(path: ConfigLike) -> Config:
@@ -53,21 +62,37 @@ def load_config(path: ConfigLike) -> Config:
     >>> maggjob.load_config("atl06.yaml").output.grid.child_order
     12
     """
-    if isinstance(path, Config):
-        return path
+    return path if isinstance(path, Config) else validate(Config, *read_content(path))
+
+
+def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tuple[Mapping[Any, Any], str]:
+    """Return the content of a configuration, and its name for messages.
+
+    Parameters
+    ----------
+    path : str, Path or mapping
+        A file, the name of a built-in configuration, or the content.
+    job : str
+        Job of the configuration: cells or series.
+
+    Raises
+    ------
+    ConfigError
+        If the file does not exist, is not YAML, or is of another job.
+    """
     if isinstance(path, Mapping):
-        return _validate(path, "configuration")
+        return path, "configuration"
     try:
         file = local_place(path, "configuration")
     except InputError as problem:
-        raise ConfigError(f"{problem}; built-in configurations are {', '.join(builtin_configs())}") from None
+        raise ConfigError(f"{problem}; built-in configurations are {', '.join(builtin_configs(job))}") from None
     try:
         found = file.is_file()
     except OSError:
         # The name is too long for a file.
         found = False
     if not found:
-        builtin = builtin_configs()
+        builtin = builtin_configs(job)
         if str(path) not in builtin:
             raise ConfigError(
                 f"no configuration {str(path)!r}: no such file; built-in configurations are {', '.join(builtin)}"
@@ -79,7 +104,12 @@ def load_config(path: ConfigLike) -> Config:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, expected the keys {', '.join(Config.model_fields)}")
-    return _validate(content, str(path))
+    of = content.get("job", "cells")
+    if of != job:
+        commands = {"cells": "run", "series": "series"}
+        known = f"'maggjob {commands[of]}' takes it" if of in commands else f"known are {', '.join(commands)}"
+        raise ConfigError(f"{path}: job is {of!r}, not {job!r}; {known}")
+    return content, str(path)
 
 
 # A YAML alias may expand to a very large value.
@@ -87,14 +117,32 @@ BRIEF = reprlib.Repr()
 BRIEF.maxlevel, BRIEF.maxlist, BRIEF.maxstring, BRIEF.maxother = 3, 8, 200, 200
 
 
-def _validate(content: Mapping[Any, Any], name: str) -> Config:
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], content: Mapping[Any, Any], name: str) -> Model:
+    """Return a configuration from its content.
+
+    Parameters
+    ----------
+    model : type
+        Model of the configuration.
+    content : mapping
+    name : str
+        Name of the configuration, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a key or a value is invalid.
+    """
     try:
-        return Config.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as problem:
         # A misspelt key is unknown, and the right one missing: the former says more.
         found = sorted(problem.errors(), key=lambda error: error["type"] != "extra_forbidden")
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise ConfigError(f"{name}: {_describe(found[0], content)}{more}") from problem
+        raise ConfigError(f"{name}: {_describe(found[0], content, model)}{more}") from problem
 
 
 def make_search(content: Mapping[str, Any]) -> Search:

@@ -42,6 +42,23 @@ def holds(dtype: str, value: float) -> bool:
     return not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
 
 
+def descriptive(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a variable, after checking that they only describe it.
+
+    Parameters
+    ----------
+    attrs : dict
+
+    Raises
+    ------
+    ValueError
+        If readers would decode the values with one of them.
+    """
+    for name in sorted(attrs.keys() & DECODED):
+        raise ValueError(f"{name}: readers would decode the values with it; leave it out")
+    return attrs
+
+
 class Variable(Strict):
     """One statistic: a ``function`` of a ``source``, or an ``expression``."""
 
@@ -70,9 +87,7 @@ class Variable(Strict):
     @field_validator("attrs")
     @classmethod
     def _attrs_describe(cls, attrs: dict[str, Any]) -> dict[str, Any]:
-        for name in sorted(attrs.keys() & DECODED):
-            raise ValueError(f"{name}: readers would decode the values with it; leave it out")
-        return attrs
+        return descriptive(attrs)
 
     @field_validator("fill_value", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from maggjob.errors import LayoutError, UnsupportedError
 from maggjob.hdf5.chunks import ChunkTable
 from maggjob.hdf5.dataset_info import DatasetInfo
 from maggjob.hdf5.file import Hdf5File
+from maggjob.hdf5.grids import GridInfo, GridTable, Window
 from maggjob.hdf5.h5coro_fixes import ReadRange
 
 if TYPE_CHECKING:
@@ -73,6 +74,29 @@ class AutoFile:
         """
         return self._read_by(path, lambda file: file.rows(path, start, stop))
 
+    def grid_info(self, path: str) -> GridInfo | None:
+        """Return the header of a dataset of any number of dimensions, or None if there is no such dataset."""
+        return self._read_by(path, lambda file: file.grid_info(path))
+
+    def grid_table(self, path: str) -> GridTable | None:
+        """Return where the chunks of a dataset are; None if h5py must read it (`grid`)."""
+        if self._h5coro is not None and path.strip("/") not in self._slow_paths:
+            try:
+                return self._h5coro.grid_table(path)
+            except LayoutError as problem:
+                self._take_note(path, problem)
+        return None
+
+    def grid(self, path: str, window: Window) -> np.ndarray:
+        """Read a window of a dataset by h5py.
+
+        Parameters
+        ----------
+        path : str
+        window : tuple of slice
+        """
+        return self._by_h5py().grid(path, window)
+
     def chunk_table(self, path: str) -> ChunkTable:
         """Return the chunk table of a dataset (`Hdf5File.chunk_table`).
 
@@ -110,11 +134,15 @@ class AutoFile:
             try:
                 return ask(self._h5coro)
             except LayoutError as problem:
-                if self._reader == "h5coro":
-                    raise
-                self._why = str(problem)
-                self._slow_paths.add(key)
+                self._take_note(path, problem)
         return ask(self._by_h5py())
+
+    def _take_note(self, path: str, problem: LayoutError) -> None:
+        """Leave a dataset to h5py, unless h5coro alone is asked for."""
+        if self._reader == "h5coro":
+            raise problem
+        self._why = str(problem)
+        self._slow_paths.add(path.strip("/"))
 
     def _by_h5py(self) -> "H5pyFile":
         with self._lock:

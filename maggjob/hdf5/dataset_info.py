@@ -28,7 +28,7 @@ class DatasetInfo:
     @cached_property
     def fill(self) -> float | int | None:
         """The ``_FillValue`` attribute, else ``missing_value``, as a scalar; None without one."""
-        found = [v for name in ("_FillValue", "missing_value") if (v := self._number(name)) is not None]
+        found = [v for name in ("_FillValue", "missing_value") if (v := self.number(name)) is not None]
         # A NaN equals nothing, not even itself.
         if len({str(value) for value in found}) > 1:
             raise UnsupportedError(f"_FillValue {found[0]} and another missing_value, {found[1]}")
@@ -43,7 +43,7 @@ class DatasetInfo:
             If an attribute that decides about the values cannot be decoded, or says that they are packed.
         """
         for name, neutral in (("scale_factor", 1), ("add_offset", 0)):
-            value = self._number(name)
+            value = self.number(name)
             if value is not None and value != neutral:
                 raise UnsupportedError(
                     f"{name} {value}: packed values are not unpacked; take a dataset in physical units"
@@ -54,8 +54,19 @@ class DatasetInfo:
         # Raises if it cannot be decoded.
         _ = self.fill
 
-    def _number(self, name: str) -> float | int | None:
-        """Return a numeric attribute; None without one."""
+    def number(self, name: str) -> float | int | None:
+        """Return a numeric attribute; None without one.
+
+        Parameters
+        ----------
+        name : str
+            One of `ATTRIBUTES`.
+
+        Raises
+        ------
+        UnsupportedError
+            If the attribute cannot be decoded, or is not a number.
+        """
         value = self.attributes.get(name)
         if value is None:
             return None

@@ -12,6 +12,7 @@ from h5coro.h5dataset import H5Dataset
 from maggjob.errors import CorruptError, GranuleError, LayoutError, UnsupportedError
 from maggjob.hdf5.chunks import ChunkTable
 from maggjob.hdf5.dataset_info import DatasetInfo
+from maggjob.hdf5.grids import GridInfo, GridTable, check_complete, chunk_records, contiguous_table
 from maggjob.hdf5.h5coro_fixes import CheckedDataset, H5coroDriver, ReadRange
 from maggjob.hdf5.messages import UNDEFINED
 
@@ -43,6 +44,7 @@ class Hdf5File:
     def __init__(self, read: ReadRange, name: str) -> None:
         self.name = name
         self._infos: dict[str, DatasetInfo | None] = {}
+        self._grids: dict[str, GridInfo | None] = {}
         self._nodes: dict[int, bytes] = {}
         self._lock = threading.Lock()
         with self._named("superblock"):
@@ -80,6 +82,55 @@ class Hdf5File:
                 info.check()
         with self._lock:
             return self._infos.setdefault(path, info)
+
+    def grid_info(self, path: str) -> GridInfo | None:
+        """Return the header of a dataset of any number of dimensions, or None if there is no such dataset."""
+        path = path.strip("/")
+        with self._lock:
+            if path in self._grids:
+                return self._grids[path]
+        with self._named(path):
+            dataset = CheckedDataset(self._h5, path, earlyExit=False, metaOnly=True, enableAttributes=True)
+            info = None
+            if dataset.is_there:
+                shape = tuple(dataset.meta.dimensions[: dataset.meta.ndims])
+                if not shape:
+                    raise LayoutError("a scalar")
+                info = GridInfo(path, shape[0], dataset.dtype, dataset.attributes, shape)
+                info.check()
+        with self._lock:
+            return self._grids.setdefault(path, info)
+
+    def grid_table(self, path: str) -> GridTable:
+        """Return where the chunks of a dataset of any number of dimensions are.
+
+        Raises
+        ------
+        LayoutError
+            If h5coro cannot read the dataset.
+        CorruptError
+            If the dataset does not exist, or chunks are missing.
+        """
+        path = path.strip("/")
+        info = self.grid_info(path)
+        if info is None:
+            raise CorruptError(f"{self.name}: {path}: no such dataset")
+        with self._named(path):
+            meta, base = self._h5.metadataTable[path], int(self._h5.baseAddress)
+            if meta.address == UNDEFINED:
+                raise CorruptError("its values were never written")
+            if meta.layout != H5Dataset.CHUNKED_LAYOUT:
+                return contiguous_table(info, int(meta.address) + base)
+            chunk = tuple(meta.chunkDimensions)
+            if meta.elementSize != meta.typeSize or len(chunk) != len(info.shape):
+                raise CorruptError(f"chunks of {chunk} elements of {meta.elementSize} bytes")
+            found = chunk_records(lambda at, size: bytes(self._h5.ioRequest(at, size)), meta.address, len(chunk))
+            starts, addresses, sizes, masks = found
+            if masks.any():
+                raise LayoutError("a chunk skips filters of its own")
+            check_complete(starts, chunk, info.shape)
+            filters = bool(meta.filter[meta.DEFLATE_FILTER]), bool(meta.filter[meta.SHUFFLE_FILTER])
+            return GridTable(info, chunk, *filters, starts, addresses + base, sizes)
 
     def has_group(self, path: str) -> bool:
         """Return True if the group exists; call `info` of a dataset below it first."""

@@ -16,6 +16,7 @@ import numpy as np
 from maggjob.errors import CorruptError, GranuleError, UnsupportedError
 from maggjob.hdf5.block_file import BlockFile
 from maggjob.hdf5.dataset_info import ATTRIBUTES, DatasetInfo
+from maggjob.hdf5.grids import GridInfo, Window
 from maggjob.hdf5.messages import FILTER_NAMES, AttributeValue, Undecoded
 
 COLUMN = re.compile(r"(.*?)(?:\[(\d+)\])?")
@@ -116,6 +117,44 @@ class H5pyFile:
             if dataset.ndim == 0:
                 return np.asarray(dataset[()]).reshape(1)[start:stop].astype(info.dtype)
             values = dataset[start:stop] if column is None else dataset[start:stop, column]
+            return np.ascontiguousarray(values, info.dtype)
+
+    def grid_info(self, path: str) -> GridInfo | None:
+        """Return the header of a dataset of any number of dimensions, or None if there is no such dataset."""
+        path = path.strip("/")
+        with self._named(path):
+            dataset = self._find(path)
+            if dataset is None:
+                return None
+            if dataset.shape is None:
+                raise UnsupportedError("a dataset without values")
+            shape = tuple(dataset.shape) or (1,)
+            info = GridInfo(path, shape[0], _number_type(dataset), _attributes(dataset), shape)
+            info.check()
+            return info
+
+    def grid(self, path: str, window: Window) -> np.ndarray:
+        """Read a window of a dataset of any number of dimensions.
+
+        Parameters
+        ----------
+        path : str
+            Path of an existing dataset.
+        window : tuple of slice
+
+        Raises
+        ------
+        CorruptError
+            If the dataset does not exist, or values were never written.
+        """
+        path = path.strip("/")
+        info = self.grid_info(path)
+        if info is None:
+            raise CorruptError(f"{self.name}: {path}: no such dataset")
+        with self._named(path):
+            dataset = self._find(path)
+            self._check_written(dataset)
+            values = np.asarray(dataset[()]).reshape(1)[window] if dataset.ndim == 0 else dataset[window]
             return np.ascontiguousarray(values, info.dtype)
 
     def _find(self, path: str) -> Any:

@@ -57,6 +57,8 @@ def read_superblock(head: bytes, name: str) -> Superblock:
         If the version is unknown.
     """
     start = next((at for at in STARTS if head[at : at + 8] == SIGNATURE), None)
+    if head[:3] == b"CDF":
+        raise NotHdf5Error(f"{name}: a netCDF classic file (netCDF3), not HDF5; convert it to netCDF4")
     if start is None or len(head) < start + 9:
         raise NotHdf5Error(f"{name}: not an HDF5 file (it starts with {head[:8]!r}); remove it from the catalog")
     block, version = head[start : start + 64], head[start + 8]

@@ -5,16 +5,17 @@ The run writes it beside its result, as Parquet and as CSV. docs/output.md descr
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError
 from maggjob.inputs.places import store_place
+from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.parts import digest_of_bytes
 from maggjob.model.reports import KEPT, CellReport
 from maggjob.output.manifest import StoredObject, read_manifest
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import LEDGER_CSV, LEDGER_PARQUET, run_folder
+from maggjob.storage.run_folder import LEDGER_CSV, LEDGER_PARQUET, SUMMARY, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,10 +75,22 @@ def write_ledger(reports: Sequence[CellReport], folder: Folder) -> StoredObject:
     folder : Folder
         Folder of the run.
     """
+    return put_table(ledger_columns(reports), folder)
+
+
+def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObject:
+    """Write a ledger to the folder of its run, as Parquet and as CSV; return what the manifest records of it.
+
+    Parameters
+    ----------
+    columns : mapping
+        Values by column; those of `TEXT` are text, all others integers.
+    folder : Folder
+        Folder of the run.
+    """
     from arro3.core import Array, DataType, Table
     from arro3.io import write_parquet
 
-    columns = ledger_columns(reports)
     types = {name: DataType.string() if name in TEXT else DataType.int64() for name in columns}
     table = Table.from_pydict({name: Array(values, type=types[name]) for name, values in columns.items()})
     parquet = io.BytesIO()
@@ -91,8 +104,19 @@ def write_ledger(reports: Sequence[CellReport], folder: Folder) -> StoredObject:
     return StoredObject(len(parquet.getvalue()), digest_of_bytes(parquet.getvalue()))
 
 
+def _expected_digest(store: str, region: str | None) -> str:
+    """Return the digest of a ledger, from the manifest of a map or from the summary of another job."""
+    content = Folder(run_folder(store), region).find(SUMMARY)
+    try:
+        plain = {} if content is None else load_json(content)
+    except ValueError:
+        plain = {}
+    own = plain.get("ledger_digest") if isinstance(plain, dict) else None
+    return read_manifest(store, region).ledger.digest if own is None else str(own)
+
+
 def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
-    """Return the ledger of a result as a table: one row per granule and planned cell.
+    """Return the ledger of a result as a table: one row per granule and planned cell, or per granule of a series.
 
     Parameters
     ----------
@@ -130,7 +154,7 @@ def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
     if content is None:
         raise InputError(f"no ledger at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
     # arro3 panics on damaged bytes.
-    if digest_of_bytes(content) != read_manifest(store, region).ledger.digest:
+    if digest_of_bytes(content) != _expected_digest(store, region):
         raise InputError(f"{name} is damaged ({len(content)} bytes, not those of the manifest); run again")
     table = read_parquet(io.BytesIO(content)).read_all()
     return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})

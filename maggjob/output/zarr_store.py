@@ -271,7 +271,7 @@ def _write_and_swap(assembly: Assembly, store: Path) -> dict[str, tuple[int, str
     try:
         written = _write(assembly, Folder(str(fresh), create=True))
         assembly.guard()
-        _swap(fresh, store, old)
+        swap(fresh, store, old)
         return written
     finally:
         # An error here must not hide the one raised before.
@@ -282,8 +282,18 @@ def _write_and_swap(assembly: Assembly, store: Path) -> dict[str, tuple[int, str
                 folder.rmdir()
 
 
-def _swap(fresh: Path, store: Path, old: Path) -> None:
-    """Replace an old result by a new one. If this fails, one of the two is left in place."""
+def swap(fresh: Path, store: Path, old: Path) -> None:
+    """Replace an old result by a new one. If this fails, one of the two is left in place.
+
+    Parameters
+    ----------
+    fresh : Path
+        The new result.
+    store : Path
+        Where it belongs.
+    old : Path
+        Where the old one is kept meanwhile.
+    """
     there = store.exists()
     if there:
         store.rename(old)

@@ -190,7 +190,9 @@ def status_of(
     run = note if summary is None else _done(summary, note)
     begun = ALWAYS if note is None or note.taken else note.mapped or (times[RUN] if note.stage == MAP else NEVER)
     below = f"{PARTS}/{run.window}/" if run else f"{PARTS}/"
-    found = {k: time for k, time in times.items() if k.startswith(below) and k.endswith(".npz") and time >= begun}
+    found = {
+        k: time for k, time in times.items() if k.startswith(below) and k.endswith((".npz", ".json")) and time >= begun
+    }
     parts = _count_parts(found, {} if run is None else run.pieces)
     signs = [*found.values(), *([times[RUN]] if note is not None else [])]
     # The age can be negative, because the clocks of this machine and the store differ.

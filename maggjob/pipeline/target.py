@@ -39,7 +39,7 @@ def check_target(store: str, overwrite: bool, region: str | None = None) -> None
         If the store exists, and is not to be replaced or is not in every part a result of maggjob; or if the folder of
         the run exists and is not one.
     """
-    _check_folder(run_folder(store), region)
+    check_folder(run_folder(store), region)
     if not exists(store, region):
         return
     if not is_remote(store) and not local_path(store).is_dir():
@@ -60,8 +60,21 @@ def check_target(store: str, overwrite: bool, region: str | None = None) -> None
         )
 
 
-def _check_folder(folder: str, region: str | None) -> None:
-    """Check that the folder of a run is absent, empty, or holds something that a run wrote."""
+def check_folder(folder: str, region: str | None) -> None:
+    """Check that the folder of a run is absent, empty, or holds something that a run wrote.
+
+    Parameters
+    ----------
+    folder : str
+        Path or URL of the folder.
+    region : str or None
+        Region of the bucket.
+
+    Raises
+    ------
+    ExistsError
+        If it holds something else.
+    """
     if not exists(folder, region):
         return
     if not is_remote(folder) and not local_path(folder).is_dir():

@@ -10,13 +10,13 @@ from typing import Any
 from maggjob.backend.bill import Prices
 from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
-from maggjob.icesat2.names import window_label
+from maggjob.icesat2.names import PRODUCT, window_label
 from maggjob.output.verify import Verification
 from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
 
-UNMEASURED = "estimates     made for ATL06; sizes and speeds of {} are not known"
+UNMEASURED = f"estimates     made for {PRODUCT}; sizes and speeds of {{}} are not known"
 NOT_OBSERVED = "data          simulated granules, not observations"
 """Line of a plan or summary of simulated granules."""
 LAPTOP_MBIT = 50.0

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from maggjob.inputs.plain_json import load_json
 from maggjob.storage.urls import LOOPBACK
 
-DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC"}
+DATA_CENTRES = {"nsidc-cumulus-prod-protected": "NSIDC", "podaac-ops-cumulus-protected": "PODAAC"}
 """Protected buckets that maggjob can read, and the data centre that issues credentials for each."""
 MARGIN = timedelta(minutes=10)
 """Credentials that expire sooner than this are renewed."""

@@ -51,7 +51,7 @@ def test_a_published_product_is_cited() -> None:
     assert "source" not in of
 
 
-@pytest.mark.parametrize("product", ["ATL03", "ATL07", "ATL08"])
+@pytest.mark.parametrize("product", ["ATL03", "ATL07", "ATL11"])
 def test_nothing_is_said_of_heights_of_another_product(product: str) -> None:
     """Heights of ATL07, for example, are above the mean sea surface."""
     of = attributes(f"{product}_20231218170643_00052212_006_01")
