@@ -84,7 +84,7 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for minor in 3.11 3.12 3.13 3.14; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --python-version $$minor --extra aws --extra readers --extra view --extra test pyproject.toml \
+	    --python-version $$minor --extra aws --extra readers --extra scenes --extra view --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
 	done
 	for minor in 3.12 3.13; do for readers in '' -readers; do \

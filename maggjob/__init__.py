@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from maggjob.pipeline.own_job import session as session
     from maggjob.pipeline.result import RunResult as RunResult
     from maggjob.pipeline.retry import retry as retry
+    from maggjob.pipeline.scenes import scenes as scenes
     from maggjob.pipeline.series import series as series
     from maggjob.pipeline.status import read_status as read_status
     from maggjob.planning.plan import Plan as Plan, plan as plan
@@ -57,6 +58,7 @@ _NAMES = {
     "pipeline.result": "RunResult",
     "pipeline.own_job": "session",
     "pipeline.retry": "retry",
+    "pipeline.scenes": "scenes",
     "pipeline.series": "series",
     "pipeline.status": "read_status",
     "planning.plan": "Plan plan",

@@ -13,10 +13,9 @@ import click
 
 from maggjob._version import __version__
 from maggjob.cli.aws import doctor_command, runtime_commands
+from maggjob.cli.jobs import job_commands
 from maggjob.cli.results import (
     BAD_INPUT,
-    COMPLETE,
-    INCOMPLETE,
     STOPPED,
     result_commands,
     tell,
@@ -92,7 +91,7 @@ def _what(command: Command) -> Command:
     return command
 
 
-for _command in (doctor_command, runtime_commands, *result_commands):
+for _command in (doctor_command, runtime_commands, *result_commands, *job_commands):
     cli.add_command(_command)
 
 
@@ -283,60 +282,6 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
             raise InputError(f"cannot write records to {records}: {problem}; give another file") from problem
     size = sum(path.stat().st_size for path in paths) / 1e6
     click.echo(f"{folder}: {len(paths):,} granules, {size:,.1f} MB")
-
-
-@cli.command("simulate-sst")
-@click.argument("folder", metavar="DIR")
-@click.option("--start", required=True, metavar="DAY", help="First day, such as 2019-01-01.")
-@click.option("--end", required=True, metavar="DAY", help="Last day.")
-@click.option(
-    "--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="N times 0.25 degrees."
-)
-@click.option("--skip", multiple=True, metavar="DAY", help="Day to leave out.")
-def simulate_sst_command(folder: str, **options: Any) -> None:
-    """Write simulated daily fields of sea surface temperature, in the layout of MUR25, whose mean is known.
-
-    \b
-    maggjob simulate-sst sst --start 2019-01-01 --end 2019-12-31 --every 4
-    """  # noqa: D301
-    from maggjob.simulator.sst import simulate_sst
-
-    paths = simulate_sst(local_place(folder, "folder"), **options)
-    click.echo(f"{folder}: {len(paths):,} granules, {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB")
-
-
-@cli.command()
-@click.option("--config", required=True, metavar="FILE", help="Configuration of a series, or name of a built-in one.")
-@click.option("--start", required=True, metavar="DAY", help="First day, such as 2019-01-01.")
-@click.option("--end", required=True, metavar="DAY", help="Last day.")
-@click.option("--files", multiple=True, metavar="PLACE", help="Folder, pattern or file, in place of a search of CMR.")
-@click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, or ./<config>.zarr].")
-@click.option("--driver", metavar="NAME", help="s3 or https [default: the configuration's].")
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
-@click.option("--overwrite", is_flag=True, help="Replace a series that was made with another configuration.")
-@click.option("--dry-run", is_flag=True, help="Only find the granules, and print what they would cost.")
-@click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
-@click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
-@click.option(
-    "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
-)
-def series(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
-    """Make a time series of area-weighted means of gridded granules: a Zarr, a netCDF and a picture.
-
-    The same command with a later --end reads only the granules that are new.
-
-    \b
-    maggjob series --config mur25_sst.yaml --start 2019-01-01 --end 2019-12-31
-    """  # noqa: D301
-    from maggjob.pipeline.series import SeriesResult, series as make
-    from maggjob.show.series_text import plan_lines, result_lines
-
-    done = make(**options, files=files or None, dry_run=dry_run)
-    if isinstance(done, SeriesResult):
-        click.echo("\n".join(result_lines(done)))
-        sys.exit(COMPLETE if done.complete else INCOMPLETE)
-    click.echo("\n".join(plan_lines(done)))
 
 
 @cli.command()

@@ -106,7 +106,7 @@ def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tu
         raise ConfigError(f"{path}: holds {type(content).__name__}, expected the keys {', '.join(Config.model_fields)}")
     of = content.get("job", "cells")
     if of != job:
-        commands = {"cells": "run", "series": "series"}
+        commands = {"cells": "run", "series": "series", "scenes": "scenes"}
         known = f"'maggjob {commands[of]}' takes it" if of in commands else f"known are {', '.join(commands)}"
         raise ConfigError(f"{path}: job is {of!r}, not {job!r}; {known}")
     return content, str(path)
