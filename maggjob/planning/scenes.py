@@ -27,8 +27,8 @@ SIDE = 8192
 """Largest side of a window, pixels: a call works for a minute or two on one."""
 MOST_PIXELS = 200_000_000
 """Largest region in pixels times bands: a worker joins its windows in memory."""
-PIXEL_S = 4e-8
-"""Seconds of a worker per pixel of a scene that is read, merged and written; measured with benchmarks.scenes."""
+PIXEL_S = 7e-8
+"""Seconds of a worker per pixel of a scene that is read, merged and written: 6e-8 measured (benchmarks/scenes.py)."""
 PIXEL_BYTES = 1.6
 """Bytes of a compressed pixel, and of the tiles around a window, that are read, about."""
 
