@@ -283,6 +283,7 @@ def test_a_call_that_dies_is_a_failed_cell(
     assert aws.job_objects == []
 
 
+@pytest.mark.dear("4 CPU-seconds; its neighbours cover the same lines")
 def test_a_call_that_never_starts_is_a_failed_cell(
     aws: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

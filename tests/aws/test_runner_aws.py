@@ -199,6 +199,7 @@ def test_more_tasks_than_workers_all_run(aws: World) -> None:
     assert do(aws, 7, config=aws.fresh_config(max_workers=2)) == squares(7)
 
 
+@pytest.mark.dear("3 CPU-seconds; its neighbours cover the same lines")
 def test_the_deadline_ends_what_has_not_ended(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.service.faults.at_invoke.append(Lose())
     clocks.lose_patience(monkeypatch, tasks=1, submissions=1)

@@ -27,6 +27,7 @@ def granules(aws: World, tmp_path: Path) -> list[Path]:
     return paths
 
 
+@pytest.mark.dear("a Lambda run; those of the series and the scenes job are like it")
 def test_a_second_job_runs_on_lambda(aws: World, granules: list[Path]) -> None:
     here = table_of_means([str(path) for path in granules], DATASET, "means", SessionOptions(backend="serial"))
     store = "s3://results/means"

@@ -48,6 +48,7 @@ def test_a_straggler_gets_a_backup(tmp_path: Path) -> None:
     assert outcomes[0].call.attempts == 2
 
 
+@pytest.mark.dear("2 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize("backend", ["serial", "localhost"])
 @pytest.mark.parametrize(("times", "value"), [(2, 3), (3, None)])
 def test_an_error_that_may_pass_is_tried_again(tmp_path: Path, backend: str, times: int, value: int | None) -> None:

@@ -241,6 +241,7 @@ WITHOUT_EFFECT += [("granules", column) for column in ("urls", "rows", "cells", 
 """What may be edited in a catalog that keeps its digest: places, and what an estimate and a picture are made of."""
 
 
+@pytest.mark.dear("2 CPU-seconds; its neighbours cover the same lines")
 def test_no_edit_goes_unnoticed(known: Catalog, plain: dict[str, Any]) -> None:
     """Any value replaced by another, or removed: refused, or without effect on granules and cells."""
     ids = [entry.id for entry in known.granules]

@@ -278,6 +278,7 @@ def test_usable(ring: list[tuple[float, float]], good: bool) -> None:
     assert usable(tuple(ring)) is good
 
 
+@pytest.mark.dear("3 CPU-seconds; its neighbours cover the same lines")
 def test_all_odd_records_are_told_at_once_and_the_others_used(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
     page = cmr_records(paths)
@@ -297,6 +298,7 @@ def test_all_odd_records_are_told_at_once_and_the_others_used(tmp_path: Path) ->
     assert "3 granules cannot be read and were left out" in "\n".join(catalog.notes())
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 def test_records_that_only_some_searches_can_use(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
     page = cmr_records(paths)

@@ -94,6 +94,7 @@ def test_from_search_to_catalog(cmr: Cmr, cache: Path) -> None:
     assert kept(cache) == []
 
 
+@pytest.mark.dear("2 CPU-seconds; its neighbours cover the same lines")
 def test_cells_hold_the_true_segments(cmr: Cmr) -> None:
     catalog = search_catalog(search(cmr), Grid())
     assert set(catalog.cells) <= set(area_cells(parse_area("antarctica"), 6, "authalic").tolist())

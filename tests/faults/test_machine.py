@@ -123,6 +123,7 @@ def test_the_same_cell_twice_at_once_is_one_part(world: World) -> None:
     assert part.stat().st_size == reports[0].part_bytes
 
 
+@pytest.mark.dear("3 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize("when", [1, pytest.param(5, marks=DEAR)])
 @pytest.mark.usefixtures("catalog", "own_temporary")
 def test_a_killed_client_is_resumed_to_the_same_bytes(world: World, when: int) -> None:

@@ -123,6 +123,7 @@ def put(name: str, *values: float) -> Callable[[h5py.File], object]:
     return each_beam(edit)
 
 
+@pytest.mark.dear("4 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize(
     "edit",
     [

@@ -140,6 +140,7 @@ def test_grounded_ice_to_the_cell(latitude: Latitude, count: int) -> None:
     assert area_cells(parse_area("grounded"), 6, latitude).tolist() == sorted(every)
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 def test_each_basin_to_the_cell() -> None:
     for number, wanted in enumerate(basin_cells("authalic"), 1):
         assert area_cells(parse_area(f"basins:{number}"), 6, "authalic").tolist() == sorted(wanted), number
@@ -259,6 +260,7 @@ def test_cells_of_areas_across_the_equator(case: str, latitude: Latitude) -> Non
 all_large = pytest.mark.dear("draws all large cells of both conventions; one order of each is in make test")
 
 
+@pytest.mark.dear("2 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize(
     ("order", "latitude"),
     [
@@ -278,6 +280,7 @@ def test_large_cells_of_hard_areas(case: str, order: int, latitude: Latitude) ->
 all_small = pytest.mark.dear("draws 100,000 small cells; a sliver and two parts are in make test")
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize(
     ("case", "order"),
     [

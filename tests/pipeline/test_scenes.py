@@ -129,6 +129,38 @@ def test_other_zones_are_reprojected_by_nearest_neighbour() -> None:
     assert told[told.granule.str.contains("23VLH", na=False)].pixels.sum() > 0
 
 
+def test_a_scene_in_degrees_is_reprojected() -> None:
+    content = json.loads(Path("tiles/items.json").read_text())
+    content["features"] = content["features"][:1]
+    Path("tiles/items.json").write_text(json.dumps(content))
+    step = 1e-4
+    west, north = -49.15, 61.24
+    profile = {"driver": "GTiff", "count": 1, "height": 600, "width": 1600, "dtype": "uint16", "nodata": 0}
+    values = np.full((600, 1600), 4321, np.uint16)
+    transform = Affine(step, 0, west, 0, -step, north)
+    path = path_of(TILES[0], DAYS[0])
+    with rasterio.open(path, "w", **profile, crs="EPSG:4326", transform=transform) as file:
+        file.write(values, 1)
+    done = run(names="134_Arsuk", config=config(classes=None))
+    assert done.complete
+    assert done.summary["scenes"]["reprojected"] == 1
+    got = result("134_Arsuk", DAYS[0])[0]
+    assert set(np.unique(got)) == {0, 4321}
+    assert done.summary["scenes"]["pixels"]["nodata"] == 0
+
+
+def test_a_region_of_two_zones_is_on_one_grid() -> None:
+    """Its centroid decides; what lies in the other zone is reprojected."""
+    wide = shapely.box(-48.02, 61.0, -47.99, 61.02)
+    write_regions(border=wide)
+    tiles = [Tile("22VFN", 32622, 655_000.0, 6_772_000.0, 800), Tile("23VLH", 32623, 332_000.0, 6_772_000.0, 800)]
+    simulate_scenes("tiles", start=START, end=END, tiles=tiles)
+    done = run(names="border", config=config(classes=None))
+    assert done.complete
+    assert [one.template.crs for one in done.plan.regions] == ["EPSG:32622"]
+    assert done.summary["scenes"]["pixels"]["valid"] > 10_000
+
+
 def test_every_day_is_on_the_same_grid_and_values_are_those_that_were_written() -> None:
     run()
     transforms = {result("134_Arsuk", day)[1] for day in DAYS}
@@ -142,6 +174,7 @@ def test_every_day_is_on_the_same_grid_and_values_are_those_that_were_written() 
     assert own.mean() > 0.9
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize("block", [128, 512])
 def test_other_tilings_give_the_same(block: int) -> None:
     run(store="one")
@@ -186,6 +219,7 @@ def test_clouds_and_snow_are_counted_and_masked() -> None:
     assert bounds is not None
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 @pytest.mark.parametrize("order", ["cloud", "id", "time"])
 def test_the_order_decides_where_tiles_overlap(order: str) -> None:
     content = json.loads(Path("tiles/items.json").read_text())
@@ -219,6 +253,7 @@ def test_windows_of_a_large_region_are_joined(monkeypatch: pytest.MonkeyPatch) -
         assert one["maggjob:pixels"] == two["maggjob:pixels"]
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 def test_only_what_is_needed_is_read() -> None:
     """A tile's window is read once, though two regions share it, and little beside it."""
     large = Tile("22VEN", 32622, 600_000.0, 6_790_020.0, 3000)
@@ -300,6 +335,7 @@ def test_days_without_scenes_and_unusable_items_are_in_the_ledger() -> None:
     assert states()["no_scene"] == 2 * 5
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 def test_all_cloud_is_no_failure() -> None:
     for path in Path("tiles").glob("*SCL.tif"):
         with rasterio.open(path) as file:

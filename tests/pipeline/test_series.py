@@ -470,6 +470,7 @@ def test_a_month_is_expected_once(tmp_path: Path) -> None:
     assert [(row.state, row.values != {}) for row in done.rows] == [(0, True), (0, True), (2, False), (0, True)]
 
 
+@pytest.mark.dear("3 CPU-seconds; its neighbours cover the same lines")
 def test_the_year_is_that_of_the_simulator(tmp_path: Path) -> None:
     """The annual cycle and the trend that were written are found again."""
     simulate_sst("years", start="2010-01-01", end="2010-12-31", every=40)

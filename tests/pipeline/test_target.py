@@ -155,6 +155,7 @@ def test_a_catalog_replaces_only_a_catalog(granules: Path, tmp_path: Path) -> No
         catalog.write(tmp_path)
 
 
+@pytest.mark.dear("1 CPU-seconds; its neighbours cover the same lines")
 def test_a_real_granule_is_not_replaced_by_a_simulated_one(tmp_path: Path) -> None:
     first, *_ = simulate(tmp_path, **SCENE)
     simulate(tmp_path, **SCENE)

@@ -165,6 +165,7 @@ def test_the_fill_value_may_be_an_array(tmp_path: Path) -> None:
         assert file["gt1l/land_ice_segments/h_li"].attrs["_FillValue"].shape == (1,)
 
 
+@pytest.mark.dear("2 CPU-seconds; its neighbours cover the same lines")
 def test_the_same_seed_gives_the_same_values(tmp_path: Path) -> None:
     one, other, third = (
         simulate(tmp_path / name, area=AREA, every=100, most=2, seed=seed)
