@@ -116,10 +116,12 @@ def _cast(values: np.ndarray, statistic: Statistic) -> np.ndarray:
     dtype = np.dtype(statistic.dtype)
     if statistic.whole:
         limits = np.iinfo(dtype)
-        # float64 cannot tell 2**63 - 1 from 2**63.
-        bad = (values < limits.min) | (values > limits.max) | (values == 2.0**63 if dtype == np.int64 else False)
+        bad = (values < limits.min) | (values > limits.max)
         if values.dtype.kind == "f":
             bad |= values != np.floor(values)
+            if dtype.itemsize == 8:
+                # float64 cannot tell 2**63 - 1 from 2**63, nor 2**64 - 1 from 2**64.
+                bad |= values >= float(limits.max)
         why = "is no whole number that fits"
     else:
         bad = np.abs(values) > float(np.finfo(dtype).max)

@@ -77,21 +77,21 @@ def _max(groups: Groups, statistic: Statistic) -> np.ndarray:
 def _sum(groups: Groups, statistic: Statistic) -> np.ndarray:
     values = groups.rows(_source(statistic))
     whole, sums = _whole_source(groups, statistic), groups.sum(values)
-    # Sums of integers wrap around; these are too large for any dtype.
-    if whole is None or (np.abs(sums) >= LARGEST_WHOLE).any():
+    # Sums of integers wrap around; those near the limit are left to the check of the dtype.
+    if whole is None or (np.abs(sums) >= LARGEST_WHOLE * (2 if whole.dtype == np.uint64 else 1)).any():
         return sums
     return groups.sum(whole)
 
 
 def _whole_source(groups: Groups, statistic: Statistic) -> np.ndarray | None:
-    """Return the source in group order as int64, if it is a column of integers and so is the result; else None.
+    """Return the source in group order as integers of 64 bits, if it is a column of integers and so is the result.
 
-    float64 holds integers to 2**53 only.
+    float64 holds integers to 2**53 only. For anything else, None is returned.
     """
     values = groups.columns.get(_source(statistic))
-    if not statistic.whole or values is None or values.dtype.kind not in "iu" or values.dtype == np.uint64:
+    if not statistic.whole or values is None or values.dtype.kind not in "iu":
         return None
-    return groups.in_order(values).astype(np.int64)
+    return groups.in_order(values).astype(np.uint64 if values.dtype == np.uint64 else np.int64)
 
 
 def _average(groups: Groups, statistic: Statistic) -> np.ndarray:

@@ -132,6 +132,19 @@ def test_integers_keep_all_their_digits(pairs: list[tuple[int, int]]) -> None:
         assert values["x"].tolist() == [reduce(v for c, v in pairs if c == one) for one in sorted(set(child.tolist()))]
 
 
+@few
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=60))
+def test_unsigned_integers_keep_all_their_digits(values: list[int]) -> None:
+    h, child = np.array(values, np.uint64), np.zeros(len(values), int)
+    for name, expected in (("min", min(values)), ("max", max(values))):
+        assert compute([of(name, dtype="uint64", fill_value=0)], {"h": h}, child, 1)[1]["x"].tolist() == [expected]
+    if sum(values) < 2**64 - 2**12:
+        assert compute([of("sum", dtype="uint64", fill_value=0)], {"h": h}, child, 1)[1]["x"].tolist() == [sum(values)]
+    else:
+        with pytest.raises(StatisticError):
+            compute([of("sum", dtype="uint64", fill_value=0)], {"h": h}, child, 1)
+
+
 def test_sums_of_integers_are_exact_or_an_error() -> None:
     h, child = np.array([2**53, 1, 1]), np.zeros(3, int)
     assert compute([of("sum", dtype="int64", fill_value=0)], {"h": h}, child, 1)[1]["x"].tolist() == [2**53 + 2]
