@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from maggjob.config.source import DataSource, Identifier, Search, Strict, Whole
 from maggjob.config.variable import Attribute, Variable, holds
 from maggjob.grid.healpix import MAX_DECIMAL_ORDER, MAX_ORDER, Grid, Latitude
-from maggjob.model.recipe import BUILT_IN_COLUMNS, OMIT, Recipe
+from maggjob.model.recipe import BUILT_IN_COLUMNS, OF_CHILD, OMIT, Recipe
+from maggjob.statistics.expression import parse
 from maggjob.statistics.functions import Statistic
 
 OWN_ATTRIBUTES = frozenset(
@@ -177,10 +178,11 @@ class Config(Strict):
             self._check_orders(name, variable)
             unknown = sorted(variable.resolve(name).columns - known)
             if unknown:
-                listed = ", ".join([*self.data_source.variables, *BUILT_IN_COLUMNS])
+                listed = ", ".join(dict.fromkeys([*self.data_source.variables, *BUILT_IN_COLUMNS]))
                 raise ValueError(
                     f"aggregation.variables.{name}: unknown column {unknown[0]!r}; known columns are {listed}"
                 )
+            self._check_child_columns(name, variable)
         for order in self.output.grid.orders:
             if not self._statistics(order):
                 raise ValueError(f"output.grid.child_order: no variable is computed at order {order}; remove it")
@@ -195,6 +197,12 @@ class Config(Strict):
                 "use uint64"
             )
         return self
+
+    def _check_child_columns(self, name: str, variable: Variable) -> None:
+        weights, own = variable.resolve(name).weights, self.data_source.variables
+        early = frozenset() if weights is None else (parse(weights).columns & OF_CHILD) - own.keys()
+        if early:
+            raise ValueError(f"aggregation.variables.{name}: weights cannot use {min(early)!r}")
 
     def _check_orders(self, name: str, variable: Variable) -> None:
         orders = self.output.grid.orders

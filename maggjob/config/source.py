@@ -19,7 +19,7 @@ from pydantic import (
 
 from maggjob.icesat2.names import EPOCH, PRODUCT, PRODUCT_PATTERN, PROVIDER, VERSION
 from maggjob.icesat2.orbit import BEAMS
-from maggjob.model.recipe import BUILT_IN_COLUMNS, RowFilter
+from maggjob.model.recipe import BUILT_IN_COLUMNS, OF_CHILD, SHADOWED, RowFilter
 from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, TOO_LARGE, TRANSITION
 from maggjob.statistics.expression import ROW, parse, row_arguments
 
@@ -240,7 +240,7 @@ class DataSource(Strict):
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
         for name in self.variables:
-            if name in BUILT_IN_COLUMNS:
+            if name in BUILT_IN_COLUMNS and name not in SHADOWED:
                 raise ValueError(
                     f"variables.{name}: the name is built in; built-in names are {', '.join(BUILT_IN_COLUMNS)}"
                 )
@@ -266,7 +266,7 @@ class DataSource(Strict):
 
     @model_validator(mode="after")
     def _filters_use_columns(self) -> Self:
-        known = [*self.variables, *BUILT_IN_COLUMNS]
+        known = list(dict.fromkeys([*self.variables, *(name for name in BUILT_IN_COLUMNS if name not in OF_CHILD)]))
         for number, each in enumerate(self.filters):
             unknown = sorted(parse(each.text).columns.difference(known)) if each.text else []
             if unknown:

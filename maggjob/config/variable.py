@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from maggjob.config.source import Number, Real, Strict, Whole
+from maggjob.config.fit import FitOutput, check_outputs, fit_model
+from maggjob.config.source import Identifier, Number, Real, Strict, Whole
 from maggjob.statistics.expression import GROUP, ROW, parse, row_arguments
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
@@ -62,7 +63,7 @@ def descriptive(attrs: dict[str, Any]) -> dict[str, Any]:
 class Variable(Strict):
     """One statistic: a ``function`` of a ``source``, or an ``expression``."""
 
-    LATER = frozenset({"min_count", "orders"})
+    LATER = frozenset({"min_count", "orders", "outputs"})
 
     function: str | None = None
     """Name of a statistic, with or without ``np.``."""
@@ -70,15 +71,18 @@ class Variable(Strict):
     """Arithmetic that reduces the segments of a child cell to one value."""
     source: str | None = None
     """Column, or arithmetic over columns, to which the function is applied."""
-    params: dict[str, bool | Number | str | tuple[Real | Whole, ...]] = Field(default_factory=dict)
+    params: dict[str, bool | Number | str | tuple[Real | Whole, ...] | tuple[str, ...]] = Field(default_factory=dict)
     """``weights`` of average and weighted_median; ``q`` (one or several) and ``method`` of quantile; ``ddof`` of var
-    and std; ``bin_width`` of mode; ``bias`` of skewness."""
+    and std; ``bin_width`` of mode; ``bias`` of skewness; ``terms``, ``weights``, ``clip``, ``min_passes`` and
+    ``min_cycles`` of fit."""
     dtype: Literal["float32", "float64", "int16", "int32", "int64", "uint16", "uint32", "uint64"] = "float32"
     """Dtype of the variable; integers are for counts, and for min, max and sum of columns of integers."""
     fill_value: Number | None = None
     """Value of child cells without segments; by default NaN, or 0 for integers."""
     min_count: Whole = Field(1, ge=1)
     """Number of segments below which a child cell has the fill value."""
+    outputs: dict[Identifier, FitOutput] = Field(default_factory=dict)
+    """Variables that a fit gives, by name; the entry itself gives no variable of its own name."""
     orders: tuple[Whole, ...] | None = Field(None, min_length=1)
     """Orders at which the statistic is computed; by default all of the grid."""
     attrs: dict[str, Attribute] = Field(default_factory=dict)
@@ -115,6 +119,13 @@ class Variable(Strict):
         else:
             self._check_function()
         whole = self.dtype in WHOLE_NUMBERS
+        if self.function_name == "fit":
+            check_outputs(fit_model(self.params), self.outputs)
+            if self.dtype != "float32" or self.fill_value is not None or self.attrs:
+                raise ValueError("dtype, fill_value and attrs of a fit belong to its outputs")
+            return self
+        if self.outputs:
+            raise ValueError(f"'outputs' are those of a fit, not of {self.function or 'an expression'}")
         if whole and not (self.function_name in WHOLE or (self.function_name and FUNCTIONS[self.function_name].counts)):
             raise ValueError(f"dtype {self.dtype} is for counts, {', '.join(WHOLE)}; use float32 or float64")
         if self.fill_value is not None and not holds(self.dtype, self.fill_value):
@@ -143,6 +154,8 @@ class Variable(Strict):
                 raise ValueError(f"{text!r} does not give one value per segment; use columns and arithmetic")
         for key in sorted(function.required - self.params.keys()):
             raise ValueError(f"{self.function} needs params: {{{key}: ...}}")
+        if function.outputs:
+            return
         q, ddof, method = (self.params.get(key, default) for key, default in (("q", 0.5), ("ddof", 0), ("method", "")))
         bin_width, bias = self.params.get("bin_width", 1.0), self.params.get("bias", True)
         every = q if isinstance(q, tuple) else (q,)
@@ -160,7 +173,12 @@ class Variable(Strict):
             raise ValueError(f"bias is {bias!r}; must be true or false")  # noqa: TRY004
 
     def each(self, name: str) -> dict[str, "Variable"]:
-        """Return the variable by its name; of several quantiles, each by the name and its percentage, as in h_q2_5."""
+        """Return the variable by its name.
+
+        Of several quantiles, return each by the name and its percentage, as in h_q2_5; of a fit, each of its outputs.
+        """
+        if self.function_name == "fit":
+            return {own: self.model_copy(update=self._of_output(name, own)) for own in self.outputs}
         q = self.params.get("q")
         if not isinstance(q, tuple):
             return {name: self}
@@ -168,6 +186,12 @@ class Variable(Strict):
             f"{name}{100 * one:g}".replace(".", "_"): self.model_copy(update={"params": self.params | {"q": one}})
             for one in q
         }
+
+    def _of_output(self, name: str, own: str) -> dict[str, Any]:
+        """Return what makes a variable of one output of a fit."""
+        output = self.outputs[own]
+        params = self.params | {"name": name}
+        return {"outputs": {own: output}, "dtype": output.type, "attrs": output.attrs, "params": params}
 
     def resolve(self, name: str, omit: Collection[str] = ()) -> Statistic:
         """Return the statistic as workers need it.
@@ -195,4 +219,12 @@ class Variable(Strict):
             fill_value=float(self.fill_value) if self.fill_value is not None else 0.0 if whole else math.nan,
             min_count=self.min_count,
             **given,
+            **self._fit(name),
         )
+
+    def _fit(self, name: str) -> dict[str, Any]:
+        """Return the fields of a statistic that are those of a fit."""
+        if self.function_name != "fit":
+            return {}
+        output = self.outputs[name]
+        return {"fit": fit_model(self.params), "of": output.of, "term": output.term or ""}

@@ -173,7 +173,7 @@ def screen_granule(recipe: Recipe, found: GranuleRows) -> ScreenedGranule:
         report,
         segments,
         child=np.concatenate([piece.child for piece in pieces]),
-        columns={name: np.concatenate([p.columns[name] for p in pieces]) for name in sorted(recipe.used_columns)},
+        columns={name: np.concatenate([p.columns[name] for p in pieces]) for name in sorted(recipe.kept_columns)},
         kept={group: kept for piece in pieces for group, kept in piece.kept.items()},
         attributes={name: first.attributes[recipe.path(path, first.group)] for name, path in recipe.columns},
     )
@@ -260,6 +260,6 @@ def _screen(granule: str, recipe: Recipe, beams: Sequence[BeamRows]) -> _Piece:
     return _Piece(
         counts,
         child=child[kept],
-        columns={name: named[name][kept] for name in recipe.used_columns},
+        columns={name: named[name][kept] for name in recipe.kept_columns},
         kept={beam.group: some for beam, some in zip(beams, own, strict=True) if some.any()},
     )

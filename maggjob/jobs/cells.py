@@ -16,6 +16,7 @@ from maggjob.granules.lists import load_granules
 from maggjob.granules.reader import IN_FLIGHT, CellReader
 from maggjob.granules.screening import ScreenedGranule, child_type
 from maggjob.grid.healpix import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, order_of, parse_cell
+from maggjob.jobs.derived import derived_columns
 from maggjob.jobs.parts import Level, ledger_of, pack, write_part
 from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
 from maggjob.jobs.worker import peak_memory, reason_and_message
@@ -122,7 +123,9 @@ def _map_cell(task: CellTask) -> CellReport:
     found.granules.clear()
     if report.state == "failed":
         return report
-    levels = [_level(recipe, order, columns, child) for order in recipe.orders]
+    fits: dict[str, dict[str, int]] = {}
+    levels = [_level(recipe, order, columns, child, nested, fits) for order in recipe.orders]
+    report = replace(report, fits=fits)
     if task.parts is not None:
         return write_part(task, report, pack(ledger_of(task, report, attributes), levels))
     arrays = _arrays(nested, recipe, levels[0])
@@ -132,11 +135,25 @@ def _map_cell(task: CellTask) -> CellReport:
     return replace(report, arrays=arrays)
 
 
-def _level(recipe: Recipe, order: int, columns: Mapping[str, np.ndarray], child: np.ndarray) -> Level:
-    """Compute the statistics of the children of one order, from the finest child of each segment."""
+def _level(
+    recipe: Recipe,
+    order: int,
+    columns: Mapping[str, np.ndarray],
+    child: np.ndarray,
+    cell: int,
+    fits: dict[str, dict[str, int]],
+) -> Level:
+    """Compute the statistics of the children of one order, from the finest child of each segment.
+
+    The number of children by state of each fit is added to ``fits``.
+    """
     at, shift = recipe.at(order), 2 * (recipe.grid.child_order - order)
     own = child >> shift if shift else child
-    return Level(order, *compute(at.statistics, columns, own, at.grid.children, recipe.omit))
+    counts: dict[str, dict[str, int]] = {}
+    derived = derived_columns(at, cell)
+    level = Level(order, *compute(at.statistics, columns, own, at.grid.children, recipe.omit, derived, counts))
+    fits |= {f"{order}/{name}": states for name, states in counts.items()}
+    return level
 
 
 def _arrays(nested: int, recipe: Recipe, level: Level) -> dict[str, np.ndarray]:
@@ -160,18 +177,22 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
         + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a split of them, and splits of that split
         + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   a slab, grouped, in float64; temporaries
 
+    A fit adds to a slab its terms, three times, and twelve arrays more.
+
     Parameters
     ----------
     observations : int
         Number of segments kept. An upper bound is the number of segments in the cell according to the indexes.
     recipe : Recipe
-        Its columns are assumed to be float32, as ATL06's are: 4 bytes per value.
+        Its columns are assumed to be float32, as ATL06's are: 4 bytes per value; built-in columns take up to 8.
     """
     columns = len(recipe.used_columns)
     expressions = len({e.text for s in recipe.every_statistic for e in s.row_expressions} - recipe.used_columns)
-    segment = child_type(recipe.grid.children).itemsize + 4 * columns
+    fits = sum(3 * len(model.terms) + 12 for model in {s.fit for s in recipe.every_statistic} if model is not None)
+    built_in = len(recipe.kept_columns & recipe.built_in)
+    segment = child_type(recipe.grid.children).itemsize + 4 * len(recipe.kept_columns) + 4 * built_in
     joined = observations * 2 * segment + observations * (segment + 8) // (SPLIT - 1)
-    grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)
+    grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7 + fits)
     return BASE_MEMORY + 2 * IN_FLIGHT + joined + grouped
 
 
@@ -194,7 +215,7 @@ def _gather(
         time=join_spans(one.time for one in kept),
     )
     child = np.concatenate([one.child for one in kept]) if kept else np.empty(0, np.int64)
-    columns = {n: np.concatenate([one.columns[n] for one in kept]) for n in sorted(task.recipe.used_columns) if kept}
+    columns = {n: np.concatenate([one.columns[n] for one in kept]) for n in sorted(task.recipe.kept_columns) if kept}
     attributes: dict[str, Any] = next((dict(one.attributes) for one in granules if one.attributes), {})
     return report, child, columns, attributes
 

@@ -208,6 +208,8 @@ def ledger_of(task: CellTask, report: CellReport, attributes: Mapping[str, Mappi
         "granules": granules_ledger(report),
         "time": report.time,
         "attributes": {name: dict(values) for name, values in attributes.items()},
+        # Only where there are fits, so that other parts keep their bytes.
+        **({"fits": {name: dict(states) for name, states in report.fits.items()}} if report.fits else {}),
     }
 
 
@@ -272,6 +274,7 @@ def report_in(part: Part, task: CellTask, content: bytes) -> CellReport:
         time=None if ledger["time"] is None else (ledger["time"][0], ledger["time"][1]),
         part_bytes=len(content),
         part_digest=digest_of_bytes(content),
+        fits=ledger.get("fits", {}),
     )
     return replace(report, part=f"{task.parts}/{part_key(task.id, tag_of(report))}")
 

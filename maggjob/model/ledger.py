@@ -45,6 +45,15 @@ def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
+def add_fits(fits: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Sum the counts of fits by name and state."""
+    total: dict[str, dict[str, int]] = {}
+    for some in fits:
+        for name, states in some.items():
+            total[name] = add_counts((total.get(name, {}), states))
+    return total
+
+
 def join_spans(spans: Iterable[Span | None]) -> Span | None:
     """Return the span from the earliest to the latest time; None if every span is None."""
     known = [span for span in spans if span is not None]
@@ -177,6 +186,7 @@ def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
         by_h5py=sum(quarter.by_h5py for quarter in quarters),
         requests=sum(quarter.requests for quarter in quarters),
         peak_memory=max(quarter.peak_memory for quarter in quarters),
+        fits=add_fits(quarter.fits for quarter in quarters),
         attempts=max(quarter.attempts for quarter in quarters),
         earlier=tuple(reason for quarter in quarters for reason in quarter.earlier),
         indexes=add_counts(quarter.indexes for quarter in quarters),
@@ -206,8 +216,10 @@ def reduce_tally(reports: Iterable[CellReport]) -> Tally:
     segments: dict[str, int] = {KEPT: 0}
     granules: dict[str, list[GranuleReport]] = {}
     errors: dict[str, dict[str, Any]] = {}
+    fits: dict[str, dict[str, int]] = {}
     for report in reports:
         cells["planned"] += 1
+        fits = add_fits((fits, report.fits)) if report.fits else fits
         cells[report.state] += 1
         segments = add_counts((segments, report.segments))
         for failure in _failures(report):
@@ -229,6 +241,7 @@ def reduce_tally(reports: Iterable[CellReport]) -> Tally:
         granules={state: states.count(state) for state in GRANULE_STATES},
         segments=segments,
         errors=errors,
+        fits=fits,
     )
 
 

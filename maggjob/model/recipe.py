@@ -9,7 +9,21 @@ from maggjob.grid.healpix import Grid
 from maggjob.statistics.expression import parse
 from maggjob.statistics.functions import Statistic
 
-BUILT_IN_COLUMNS = ("latitude", "longitude", "rgt", "cycle", "beam", "time", "strong")
+BUILT_IN_COLUMNS = (
+    *("latitude", "longitude", "rgt", "cycle", "beam", "time", "strong"),
+    *("x", "y", "year", "t", "pass"),
+)
+BASES = {
+    "x": frozenset({"latitude", "longitude"}),
+    "y": frozenset({"latitude", "longitude"}),
+    "year": frozenset({"time"}),
+    "t": frozenset({"time"}),
+}
+"""Built-in columns that are computed from others, and these."""
+OF_CHILD = frozenset({"x", "y"})
+"""Built-in columns that depend on the child cell, and so on its order."""
+SHADOWED = frozenset(BASES)
+"""Built-in names that a configuration may use for variables of its own."""
 ORIENTATION = "/orbit_info/sc_orient"
 """Dataset with the spacecraft's orientation, which says which beams are strong: 0 backward, 1 forward, 2 turning."""
 OMIT = "omit"
@@ -88,9 +102,27 @@ class Recipe:
         return (*self.statistics, *(s for _, some in self.coarser for s in some))
 
     @cached_property
+    def kept_columns(self) -> frozenset[str]:
+        """Columns that are kept of each segment, from which all that statistics use can be computed."""
+        return frozenset().union(*(self.bases.get(name, {name}) for name in self.used_columns))
+
+    @cached_property
     def named_columns(self) -> frozenset[str]:
-        """Columns that at least one statistic or filter uses."""
-        return self.used_columns.union(*(condition.columns for condition in self.filters))
+        """Columns that at least one statistic or filter uses, and those that they are computed from."""
+        named = self.used_columns.union(*(condition.columns for condition in self.filters))
+        return named.union(*(self.bases.get(name, ()) for name in named))
+
+    @cached_property
+    def bases(self) -> dict[str, frozenset[str]]:
+        """Columns that a derived column is computed from, by name; a variable of that name takes its place."""
+        own = {name for name, _ in self.columns}
+        return {name: bases for name, bases in BASES.items() if name not in own}
+
+    @cached_property
+    def built_in(self) -> frozenset[str]:
+        """Built-in columns that are used, but for those that depend on the child cell."""
+        own = {name for name, _ in self.columns}
+        return self.named_columns.intersection(BUILT_IN_COLUMNS) - own - OF_CHILD
 
     @cached_property
     def omit(self) -> frozenset[str]:
@@ -193,8 +225,8 @@ class Recipe:
             "groups": tuple(plain["groups"]),
             "columns": tuple((name, path) for name, path in plain["columns"]),
             "filters": tuple(RowFilter(**f | {"value": v}) for f, v in zip(plain["filters"], values, strict=True)),
-            "statistics": tuple(Statistic(**statistic) for statistic in plain["statistics"]),
-            "coarser": tuple((order, tuple(Statistic(**one) for one in some)) for order, some in plain["coarser"]),
+            "statistics": tuple(map(Statistic.from_dict, plain["statistics"])),
+            "coarser": tuple((order, tuple(map(Statistic.from_dict, some))) for order, some in plain["coarser"]),
             "missing": tuple((name, rule) for name, rule in plain["missing"]),
             "grid": Grid(**plain["grid"]),
         }

@@ -96,6 +96,8 @@ class CellReport:
     """Bytes of indexes read; each index takes one more request."""
     index_problems: tuple[str, ...] = ()
     """The first few messages on why an index was not used; the granules were read without it."""
+    fits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Number of child cells with segments by state of their fit, by order and name of the fit, as in ``12/trend``."""
     attempts: int = 1
     """Number of times that the cell was worked on in this run; 0 if its part is that of an earlier attempt."""
     earlier: tuple[str, ...] = ()
@@ -186,6 +188,8 @@ class Tally(Displayed):
     planned cell. Granules that were never read add no rows."""
     errors: Mapping[str, Mapping[str, Any]]
     """Number of failures (of granules in cells, and of cells) and up to five examples, by reason."""
+    fits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Number of child cells with segments by state of their fit, by order and name of the fit."""
 
     def facts(self) -> dict[str, object]:
         """Return what is shown of a tally."""
@@ -194,6 +198,8 @@ class Tally(Displayed):
             states = {state: count for state, count in getattr(self, what).items() if count}
             told[what] = ", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"
         told["errors"] = ", ".join(f"{e['count']:,} {reason}" for reason, e in self.errors.items()) or "none"
+        for name, children in self.fits.items():
+            told[f"fit {name}"] = ", ".join(f"{count:,} {state}" for state, count in children.items() if count)
         return told
 
     def to_dict(self) -> dict[str, Any]:

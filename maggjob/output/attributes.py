@@ -9,6 +9,7 @@ from maggjob.config.schema import Config
 from maggjob.grid.healpix import Grid, ellipsoid
 from maggjob.icesat2.names import EPOCH, GranuleName, product_of, provenance
 from maggjob.model.reports import CellReport, Tally
+from maggjob.statistics.fit_model import COUNTS
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
 CONVENTION = {
@@ -83,6 +84,8 @@ def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, 
         return {"long_name": f"number of segments{having}", "units": "1"}
     if statistic.function == "nunique":
         return {"units": "1"}
+    if statistic.fit is not None:
+        return fit_attributes(statistic, source)
     function = FUNCTIONS[statistic.function] if statistic.function else None
     method = None if function is None else function.cell_method
     own = source.get(statistic.source.strip(), {}) if statistic.source else {}
@@ -99,6 +102,47 @@ def variable_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, 
         attributes["long_name"] = f"{own['long_name']}, {weighted}{label}"
     if method is not None:
         attributes["cell_methods"] = f"area: {method}"
+    return attributes
+
+
+OF_FIT = {
+    "coefficient": "coefficient of {term}",
+    "error": "standard error of the coefficient of {term}, clustered by pass",
+    "formal_error": "formal error of the coefficient of {term}, as if segments were independent",
+    "rms": "root mean square of the residuals",
+    "passes": "number of passes used",
+    "tracks": "number of reference ground tracks used",
+    "cycles": "number of cycles used",
+    "segments": "number of segments used",
+    "clipped": "number of segments clipped",
+    "state": "state of the fit",
+    "span": "time from the first to the last segment used",
+}
+"""What a variable of a fit is, in words."""
+
+
+def fit_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return the attributes of a variable of a fit.
+
+    Parameters
+    ----------
+    statistic : Statistic
+    source : mapping
+        ``units`` and ``long_name`` of each column in the granules.
+    """
+    of, term = statistic.of, "the intercept" if statistic.term == "1" else statistic.term
+    own = source.get(str(statistic.source).strip(), {})
+    attributes: dict[str, Any] = {"long_name": f"fit of {statistic.source}: {OF_FIT[of].format(term=term)}"}
+    if of == "state":
+        words = "determined few_passes few_cycles singular"
+        return attributes | {"flag_values": [0, 1, 2, 3], "flag_meanings": words}
+    if of in COUNTS:
+        return attributes | {"units": "1"}
+    if of == "span":
+        return attributes | {"units": "year"}
+    per = {"1": "", "t": " year-1", "year": " year-1"}.get(statistic.term or "1")
+    if "units" in own and per is not None:
+        attributes["units"] = f"{own['units']}{per}"
     return attributes
 
 
@@ -145,6 +189,7 @@ def group_attributes(
             "granules": dict(tally.granules),
             "segments": dict(tally.segments),
             "errors": {reason: error["count"] for reason, error in sorted(tally.errors.items())},
+            **({"fits": {name: dict(states) for name, states in sorted(tally.fits.items())}} if tally.fits else {}),
         },
         "config": json.dumps(config.science(), sort_keys=True),
         "config_digest": config.digest,

@@ -68,6 +68,8 @@ def bad_weights(
     bad = np.zeros(rows, bool)
     with np.errstate(invalid="ignore"):
         for text in {s.weights for s in statistics if s.weights}:
+            if not parse(text).columns <= columns.keys():
+                continue
             weights = evaluate(parse(text), Rows(columns))
             wrong = ~(np.isfinite(weights) & (weights > 0))
             for name in even_powers(parse(text)):
@@ -101,6 +103,9 @@ def unusable(
     infinite, large = np.zeros(rows, bool), np.zeros(rows, bool)
     weights = {parse(s.weights).plain for s in statistics if s.weights}
     for plain, (expression, limit) in _limits(statistics).items():
+        if not expression.columns <= columns.keys():
+            # Columns that depend on the child cell are finite wherever coordinates are valid.
+            continue
         if plain in columns:
             # Plain columns have been checked for fill values. Narrow integers cannot be too large.
             values = columns[plain]
@@ -129,6 +134,8 @@ def _limits(statistics: Sequence[Statistic]) -> dict[str, tuple[Expression, floa
             limit = largest / MOST_ROWS
         elif statistic.function in ("var", "std"):
             limit = np.sqrt(largest) / 2
+        elif statistic.fit is not None:
+            limit = np.sqrt(_largest(np.dtype(np.float32))) / 2
         for expression in statistic.row_expressions:
             known = found.get(expression.plain, (expression, np.inf))[1]
             found[expression.plain] = expression, min(known, float(limit))

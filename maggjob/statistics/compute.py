@@ -8,7 +8,7 @@ import numpy as np
 from maggjob.errors import StatisticError
 from maggjob.statistics.expression import evaluate, parse
 from maggjob.statistics.functions import FUNCTIONS, Statistic
-from maggjob.statistics.groups import Groups
+from maggjob.statistics.groups import Derived, Groups, with_bases
 
 SLAB_ROWS = 1 << 16
 """Largest number of segments per slab; a child cell is never split. Arrays of a slab take half a megabyte, so they stay
@@ -25,6 +25,8 @@ def compute(
     child: np.ndarray,
     children: int,
     omit: Collection[str] = (),
+    derived: Derived | None = None,
+    fit_counts: dict[str, dict[str, int]] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Compute all statistics of one cell.
 
@@ -39,6 +41,10 @@ def compute(
         Number of child cells of the cell.
     omit : collection of str
         Columns in which NaN stands for a missing value: a statistic that uses one is computed from the other segments.
+    derived : mapping of str to DerivedColumn, optional
+        Columns that are computed from others.
+    fit_counts : dict, optional
+        Filled with the number of child cells by state of their fit, by name of the fit.
 
     Returns
     -------
@@ -53,12 +59,15 @@ def compute(
         If a result is infinite or does not fit in its dtype. NaN is allowed, such as the variance of one segment
         with ddof 1.
     """
-    present, values = _of_all([s for s in statistics if s.columns.isdisjoint(omit)], columns, child, children)
+    more, counts = derived or {}, {} if fit_counts is None else fit_counts
+    whole = [s for s in statistics if s.columns.isdisjoint(omit)]
+    present, values = _of_all(whole, columns, child, children, more, counts)
     for used in {s.columns & set(omit) for s in statistics} - {frozenset()}:
         own = [s for s in statistics if s.columns & set(omit) == used]
         there = np.logical_and.reduce([~np.isnan(columns[name]) for name in used])
-        names = frozenset().union(*(s.columns for s in own))
-        found, some = _of_all(own, {name: columns[name][there] for name in names}, child[there], children)
+        names = with_bases(frozenset().union(*(s.columns for s in own)), more)
+        some_columns = {name: columns[name][there] for name in names}
+        found, some = _of_all(own, some_columns, child[there], children, more, counts)
         place = np.searchsorted(present, found)
         for statistic in own:
             values[statistic.name] = np.full(len(present), statistic.fill_value, statistic.dtype)
@@ -67,7 +76,12 @@ def compute(
 
 
 def _of_all(
-    statistics: Sequence[Statistic], columns: Mapping[str, np.ndarray], child: np.ndarray, children: int
+    statistics: Sequence[Statistic],
+    columns: Mapping[str, np.ndarray],
+    child: np.ndarray,
+    children: int,
+    derived: Derived,
+    fit_counts: dict[str, dict[str, int]],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Compute statistics of all segments, as `compute`."""
     counts = np.zeros(children, np.int64)
@@ -76,12 +90,18 @@ def _of_all(
     present = np.flatnonzero(counts)
     if not len(present) or not statistics:
         return present, {s.name: np.empty(0, s.dtype) for s in statistics}
-    pieces = [{s.name: _one(groups, s) for s in statistics} for groups in _slabs(child, columns, counts, 0, children)]
+    pieces = []
+    for groups in _slabs(child, columns, counts, 0, children, derived):
+        pieces.append({s.name: _one(groups, s) for s in statistics})
+        for name, states in groups.fit_counts.items():
+            total = fit_counts.setdefault(name, dict.fromkeys(states, 0))
+            for state, count in states.items():
+                total[state] += count
     return present, {s.name: np.concatenate([piece[s.name] for piece in pieces]) for s in statistics}
 
 
 def _slabs(
-    child: np.ndarray, columns: Mapping[str, np.ndarray], counts: np.ndarray, first: int, last: int
+    child: np.ndarray, columns: Mapping[str, np.ndarray], counts: np.ndarray, first: int, last: int, derived: Derived
 ) -> Iterator[Groups]:
     """Yield the segments of child cells ``first`` to ``last`` (excluded) in slabs, by ascending child cell.
 
@@ -93,11 +113,12 @@ def _slabs(
     edges = [first, *(np.flatnonzero(np.diff(number)) + first + 1).tolist(), last]
     if total <= SLAB_ROWS or len(edges) == 2:
         if total:
-            yield Groups(child, len(counts), columns)
+            yield Groups(child, len(counts), columns, derived)
         return
     for start, stop in pairwise(edges):
         some = np.flatnonzero((child >= start) & (child < stop))
-        yield from _slabs(child[some], {name: values[some] for name, values in columns.items()}, counts, start, stop)
+        own_columns = {name: values[some] for name, values in columns.items()}
+        yield from _slabs(child[some], own_columns, counts, start, stop, derived)
 
 
 def _one(groups: Groups, statistic: Statistic) -> np.ndarray:

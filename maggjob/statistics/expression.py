@@ -8,6 +8,7 @@ repeated for each of its rows. A condition, such as a comparison, has the values
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
@@ -19,6 +20,8 @@ import numpy as np
 from maggjob.errors import ExpressionError
 
 MAX_LENGTH = 500
+PASS, PASS_NAME = re.compile(r"\bpass\b"), "__pass__"
+"""The column ``pass`` has the name of a keyword of Python, so that another name stands for it in the tree."""
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -126,7 +129,7 @@ def parse(text: str) -> Expression:
     if len(text) > MAX_LENGTH:
         raise _fail(text[:40] + "...", f"{len(text)} characters, at most {MAX_LENGTH}")
     try:
-        return _checked(text, ast.parse(text.strip(), mode="eval").body)
+        return _checked(text, ast.parse(PASS.sub(PASS_NAME, text.strip()), mode="eval").body)
     except ExpressionError:
         raise
     except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError) as problem:
@@ -136,7 +139,8 @@ def parse(text: str) -> Expression:
 def _checked(text: str, tree: ast.expr) -> Expression:
     columns: set[str] = set()
     kind = _check(tree, text, columns)
-    return Expression(text, ast.unparse(tree), frozenset(columns), kind, tree, _is_condition(tree))
+    plain = ast.unparse(tree).replace(PASS_NAME, "pass")
+    return Expression(text, plain, frozenset(columns), kind, tree, _is_condition(tree))
 
 
 def _is_condition(node: ast.expr) -> bool:
@@ -170,7 +174,7 @@ def _check(node: ast.expr, text: str, columns: set[str]) -> str:
             float(value)
             return CONSTANT
         case ast.Name(id=name):
-            columns.add(name)
+            columns.add("pass" if name == PASS_NAME else name)
             return ROW
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
             return _check(operand, text, columns)
@@ -257,7 +261,7 @@ def _evaluate(node: ast.expr, rows: Operands) -> tuple[Any, str]:
             # `_check` accepts only numbers.
             return np.float64(value), CONSTANT  # type: ignore[arg-type]
         case ast.Name(id=name):
-            return rows.column(name), ROW
+            return rows.column("pass" if name == PASS_NAME else name), ROW
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             value, kind = _evaluate(operand, rows)
             return np.asarray(value == 0, np.float64), kind

@@ -1,16 +1,21 @@
 """The named statistics (`FUNCTIONS`), each computed for all groups at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from maggjob.statistics.expression import Expression, parse, row_arguments
+from maggjob.statistics.fit_model import FitModel
+from maggjob.statistics.fits import FitResult, FitRows, fit, quantity
 from maggjob.statistics.groups import Groups
 
 NORMAL = 1.4826
 """Standard deviation of a normal distribution, in units of its median absolute deviation."""
 LARGEST_WHOLE = 2.0**63
+OF_FITS = frozenset({"pass", "time"})
+"""Columns that every fit uses."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,20 @@ class Statistic:
     """Value of child cells without segments, or with too few."""
     min_count: int = 0
     """Number of segments below which a child cell has the fill value."""
+    fit: FitModel | None = None
+    """Model of ``fit``."""
+    of: str = ""
+    """What is taken of a fit (`maggjob.statistics.fit_model.QUANTITIES`)."""
+    term: str = ""
+    """Term whose coefficient or error is taken."""
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Statistic":
+        """Return the statistic from the values of ``asdict``, which may have been written to JSON and read back."""
+        model = plain.get("fit")
+        if model is None:
+            return cls(**plain)
+        return cls(**dict(plain) | {"fit": FitModel(**dict(model) | {"terms": tuple(model["terms"])})})
 
     @property
     def whole(self) -> bool:
@@ -51,13 +70,15 @@ class Statistic:
     def row_expressions(self) -> tuple[Expression, ...]:
         """All expressions that are evaluated for each segment, except the weights."""
         inner = row_arguments(parse(self.expression)) if self.expression else ()
-        return (*inner, parse(self.source)) if self.source else inner
+        terms = tuple(parse(term) for term in self.fit.terms) if self.fit else ()
+        return (*inner, *terms, parse(self.source)) if self.source else inner
 
     @property
     def columns(self) -> frozenset[str]:
         """Names of the columns that the statistic uses."""
-        texts = (self.source, self.weights, self.expression)
-        return frozenset().union(*(parse(text).columns for text in texts if text))
+        texts = (self.source, self.weights, self.expression, *(self.fit.terms if self.fit else ()))
+        own = OF_FITS if self.fit else frozenset()
+        return own.union(*(parse(text).columns for text in texts if text))
 
 
 def _count(groups: Groups, _: Statistic) -> np.ndarray:
@@ -197,6 +218,33 @@ def _nunique(groups: Groups, statistic: Statistic) -> np.ndarray:
     return np.add.reduceat(new, groups.first)
 
 
+def _fit(groups: Groups, statistic: Statistic) -> np.ndarray:
+    """Return one quantity of a fit, which is made once for all of its quantities."""
+    source, model = _source(statistic), statistic.fit
+    if model is None:
+        raise ValueError(f"{statistic.name}: fit needs a model")
+    key = (model, source, statistic.weights)
+    result = groups.shared.get(key)
+    if result is None:
+        result = groups.shared[key] = _fitted(groups, model, source, statistic.weights)
+        groups.fit_counts[model.name] = result.counts()
+    return quantity(result, model, statistic.of, statistic.term)
+
+
+def _fitted(groups: Groups, model: FitModel, source: str, weights: str | None) -> FitResult:
+    number = len(groups.sizes)
+    terms = [groups.rows(term) for term in model.terms]
+    rows = FitRows(
+        groups.spread(np.arange(number)),
+        groups.in_order(groups.columns["pass"]).astype(np.int64),
+        groups.column("time"),
+        groups.rows(source),
+        np.stack(terms) if terms else np.empty((0, len(groups.child))),
+        None if weights is None else groups.rows(weights),
+    )
+    return fit(model, rows, number)
+
+
 def _source(statistic: Statistic) -> str:
     if statistic.source is None:
         raise ValueError(f"{statistic.name}: {statistic.function} needs a source")
@@ -221,6 +269,8 @@ class Function:
     """Words for a title, if they are other than the cell method's or the name's."""
     unitless: bool = False
     """True if results have no units."""
+    outputs: bool = False
+    """True if one entry of the configuration gives several variables, listed as ``outputs``."""
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -241,4 +291,10 @@ FUNCTIONS: dict[str, Function] = {
     "mode": Function(_mode, frozenset({"bin_width"}), cell_method="mode", required=frozenset({"bin_width"})),
     "skewness": Function(_skewness, frozenset({"bias"}), unitless=True),
     "weighted_median": Function(_weighted_median, frozenset({"weights"}), required=frozenset({"weights"})),
+    "fit": Function(
+        _fit,
+        frozenset({"terms", "weights", "clip", "min_passes", "min_cycles"}),
+        required=frozenset({"terms"}),
+        outputs=True,
+    ),
 }

@@ -6,13 +6,40 @@ child cells this takes 4 ms, as each slice fits in the innermost cache and numpy
 and value takes 51 ms with packed keys and 207 ms with ``lexsort``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from maggjob.statistics.expression import evaluate, parse
+
+
+@dataclass(frozen=True)
+class DerivedColumn:
+    """A column that is computed from others when it is needed, and only for the segments that it is needed for."""
+
+    bases: frozenset[str]
+    """Names of the columns that it is computed from."""
+    values: "Callable[[Groups], np.ndarray]"
+    """Function that returns the column in group order, float64, shape (n,)."""
+
+
+Derived = Mapping[str, DerivedColumn]
+"""Derived columns by name."""
+
+
+def with_bases(names: frozenset[str], derived: Derived) -> frozenset[str]:
+    """Return the columns that must be there for some columns: themselves, or what they are computed from.
+
+    Parameters
+    ----------
+    names : frozenset of str
+    derived : mapping
+        Derived columns by name.
+    """
+    return frozenset().union(*(derived[name].bases if name in derived else {name} for name in names))
 
 
 @dataclass
@@ -29,7 +56,13 @@ class Groups:
     """Number of child cells of the cell."""
     columns: Mapping[str, np.ndarray]
     """Columns by name, shape (n,) each, any numeric type."""
+    derived: Derived = field(default_factory=dict)
+    """Columns that are computed from these."""
     _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What several statistics or columns share, such as the result of a fit."""
+    fit_counts: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+    """Number of groups by state, of each fit by name."""
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -60,7 +93,9 @@ class Groups:
     def column(self, name: str) -> np.ndarray:
         """Return a column in group order, float64, shape (n,)."""
         if name not in self._rows:
-            self._rows[name] = self.in_order(self.columns[name]).astype(np.float64)
+            derived = self.derived.get(name)
+            own = derived.values(self) if derived else self.in_order(self.columns[name]).astype(np.float64)
+            self._rows[name] = own
         return self._rows[name]
 
     def in_order(self, values: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from tests.strategies import Rows, few, many
 
 EPS = 2.0**-52
 INVERSE_VARIANCE = "1.0 / s**2"
+PLAIN = [name for name in FUNCTIONS if name != "fit"]
+"""Functions of one column; fits have tests of their own."""
 H_SIGMA = Statistic("h_sigma", expression="1.0 / np.sqrt(np.sum(1.0 / s**2))", dtype="float64")
 
 
@@ -272,13 +274,13 @@ def test_one_segment_in_every_child() -> None:
     rows = {"h": h, "s": np.ones(children, "f4")}
     statistics = [
         Statistic(name, function=name, source=None if name in ("len", "count") else "h", weights="s", dtype="float64")
-        for name in FUNCTIONS
+        for name in PLAIN
     ]
     present, values = compute(statistics, rows, child, children)
     assert (present == np.arange(children)).all()
     same, zero, one = np.empty(children), np.zeros(children), np.ones(children)
     same[child] = h
-    expected = dict.fromkeys(FUNCTIONS, same) | {"var": zero, "std": zero, "len": one, "count": one, "nunique": one}
+    expected = dict.fromkeys(PLAIN, same) | {"var": zero, "std": zero, "len": one, "count": one, "nunique": one}
     expected |= {"mad": zero, "nmad": zero, "mode": same + 0.5, "skewness": np.full(children, np.nan)}
     for name, value in expected.items():
         np.testing.assert_array_equal(values[name], value, err_msg=name)
@@ -314,7 +316,7 @@ def test_inputs_stay_as_they_were(rows: Rows) -> None:
     for array in (rows.child, *rows.columns.values()):
         array.setflags(write=False)
     statistics = [
-        *(Statistic(name, function=name, source="h", weights="s**-2", dtype="float64") for name in FUNCTIONS),
+        *(Statistic(name, function=name, source="h", weights="s**-2", dtype="float64") for name in PLAIN),
         Statistic("weighted", function="average", source="h - s", weights=INVERSE_VARIANCE),
         H_SIGMA,
     ]
@@ -415,7 +417,7 @@ def test_slabs_hold_each_child_whole_and_are_as_large_as_they_may_be(sizes: list
     random.shuffle(child)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("maggjob.statistics.compute.SLAB_ROWS", size)
-        found = list(_slabs(child, {"n": np.arange(len(child))}, np.array(sizes), 0, len(sizes)))
+        found = list(_slabs(child, {"n": np.arange(len(child))}, np.array(sizes), 0, len(sizes), {}))
     children = [set(groups.child.tolist()) for groups in found]
     assert all(max(one) < min(other) for one, other in pairwise(children))
     assert sum(len(groups.child) for groups in found) == len(child)
