@@ -87,7 +87,7 @@ def growth(folder: Path, paths: Sequence[Path], cell: int) -> None:
     """
     from benchmarks.object_server import server
     from maggjob.config.load import load_config
-    from maggjob.jobs.cells import predicted_memory
+    from maggjob.granules.memory import predicted_memory
 
     recipe = load_config("atl06.yaml").recipe()
     print(f"{'granules':>9}{'observations':>14}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'predicted':>11}")

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from maggjob.backend.preload import local_interpreter
-from maggjob.backend.workers import default_workers
+from maggjob.backend.workers import default_workers, memory_per_worker
 from maggjob.errors import InputError
 from maggjob.inputs.places import local_place
 from maggjob.inputs.plain_yaml import load_yaml
@@ -37,6 +37,11 @@ class BackendSettings:
     def memory_mb(self) -> float:
         """Memory of a worker on Lambda, MB."""
         return float((self.config or {}).get("aws_lambda", {}).get("runtime_memory") or LAMBDA_MEMORY)
+
+    @property
+    def worker_memory(self) -> float:
+        """Memory that one worker may take, bytes; infinite if unknown."""
+        return self.memory_mb * 2**20 if self.backend == "aws_lambda" else memory_per_worker(self.workers)
 
     @property
     def private_bucket(self) -> str | None:

@@ -124,11 +124,26 @@ def default_workers(environment: Mapping[str, str] | None = None, read: Read = r
     """
     environment = os.environ if environment is None else environment
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        installed = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        # Not a POSIX system.
-        installed = math.inf
-    memory = available_memory(environment, installed, read)
+    memory = available_memory(environment, _installed(), read)
     fitting = available_cores(environment, affinity, read)
     return max(1, fitting if math.isinf(memory) else min(fitting, int(memory // WORKER_MEMORY)))
+
+
+def _installed() -> float:
+    """Return the bytes of memory of this machine; infinite if unknown."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        # Not a POSIX system.
+        return math.inf
+
+
+def memory_per_worker(workers: int) -> float:
+    """Return the bytes of memory that each of some local workers may take; infinite if unknown.
+
+    Parameters
+    ----------
+    workers : int
+        Number of workers at once.
+    """
+    return available_memory(os.environ, _installed()) / max(1, workers)

@@ -13,8 +13,8 @@ import numpy as np
 
 from maggjob.errors import InputError, MaggjobError
 from maggjob.granules.lists import load_granules
-from maggjob.granules.reader import IN_FLIGHT, CellReader
-from maggjob.granules.screening import ScreenedGranule, child_type
+from maggjob.granules.reader import CellReader
+from maggjob.granules.screening import ScreenedGranule
 from maggjob.grid.healpix import MAX_DECIMAL_ORDER, nested_children, nested_to_decimal, order_of, parse_cell
 from maggjob.jobs.derived import derived_columns
 from maggjob.jobs.parts import Level, ledger_of, pack, write_part
@@ -24,7 +24,7 @@ from maggjob.model.ledger import add_counts, cell_state, failed_report, join_spa
 from maggjob.model.recipe import Recipe
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask, GranuleList
-from maggjob.statistics.compute import SLAB_ROWS, SPLIT, compute, fill_children
+from maggjob.statistics.compute import compute, fill_children
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder
 from maggjob.storage.run_folder import PARTS
@@ -36,8 +36,6 @@ GRANULES_BY_INDEX_AT_ONCE = 20
 """Granules read concurrently with an index; each requests all of its ranges, over ten connections at most."""
 READS_AT_ONCE = 64
 """Connections without an index. Many are needed, as most reads of a granule only locate the next one."""
-BASE_MEMORY = 60 << 20
-"""Memory in bytes of a worker that has imported this module and opened its connections."""
 
 
 def map_cell(cell: CellTask) -> CellReport:
@@ -165,35 +163,6 @@ def _arrays(nested: int, recipe: Recipe, level: Level) -> dict[str, np.ndarray]:
     if grid.child_order <= MAX_DECIMAL_ORDER:
         full["morton"] = nested_to_decimal(ids, grid.child_order)
     return {"cell_ids": ids} | full
-
-
-def predicted_memory(observations: int, recipe: Recipe) -> int:
-    """Return an upper estimate of the peak memory of `map_cell` with indexes, in bytes.
-
-    ::
-
-        BASE + 2 * IN_FLIGHT                                  interpreter and modules; ranges, and ranges unpacked
-        + observations * 2 * (child + 4 * columns)            segments kept per granule, and all of them joined
-        + observations / (SPLIT - 1) * (child + 4 * columns + 8)   a split of them, and splits of that split
-        + min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7)   a slab, grouped, in float64; temporaries
-
-    A fit adds to a slab its terms, three times, and twelve arrays more.
-
-    Parameters
-    ----------
-    observations : int
-        Number of segments kept. An upper bound is the number of segments in the cell according to the indexes.
-    recipe : Recipe
-        Its columns are assumed to be float32, as ATL06's are: 4 bytes per value; built-in columns take up to 8.
-    """
-    columns = len(recipe.used_columns)
-    expressions = len({e.text for s in recipe.every_statistic for e in s.row_expressions} - recipe.used_columns)
-    fits = sum(3 * len(model.terms) + 12 for model in {s.fit for s in recipe.every_statistic} if model is not None)
-    built_in = len(recipe.kept_columns & recipe.built_in)
-    segment = child_type(recipe.grid.children).itemsize + 4 * len(recipe.kept_columns) + 4 * built_in
-    joined = observations * 2 * segment + observations * (segment + 8) // (SPLIT - 1)
-    grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7 + fits)
-    return BASE_MEMORY + 2 * IN_FLIGHT + joined + grouped
 
 
 def _gather(

@@ -39,8 +39,15 @@ class Piece:
     """Expected duration in seconds."""
 
 
-def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, *, split: bool) -> list[Piece]:
-    """Split hot cells into quarters and return all pieces, longest first.
+def pieces_of(
+    tasks: Sequence[CellTask],
+    seconds: Sequence[float],
+    workers: int,
+    *,
+    split: bool,
+    depths: Sequence[int] | None = None,
+) -> list[Piece]:
+    """Split hot cells into quarters, large cells until they fit, and return all pieces, longest first.
 
     Parameters
     ----------
@@ -51,15 +58,37 @@ def pieces_of(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int,
     workers : int
         Number of concurrent workers.
     split : bool
-        If False, no cell is split. Without indexes, splitting does not help: each quarter would read all coordinates.
+        If False, no cell is split to save time: without indexes, each quarter would read all coordinates.
+    depths : sequence of int, optional
+        How many times each cell must be divided so that its pieces fit in a worker's memory; by default never.
     """
     total, pieces = sum(seconds), []
-    for owner, (task, takes) in enumerate(zip(tasks, seconds, strict=True)):
-        if split and task.recipe.can_split and is_hot(takes, total, workers):
-            pieces += [Piece(quarter, owner, QUARTER * takes) for quarter in quarters(task)]
-        else:
-            pieces.append(Piece(task, owner, takes))
+    needed = depths or [0] * len(tasks)
+    for owner, (task, takes, depth) in enumerate(zip(tasks, seconds, needed, strict=True)):
+        hot = split and task.recipe.can_split and is_hot(takes, total, workers)
+        times = max(depth, int(hot))
+        pieces += [Piece(part, owner, QUARTER**times * takes) for part in divided(task, times)]
     return sorted(pieces, key=lambda piece: -piece.seconds)
+
+
+def divided(task: CellTask, times: int) -> list[CellTask]:
+    """Return the tasks of a cell that is divided into quarters some times, in nested order; the cell itself for 0.
+
+    Parameters
+    ----------
+    task : CellTask
+    times : int
+    """
+    found = [task]
+    for _ in range(times):
+        found = [quarter for one in found for quarter in quarters(one)]
+    return found
+
+
+def _first_child(task: CellTask) -> int:
+    """Return the nested id of the first of the finest children of a cell."""
+    grid = task.recipe.grid
+    return parse_cell(task.cell, grid.parent_order) << grid.shift
 
 
 def quarters(task: CellTask) -> list[CellTask]:
@@ -203,6 +232,8 @@ def _by_owner(pieces: Sequence[Piece]) -> dict[int, list[int]]:
 def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> CellReport:
     if len(done) == 1:
         return done[0][1]
+    # Quarters of quarters may stand among the quarters.
+    done = sorted(done, key=lambda one: _first_child(one[0]))
     report = join_quarters(task.id, task.cell, [report for _, report in done])
     if report.state != "failed":
         report = _join_parts(task, report, done)
@@ -222,9 +253,11 @@ def _join_parts(task: CellTask, report: CellReport, done: Sequence[tuple[CellTas
             agree(own, ledger_digest(parts[number].ledger))
     levels = []
     for order in task.recipe.orders:
-        at = task.recipe.at(order)
-        step, own_levels = at.grid.children // 4, {number: part.levels[order] for number, part in parts.items()}
-        child = np.concatenate([level.child + np.uint32(number * step) for number, level in own_levels.items()])
+        at, own_levels = task.recipe.at(order), {number: part.levels[order] for number, part in parts.items()}
+        before = [_first_child(done[n][0]) - _first_child(task) >> 2 * (task.recipe.orders[0] - order) for n in parts]
+        child = np.concatenate(
+            [level.child + np.uint32(first) for level, first in zip(own_levels.values(), before, strict=True)]
+        )
         names = [statistic.name for statistic in at.statistics]
         values = {name: np.concatenate([level.values[name] for level in own_levels.values()]) for name in names}
         levels.append(Level(order, child, values))

@@ -49,7 +49,9 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False) 
     """
     plan, workers = index.exact.plan, session.settings.workers
     tasks = make_tasks(plan, session.credentials, session.region, index.place)
-    every = pieces_of(tasks, plan.seconds(index.place is not None), workers, split=index.place is not None)
+    seconds, indexed = plan.seconds(index.place is not None), index.place is not None
+    depths = plan.split_depths(session.settings.worker_memory)
+    every = pieces_of(tasks, seconds, workers, split=indexed, depths=depths)
     saved = _saved(session, index, tasks, every) if resume else {}
     mapped = MappedCells(tasks, with_saved(every, tasks, saved))
     outcomes: dict[int, CellOutcome] = {
@@ -149,13 +151,12 @@ def _again(
 ) -> list[Piece]:
     """Return what is mapped in place of a piece that failed; nothing if it would fail again.
 
-    A cell whose call died is split if it can be, as each quarter needs less memory. If it cannot be split, and had a
-    call of its own, another attempt would die as well.
+    A cell, or a piece of one, whose call died is split if it can be, as each quarter needs less memory. If it cannot be
+    split, and had a call of its own, another attempt would die as well.
     """
     piece = mapped.pieces[number]
     if report.reason in DEATHS:
-        whole = piece.task.id == mapped.tasks[piece.owner].id
-        if whole and place is not None and piece.task.recipe.can_split:
+        if place is not None and piece.task.recipe.can_split:
             return [Piece(quarter, piece.owner, piece.seconds / 4) for quarter in quarters(piece.task)]
         return [piece] if companions.get(number, 1) > 1 else []
     return [piece] if _may_succeed(report) else []

@@ -1,6 +1,6 @@
 """The plan of a run: granules, cells, driver, and the expected time and cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from maggjob.catalog.sources import check_sources
 from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import Config, digest_of
 from maggjob.errors import CatalogError, InputError
+from maggjob.granules.memory import predicted_memory, split_depth
 from maggjob.grid.healpix import format_cell, parse_cell
-from maggjob.icesat2.names import PRODUCT, is_simulated, product_of, window_label
+from maggjob.icesat2.names import PRODUCT, GranuleName, is_simulated, product_of, window_label
 from maggjob.inputs.places import PlaceLike, store_place
 from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
@@ -143,6 +144,16 @@ class Plan(Displayed):
     def seconds(self, indexed: bool) -> list[float]:
         """Return the expected seconds of each cell, with or without indexes."""
         return [seconds(load, work_of(indexed), LATENCY[self.driver]) for load in self.loads]
+
+    def split_depths(self, memory: float) -> list[int]:
+        """Return how many times each cell is divided into quarters so that its pieces fit in a worker of some bytes."""
+        recipe = self.config.recipe()
+        return [split_depth(load.rows, recipe, memory) for load in self.loads]
+
+    def memory(self) -> float:
+        """Return the most memory that a worker needs for a whole cell, bytes."""
+        recipe = self.config.recipe()
+        return float(max(predicted_memory(int(load.rows), recipe) for load in self.loads))
 
     def hot(self, workers: int) -> list[float]:
         """Return the seconds of each cell that is processed in quarters (`maggjob.pipeline.balance`)."""
@@ -333,9 +344,34 @@ def plan(
     chosen_driver = choose_driver(known, driver, loaded.data_source.driver)
     found = Plan(loaded, known, cells, chosen_driver, window_label(ids), None if asked is None else store_place(asked))
     check_sources((granule.url for granule in found.used_granules), loaded.data_source.sources)
+    check_cycles(loaded, ids)
     if check and chosen_driver == "file":
         check_local(loaded, found.used_granules)
     return found
+
+
+def check_cycles(config: Config, ids: Sequence[str]) -> None:
+    """Check that there are as many cycles as the fits of a configuration need.
+
+    Parameters
+    ----------
+    config : Config
+    ids : sequence of str
+        Ids of the granules.
+
+    Raises
+    ------
+    CatalogError
+        If there are fewer.
+    """
+    cycles = sorted({name.cycle for name in map(GranuleName.parse, ids) if name is not None})
+    for model in {statistic.fit for statistic in config.recipe().every_statistic} - {None}:
+        if model is not None and len(cycles) < model.min_cycles:
+            told = ", ".join(map(str, cycles)) or "none"
+            raise CatalogError(
+                f"aggregation.variables.{model.name}: the fit needs {model.min_cycles} cycles, the catalog has {told}; "
+                "make one of several cycles with 'maggjob catalog --cycles 18-22'"
+            )
 
 
 def _default_catalog() -> str:

@@ -220,6 +220,10 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
         "dollars": sum(line["dollars"] for line in bill),
         "cells_in_quarters": len(replace(plan, driver="s3").hot(workers)),
     }
+    memory = Prices().memory_gb * 2**30
+    depths = plan.split_depths(memory)
+    pieces = {str(4**depth): depths.count(depth) for depth in sorted(set(depths)) if depth}
+    plain["memory"] = {"largest_cell": plan.memory(), "worker": memory, "cells_by_pieces": pieces}
     plain["model"] = {
         "work": asdict(work_of(plan.worth_index)),
         "index": asdict(IndexWork()),
@@ -256,6 +260,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         *([UNMEASURED.format(", ".join(plain["unmeasured"]))] if plain["unmeasured"] else []),
         f"observations  about {expected['observations']:,.0f}",
         f"reads         about {expected['bytes_read'] / 1e6:,.0f} MB in {expected['requests']:,.0f} requests",
+        f"memory        {plain['memory']['largest_cell'] / 1e6:,.0f} MB for the largest cell{_pieces(plain['memory'])}",
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
         f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
         f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
@@ -268,6 +273,12 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
     ]
     lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
     return "\n".join(lines)
+
+
+def _pieces(memory: Mapping[str, Any]) -> str:
+    """Return how many cells are divided so that they fit in a worker on Lambda."""
+    some = [f"{count:,} cells in {pieces} pieces" for pieces, count in memory["cells_by_pieces"].items()]
+    return f"; {', '.join(some)}, to fit in {memory['worker'] / 2**30:g} GB" if some else ""
 
 
 def _duration(seconds: float) -> str:

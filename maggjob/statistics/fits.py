@@ -6,8 +6,8 @@ their error, so the standard error is clustered by pass: the sandwich estimator 
 too small.
 
 Rows are put into the canonical order of child cell, pass and time first, so that every sum has the same value whatever
-the order of the granules. Normal equations are solved by a Cholesky decomposition of our own, an elementwise operation
-over all child cells: unlike LAPACK, it gives the same bits on every processor.
+the order of the granules. All that follows are elementwise operations over all child cells at once: unlike LAPACK, they
+give the same bits on every processor.
 """
 
 from collections.abc import Sequence
@@ -165,26 +165,22 @@ def _put(result: FitResult, active: np.ndarray, found: FitResult) -> None:
 def _round(model: FitModel, rows: FitRows) -> tuple[FitResult, np.ndarray, np.ndarray]:
     """Fit once; return the result, the weighted residual of each row, and the limit of each group for clipping."""
     first, sizes, passes = _groups_of(rows)
-    groups, p = len(first), len(rows.terms) + 1
     numbers = _numbers(rows, first, passes)
-    weight = np.ones(groups) * sizes if rows.weights is None else np.add.reduceat(rows.weights, first)
+    weight = np.ones(len(first)) * sizes if rows.weights is None else np.add.reduceat(rows.weights, first)
     with np.errstate(all="ignore"):
-        centred, means, scale = _centred(rows, first, sizes, weight)
-        mean = _sums(rows, rows.values, first) / weight
-        values = rows.values - np.repeat(mean, sizes)
-        normal, right = _normal(rows, centred, values, first, weight)
-        inverse, good = _inverse(normal)
-        state = _states(model, numbers, good, p)
-        solved = _product(inverse, right[:, None])[:, 0]
-        residuals = values - np.repeat(solved[0], sizes)
-        for term, coefficient in zip(centred, solved[1:], strict=True):
-            residuals = residuals - term * np.repeat(coefficient, sizes)
+        columns, means, scale = _centred(rows, first, sizes, weight)
+        basis = _orthogonal(rows, columns, first, sizes)
+        residuals, along = _projected(rows, basis, first, sizes)
+        state = _states(model, numbers, basis.good, len(basis.columns))
         squares = _sums(rows, residuals**2, first)
-        freedom = np.maximum(sizes - p, 1)
-        formal = inverse * (squares / freedom)
-        covariance = _clustered(rows, centred, residuals, inverse, passes, numbers["passes"])
+        freedom = np.maximum(sizes - len(basis.columns), 1)
+        clustered = _product(_product(basis.inverse, _meat(rows, basis, residuals, passes)), _turned(basis.inverse))
+        number = numbers["passes"]
+        clustered = clustered * (number / np.maximum(number - len(basis.columns), 1))
+        formal = _product(basis.inverse, _turned(basis.inverse)) * (squares / freedom)
+        solved = _product(basis.inverse, along[:, None])[:, 0]
     determined = state == DETERMINED
-    coefficients, errors, forms = _in_units(solved, formal, covariance, means, scale, mean, determined)
+    coefficients, errors, forms = _in_units(solved, formal, clustered, means, scale, determined)
     result = FitResult(
         state,
         coefficients,
@@ -192,8 +188,8 @@ def _round(model: FitModel, rows: FitRows) -> tuple[FitResult, np.ndarray, np.nd
         forms,
         rms=np.where(determined, np.sqrt(squares / weight), np.nan),
         segments=sizes,
-        clipped=np.zeros(groups, np.int64),
-        passes=numbers["passes"],
+        clipped=np.zeros(len(first), np.int64),
+        passes=number,
         tracks=numbers["tracks"],
         cycles=numbers["cycles"],
         span=numbers["span"],
@@ -231,8 +227,14 @@ def _numbers(rows: FitRows, first: np.ndarray, passes: np.ndarray) -> dict[str, 
 def _centred(
     rows: FitRows, first: np.ndarray, sizes: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the terms less their means and divided by their scales, both shape (terms, groups)."""
-    centred = np.empty_like(rows.terms)
+    """Return the intercept and the terms less their means and divided by their scales, and both of these.
+
+    Returns
+    -------
+    columns : ndarray, shape (terms + 1, rows)
+    means, scale : ndarray, shape (terms, groups)
+    """
+    columns = np.ones((len(rows.terms) + 1, len(rows.group)))
     means, scale = (np.empty((len(rows.terms), len(first))) for _ in range(2))
     for number, term in enumerate(rows.terms):
         means[number] = _sums(rows, term, first) / weight
@@ -241,61 +243,62 @@ def _centred(
         # A term that hardly varies cannot be told from the intercept.
         flat = ~(scale[number] > 1e-12 * np.abs(means[number]))
         scale[number][flat] = np.inf
-        centred[number] = own / np.repeat(scale[number], sizes)
-    return centred, means, scale
+        columns[number + 1] = own / np.repeat(scale[number], sizes)
+    return columns, means, scale
 
 
-def _normal(
-    rows: FitRows, centred: np.ndarray, values: np.ndarray, first: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the normal matrices, shape (p, p, groups), and the right sides, shape (p, groups)."""
-    p = len(centred) + 1
-    normal, right = np.zeros((p, p, len(first))), np.zeros((p, len(first)))
-    # The sums of centred terms and values are zero but for rounding, which the intercept takes up.
-    normal[0, 0], right[0] = weight, _sums(rows, values, first)
-    for i, one in enumerate(centred, 1):
-        weighted = one if rows.weights is None else rows.weights * one
-        right[i] = np.add.reduceat(weighted * values, first)
-        normal[0, i] = normal[i, 0] = np.add.reduceat(weighted, first)
-        for j in range(i, p):
-            normal[i, j] = normal[j, i] = np.add.reduceat(weighted * centred[j - 1], first)
-    return normal, right
+@dataclass(frozen=True)
+class _Basis:
+    """Orthonormal columns that span the terms of each group."""
+
+    columns: list[np.ndarray]
+    """Columns, shape (rows,) each: the intercept's first."""
+    inverse: np.ndarray
+    """Inverse of the triangular matrix that turns them into the terms, shape (p, p, groups)."""
+    good: np.ndarray
+    """Which groups have such a basis, bool, shape (groups,)."""
 
 
-def _inverse(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inverses of positive matrices, shape (p, p, groups), and which groups have one.
+def _orthogonal(rows: FitRows, columns: np.ndarray, first: np.ndarray, sizes: np.ndarray) -> _Basis:
+    """Return an orthonormal basis of the columns of each group, by the modified Gram-Schmidt process.
 
-    A pivot is the share of a term that the terms before it do not explain; below `SMALLEST_PIVOT` it is none.
+    Normal equations would square the condition: of a cell with few tracks nothing would be left of the error.
     """
-    p, groups = normal.shape[1:]
-    scale = np.sqrt(np.einsum("iig->ig", normal))
-    lower, good = np.zeros_like(normal), np.isfinite(normal).all(axis=(0, 1))
+    p, groups = len(columns), len(first)
+    upper, good = np.zeros((p, p, groups)), np.ones(groups, bool)
+    basis: list[np.ndarray] = []
+    for j, column in enumerate(columns):
+        left, whole = column, _sums(rows, column * column, first)
+        for i, one in enumerate(basis):
+            upper[i, j] = _sums(rows, one * left, first)
+            left = left - one * np.repeat(upper[i, j], sizes)
+        own = _sums(rows, left * left, first)
+        # Squares, so that it is the share of a term that the terms before it do not explain.
+        good &= own > SMALLEST_PIVOT * whole
+        upper[j, j] = np.sqrt(own)
+        basis.append(left / np.repeat(upper[j, j], sizes))
+    inverse = np.zeros_like(upper)
     for j in range(p):
-        for i in range(j, p):
-            left = normal[i, j] / (scale[i] * scale[j])
-            for k in range(j):
-                left = left - lower[i, k] * lower[j, k]
-            if i == j:
-                good &= left > SMALLEST_PIVOT
-                lower[j, j] = np.sqrt(left)
-            else:
-                lower[i, j] = left / lower[j, j]
-    backward = np.zeros_like(lower)
-    for j in range(p):
-        backward[j, j] = 1.0 / lower[j, j]
-        for i in range(j + 1, p):
+        inverse[j, j] = 1.0 / upper[j, j]
+        for i in range(j - 1, -1, -1):
             total = np.zeros(groups)
-            for k in range(j, i):
-                total = total - lower[i, k] * backward[k, j]
-            backward[i, j] = total / lower[i, i]
-    inverse = np.empty_like(lower)
-    for i in range(p):
-        for j in range(i, p):
-            total = np.zeros(groups)
-            for k in range(j, p):
-                total = total + backward[k, i] * backward[k, j]
-            inverse[i, j] = inverse[j, i] = total / (scale[i] * scale[j])
-    return inverse, good
+            for k in range(i + 1, j + 1):
+                total = total - upper[i, k] * inverse[k, j]
+            inverse[i, j] = total / upper[i, i]
+    return _Basis(basis, inverse, good)
+
+
+def _projected(rows: FitRows, basis: _Basis, first: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the residuals, shape (rows,), and the coordinates of the values in a basis, shape (p, groups)."""
+    left, along = rows.values, np.empty((len(basis.columns), len(first)))
+    for number, one in enumerate(basis.columns):
+        along[number] = _sums(rows, one * left, first)
+        left = left - one * np.repeat(along[number], sizes)
+    return left, along
+
+
+def _turned(matrices: np.ndarray) -> np.ndarray:
+    return matrices.transpose(1, 0, 2)
 
 
 def _states(model: FitModel, numbers: dict[str, np.ndarray], good: np.ndarray, p: int) -> np.ndarray:
@@ -307,23 +310,15 @@ def _states(model: FitModel, numbers: dict[str, np.ndarray], good: np.ndarray, p
     return state
 
 
-def _clustered(
-    rows: FitRows,
-    centred: np.ndarray,
-    residuals: np.ndarray,
-    inverse: np.ndarray,
-    passes: np.ndarray,
-    number: np.ndarray,
-) -> np.ndarray:
-    """Return the covariance of the coefficients by the sandwich estimator, shape (p, p, groups)."""
-    p = len(centred) + 1
-    scores = [_sums(rows, residuals, passes), *(_sums(rows, term * residuals, passes) for term in centred)]
-    of = _starts(rows.group[passes])
-    meat = np.empty_like(inverse)
+def _meat(rows: FitRows, basis: _Basis, residuals: np.ndarray, passes: np.ndarray) -> np.ndarray:
+    """Return the sums over passes of the products of their scores, shape (p, p, groups)."""
+    scores = [_sums(rows, one * residuals, passes) for one in basis.columns]
+    of, p = _starts(rows.group[passes]), len(scores)
+    meat = np.empty((p, p, len(of)))
     for i in range(p):
         for j in range(i, p):
             meat[i, j] = meat[j, i] = np.add.reduceat(scores[i] * scores[j], of)
-    return _product(_product(inverse, meat), inverse) * (number / np.maximum(number - p, 1))
+    return meat
 
 
 def _product(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -340,7 +335,6 @@ def _in_units(
     covariance: np.ndarray,
     means: np.ndarray,
     scale: np.ndarray,
-    mean: np.ndarray,
     determined: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return coefficients, errors and formal errors of the terms as they are, not centred and scaled."""
@@ -349,7 +343,7 @@ def _in_units(
         coefficients[1:] = solved[1:] / scale
         # The intercept is the value where all terms are zero.
         shift = means / scale
-        coefficients[0] = mean + solved[0]
+        coefficients[0] = solved[0]
         for number, one in enumerate(solved[1:]):
             coefficients[0] = coefficients[0] - one * shift[number]
         for target, of in ((errors, covariance), (forms, formal)):
