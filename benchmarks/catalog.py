@@ -189,7 +189,7 @@ def load(folder: Path) -> None:
 
 def plan(folder: Path) -> None:
     """Measure ``maggjob plan`` for the catalog of recorded granules, and print its text."""
-    from maggjob.planning.plan import plan as make_plan
+    from maggjob.planning.make import plan as make_plan
     from maggjob.show.text import plan_text
 
     clock = _clock()

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from maggjob.model.reports import CellReport as CellReport, Tally as Tally
     from maggjob.model.tasks import CellTask as CellTask, Granule as Granule
     from maggjob.output.table import ledger as ledger
+    from maggjob.pipeline.assembling import assemble_run as assemble_run
     from maggjob.pipeline.by_hand import archive_credentials as archive_credentials, tasks as tasks
-    from maggjob.pipeline.cell_map import assemble_run as assemble_run, execute as execute, run as run
+    from maggjob.pipeline.cell_map import execute as execute, run as run
     from maggjob.pipeline.checks import verify_result as verify_result
+    from maggjob.pipeline.history import HistoryEntry as HistoryEntry, history as history
     from maggjob.pipeline.own_job import session as session
     from maggjob.pipeline.result import RunResult as RunResult
     from maggjob.pipeline.retry import retry as retry
     from maggjob.pipeline.scenes import scenes as scenes
     from maggjob.pipeline.series import series as series
     from maggjob.pipeline.status import read_status as read_status
-    from maggjob.planning.plan import Plan as Plan, plan as plan
+    from maggjob.pipeline.update import UpdatePlan as UpdatePlan, plan_update as plan_update, update as update
+    from maggjob.planning.make import plan as plan
+    from maggjob.planning.plan import Plan as Plan
     from maggjob.planning.tasks import task as task
     from maggjob.show.dataset import open_result as open_result
     from maggjob.simulator.scene import simulate as simulate
@@ -51,9 +55,11 @@ _NAMES = {
     "model.ledger": "reduce_tally",
     "model.reports": "CellReport Tally",
     "model.tasks": "CellTask Granule",
+    "pipeline.history": "HistoryEntry history",
     "output.table": "ledger",
     "pipeline.by_hand": "archive_credentials tasks",
-    "pipeline.cell_map": "assemble_run execute run",
+    "pipeline.assembling": "assemble_run",
+    "pipeline.cell_map": "execute run",
     "pipeline.checks": "verify_result",
     "pipeline.result": "RunResult",
     "pipeline.own_job": "session",
@@ -61,7 +67,9 @@ _NAMES = {
     "pipeline.scenes": "scenes",
     "pipeline.series": "series",
     "pipeline.status": "read_status",
-    "planning.plan": "Plan plan",
+    "pipeline.update": "UpdatePlan plan_update update",
+    "planning.make": "plan",
+    "planning.plan": "Plan",
     "planning.tasks": "task",
     "show.dataset": "open_result",
     "simulator.scene": "simulate",

@@ -185,6 +185,7 @@ def _catalog_of(found: Sequence[_Found], recipe: Recipe, provenance: Mapping[str
         for cell in inside.tolist():
             cells.setdefault(cell, []).append(len(used))
         used.append(replace(one.entry, rows=int(one.read.rows.sum()), cells=len(one.read.cells)))
+    provenance = provenance if wanted is None else {**provenance, "area_cells": wanted.tolist()}
     if not cells:
         where = "valid coordinates" if area is None else f"valid coordinates in the area {area.name}"
         left = provenance.get("unreadable")

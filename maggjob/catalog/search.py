@@ -238,7 +238,8 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid, *, skip
     outlines = [_outline(record) for record in records]
     footprints = Footprints.of([rings for rings, _ in outlines])
     everywhere = footprint_pairs(footprints, grid.parent_order, grid.latitude, search.swath_buffer_km)
-    pairs = everywhere.among(area_cells(area, grid.parent_order, grid.latitude))
+    wanted_cells = area_cells(area, grid.parent_order, grid.latitude)
+    pairs = everywhere.among(wanted_cells)
     used = np.unique(pairs.granule)
     if len(used) == 0:
         raise CatalogError(
@@ -249,6 +250,7 @@ def to_catalog(listing: Listing, search: Search, area: Area, grid: Grid, *, skip
     check_each_once(entries)
     position = np.searchsorted(used, pairs.granule)
     provenance = _asked(listing, search, area) | {
+        "area_cells": wanted_cells.tolist(),
         "of_the_search": len(of_search),
         "older_revisions": older,
         **({"unreadable": lost} if lost else {}),

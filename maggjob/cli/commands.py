@@ -119,7 +119,8 @@ def run(dry_run: bool, **options: Any) -> None:
     maggjob run --config atl06.yaml --max-cells 5 --dry-run
     """  # noqa: D301
     from maggjob.backend.settings import resolve_backend
-    from maggjob.pipeline.cell_map import RunOptions, describe, execute, plan_run
+    from maggjob.pipeline.assembling import describe
+    from maggjob.pipeline.cell_map import RunOptions, execute, plan_run
     from maggjob.pipeline.progress import Progress
     from maggjob.pipeline.session import check_reach
     from maggjob.show.text import plan_text
@@ -128,10 +129,10 @@ def run(dry_run: bool, **options: Any) -> None:
     plan = plan_run(**options, watch=_paging)
     _tell_notes(plan.catalog)
     if dry_run:
-        check_reach(resolve_backend(how.backend), describe(plan, how))
+        check_reach(resolve_backend(how.backend), describe(plan, how.indexes))
         click.echo(plan_text(plan))
         return
-    with Progress(len(plan.cells)) as progress:
+    with Progress(len(plan.units)) as progress:
         result = execute(plan, how, watch=progress)
     tell(result.to_dict(), how.allow_partial)
 

@@ -11,7 +11,7 @@ from maggjob.errors import ExistsError
 from maggjob.inputs.places import local_place
 from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.result import RunResult
-from maggjob.planning.plan import plan
+from maggjob.planning.make import plan
 from maggjob.show.dataset import check_installed
 from maggjob.show.maps import draw_map
 from maggjob.simulator.scene import Scene, check_h5py, simulate

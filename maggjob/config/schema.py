@@ -12,10 +12,13 @@ from pydantic import Field, field_validator, model_validator
 from maggjob.config.source import DataSource, Identifier, Search, Strict, Whole
 from maggjob.config.variable import Attribute, Variable, holds
 from maggjob.grid.healpix import MAX_DECIMAL_ORDER, MAX_ORDER, Grid, Latitude
+from maggjob.icesat2.windows import Windows, month_number
 from maggjob.model.recipe import BUILT_IN_COLUMNS, OF_CHILD, OMIT, Recipe
 from maggjob.statistics.expression import parse
 from maggjob.statistics.functions import Statistic
 
+RESERVED_NAMES = ("cell_ids", "morton", "cells", "cycle", "month", "time_start", "time_end", "granules")
+"""Names of coordinates and dimensions."""
 OWN_ATTRIBUTES = frozenset(
     [
         "Conventions",
@@ -83,7 +86,7 @@ class Aggregation(Strict):
     @field_validator("variables")
     @classmethod
     def _names_are_free(cls, variables: dict[str, Variable]) -> dict[str, Variable]:
-        for name in ("cell_ids", "morton", "cells"):
+        for name in RESERVED_NAMES:
             if name in variables:
                 raise ValueError(f"{name!r} is a coordinate; give the variable another name")
         every = [name for key, variable in variables.items() for name in variable.each(key)]
@@ -132,7 +135,7 @@ class GridConfig(Strict):
 class Output(Strict):
     """Where the result goes."""
 
-    LATER = frozenset({"attrs", "partial"})
+    LATER = frozenset({"attrs", "partial", "time", "first"})
 
     grid: GridConfig = GridConfig()
     """The HEALPix grid."""
@@ -142,6 +145,29 @@ class Output(Strict):
     """Global attributes, such as an institution; maggjob's own are not replaced."""
     partial: bool = False
     """Whether to write the variable ``partial``, which tells the child cells of partial and failed cells."""
+    time: Windows = "none"
+    """Time axis of the result: one window per ``cycle`` or per ``month``, or ``none``."""
+    first: Whole | str | None = None
+    """First window, such as 1 or 2018-10; by default the first with granules. Earlier ones cannot be added later."""
+
+    @property
+    def first_number(self) -> int | None:
+        """Number of the first window (`maggjob.icesat2.windows.window_number`); None if the granules decide."""
+        return month_number(self.first) if isinstance(self.first, str) else self.first
+
+    @model_validator(mode="after")
+    def _first_fits(self) -> Self:
+        if self.first is None:
+            return self
+        if self.time == "none":
+            raise ValueError("first is the first window of a time axis; give 'time' as well, or leave it out")
+        if self.time == "month":
+            if not isinstance(self.first, str):
+                raise ValueError(f"first is {self.first!r}; write a month as 2019-04")
+            month_number(self.first)
+        elif isinstance(self.first, str) or not 1 <= self.first <= 99:
+            raise ValueError(f"first is {self.first!r}; give a cycle from 1 to 99")
+        return self
 
     @field_validator("attrs")
     @classmethod
@@ -183,6 +209,12 @@ class Config(Strict):
                     f"aggregation.variables.{name}: unknown column {unknown[0]!r}; known columns are {listed}"
                 )
             self._check_child_columns(name, variable)
+            model = variable.resolve(name).fit
+            if model is not None and model.min_cycles > 1 and self.output.time != "none":
+                raise ValueError(
+                    f"aggregation.variables.{model.name}: a fit over time needs several cycles, but output.time gives "
+                    f"each {self.output.time} a result of its own; remove one of them"
+                )
         for order in self.output.grid.orders:
             if not self._statistics(order):
                 raise ValueError(f"output.grid.child_order: no variable is computed at order {order}; remove it")

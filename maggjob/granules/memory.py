@@ -1,10 +1,12 @@
 """Memory that a worker needs for a cell, and how often a cell is quartered so that it fits."""
 
-from maggjob.granules.reader import IN_FLIGHT
-from maggjob.granules.screening import child_type
+import numpy as np
+
 from maggjob.model.recipe import Recipe
 from maggjob.statistics.compute import SLAB_ROWS, SPLIT
 
+IN_FLIGHT = 24 << 20
+"""Most bytes that are requested but not yet screened: about 60 granules, three times the concurrent reads."""
 BASE_MEMORY = 60 << 20
 """Memory in bytes of a worker that has imported the module of cells and opened its connections."""
 QUARTER_ROWS = 0.5
@@ -34,7 +36,7 @@ def predicted_memory(observations: int, recipe: Recipe) -> int:
     expressions = len({e.text for s in recipe.every_statistic for e in s.row_expressions} - recipe.used_columns)
     fits = sum(3 * len(model.terms) + 12 for model in {s.fit for s in recipe.every_statistic} if model is not None)
     built_in = len(recipe.kept_columns & recipe.built_in)
-    segment = child_type(recipe.grid.children).itemsize + 4 * len(recipe.kept_columns) + 4 * built_in
+    segment = np.min_scalar_type(recipe.grid.children - 1).itemsize + 4 * len(recipe.kept_columns) + 4 * built_in
     joined = observations * 2 * segment + observations * (segment + 8) // (SPLIT - 1)
     grouped = min(observations, SLAB_ROWS) * 8 * (columns + expressions + 7 + fits)
     return BASE_MEMORY + 2 * IN_FLIGHT + joined + grouped

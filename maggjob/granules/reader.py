@@ -27,6 +27,7 @@ from maggjob.errors import (
 from maggjob.granules.granule import OpenGranule, open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
 from maggjob.granules.index_format import decode, index_digest, index_key
+from maggjob.granules.memory import IN_FLIGHT
 from maggjob.granules.screening import ScreenedGranule, screen_with_times
 from maggjob.granules.selection import BeamSelection, Buffers, Columns, UnindexedRead, join_paths
 from maggjob.icesat2.names import GranuleName
@@ -36,8 +37,6 @@ from maggjob.model.tasks import Granule
 from maggjob.storage.archive import ENDS, Archive, RangeAnswer, Ranges, Source
 from maggjob.storage.folder import Folder
 
-IN_FLIGHT = 24 << 20
-"""Most bytes that are requested but not yet screened: about 60 granules, three times the concurrent reads."""
 SIGN_OF_LIFE = (0, 64)
 """Range that is read if no other is needed, to check that the granule has not changed since it was indexed."""
 PROBLEMS = 5

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -214,12 +215,15 @@ def cell_calls(batches: Sequence[CellBatch], folder: str, region: str | None = N
     shared = {
         "recipe": first.recipe.to_dict(),
         "lists": _list_of(first).url.rsplit("/", 1)[-1],
-        "run": first.run,
+        "runs": {task.window: task.run for batch in batches for task in batch.tasks},
         "credentials": first.credentials,
         "indexes": first.indexes,
     }
     own = [
-        [batch.tasks[0].window, [[task.cell, *astuple(_list_of(task))[1:]] for task in batch.tasks]]
+        [
+            [window, [[task.cell, *astuple(_list_of(task))[1:]] for task in some]]
+            for window, some in groupby(batch.tasks, key=lambda task: task.window)
+        ]
         for batch in batches
     ]
     return wire_tasks(shared, own, folder, region)
@@ -233,13 +237,14 @@ def _list_of(task: CellTask) -> GranuleList:
 
 def map_call(task: WireTask) -> tuple[CellReport, ...]:
     """Process the cells of a call (`map_cells`). All cells fail if the values shared by its stage cannot be read."""
-    window, cells = task.own
+    cells = [(window, *one) for window, some in task.own for one in some]
     try:
         shared = read_shared(task)
     except MaggjobError as problem:
         reason, message = problem.reason, str(problem)
         return tuple(
-            CellReport(f"{window}/{cell}", cell, window, "failed", reason=reason, message=message) for cell, *_ in cells
+            CellReport(f"{window}/{cell}", cell, window, "failed", reason=reason, message=message)
+            for window, cell, *_ in cells
         )
     recipe = Recipe.from_dict(shared["recipe"])
     tasks = (
@@ -249,12 +254,12 @@ def map_call(task: WireTask) -> tuple[CellReport, ...]:
             window,
             replace(recipe, grid=replace(recipe.grid, parent_order=order_of(cell))),
             GranuleList(join_url(task.folder, shared["lists"]), *where),
-            run=shared["run"],
+            run=shared["runs"][window],
             parts=join_url(task.folder, PARTS),
             credentials=shared["credentials"],
             region=task.region,
             indexes=shared["indexes"],
         )
-        for cell, *where in cells
+        for window, cell, *where in cells
     )
     return map_cells(CellBatch(tuple(tasks)))

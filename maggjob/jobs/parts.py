@@ -22,7 +22,7 @@ import numpy as np
 
 from maggjob.errors import LedgerError, StoreError
 from maggjob.inputs.plain_json import load_json
-from maggjob.model.recipe import Recipe
+from maggjob.model.recipe import Recipe, RowFilter
 from maggjob.model.reports import BAD_WEIGHT, FILL, KEPT, NOT_FINITE, TOO_LARGE, TRANSITION, CellReport, GranuleReport
 from maggjob.model.tasks import CellTask
 from maggjob.storage.folder import Folder
@@ -260,8 +260,7 @@ def report_in(part: Part, task: CellTask, content: bytes) -> CellReport:
 
     def in_order(counts: Mapping[str, int]) -> dict[str, int]:
         """Return counts in the order in which the states are checked, as a worker reports them."""
-        filters = [condition.state for condition in task.recipe.filters]
-        states = [TRANSITION, *filters, FILL, BAD_WEIGHT, NOT_FINITE, TOO_LARGE, KEPT]
+        states = every_state(task.recipe.filters)
         return {state: counts[state] for state in states if state in counts} | dict(counts)
 
     report = CellReport(
@@ -277,6 +276,12 @@ def report_in(part: Part, task: CellTask, content: bytes) -> CellReport:
         fits=ledger.get("fits", {}),
     )
     return replace(report, part=f"{task.parts}/{part_key(task.id, tag_of(report))}")
+
+
+def every_state(filters: Sequence[RowFilter]) -> list[str]:
+    """Return all states of segments in the order in which they are checked."""
+    own = [condition.state for condition in filters]
+    return [TRANSITION, *own, FILL, BAD_WEIGHT, NOT_FINITE, TOO_LARGE, KEPT]
 
 
 def digest_of_bytes(content: bytes) -> str:

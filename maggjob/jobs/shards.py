@@ -25,6 +25,8 @@ from maggjob.storage.urls import join_url
 
 COMPLETE, PARTIAL, FAILED = 0, 1, 2
 """Values of the variable ``partial``: whether all, some or none of the granules of the cell were read."""
+NOTHING = "-"
+"""In place of a tag: the cell has no granules in the window, so that it has no part, and nothing failed."""
 READERS = 16
 """Parts read concurrently."""
 CONFIG = {
@@ -66,7 +68,12 @@ class ShardTask:
     cells: Sequence[int]
     """Nested ids of the cells, ascending."""
     tags: Sequence[str | None]
-    """Tag of each part (`maggjob.jobs.parts.tag_in`); None for a failed cell without a part, which gets fill values."""
+    """Tag of each part (`maggjob.jobs.parts.tag_in`); None for a failed cell without a part, and `NOTHING` for a cell
+    without granules, which get fill values."""
+    index: int | None = None
+    """Position of the window along the time axis; None without one."""
+    ids: bool = True
+    """Whether to write the ids of the cells, too, which have no time axis."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class ShardReport:
 
 ZARR_IMPORTS = ("zarr",)
 """Modules imported when a shard is first written."""
-OWN = ("first", "cells", "tags")
+OWN = ("first", "cells", "tags", "window", "run", "index", "ids")
 """Fields of a `ShardTask` that differ between the shards of a result."""
 
 
@@ -99,7 +106,10 @@ def shard_calls(shards: Sequence[ShardTask], folder: str) -> list[WireTask]:
     """
     first = shards[0]
     shared = {key: value for key, value in vars(first).items() if key not in (*OWN, "region", "recipe")}
-    own = [[shard.first, list(shard.cells), list(shard.tags)] for shard in shards]
+    own = [
+        [shard.first, list(shard.cells), list(shard.tags), shard.window, shard.run, shard.index, shard.ids]
+        for shard in shards
+    ]
     return wire_tasks(shared | {"recipe": first.recipe.to_dict()}, own, folder, first.region)
 
 
@@ -124,15 +134,17 @@ def write_shard(shard: ShardTask) -> ShardReport:
     if shard.write:
         counted = shard.recipe.at(shard.order).counting
         for name, array in _arrays(shard, values):
-            total = _write(shard, name, array, count=name in counted)
+            index = None if name in ("cell_ids", "morton") else shard.index
+            total = _write(shard, name, array, index, count=name in counted)
             counts |= {name: total} if name in counted else {}
-            objects |= _written(shard, name)
+            objects |= _written(shard, name, index)
     return ShardReport(ledgers, counts, objects)
 
 
-def _written(shard: ShardTask, name: str) -> dict[str, tuple[int, str]]:
+def _written(shard: ShardTask, name: str, index: int | None) -> dict[str, tuple[int, str]]:
     """Read the object of a shard back, and return its size and digest by its key."""
-    key = f"{name}/c/{shard.first // shard.step}"
+    window = "" if index is None else f"{index}/"
+    key = f"{name}/c/{window}{shard.first // shard.step}"
     content = Folder(shard.group, shard.region).get(key)
     return {key: (len(content), digest_of_bytes(content))}
 
@@ -142,7 +154,8 @@ def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.
     recipe, at = shard.recipe, shard.recipe.at(shard.order)
     shape = (len(shard.cells), at.grid.children)
     # Without any part the folder does not exist.
-    folder = Folder(shard.parts, shard.region) if any(tag is not None for tag in shard.tags) else None
+    there = any(tag not in (None, NOTHING) for tag in shard.tags)
+    folder = Folder(shard.parts, shard.region) if there else None
     blocks = {s.name: np.full(shape, s.fill_value, s.dtype) for s in at.statistics}
 
     def task(row: int) -> CellTask:
@@ -151,7 +164,7 @@ def _read_parts(shard: ShardTask) -> tuple[tuple[str | None, ...], dict[str, np.
 
     def content(row: int) -> bytes | None:
         tag = shard.tags[row]
-        return None if folder is None or tag is None else folder.get(part_key(task(row).id, tag))
+        return None if folder is None or tag in (None, NOTHING) else folder.get(part_key(task(row).id, str(tag)))
 
     ledgers: list[str | None] = []
     # Threads only hide the latency of reads. Unpacking in threads gains nothing, as they wait for each other.
@@ -170,17 +183,18 @@ def _arrays(shard: ShardTask, values: Mapping[str, np.ndarray]) -> Iterator[tupl
     """Yield the name and values of each array."""
     grid = shard.recipe.at(shard.order).grid
     ids = nested_children(np.array(shard.cells, np.int64), grid).ravel()
-    yield "cell_ids", ids
-    if shard.morton is not None:
+    if shard.ids:
+        yield "cell_ids", ids
+    if shard.ids and shard.morton is not None:
         form = nested_to_decimal if shard.morton == "int64" else nested_to_word
         yield "morton", form(ids, grid.child_order)
     yield from values.items()
     if shard.partial:
-        flags = [FAILED if tag is None else PARTIAL if tag else COMPLETE for tag in shard.tags]
+        flags = [FAILED if tag is None else PARTIAL if tag not in ("", NOTHING) else COMPLETE for tag in shard.tags]
         yield "partial", np.repeat(np.array(flags, np.int8), grid.children)
 
 
-def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> int:
+def _write(shard: ShardTask, name: str, values: np.ndarray, index: int | None, *, count: bool) -> int:
     """Write one shard of one array; with ``count``, read it back and return its sum."""
     # Importing zarr takes 0.4 s.
     import zarr
@@ -192,8 +206,9 @@ def _write(shard: ShardTask, name: str, values: np.ndarray, *, count: bool) -> i
 
     def write() -> int:
         array: Any = zarr.open_array(ObjectStore(folder.store), mode="r+")
-        array[rows] = values
-        return int(np.asarray(array[rows]).sum(dtype=np.int64)) if count else 0
+        where = rows if index is None else (index, rows)
+        array[where] = values
+        return int(np.asarray(array[where]).sum(dtype=np.int64)) if count else 0
 
     try:
         with zarr.config.set(CONFIG):

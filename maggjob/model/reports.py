@@ -17,6 +17,7 @@ granule is read without an index."""
 INDEX_STATES = ("made", "there", "failed")
 KEPT, FILL, BAD_WEIGHT, NOT_FINITE = "kept", "fill", "bad_weight", "not_finite"
 TRANSITION, TOO_LARGE = "transition", "too_large"
+RARE = (TRANSITION, TOO_LARGE)
 """States that are listed only where they occur."""
 OUTSIDE, INVALID_COORDINATE, UNREAD = "outside", "invalid_coordinate", "unread"
 

@@ -1,6 +1,7 @@
 """The arrays of a result: their types, fill values and attributes, and their creation without values."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -67,9 +68,28 @@ def source_attributes(
     return {}
 
 
-def create_array(
-    folder: Folder, dtype: str, fill: float, attributes: Mapping[str, Any], *, rows: int, chunk: int, shard: int
-) -> None:
+@dataclass(frozen=True)
+class Shape:
+    """Shape of the arrays of a group."""
+
+    rows: int
+    """Length of the dimension ``cells``."""
+    chunk: int
+    """Rows per chunk."""
+    shard: int
+    """Rows per shard."""
+    time: str | None = None
+    """Name of the dimension of time, ``cycle`` or ``month``; None without one."""
+    windows: int = 0
+    """Length of the dimension of time."""
+
+    @property
+    def of_ids(self) -> "Shape":
+        """The same without the dimension of time, as for the ids of the cells."""
+        return replace(self, time=None)
+
+
+def create_array(folder: Folder, dtype: str, fill: float, attributes: Mapping[str, Any], shape: Shape) -> None:
     """Create one array, without values.
 
     Parameters
@@ -80,25 +100,27 @@ def create_array(
     fill : float
         Fill value.
     attributes : mapping
-    rows, chunk, shard : int
-        Number of rows of the array, of a chunk and of a shard.
+    shape : Shape
+        A shard holds one window only.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import ObjectStore
 
     attempts = count()
+    one: tuple[int, ...] = () if shape.time is None else (1,)
+    every: tuple[int, ...] = () if shape.time is None else (shape.windows,)
 
     def create() -> None:
         zarr.create_array(
             ObjectStore(folder.store),
-            shape=(rows,),
-            chunks=(chunk,),
-            shards=(shard,),
+            shape=(*every, shape.rows),
+            chunks=(*one, shape.chunk),
+            shards=(*one, shape.shard),
             dtype=dtype,
             fill_value=fill,
             compressors=[ZstdCodec(level=3), Crc32cCodec()],
-            dimension_names=["cells"],
+            dimension_names=["cells"] if shape.time is None else [shape.time, "cells"],
             attributes=dict(attributes),
             # The folder is new: what a second attempt finds there is of one whose answer was lost.
             overwrite=next(attempts) > 0,

@@ -9,6 +9,7 @@ from maggjob.config.schema import Config
 from maggjob.grid.healpix import Grid, ellipsoid
 from maggjob.icesat2.names import EPOCH, GranuleName, product_of, provenance
 from maggjob.model.reports import CellReport, Tally
+from maggjob.output.time_axis import TimeAxis
 from maggjob.statistics.fit_model import COUNTS
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
@@ -151,7 +152,7 @@ def _squared(units: str) -> str:
 
 
 def group_attributes(
-    config: Config, grid: Grid, run: str, reports: Sequence[CellReport], tally: Tally
+    config: Config, grid: Grid, run: str, reports: Sequence[CellReport], tally: Tally, axis: TimeAxis | None = None
 ) -> dict[str, Any]:
     """Return the attributes of the group, which are the same for every run on the same data.
 
@@ -165,8 +166,11 @@ def group_attributes(
     reports : sequence of CellReport
         Reports of all planned cells.
     tally : Tally
+    axis : TimeAxis, optional
+        Time axis of the result.
     """
     morton = config.aggregation.coordinates.morton
+    coordinates = ["cell_ids", *([] if morton is None else ["morton"]), *(axis.coordinates if axis else ())]
     return {
         "Conventions": "CF-1.11",
         "zarr_conventions": [CONVENTION],
@@ -179,7 +183,7 @@ def group_attributes(
             "coordinate": "cell_ids",
             "compression": "none",
         },
-        "coordinates": "cell_ids" if morton is None else "cell_ids morton",
+        "coordinates": " ".join(coordinates),
         "latitude_convention": grid.latitude,
         **_origin(reports),
         **plain_attributes(config.output.attrs),

@@ -17,7 +17,7 @@ from maggjob.planning.plan import Plan
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import MANIFEST, run_folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest."""
 SEAL = b',"digest":"'
 """What stands between the content of a manifest and its SHA-256, which is its last value."""
@@ -59,6 +59,10 @@ class CellRecord:
     """Reasons of the failures of earlier attempts."""
     part: str | None = None
     """Key of the part below the folder of parts; None if the cell failed."""
+    time: tuple[float, float] | None = None
+    """First and last time of the segments kept, seconds since 2018-01-01."""
+    fits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Number of child cells by state of each fit."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,10 @@ class Manifest:
     """The ledger as Parquet."""
     tally: Mapping[str, int] = field(default_factory=dict)
     """Number of segments by state, as in the summary."""
+    deleted: tuple[str, ...] = ()
+    """Keys of parts that 'maggjob clean' had deleted before the last update; their digests are still listed."""
+    attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """``units`` and ``long_name`` of the columns in the granules."""
     format: int = FORMAT
     """Version of the manifest."""
 
@@ -90,7 +98,15 @@ class Manifest:
 def cell_records(reports: Sequence[CellReport]) -> dict[str, CellRecord]:
     """Return what the manifest records of each cell, by the id of its task."""
     return {
-        report.id: CellRecord(report.state, report.observations, report.attempts, report.earlier, part_below(report))
+        report.id: CellRecord(
+            report.state,
+            report.observations,
+            report.attempts,
+            report.earlier,
+            part_below(report),
+            report.time,
+            report.fits,
+        )
         for report in reports
     }
 

@@ -9,6 +9,7 @@ from maggjob.errors import InputError
 from maggjob.grid.healpix import format_cell, parse_cell
 from maggjob.inputs.plain_json import load_json
 from maggjob.planning.plan import Plan
+from maggjob.planning.windows import in_windows
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PLAN as KEY, run_folder
 
@@ -60,7 +61,7 @@ def read_plan(store: str, region: str | None = None) -> Plan:
         config = load_config(plain["config"])
         catalog = load_catalog(plain["catalog"], config.recipe())
         cells = tuple(parse_cell(cell, catalog.order) for cell in plain["cells"])
-        plan = Plan(config, catalog, cells, plain["driver"], plain["window"], store)
+        plan = in_windows(Plan(config, catalog, cells, plain["driver"], plain["window"], store))
         digest = plain["run_digest"]
     except (ValueError, KeyError, TypeError, InputError) as problem:
         raise InputError(

@@ -21,6 +21,7 @@ from maggjob.inputs.places import store_place
 from maggjob.jobs.cells import map_cell
 from maggjob.jobs.parts import digest_of_bytes, part_key, tag_in
 from maggjob.model.reports import KEPT
+from maggjob.model.tasks import CellTask
 from maggjob.output.manifest import Manifest, StoredObject, read_manifest
 from maggjob.output.saved_plan import read_plan
 from maggjob.output.table import ledger
@@ -126,7 +127,7 @@ def verify(
     ]
     if recompute:
         chosen = _choose(manifest, plan, recompute, seed)
-        checks.append(_recomputed(manifest, _as_read(plan, table, chosen), recompute, region, credentials))
+        checks.append(_recomputed(manifest, _as_read(manifest, table, chosen, region, credentials), recompute))
     if granules:
         checks.append(_granules(manifest, Archive(credentials, region)))
     return Verification(store, tuple(checks))
@@ -138,7 +139,7 @@ def _check(name: str, checked: int, problems: Sequence[str], note: str | None = 
 
 def _same_run(manifest: Manifest, plan: Plan) -> Check:
     """Check that manifest and plan belong to one run."""
-    same = manifest.digests.get("run") == plan.digest and set(manifest.cells) == {plan.task_id(c) for c in plan.cells}
+    same = manifest.digests.get("run") == plan.digest and set(manifest.cells) == set(plan.listed)
     return _check("run", 1, [] if same else ["manifest and plan belong to different runs; run again"])
 
 
@@ -178,7 +179,9 @@ def _parts(store: str, manifest: Manifest, region: str | None, deep: bool) -> Ch
     url = f"{run_folder(store)}/{PARTS}"
     if not exists(url, region) or not Folder(url, region).holds():
         return _check("parts", 0, [], "deleted by 'maggjob clean'; the store holds their content")
-    return _objects("parts", Folder(url, region), manifest.parts, deep)
+    gone = set(manifest.deleted)
+    listed = {key: of for key, of in manifest.parts.items() if key not in gone}
+    return _objects("parts", Folder(url, region), listed, deep)
 
 
 def _ledger(manifest: Manifest, table: Any) -> Check:
@@ -206,57 +209,72 @@ def _counts(store: str, manifest: Manifest, plan: Plan, region: str | None) -> C
 
     recipe = plan.config.recipe()
     name = min(recipe.counting, default=None)
-    cells = sorted(plan.cells)
+    cells, windows = sorted(plan.cells), plan.each
     try:
         group: Any = zarr.open_group(ObjectStore(Folder(store, region).store), path=manifest.group, mode="r")
         ids = np.asarray(group["cell_ids"][:]).reshape(len(cells), -1)
-        sums = None if name is None else np.asarray(group[name][:]).reshape(ids.shape).sum(axis=1)
+        every = None if name is None else np.asarray(group[name][:]).reshape(len(windows), *ids.shape)
+        sums = None if every is None else every.sum(axis=2)
     # zarr raises what its codecs and stores raise.
     except Exception as problem:  # noqa: BLE001
         return _check(
             "counts", len(cells), [f"{store} cannot be read: {type(problem).__name__}: {plain_message(problem)}"]
         )
     problems = []
-    if set(manifest.cells) != {plan.task_id(cell) for cell in cells}:
-        return _check("counts", len(cells), ["the manifest has other cells than the plan"])
+    if set(manifest.cells) != set(plan.listed):
+        return _check("counts", len(plan.units), ["the manifest has other cells than the plan"])
     for row, cell in enumerate(cells):
-        record = manifest.cells[plan.task_id(cell)]
         if set((ids[row] >> np.uint64(recipe.grid.shift)).tolist()) != {cell}:
-            problems.append(f"{plan.task_id(cell)}: its rows hold the ids of other cells")
-        if sums is not None and int(sums[row]) != record.kept:
-            problems.append(f"{plan.task_id(cell)}: {name} sums to {int(sums[row])}, its ledger says {record.kept}")
+            problems.append(f"{format_cell(cell, plan.catalog.order)}: its rows hold the ids of other cells")
+    for number, one in enumerate(windows):
+        for row, cell in enumerate(cells):
+            # A cell without granules in the window is not planned, and must be empty.
+            record = manifest.cells.get(one.task_id(cell))
+            expected = 0 if record is None else record.kept
+            if sums is not None and int(sums[number, row]) != expected:
+                problems.append(
+                    f"{one.task_id(cell)}: {name} sums to {int(sums[number, row])}, its ledger says {expected}"
+                )
     note = None if name is not None else "no statistic counts segments: only ids were compared"
-    return _check("counts", len(cells), problems, note)
+    return _check("counts", len(windows) * len(cells), problems, note)
 
 
-def _choose(manifest: Manifest, plan: Plan, number: int, seed: int | None) -> list[int]:
+def _choose(manifest: Manifest, plan: Plan, number: int, seed: int | None) -> list[tuple[Plan, int]]:
     """Choose some of the cells that were read completely; the others need not give the same result again."""
-    whole = [cell for cell in plan.cells if manifest.cells[plan.task_id(cell)].state in ("complete", "empty")]
+    whole = [(one, c) for one, c in plan.units if manifest.cells[one.task_id(c)].state in ("complete", "empty")]
     return random.Random(seed).sample(whole, min(number, len(whole)))  # noqa: S311
 
 
-def _as_read(plan: Plan, table: Any, cells: Sequence[int]) -> Plan:
-    """Return a plan of some cells with the granules that the ledger lists for them, in the order of the catalog."""
-    positions = {entry.id: number for number, entry in enumerate(plan.catalog.granules)}
-    known = table[table.state != "no_overlap"].groupby("cell")["granule"].apply(list).to_dict()
-    order = plan.catalog.order
-    pairs = {cell: tuple(sorted(positions[name] for name in known.get(format_cell(cell, order), ()))) for cell in cells}
-    return replace(plan, catalog=replace(plan.catalog, cells=pairs), cells=tuple(cells), store_path=None)
+def _as_read(
+    manifest: Manifest, table: Any, chosen: Sequence[tuple[Plan, int]], region: str | None, credentials: str | None
+) -> list[CellTask]:
+    """Return tasks of some cells with the granules that the ledger lists for them, in the order of the catalog."""
+    read = table[table.state != "no_overlap"]
+    known = read.groupby(read.window + "/" + read.cell)["granule"].apply(list).to_dict()
+    found = []
+    for one, cell in chosen:
+        positions = {entry.id: number for number, entry in enumerate(one.catalog.granules)}
+        pairs = {cell: tuple(sorted(positions[name] for name in known.get(one.task_id(cell), ())))}
+        digest = manifest.digests.get(f"parts {one.window}", manifest.digests["parts"])
+        catalog = replace(one.catalog, cells=pairs)
+        alone = replace(one, catalog=catalog, cells=(cell,), windows=None, store_path=None, origin=digest)
+        found += make_tasks(alone, credentials, region)
+    return found
 
 
-def _recomputed(manifest: Manifest, plan: Plan, number: int, region: str | None, credentials: str | None) -> Check:
-    """Compute the cells of a plan again, and compare the bytes of their parts with the manifest."""
-    note = None if len(plan.cells) == number else f"only {len(plan.cells)} cells were read completely"
+def _recomputed(manifest: Manifest, tasks: Sequence[CellTask], number: int) -> Check:
+    """Compute some cells again, and compare the bytes of their parts with the manifest."""
+    note = None if len(tasks) == number else f"only {len(tasks)} cells were read completely"
     problems = []
     with tempfile.TemporaryDirectory(prefix="maggjob-verify-") as folder:
-        for task in make_tasks(replace(plan, origin=manifest.digests["parts"]), credentials, region):
+        for task in tasks:
             report = map_cell(replace(task, parts=folder))
             record = manifest.parts.get(part_key(task.id, ""))
             if report.part is None or tag_in(report.part):
                 problems.append(f"{task.id}: {report.state} when it was recomputed: {report.message}")
             elif record is None or report.part_digest != record.digest:
                 problems.append(f"{task.id}: computing it again gives another result")
-    return _check("recomputed", len(plan.cells), problems, note)
+    return _check("recomputed", len(tasks), problems, note)
 
 
 def _granules(manifest: Manifest, archive: Archive) -> Check:

@@ -10,7 +10,7 @@ from maggjob.errors import InputError
 from maggjob.inputs.places import store_place
 from maggjob.model.tasks import CellTask
 from maggjob.pipeline.target import check_target
-from maggjob.planning.plan import plan
+from maggjob.planning.make import plan
 from maggjob.planning.tasks import make_tasks
 from maggjob.storage.credentials import data_centre, environment_token, needs_login
 from maggjob.storage.earthdata import private_object

@@ -4,23 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from maggjob.backend.outcome import Outcome
 from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
-from maggjob.errors import BackendError, InputError, LedgerError
+from maggjob.errors import InputError
 from maggjob.inputs.places import expand
-from maggjob.jobs.shards import ZARR_IMPORTS, ShardReport, ShardTask, shard_call, shard_calls, write_shard
-from maggjob.model.invariants import Facts, Planned, check_reports
-from maggjob.model.ledger import reduce_tally, with_granules
-from maggjob.model.reports import CellReport, GranuleReport
+from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
+from maggjob.output.assembly import Kept
 from maggjob.output.saved_plan import save_plan
-from maggjob.output.zarr_store import WriteShards, assemble, restore, write_shards_locally
+from maggjob.output.zarr_store import restore
+from maggjob.pipeline.assembling import assemble_run, describe, shard_writer
 from maggjob.pipeline.facts import check_indexed, check_reported, facts_of
+from maggjob.pipeline.history import HistoryEntry, add_entry
 from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.progress import Progress, in_notebook
-from maggjob.pipeline.result import RunResult, by_hand, drop_unused, keep_record
+from maggjob.pipeline.result import RunResult, drop_unused, keep_record
 from maggjob.pipeline.resume import (
     ask_versions,
     check_same_run,
@@ -31,19 +30,15 @@ from maggjob.pipeline.resume import (
     keep_versions,
     may_resume,
 )
-from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
-from maggjob.pipeline.target import check_target, default_store, is_published
-from maggjob.planning.plan import Plan, plan as make_plan
+from maggjob.pipeline.session import Session, SessionOptions, check_reach
+from maggjob.pipeline.target import check_target, default_store
+from maggjob.planning.make import plan as make_plan
+from maggjob.planning.plan import Plan
 from maggjob.planning.presence import check_local
+from maggjob.planning.windows import with_windows, without_windows
 from maggjob.storage.archive import Archive
-from maggjob.storage.folder import Folder, exists
+from maggjob.storage.folder import Folder
 from maggjob.storage.urls import is_remote
-
-SHARDS_HERE = 16
-"""Number of shards (of 256 cells each) up to which the client writes them itself on localhost.
-
-For so few, that is faster than starting worker processes.
-"""
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResu
     how = RunOptions.taken_from(options)
     plan = plan_run(config, **options)
     if dry_run:
-        check_reach(resolve_backend(how.backend), describe(plan, how))
+        check_reach(resolve_backend(how.backend), describe(plan, how.indexes))
         return plan
     return execute(plan, how)
 
@@ -141,7 +136,27 @@ def _has_begun(plan: Plan) -> bool:
     return earlier is not None and earlier.digest == plan.digest
 
 
-def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> RunResult:
+@dataclass(frozen=True)
+class Earlier:
+    """What a run takes over from the result that it updates."""
+
+    kept: Kept | None
+    """Windows that stay as they are; None if there are none."""
+    windows: Mapping[str, Plan]
+    """Plans of these windows, with all pairs that their ledger lists, by label."""
+    etags: Mapping[str, str]
+    """Versions of the granules of these windows, by id."""
+    added: tuple[str, ...]
+    """Granules that are new, or of a newer revision."""
+    removed: tuple[str, ...]
+    """Granules that were withdrawn, or replaced by a newer revision."""
+    take_over: Callable[[Folder], None]
+    """Makes parts of the earlier result parts of this run; called before the cells are mapped."""
+
+
+def execute(
+    plan: Plan, options: RunOptions | None = None, *, earlier: Earlier | None = None, **changes: Any
+) -> RunResult:
     """Carry out a plan: index the granules, map the cells and write the Zarr.
 
     Parameters
@@ -150,6 +165,8 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         A plan with a store.
     options : RunOptions, optional
         Options of the run.
+    earlier : Earlier, optional
+        What is taken over from the result in the store (`maggjob.pipeline.update`).
     **changes
         Fields of `RunOptions` that override ``options``.
 
@@ -159,42 +176,51 @@ def execute(plan: Plan, options: RunOptions | None = None, **changes: Any) -> Ru
         If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
-    session = Session(describe(plan, options), options)
+    session = Session(describe(plan, options.indexes), options)
     _begin(session, options, plan.digest)
     if options.watch is None and in_notebook():
-        with Progress(len(plan.cells)) as progress:
-            return execute(plan, options, watch=progress)
+        with Progress(len(plan.units)) as progress:
+            return execute(plan, options, earlier=earlier, watch=progress)
     with session:
         # Once more, as only now no other run can be at work on the same store.
         restore(session.run.store)
         resume, allowed = _begin(session, options, plan.digest)
         folder = Folder(session.folder, session.region)
-        save_plan(plan, folder)
-        index = _with_versions(session, run_index_stage(session, plan, _indexes(plan, options)))
+        kept = earlier.kept if earlier else None
+        if earlier is None:
+            save_plan(plan, folder)
+        else:
+            earlier.take_over(folder)
+        todo = without_windows(plan, kept.windows) if kept else plan
+        index = _with_versions(session, run_index_stage(session, todo, _indexes(todo, options)))
         if options.restart:
             forget(folder)
         now = index.exact.plan
-        keep_versions(folder, now.etags, {now.task_id(c): [g.id for g in now.granules(c)] for c in now.cells})
+        keep_versions(folder, {**(earlier.etags if earlier else {}), **now.etags}, now.listed)
         absent = () if index.indexed is None else check_indexed(plan, index.indexed)
-        cells = run_map_stage(session, index, resume=resume)
+        cells = run_map_stage(session, index, resume=resume or earlier is not None)
         session.begin("assembly")
         reports = cells.reports()
         if index.indexed is None:
             absent = check_reported(plan, reports)
         result = replace(
-            _assembled(session, index, cells.tasks, reports, allowed),
+            _assembled(session, plan, index, cells.tasks, reports, allowed, earlier),
             # The result keeps the catalog with all pairs, so that its totals agree with the ledger.
-            plan=replace(now, catalog=index.exact.listed.catalog),
+            plan=_whole(plan, index, earlier),
             expected=plan.expected(index.place is not None),
             indexed=index.indexed,
             calls=cells.calls,
             taken=cells.taken,
             absent=absent,
+            deleted=kept.deleted if kept else frozenset(),
             cells_in_quarters=cells.in_quarters,
             session=session.report(),
         )
         if result.published:
             keep_record(result, folder, session.region)
+            if earlier is not None:
+                save_plan(plan, folder)
+            add_entry(folder, _entry(result, earlier))
         drop_unused(folder, result.reports)
         session.finish(result.to_dict())
     return result
@@ -206,51 +232,60 @@ def _with_versions(session: Session, index: IndexStage) -> IndexStage:
     if plan.etags:
         return index
     etags = ask_versions(plan.used_granules, Archive(session.credentials, session.region))
-    return replace(index, exact=replace(index.exact, plan=replace(plan, etags=etags)))
+    return replace(index, exact=replace(index.exact, plan=plan.with_etags(etags)))
+
+
+def _entry(result: RunResult, earlier: Earlier | None) -> HistoryEntry:
+    """Return the entry of a run in the history of its result."""
+    return HistoryEntry(
+        result.started,
+        "run" if earlier is None else "update",
+        result.plan.digest,
+        tuple(one.window for one in result.plan.each),
+        result.tally.cells["planned"],
+        sum(report.attempts > 0 for report in result.reports),
+        len(result.plan.positions),
+        result.tally.observations,
+        result.complete,
+        earlier.added if earlier else (),
+        earlier.removed if earlier else (),
+    )
+
+
+def _whole(plan: Plan, index: IndexStage, earlier: Earlier | None) -> Plan:
+    """Return the plan of the whole result, with all pairs and with the versions of the granules."""
+    found = index.exact.whole
+    if earlier is None or earlier.kept is None:
+        return found
+    whole = with_windows(plan, found, index.exact.listed, earlier.windows)
+    return whole.with_etags({**earlier.etags, **found.etags})
 
 
 def _assembled(
-    session: Session, index: IndexStage, tasks: Sequence[CellTask], reports: Sequence[CellReport], options: RunOptions
+    session: Session,
+    plan: Plan,
+    index: IndexStage,
+    tasks: Sequence[CellTask],
+    reports: Sequence[CellReport],
+    options: RunOptions,
+    earlier: Earlier | None,
 ) -> RunResult:
     """Assemble the result by the workers of a session, while it holds the lock."""
+    exact, kept = index.exact.plan, earlier.kept if earlier else None
+    if earlier is not None and kept is not None:
+        exact = with_windows(plan, exact, index.exact.listed, earlier.windows)
     return assemble_run(
-        index.exact.plan,
+        exact,
         tasks,
         reports,
         no_overlap=index.exact.no_overlap,
         facts=facts_of(index.exact.plan, index.indexed),
+        kept=kept,
         region=session.region,
         overwrite=options.overwrite,
         allow_partial=options.allow_partial,
         write=shard_writer(session),
         guard=session.check_lock,
-    )
-
-
-def describe(plan: Plan, options: RunOptions) -> RunDescription:
-    """Describe a plan in the terms of a `Session`, which knows nothing about cells.
-
-    Parameters
-    ----------
-    plan : Plan
-        A plan with a store.
-    options : RunOptions
-        Options of the run.
-
-    Raises
-    ------
-    InputError
-        If the plan has no store.
-    """
-    if plan.store_path is None:
-        raise InputError("no store: make the plan with store=")
-    return RunDescription(
-        plan.store_path,
-        plan.window,
-        {"cells": len(plan.cells), "granules": len(plan.positions), "pairs": plan.pairs},
-        {"run": plan.digest, "configuration": plan.config.digest},
-        [granule.url for granule in plan.used_granules],
-        {"indexes": None if options.indexes is None else expand(options.indexes, "indexes")},
     )
 
 
@@ -292,90 +327,3 @@ def _indexes(plan: Plan, options: RunOptions) -> str | None:
     if not wanted:
         return None
     return default_indexes(plan) if options.indexes is None else expand(options.indexes, "indexes")
-
-
-def shard_writer(session: Session) -> WriteShards:
-    """Return the function that writes the shards of a result: in workers, or in the client if there are few shards."""
-
-    def write(shards: Sequence[ShardTask]) -> list[ShardReport]:
-        few = session.backend == "localhost" and len(shards) <= SHARDS_HERE
-        if session.backend == "serial" or session.left == 0.0 or few:
-            return write_shards_locally(shards)
-        stage = "assembly" if shards[0].write else "check"
-        calls = shard_calls(shards, session.folder)
-        try:
-            outcomes = session.map(stage, shard_call, calls, begin=False, preload=ZARR_IMPORTS)
-        except BackendError as problem:
-            # All parts exist, so nothing is lost: the failure is recorded, and the client writes the shards.
-            outcomes = [Outcome(reason=problem.reason, message=str(problem)) for _ in calls]
-            session.record(stage, outcomes, calls, billed=True)
-        return [write_shard(s) if o.value is None else o.value for s, o in zip(shards, outcomes, strict=True)]
-
-    return write
-
-
-def assemble_run(
-    plan: Plan,
-    tasks: Sequence[CellTask],
-    reports: Sequence[CellReport],
-    *,
-    no_overlap: Mapping[int, tuple[GranuleReport, ...]] | None = None,
-    facts: Mapping[str, Facts] | None = None,
-    region: str | None = None,
-    overwrite: bool = False,
-    allow_partial: bool = False,
-    write: WriteShards = write_shards_locally,
-    guard: Callable[[], None] | None = None,
-) -> RunResult:
-    """Reduce the reports of all cells to a tally, and write the Zarr from their parts.
-
-    `run` calls it. Call it yourself after you have mapped the tasks with Lithops yourself. An incomplete result
-    replaces an existing one only if ``allow_partial``; otherwise the existing result stays, and the new parts are kept.
-
-    Parameters
-    ----------
-    plan : Plan
-        A plan with a store.
-    tasks : sequence of CellTask
-        One per planned cell.
-    reports : sequence of CellReport
-        One per task, in any order.
-    no_overlap : mapping, optional
-        Reports of granules that have no segment in a cell according to their index, by nested id of the cell.
-    facts : mapping, optional
-        What is known of each granule, by id; by default what the catalog knows.
-    region : str, optional
-        Region of the bucket.
-    overwrite, allow_partial : bool
-        See `RunOptions`.
-    write : callable, optional
-        Function that carries out the tasks of shards; by default in this process.
-    guard : callable, optional
-        Called before anything is published or an old result is touched; raises if it must not be.
-
-    Raises
-    ------
-    MaggjobError
-        If a part does not agree with its report, or the counts do not agree.
-    """
-    run = describe(plan, RunOptions())
-    cells = {plan.task_id(cell): cell for cell in plan.cells}
-    if sorted(cells) != sorted(task.id for task in tasks) or sorted(cells) != sorted(report.id for report in reports):
-        raise LedgerError("the tasks or reports do not match the plan: pass one task and one report per planned cell")
-    if len({task.run for task in tasks}) > 1:
-        raise LedgerError("the tasks belong to several runs; make all of them from one plan")
-    # The ledger accounts for every granule that the catalog lists for a cell.
-    known = no_overlap or {}
-    listed = {name: [granule.id for granule in plan.granules(cell)] for name, cell in cells.items()}
-    reports = [with_granules(report, listed[report.id], known.get(cells[report.id], ())) for report in reports]
-    every = {name: [*ids, *(granule.id for granule in known.get(cells[name], ()))] for name, ids in listed.items()}
-    check_reports(reports, Planned(every, plan.catalog.order, facts or facts_of(plan)))
-    tally = reduce_tally(reports)
-    check_target(run.store, overwrite, region)
-    result = RunResult(plan, tally, tuple(reports), by_hand(run))
-    there = exists(run.store, region) and is_published(run.store, region)
-    nothing = tally.cells["failed"] == tally.cells["planned"]
-    if nothing or (there and not (result.complete or allow_partial)):
-        return replace(result, published=False)
-    shards = assemble(plan.config, tasks, reports, tally, run.store, region=region, write=write, guard=guard)
-    return replace(result, shards=shards)

@@ -12,12 +12,14 @@ from typing import Any
 from maggjob.backend.outcome import Outcome
 from maggjob.errors import LedgerError
 from maggjob.granules.granule import READING_IMPORTS
+from maggjob.icesat2.windows import window_number, window_text
 from maggjob.jobs.granule_index import index_call, index_calls
 from maggjob.model.reports import GranuleReport, IndexedGranule, IndexReport
 from maggjob.model.tasks import IndexTask
 from maggjob.pipeline.session import Session
 from maggjob.planning.cost import granules_a_call
 from maggjob.planning.plan import Plan
+from maggjob.planning.windows import joined, window_digest
 from maggjob.storage.run_folder import INDEXES, cache_folder
 from maggjob.storage.urls import is_remote, join_url
 
@@ -70,11 +72,17 @@ class ExactPlan:
     """The exact plan; cells with the most segments come first."""
     listed: Plan
     """The original plan and the pairs that its catalog lacked; the ledger accounts for all of these pairs."""
-    no_overlap: Mapping[int, tuple[GranuleReport, ...]] = field(default_factory=dict)
-    """Reports of the granules that the catalog lists for a cell, but that have no segment in it, by nested id of the
-    cell."""
+    no_overlap: Mapping[str, tuple[GranuleReport, ...]] = field(default_factory=dict)
+    """Reports of the granules that the catalog lists for a cell, but that have no segment in it, by id of its task."""
     added: int = 0
     """Number of pairs that the catalog lacked, because the granule's outline was too narrow."""
+
+    @property
+    def whole(self) -> Plan:
+        """The exact plan with all pairs that are listed, which the totals of the ledger are about."""
+        if self.plan.windows is not None:
+            return replace(self.listed.with_etags(self.plan.etags), origin=self.plan.digest)
+        return replace(self.plan, catalog=self.listed.catalog)
 
 
 def default_indexes(plan: Plan) -> str:
@@ -167,9 +175,47 @@ def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
     """
     positions = {entry.id: i for i, entry in enumerate(plan.catalog.granules)}
     known = {positions[name]: granule for name, granule in indexed.granules.items() if granule.state != "failed"}
+    etags = {name: granule.etag for name, granule in indexed.granules.items() if granule.etag is not None}
+    if plan.windows is None:
+        return _exact(plan, known, etags)
+    kind = plan.config.output.time
+    number = {i: window_text(window_number(plan.catalog.granules[i].id, kind), kind) for i in known}
+    windows = [
+        _exact(one, {i: g for i, g in known.items() if number[i] == one.window}, etags, plan.cells)
+        for one in plan.windows
+    ]
+    # Digests of the whole plans are those of what their catalogs list.
+    listed = joined(plan, [one.listed for one in windows])
+    if not any(one.added for one in windows):
+        listed = plan
+    exact = replace(joined(plan, [one.plan for one in windows]), origin=listed.digest, etags=etags)
+    no_overlap = {name: reports for one in windows for name, reports in one.no_overlap.items()}
+    return ExactPlan(exact, listed, no_overlap, sum(one.added for one in windows))
+
+
+def _exact(
+    plan: Plan, known: Mapping[int, IndexedGranule], etags: Mapping[str, str], rows: tuple[int, ...] | None = None
+) -> ExactPlan:
+    """Return the exact plan of one window.
+
+    Parameters
+    ----------
+    plan : Plan
+    known : mapping
+        Indexes of its granules, by position in the catalog.
+    etags : mapping
+        Version of each granule, by id.
+    rows : tuple of int, optional
+        Cells of the result, if the plan is one of several windows; its own cells by default.
+    """
+    if rows is not None:
+        # A footprint that is too narrow may have hidden a cell of the area from the window.
+        plan = replace(
+            plan, catalog=replace(plan.catalog, cells={**dict.fromkeys(rows, ()), **plan.catalog.cells}), cells=rows
+        )
     pairs: dict[int, tuple[int, ...]] = {}
-    no_overlap: dict[int, tuple[GranuleReport, ...]] = {}
-    rows, added = {}, 0
+    no_overlap: dict[str, tuple[GranuleReport, ...]] = {}
+    counts, added = {}, 0
     inside: dict[int, set[int]] = {cell: set() for cell in plan.cells}
     for position, granule in known.items():
         for cell in granule.cells:
@@ -180,18 +226,30 @@ def exact_plan(plan: Plan, indexed: Indexed) -> ExactPlan:
         false = sorted((listed & known.keys()) - inside[cell])
         added += len(inside[cell] - listed)
         pairs[cell] = tuple(sorted((listed - set(false)) | inside[cell]))
-        rows[cell] = sum(known[i].cells.get(cell, 0) for i in pairs[cell] if i in known)
-        no_overlap[cell] = tuple(outside(known[i]) for i in false)
+        counts[cell] = sum(known[i].cells.get(cell, 0) for i in pairs[cell] if i in known)
+        no_overlap[plan.task_id(cell)] = tuple(outside(known[i]) for i in false)
     whole = {
         **plan.catalog.cells,
         **{cell: tuple(sorted({*plan.catalog.cells[cell], *inside[cell]})) for cell in pairs},
     }
     whole_plan = plan if not added else replace(plan, catalog=replace(plan.catalog, cells=whole))
-    cells = tuple(sorted(plan.cells, key=lambda cell: (-rows[cell], cell)))
-    catalog = replace(plan.catalog, cells={**plan.catalog.cells, **pairs})
-    etags = {name: granule.etag for name, granule in indexed.granules.items() if granule.etag is not None}
-    exact = replace(plan, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=rows, etags=etags)
-    return ExactPlan(exact, whole_plan, {cell: lost for cell, lost in no_overlap.items() if lost}, added)
+    if rows is not None:
+        whole_plan = _listed(whole_plan, rows, added)
+        plan = replace(plan, cells=whole_plan.cells)
+        pairs = {cell: pairs[cell] for cell in plan.cells}
+    cells = tuple(sorted(plan.cells, key=lambda cell: (-counts[cell], cell)))
+    catalog = replace(plan.catalog, cells=pairs if rows is not None else {**plan.catalog.cells, **pairs})
+    exact = replace(plan, catalog=catalog, cells=cells, origin=whole_plan.digest, rows=counts, etags=etags)
+    return ExactPlan(exact, whole_plan, {name: lost for name, lost in no_overlap.items() if lost}, added)
+
+
+def _listed(plan: Plan, rows: tuple[int, ...], added: int) -> Plan:
+    """Return the plan of a window without the cells that no granule lies in."""
+    pairs = {cell: positions for cell, positions in plan.catalog.cells.items() if positions}
+    cells = tuple(sorted(pairs, key=lambda cell: (-len(pairs[cell]), cell)))
+    found = replace(plan, catalog=replace(plan.catalog, cells=pairs), cells=cells)
+    origin = window_digest(plan.config, plan.catalog, pairs, rows, plan.window) if added else plan.origin
+    return replace(found, origin=origin)
 
 
 def outside(granule: IndexedGranule) -> GranuleReport:
@@ -225,7 +283,8 @@ def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexSta
     place : str or None
         Folder or prefix of the indexes; None to skip the stage.
     """
-    if place is None:
+    # Without cells there is nothing to index: only metadata of a result change.
+    if place is None or not plan.units:
         return IndexStage(ExactPlan(plan, plan))
     tasks = index_tasks(plan, place, session.settings.workers, session.credentials, session.region)
     sent, began = index_calls(tasks, session.folder, session.region), time.monotonic()

@@ -87,7 +87,7 @@ def _saved(
 ) -> dict[str, CellReport]:
     """Return the reports of cells and quarters whose parts are there, by id of the task."""
     plan = index.exact.plan
-    listed = {plan.task_id(cell): [granule.id for granule in plan.granules(cell)] for cell in plan.cells}
+    listed = plan.listed
     listed |= {piece.task.id: listed[tasks[piece.owner].id] for piece in pieces}
     quarters = [piece.task for piece in pieces if piece.task.id != tasks[piece.owner].id]
     found = saved_reports([*tasks, *quarters], session.region)

@@ -58,6 +58,10 @@ class RunResult(Displayed):
     """Number of parts that an earlier attempt at the same run left, and that were used."""
     shards: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False)
     """Size and SHA-256 of each shard of the Zarr, by key."""
+    deleted: frozenset[str] = frozenset()
+    """Keys of parts that 'maggjob clean' had deleted before this update, below the folder of parts."""
+    source_attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """``units`` and ``long_name`` of the columns in the granules."""
 
     def facts(self) -> dict[str, object]:
         """Return what is shown of a result."""
@@ -164,13 +168,19 @@ def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
     manifest = Manifest(
         result.started,
         result.group,
-        {**result.session.run.digests, "parts": result.plan.digest},
+        {
+            **result.session.run.digests,
+            "parts": result.plan.digest,
+            **{f"parts {one.window}": one.digest for one in result.plan.windows or ()},
+        },
         stored_objects(result.store_path, result.shards, region),
         stored_parts(result.reports),
         cell_records(result.reports),
         read_granules(result.plan),
         table,
         result.tally.segments,
+        deleted=tuple(sorted(result.deleted)),
+        attributes=result.source_attributes,
     )
     write_manifest(manifest, folder)
 

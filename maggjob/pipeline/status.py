@@ -190,6 +190,8 @@ def status_of(
     run = note if summary is None else _done(summary, note)
     begun = ALWAYS if note is None or note.taken else note.mapped or (times[RUN] if note.stage == MAP else NEVER)
     below = f"{PARTS}/{run.window}/" if run else f"{PARTS}/"
+    # With a time axis, each window has a folder of its own.
+    below = below if any(key.startswith(below) for key in times) else f"{PARTS}/"
     found = {
         k: time for k, time in times.items() if k.startswith(below) and k.endswith((".npz", ".json")) and time >= begun
     }

@@ -17,7 +17,7 @@ from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import NEW, OLD, OURS, WRITING, run_folder
 from maggjob.storage.urls import is_remote, local_path
 
-WRITTEN = re.compile(r"zarr\.json|\d+/zarr\.json|\d+/[A-Za-z_]\w*/(zarr\.json|c/\d+)")
+WRITTEN = re.compile(r"zarr\.json|\d+/zarr\.json|\d+/[A-Za-z_]\w*/(zarr\.json|c/\d+(/\d+)?)")
 """Keys of a result: metadata of root, group and arrays, and shards."""
 
 

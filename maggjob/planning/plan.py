@@ -1,23 +1,15 @@
 """The plan of a run: granules, cells, driver, and the expected time and cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from maggjob.backend.bill import Prices
-from maggjob.catalog.catalog import DRIVERS, Catalog
-from maggjob.catalog.cmr import Watch
-from maggjob.catalog.file import CatalogLike, load_catalog
-from maggjob.catalog.search import search_catalog
-from maggjob.catalog.sources import check_sources
-from maggjob.config.load import ConfigLike, load_config
+from maggjob.catalog.catalog import Catalog
 from maggjob.config.schema import Config, digest_of
-from maggjob.errors import CatalogError, InputError
 from maggjob.granules.memory import predicted_memory, split_depth
-from maggjob.grid.healpix import format_cell, parse_cell
-from maggjob.icesat2.names import PRODUCT, GranuleName, is_simulated, product_of, window_label
-from maggjob.inputs.places import PlaceLike, store_place
+from maggjob.grid.healpix import format_cell
+from maggjob.icesat2.names import PRODUCT, is_simulated, product_of
 from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
 from maggjob.planning.cost import (
@@ -33,11 +25,9 @@ from maggjob.planning.cost import (
     seconds,
     work_of,
 )
-from maggjob.planning.presence import check_local
 from maggjob.storage.credentials import data_centre
 from maggjob.storage.run_folder import run_folder
 
-DEFAULT_CATALOG = "catalog.json"
 # Building the index of a granule costs as much as reading the granule for two cells without one.
 INDEX_PAYS = 2.0  # cells per granule
 
@@ -64,6 +54,29 @@ class Plan(Displayed):
     """Number of segments in each cell, if known from indexes."""
     etags: Mapping[str, str] = field(default_factory=dict)
     """Version of each granule when the run began, by id, as far as it is known."""
+    windows: tuple["Plan", ...] | None = None
+    """One plan per window of a time axis, each with its own pairs; None without a time axis. With one, `cells` are the
+    rows of the result, with granules or not."""
+
+    @property
+    def each(self) -> tuple["Plan", ...]:
+        """The plans of all windows; the plan itself without a time axis."""
+        return (self,) if self.windows is None else self.windows
+
+    @property
+    def units(self) -> list[tuple["Plan", int]]:
+        """What is mapped: each cell of each window, with the plan of the window."""
+        return [(one, cell) for one in self.each for cell in one.cells]
+
+    @property
+    def listed(self) -> dict[str, list[str]]:
+        """Ids of the granules of each cell of each window, by id of its task."""
+        return {one.task_id(cell): [granule.id for granule in one.granules(cell)] for one, cell in self.units}
+
+    def with_etags(self, etags: Mapping[str, str]) -> "Plan":
+        """Return the plan with the versions of its granules."""
+        windows = None if self.windows is None else tuple(replace(one, etags=etags) for one in self.windows)
+        return replace(self, etags=etags, windows=windows)
 
     def facts(self) -> dict[str, object]:
         """Return what is shown of a plan."""
@@ -72,6 +85,7 @@ class Plan(Displayed):
             "granules": len(self.positions),
             "pairs": self.pairs,
             "window": self.window,
+            **({"windows": len(self.windows)} if self.windows else {}),
             "driver": self.driver,
             "store": self.store_path,
         }
@@ -95,7 +109,7 @@ class Plan(Displayed):
     @property
     def positions(self) -> list[int]:
         """Positions in the catalog of the granules of all planned cells, ascending."""
-        return sorted({i for cell in self.cells for i in self.catalog.cells[cell]})
+        return sorted({i for one, cell in self.units for i in one.catalog.cells[cell]})
 
     @property
     def used_granules(self) -> tuple[Granule, ...]:
@@ -128,13 +142,13 @@ class Plan(Displayed):
 
     @property
     def loads(self) -> list[Load]:
-        """Expected work of each planned cell."""
-        return [self.load(cell) for cell in self.cells]
+        """Expected work of each planned cell of each window."""
+        return [one.load(cell) for one, cell in self.units]
 
     @property
     def pairs(self) -> int:
         """Number of pairs of a granule and a planned cell."""
-        return sum(len(self.catalog.cells[cell]) for cell in self.cells)
+        return sum(len(one.catalog.cells[cell]) for one, cell in self.units)
 
     @property
     def worth_index(self) -> bool:
@@ -192,7 +206,7 @@ class Plan(Displayed):
         expected, hot = by_s3.estimate, by_s3.hot(workers)
         more = (4 * QUARTER - 1) * sum(hot)
         expected = replace(expected, worker_time_s=expected.worker_time_s + more)
-        lines = lambda_cost(expected, len(self.cells) + 3 * len(hot), workers, free, prices or Prices())
+        lines = lambda_cost(expected, len(self.units) + 3 * len(hot), workers, free, prices or Prices())
         return [asdict(line) | {"dollars": line.dollars} for line in lines]
 
     def task_id(self, cell: int) -> str:
@@ -201,10 +215,11 @@ class Plan(Displayed):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a summary of the plan as plain values."""
-        counts = [len(self.catalog.cells[cell]) for cell in self.cells]
+        counts = [len(one.catalog.cells[cell]) for one, cell in self.units]
         return {
             "dry_run": True,
             "total_cells": len(self.cells),
+            **({"windows": [one.window for one in self.windows]} if self.windows else {}),
             "total_granules": len(self.used_granules),
             "total_pairs": sum(counts),
             "index": self.worth_index,
@@ -219,165 +234,3 @@ class Plan(Displayed):
             "unmeasured": list(self.unmeasured),
             "estimate": self.estimate.to_dict(),
         }
-
-
-def choose_driver(catalog: Catalog, asked: str | None, configured: str) -> str:
-    """Choose the driver that reads the granules: one that all granules have a URL for.
-
-    Parameters
-    ----------
-    catalog : Catalog
-    asked : str or None
-        Driver that the user asked for in this run: it is used, or an error is raised.
-    configured : str
-        Driver of the configuration: used if possible.
-
-    Raises
-    ------
-    CatalogError
-        If no driver reaches every granule, or the one asked for does not.
-    InputError
-        If the driver asked for is unknown.
-    """
-    if asked is not None and asked not in DRIVERS:
-        raise InputError(f"driver {asked!r} is unknown; known are {', '.join(DRIVERS)}")
-    common = [d for d in DRIVERS if all(d in granule.urls for granule in catalog.granules)]
-    if asked is not None and asked not in common:
-        lacking = next(g for g in catalog.granules if asked not in g.urls)
-        have = ", ".join(sorted(lacking.urls))
-        raise CatalogError(f"driver {asked}: {lacking.id} has URLs for {have} only; use --driver {have.split(',')[0]}")
-    for driver in (asked, configured, *common):
-        if driver in common:
-            return str(driver)
-    raise CatalogError("no driver reaches all granules: some have s3 or https URLs only, others are files only")
-
-
-def select_cells(catalog: Catalog, max_cells: int | None = None, morton_cell: str | None = None) -> list[int]:
-    """Return the cells to work on, those with most granules first; cells with equally many are sorted by id.
-
-    Parameters
-    ----------
-    catalog : Catalog
-    max_cells : int, optional
-        Maximum number of cells.
-    morton_cell : str, optional
-        Return this cell only; any form of id.
-
-    Raises
-    ------
-    CatalogError
-        If the cell asked for is not in the catalog.
-    InputError
-        If ``max_cells`` is below 1.
-    """
-    if max_cells is not None and max_cells < 1:
-        raise InputError(f"max_cells is {max_cells}; give 1 or more")
-    cells = sorted(catalog.cells, key=lambda cell: (-len(catalog.cells[cell]), cell))
-    if morton_cell is not None:
-        wanted = parse_cell(morton_cell, catalog.order)
-        if wanted not in catalog.cells:
-            raise CatalogError(
-                f"cell {format_cell(wanted, catalog.order)} is not among the catalog's {len(cells)} cells, such as "
-                f"{', '.join(format_cell(c, catalog.order) for c in sorted(cells)[:3])}"
-            )
-        cells = [wanted]
-    return cells[:max_cells]
-
-
-def plan(
-    config: ConfigLike,
-    *,
-    catalog: CatalogLike | None = None,
-    store: PlaceLike | None = None,
-    driver: str | None = None,
-    max_cells: int | None = None,
-    morton_cell: str | None = None,
-    watch: Watch | None = None,
-    check: bool = True,
-) -> Plan:
-    """Make the plan of a run; nothing is written.
-
-    Parameters
-    ----------
-    config : str, Path, mapping or Config
-        A file, the name of a built-in configuration, or the content of one.
-    catalog : str, Path, mapping or Catalog, optional
-        By default the catalog that the configuration names, else the result of its search in CMR, else ./catalog.json.
-    store : str or Path, optional
-        Zarr store to write; by default that of the configuration.
-    driver : {"s3", "https", "file"}, optional
-        How granules are read; by default that of the configuration, if the catalog allows it.
-    max_cells : int, optional
-        Maximum number of cells; those with most granules are kept.
-    morton_cell : str, optional
-        Work on this cell only; any form of id.
-    watch : callable, optional
-        ``watch(granules so far, granules in all)``, called as CMR answers.
-    check : bool
-        Whether to look into local granules for everything that the configuration names.
-
-    Raises
-    ------
-    InputError
-        If an argument, the configuration or the catalog cannot be used.
-
-    Examples
-    --------
-    >>> import maggjob
-    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
-    >>> found = plan("atl06.yaml", catalog=maggjob.make_catalog("granules"), max_cells=2)
-    >>> found.to_dict()["total_cells"]
-    2
-    """
-    loaded = load_config(config)
-    recipe = loaded.recipe()
-    if catalog is None and loaded.search is not None:
-        known = search_catalog(loaded.search, loaded.grid, watch=watch)
-    else:
-        chosen = catalog if catalog is not None else loaded.catalog or _default_catalog()
-        known = load_catalog(chosen, recipe)
-    cells = tuple(select_cells(known, max_cells, morton_cell))
-    if not cells:
-        raise CatalogError("the catalog has no cells; make a new one with 'maggjob catalog'")
-    asked = store if store is not None else loaded.output.store
-    ids = [known.granules[i].id for i in sorted({i for cell in cells for i in known.cells[cell]})]
-    chosen_driver = choose_driver(known, driver, loaded.data_source.driver)
-    found = Plan(loaded, known, cells, chosen_driver, window_label(ids), None if asked is None else store_place(asked))
-    check_sources((granule.url for granule in found.used_granules), loaded.data_source.sources)
-    check_cycles(loaded, ids)
-    if check and chosen_driver == "file":
-        check_local(loaded, found.used_granules)
-    return found
-
-
-def check_cycles(config: Config, ids: Sequence[str]) -> None:
-    """Check that there are as many cycles as the fits of a configuration need.
-
-    Parameters
-    ----------
-    config : Config
-    ids : sequence of str
-        Ids of the granules.
-
-    Raises
-    ------
-    CatalogError
-        If there are fewer.
-    """
-    cycles = sorted({name.cycle for name in map(GranuleName.parse, ids) if name is not None})
-    for model in {statistic.fit for statistic in config.recipe().every_statistic} - {None}:
-        if model is not None and len(cycles) < model.min_cycles:
-            told = ", ".join(map(str, cycles)) or "none"
-            raise CatalogError(
-                f"aggregation.variables.{model.name}: the fit needs {model.min_cycles} cycles, the catalog has {told}; "
-                "make one of several cycles with 'maggjob catalog --cycles 18-22'"
-            )
-
-
-def _default_catalog() -> str:
-    if not Path(DEFAULT_CATALOG).is_file():
-        raise CatalogError(
-            "no catalog: make one with 'maggjob catalog --cycle 22 --aoi antarctica' or 'maggjob catalog --from-files "
-            "FOLDER', then type 'maggjob run --config CONFIG --catalog catalog.json'"
-        )
-    return DEFAULT_CATALOG

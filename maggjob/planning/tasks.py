@@ -96,21 +96,22 @@ def make_tasks(
     indexes : str, optional
         Folder of the indexes.
     """
-    recipe, digest, run = plan.config.recipe(), plan.digest, plan.run_path
-    lists = [plan.granules(cell) for cell in plan.cells]
+    recipe, run, units = plan.config.recipe(), plan.run_path, plan.units
+    lists = [one.granules(cell) for one, cell in units]
+    digests = {one.window: one.digest for one in plan.each}
     where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)
     return [
         CellTask(
-            plan.task_id(cell),
+            one.task_id(cell),
             format_cell(cell, plan.catalog.order),
-            plan.window,
+            one.window,
             recipe,
             granules,
-            run=digest,
+            run=digests[one.window],
             parts=None if run is None else join_url(run, PARTS),
             credentials=credentials,
             region=region,
             indexes=indexes,
         )
-        for cell, granules in zip(plan.cells, where, strict=True)
+        for (one, cell), granules in zip(units, where, strict=True)
     ]

@@ -2,12 +2,14 @@
 
 import json
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError, StoreError
 from maggjob.inputs.places import store_place
 from maggjob.storage.folder import Folder, exists
+from maggjob.storage.run_folder import UPDATING
 from maggjob.storage.stores import plain_message
 
 if TYPE_CHECKING:
@@ -90,11 +92,19 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
         if len(groups) != 1:
             raise StoreError(f"{store} has the groups {groups}; select one with group=")
         group = groups[0]
+    if root.attrs.get(UPDATING):
+        raise StoreError(
+            f"{store} is being updated, or an update was interrupted: wait for it, or complete it with "
+            f"'maggjob update {store}'"
+        )
     array: Any = root[f"{group}/cell_ids"]
     _check_whole(Folder(store, region), root[group], store)
     # Reading a whole shard takes one request; reading its chunks would take one each.
     (rows,) = array.shards
-    opened = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows})
+    # A shard holds one window of a time axis.
+    members: Any = root[group]
+    times = {name: 1 for name in ("cycle", "month") if name in members}
+    opened = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows, **times})
     dataset: xr.Dataset = opened.dggs.decode()
     dataset.attrs = {key: _plain(value) for key, value in opened.attrs.items()}
     # xdggs removes them when it decodes; with the ellipsoid's name, a copy in netCDF or Zarr decodes, too.
@@ -107,11 +117,13 @@ def _check_whole(folder: Folder, group: Any, store: str) -> None:
     """Check that no shard is missing: Zarr would read it as fill values, without a word."""
     there = set(folder.keys(group.path))
     for name, array in group.arrays():
-        count = -(-array.shape[0] // array.shards[0])
-        missing = [key for i in range(count) if (key := f"{group.path}/{name}/c/{i}") not in there]
+        pieces = array.shards or array.chunks
+        every = product(*(range(-(-length // piece)) for length, piece in zip(array.shape, pieces, strict=True)))
+        keys = ["/".join([group.path, name, "c", *map(str, place)]) for place in every]
+        missing = [key for key in keys if key not in there]
         if missing:
             raise StoreError(
-                f"{store} lacks {len(missing)} of {count} shards of {name}, such as {missing[0]}, which read as no "
+                f"{store} lacks {len(missing)} of {len(keys)} shards of {name}, such as {missing[0]}, which read as no "
                 "data; 'maggjob verify' shows more"
             )
 

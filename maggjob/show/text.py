@@ -3,7 +3,7 @@
 The text of a summary needs the content of ``summary.json`` only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
 from maggjob.icesat2.names import PRODUCT, window_label
 from maggjob.output.verify import Verification
+from maggjob.pipeline.history import HistoryEntry
 from maggjob.pipeline.status import ENDED, RunNote, Status
+from maggjob.pipeline.update import UpdatePlan
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
 
@@ -310,6 +312,46 @@ def catalog_text(catalog: Catalog) -> str:
             lines.append(f"{key:<14}" + ", ".join(f"{name} {value}" for name, value in origin[key].items()))
     lines += [f"files         {', '.join(origin['from_files'])}"] if "from_files" in origin else []
     return "\n".join([*lines, *(f"note          {note}" for note in catalog.notes())])
+
+
+def update_dict(update: UpdatePlan) -> dict[str, Any]:
+    """Return what an update would do as plain values."""
+    return {
+        "store_path": update.plan.store_path,
+        "run_digest": update.plan.digest,
+        "earlier_run_digest": update.old.digest,
+        "added": list(update.added),
+        "removed": list(update.removed),
+        "windows": [one.window for one in update.plan.windows or ()],
+        "kept_windows": list(update.kept_windows),
+        "mapped": update.mapped,
+        "same": len(update.same),
+        "lost": update.lost,
+        "nothing": update.nothing,
+    }
+
+
+def update_text(update: UpdatePlan) -> str:
+    """Return what an update would do as text."""
+    if update.nothing:
+        return f"{update.plan.store_path}: up to date; there is nothing to do"
+    lines = [f"{name:<13} {value}" for name, value in update.facts().items()]
+    for what, names in (("new", update.added), ("gone", update.removed)):
+        lines += [f"{what:<13} {name}" for name in names[:3]]
+        lines += [f"{'':<13} and {len(names) - 3:,} more"] if len(names) > 3 else []
+    return "\n".join(lines)
+
+
+def history_text(entries: Sequence[HistoryEntry]) -> str:
+    """Return the history of a result as a table."""
+    lines = [f"{'started':<26}{'what':<8}{'windows':<20}{'mapped':>9}{'granules':>10}{'new':>7}{'gone':>6}  digest"]
+    for one in entries:
+        span = one.windows[0] if len(one.windows) == 1 else f"{one.windows[0]} to {one.windows[-1]}"
+        lines.append(
+            f"{one.started[:19]:<26}{one.what:<8}{span:<20}{one.mapped:>9,}{one.granules:>10,}{len(one.added):>7,}"
+            f"{len(one.removed):>6,}  {one.digest[:12]}{'' if one.complete else ' (incomplete)'}"
+        )
+    return "\n".join(lines)
 
 
 def verification_text(found: Verification) -> str:

@@ -12,6 +12,7 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
     ledger.parquet, .csv  one row per granule and cell (`maggjob.output.table`)
     lock-N.json         who works on the store (`maggjob.storage.lock`)
     versions.json       versions of the granules that the parts were made from (`maggjob.pipeline.resume`)
+    history.jsonl       the runs that made the result, one per line (`maggjob.pipeline.history`)
     summary.json        summary of the run; written last
 """
 
@@ -34,13 +35,17 @@ MANIFEST = "manifest.json"
 """Key of the manifest: digests of all parts and of all objects of the store, and versions of all granules."""
 LEDGER_PARQUET, LEDGER_CSV = "ledger.parquet", "ledger.csv"
 """Keys of the ledger as a table."""
+HISTORY = "history.jsonl"
+"""Key of the list of the runs that made the result."""
 PLAN = "plan.json"
 """Key of the configuration and the catalog of the run."""
 WRITING = "writing.json"
 """Key of a note that exists while a store in a bucket is written in place."""
+UPDATING = "updating"
+"""Attribute of the root of a store whose data are being replaced."""
 VERSIONS = "versions.json"
 """Key of the versions (ETags) of the granules that the parts were made from."""
-KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV)
+KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV, HISTORY)
 """Keys that stay when the parts are deleted: they say what the result is made of, and let it be verified."""
 OURS = (RUN, *KEPT, VERSIONS, WRITING, "lock-", f"{PARTS}/", "granules-", "shared-")
 """Prefixes of all keys in a run's folder."""

@@ -322,7 +322,7 @@ def test_an_index_or_assembly_call_that_dies_costs_no_cell(
     """Cells are mapped without the index; shards that no call wrote are written by the client."""
     follow(monkeypatch, max_submissions=1)
     monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", doomed.indexes)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", doomed.writes)
+    monkeypatch.setattr("maggjob.pipeline.assembling.shard_call", doomed.writes)
     numbers = [("index", "map", "assembly").index(name) for name in of]
     monkeypatch.setattr(aws.service, "retry_delays", ())
     clocks.let_die(monkeypatch, aws.service, dict.fromkeys(numbers, 1))

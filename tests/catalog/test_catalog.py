@@ -25,7 +25,7 @@ from maggjob.grid.footprints import Footprints
 from maggjob.grid.healpix import format_cell, nested_to_word
 from maggjob.icesat2.names import window_label
 from maggjob.model.recipe import Recipe
-from maggjob.planning.plan import choose_driver, select_cells
+from maggjob.planning.make import choose_driver, select_cells
 from tests.granule_files import NAME, beam, cells_of, write_granule
 
 CONVENTIONS = ("authalic", "geodetic-spherical")

@@ -715,6 +715,8 @@ NUMBERS: list[tuple[str, object]] = [
     ("output.grid.child_order", [12, 10]),
     ("output.attrs", {"institution": "mine", "people": ["a", "b"]}),
     ("output.partial", True),
+    ("output.time", "cycle"),
+    ("output", {"grid": BASE["output"]["grid"], "time": "cycle", "first": 19}),
     ("output.grid.latitude", "geodetic-spherical"),
 ]
 
@@ -742,6 +744,7 @@ def test_every_key_is_among_those_changes() -> None:
     tried |= {key for path, value in PLACES if path == "search" and isinstance(value, dict) for key in value}
     tried |= {"name", "op", "column", "missing"}  # of filters and variables, which are changed as a whole
     tried |= {"outputs", "of", "term"}  # of fits, see tests/config/test_fit.py
+    tried |= {"first"}  # of a time axis, which is changed as a whole
     assert keys - tried == {"indexing_scheme"}  # which has but one value
 
 

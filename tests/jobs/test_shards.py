@@ -19,7 +19,7 @@ from maggjob.jobs.shards import ShardReport, ShardTask, shard_call, shard_calls,
 from maggjob.jobs.wire import WireTask
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
-from maggjob.output.zarr_store import write_shards_locally
+from maggjob.output.assembly import write_shards_locally
 from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, beam, write_granule
 from tests.runs import config, do, files, ledger
@@ -43,8 +43,8 @@ def catalog(two_granules: Catalog, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """Their catalog; each of its cells is a shard."""
     # Workers import functions of this module.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("maggjob.output.zarr_store.SHARD_ROWS", 4096)
-    monkeypatch.setattr("maggjob.output.zarr_store.CHUNK_ROWS", 4096)
+    monkeypatch.setattr("maggjob.output.assembly.SHARD_ROWS", 4096)
+    monkeypatch.setattr("maggjob.output.assembly.CHUNK_ROWS", 4096)
     return two_granules
 
 
@@ -84,8 +84,8 @@ def test_by_calls_they_are_the_same_bytes(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Callable[[WireTask], ShardReport]
 ) -> None:
     plain = do(catalog, "here.zarr", index=False)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.SHARDS_HERE", 1)
-    monkeypatch.setattr("maggjob.pipeline.cell_map.shard_call", function)
+    monkeypatch.setattr("maggjob.pipeline.assembling.SHARDS_HERE", 1)
+    monkeypatch.setattr("maggjob.pipeline.assembling.shard_call", function)
     monkeypatch.setenv("DIED", str(tmp_path / "died"))
     calls = do(catalog, "calls.zarr", index=False, backend="localhost", max_workers=2)
     assert len(calls.reports) >= 2
@@ -213,7 +213,7 @@ def test_a_backend_that_takes_no_more_calls_is_no_loss(catalog: Catalog, monkeyp
             raise BackendError("Lithops could not start: no login")
         return run_tasks(function, *arguments, **options)
 
-    monkeypatch.setattr("maggjob.pipeline.cell_map.SHARDS_HERE", 1)
+    monkeypatch.setattr("maggjob.pipeline.assembling.SHARDS_HERE", 1)
     monkeypatch.setattr("maggjob.pipeline.session.run_tasks", refuses)
     result = do(catalog, "map.zarr", index=False, backend="localhost", max_workers=2)
     assert files("map.zarr") == files("here.zarr")

@@ -208,7 +208,7 @@ def test_the_exact_plan_is_what_h5py_says(world: World, latitude: str) -> None:
         assert exact.plan.rows[cell] == sum(said[i].cells[cell] for i in true)
         assert exact.plan.load(cell).rows == exact.plan.rows[cell]
         lost = [catalog.granules[i].id for i in catalog.cells[cell] if i not in true]
-        assert [report.id for report in exact.no_overlap.get(cell, ())] == lost
+        assert [report.id for report in exact.no_overlap.get(made.task_id(cell), ())] == lost
     assert sum(map(len, exact.no_overlap.values())) == made.pairs - exact.plan.pairs > 0
     for path, t in zip(world.paths, said, strict=True):
         granule = indexed.granules[path.stem]
@@ -278,7 +278,8 @@ def test_any_exact_plan_has_all_true_pairs_and_no_other(of: tuple[Plan, Indexed]
     after = {(names[i], cell) for cell in exact.plan.cells for i in exact.plan.catalog.cells[cell]}
     true = {(name, cell) for name, g in known.items() for cell in g.cells if cell in made.cells}
     assert after == true | {(name, cell) for name, cell in before if name not in known}
-    lost = [(report.id, cell) for cell, reports in exact.no_overlap.items() for report in reports]
+    cell_of = {exact.plan.task_id(cell): cell for cell in exact.plan.cells}
+    lost = [(report.id, cell_of[name]) for name, reports in exact.no_overlap.items() for report in reports]
     assert len(lost) == len(set(lost))
     assert set(lost) == before - after
     assert {report.state for reports in exact.no_overlap.values() for report in reports} <= {"no_overlap"}
@@ -654,7 +655,7 @@ def index_or_fail(batch: WireTask) -> IndexReport:
 def map_or_fail(batch: WireTask) -> tuple[CellReport, ...]:
     """Fail with the call that holds the cell which the environment names."""
     # The id of a quarter begins with that of its cell.
-    if any(cell.startswith(os.environ["FAILS"]) for cell, *_ in batch.own[1]):
+    if any(cell.startswith(os.environ["FAILS"]) for _, cells in batch.own for cell, *_ in cells):
         fail()
     return map_call(batch)
 

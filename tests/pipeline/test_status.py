@@ -132,7 +132,7 @@ def test_each_stage_is_told_and_written_once(catalog: Catalog, monkeypatch: pyte
 
     monkeypatch.setattr("maggjob.pipeline.index_stage.index_call", looked(maggjob.pipeline.index_stage.index_call))
     monkeypatch.setattr("maggjob.pipeline.map_stage.map_call", looked(maggjob.pipeline.map_stage.map_call))
-    monkeypatch.setattr(zarr_store, "_write", looked(zarr_store._write))
+    monkeypatch.setattr(zarr_store, "write_store", looked(zarr_store.write_store))
     monkeypatch.setattr(Folder, "put", noted)
     do(catalog, index=True)
     assert [status.stage for status in seen] == ["index", *["map"] * 5, "assembly"]
