@@ -1,8 +1,9 @@
 """Simulated ATL06 granules on ICESat-2's orbit, for the demonstration, tests and benchmarks.
 
 Positions follow the real orbit (`maggjob.icesat2.orbit`). The surface is invented, so it is known exactly
-(`maggjob.simulator.surface`). Files have the structure of a native v006 granule (`maggjob.simulator.files`). The same
-seed gives the same values. The attributes of every file say that it is simulated.
+(`maggjob.simulator.surface`); segments may share errors (`maggjob.simulator.systematic`). Files have the structure of a
+native v006 granule (`maggjob.simulator.files`). The same seed gives the same values. The attributes of every file say
+that it is simulated.
 """
 
 import math
