@@ -260,6 +260,16 @@ def catalog(
 )
 @click.option("--most", type=click.IntRange(1), metavar="N", help="At most N granules per cycle.")
 @click.option("--everything", is_flag=True, help="Write all datasets of a native granule, not only the main ones.")
+@click.option(
+    "--pass-bias", type=float, default=0.0, show_default=True, metavar="M", help="Bias of each pass, M metres."
+)
+@click.option(
+    "--cycle-bias", type=float, default=0.0, show_default=True, metavar="M", help="Bias of each cycle, M metres."
+)
+@click.option(
+    "--dem-error", type=float, default=0.0, show_default=True, metavar="M", help="Smooth error of dem_h, M metres."
+)
+@click.option("--flips", is_flag=True, help="Let the orientation (sc_orient) flip every 251 days.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random numbers.")
 @click.option("--records", metavar="FILE", help="Also write CMR-like records of the granules as JSON.")
 def simulate(folder: str, records: str | None, **options: Any) -> None:
@@ -268,6 +278,8 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
     \b
     maggjob simulate granules --area -108 -76.5 -98 -73.6 --every 5 --most 60
     maggjob simulate granules --rgt 858 --region 11          # one granule of full size
+
+    Biases and errors are random; M is their standard deviation.
     """  # noqa: D301
     from maggjob.simulator.scene import Scene, cmr_records, simulate as write
 

@@ -57,6 +57,7 @@ def write_file(
     *,
     everything: bool = False,
     fill_as_array: bool = False,
+    orientation: int = 1,
 ) -> None:
     """Write a granule atomically: the file is complete, or does not exist.
 
@@ -75,6 +76,8 @@ def write_file(
         True to write all datasets of a native granule, not only those in `MAIN`.
     fill_as_array : bool
         True to write ``_FillValue`` as an array of length 1, as in v003.
+    orientation : int
+        Value of ``sc_orient``: 0 backward, 1 forward, 2 transition.
     """
     # h5py is in the extra "view".
     import h5py
@@ -82,7 +85,7 @@ def write_file(
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(_skeleton(everything, fill_as_array))
     with h5py.File(temporary, "r+") as file:
-        _describe(file, one, beams)
+        _describe(file, one, beams, orientation)
         for name in BEAMS:
             if name in beams:
                 _write_beam(file, name, beams[name], pool, rng)
@@ -141,8 +144,8 @@ def _create(file: Any, path: str, entry: Mapping[str, Any], fill_as_array: bool)
     _set_attributes(dataset, entry["attrs"] | own)
 
 
-def _describe(file: Any, one: Pass, beams: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write the granule's metadata: its track, time and extent."""
+def _describe(file: Any, one: Pass, beams: Mapping[str, Mapping[str, np.ndarray]], orientation: int) -> None:
+    """Write the granule's metadata: its track, time, extent and orientation."""
     joined = {n: np.concatenate([c[n] for c in beams.values()]) for n in ("latitude", "longitude", "delta_time")}
     first, last = float(joined["delta_time"].min()), float(joined["delta_time"].max())
     utc = [(EPOCH + timedelta(seconds=t)).strftime("%Y-%m-%dT%H:%M:%S.%fZ") for t in (first, last)]
@@ -154,7 +157,7 @@ def _describe(file: Any, one: Pass, beams: Mapping[str, Mapping[str, np.ndarray]
     known |= {f"{end}_{what}": getattr(one, what) for end in ("start", "end") for what in ("rgt", "cycle", "region")}
     for name, value in known.items():
         file[f"ancillary_data/{name}"][0] = value
-    for name, value in {"rgt": one.rgt, "cycle_number": one.cycle, "sc_orient": 1}.items():
+    for name, value in {"rgt": one.rgt, "cycle_number": one.cycle, "sc_orient": orientation}.items():
         file[f"orbit_info/{name}"][0] = value
 
 

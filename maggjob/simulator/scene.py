@@ -1,10 +1,12 @@
 """Simulated ATL06 granules on ICESat-2's orbit, for the demonstration, tests and benchmarks.
 
 Positions follow the real orbit (`maggjob.icesat2.orbit`). The surface is invented, so it is known exactly
-(`maggjob.simulator.surface`). Files have the structure of a native v006 granule (`maggjob.simulator.files`). The same
-seed gives the same values. The attributes of every file say that it is simulated.
+(`maggjob.simulator.surface`); segments may share errors (`maggjob.simulator.systematic`). Files have the structure of a
+native v006 granule (`maggjob.simulator.files`). The same seed gives the same values. The attributes of every file say
+that it is simulated.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from maggjob.icesat2.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS
 from maggjob.inputs.places import local_place
 from maggjob.simulator.files import write_file
 from maggjob.simulator.surface import Change, change, dem, years
+from maggjob.simulator.systematic import FORWARD, cycle_bias, dem_error, orientation, pass_bias
 
 FILL = np.float32(3.4028235e38)
 CHUNK = 10_000
@@ -56,8 +59,17 @@ class Scene:
     """True for all datasets of a native granule, not only the main ones."""
     fill_as_array: bool = False
     """True for ``_FillValue`` as an array of length 1, as in v003."""
-    planted: Change = field(default_factory=Change)
-    """Change of height between cycles."""
+    planted: Change | tuple[Change, ...] = field(default_factory=Change)
+    """Change of height between cycles; several patterns are added."""
+    pass_bias: float = 0.0
+    """Standard deviation of a bias that all heights of one beam of a track in a cycle share, metres."""
+    cycle_bias: float = 0.0
+    """Standard deviation of a bias that all heights of a cycle share, metres."""
+    dem_error: float = 0.0
+    """Standard deviation of an error of the DEM, smooth in space and the same in every cycle, metres.
+    The white noise of 0.2 m is always there."""
+    flips: bool = False
+    """True for an orientation of the spacecraft that flips as ICESat-2's does; False for always forward."""
     seed: int = 0
     """Seed of all random numbers, 0 or more."""
 
@@ -86,18 +98,10 @@ def passes(scene: Scene) -> list[Pass]:
     Raises
     ------
     InputError
-        If the scene contains no pass, its seed is negative, or a cycle, region or track does not exist.
+        If the scene contains no pass, its seed or an error is negative, an error is not finite, or a cycle, region or
+        track does not exist.
     """
-    for what, numbers, last in (
-        ("cycle", scene.cycles, 99),
-        ("region", scene.regions, 14),
-        ("reference ground track", scene.rgts or (), TRACKS),
-    ):
-        for number in numbers:
-            if not 1 <= number <= last:
-                raise InputError(f"{what} {number} does not exist; give 1 to {last}")
-    if scene.seed < 0:
-        raise InputError(f"seed {scene.seed} is negative; give 0 or more")
+    _check(scene)
     found = [
         (rgt, region)
         for region in scene.regions
@@ -112,6 +116,24 @@ def passes(scene: Scene) -> list[Pass]:
     if scene.most is not None and scene.most < len(found):
         found = [found[i] for i in np.linspace(0, len(found) - 1, scene.most).round().astype(int)]
     return [Pass(rgt, cycle, region) for cycle in scene.cycles for rgt, region in found]
+
+
+def _check(scene: Scene) -> None:
+    """Raise an InputError if a value of a scene is impossible."""
+    for what, numbers, last in (
+        ("cycle", scene.cycles, 99),
+        ("region", scene.regions, 14),
+        ("reference ground track", scene.rgts or (), TRACKS),
+    ):
+        for number in numbers:
+            if not 1 <= number <= last:
+                raise InputError(f"{what} {number} does not exist; give 1 to {last}")
+    if scene.seed < 0:
+        raise InputError(f"seed {scene.seed} is negative; give 0 or more")
+    for name in ("pass_bias", "cycle_bias", "dem_error"):
+        metres = getattr(scene, name)
+        if not 0.0 <= metres < math.inf:
+            raise InputError(f"{name} {metres} is not a standard deviation in metres; give a number, 0 or more")
 
 
 def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
@@ -163,6 +185,10 @@ def beam_values(scene: Scene, one: Pass, number: int) -> dict[str, np.ndarray]:
     slope_x = np.gradient(height) / (SPACING * scene.every) if rows > 1 else np.zeros(rows)
     sigma = np.exp(rng.normal(np.log(0.03), 0.6, rows)) * (1 + 20 * np.abs(slope_x))
     measured = height + change(latitude, longitude, years(time), scene.planted) + rng.normal(0.0, 1.0, rows) * sigma
+    # Errors that segments share have generators of their own, so that all other values stay the same without them.
+    measured += cycle_bias(scene.seed, one.cycle, scene.cycle_bias)
+    measured += pass_bias(scene.seed, one, number, scene.pass_bias)
+    model = height + dem_error(latitude, longitude, scene.seed, scene.dem_error)
     bad = rng.random(rows) < 0.06
     wild = bad & (rng.random(rows) < 0.5)
     measured[wild] += rng.normal(0.0, 80.0, int(wild.sum()))
@@ -179,7 +205,7 @@ def beam_values(scene: Scene, one: Pass, number: int) -> dict[str, np.ndarray]:
         "atl06_quality_summary": bad.astype(np.int8),
         "segment_id": segment,
         "sigma_geo_h": (0.03 + 0.3 * np.abs(slope_x)).astype(np.float32),
-        "dem/dem_h": (height + rng.normal(0.0, 0.2, rows)).astype(np.float32),
+        "dem/dem_h": (model + rng.normal(0.0, 0.2, rows)).astype(np.float32),
         "fit_statistics/dh_fit_dx": (slope_x + rng.normal(0.0, 2e-3, rows)).astype(np.float32),
         "fit_statistics/dh_fit_dy": rng.normal(0.0, 5e-3, rows).astype(np.float32),
         "fit_statistics/n_fit_photons": rng.poisson(120, rows).astype(np.int32),
@@ -294,7 +320,16 @@ def write_granule(path: Path, scene: Scene, one: Pass, pool: ThreadPoolExecutor)
     beams = {name: columns for name, on, columns in there if on and len(columns["latitude"])}
     if not beams:
         return None
-    write_file(path, one, beams, pool, rng, everything=scene.everything, fill_as_array=scene.fill_as_array)
+    write_file(
+        path,
+        one,
+        beams,
+        pool,
+        rng,
+        everything=scene.everything,
+        fill_as_array=scene.fill_as_array,
+        orientation=orientation(one) if scene.flips else FORWARD,
+    )
     return path
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maggjob.errors import InputError
+
 EARTH = 6371e3  # metres
 
 
@@ -23,7 +25,10 @@ class Dome:
 
 @dataclass(frozen=True)
 class Change:
-    """A simulated change of height: a bell-shaped pattern around a point that grows linearly with time."""
+    """A simulated change of height: a bell-shaped pattern around a point, which moves up or down with time.
+
+    At the centre it is ``rate t + acceleration t^2 / 2 + annual sin(2 pi t)``, where t is the time since its start.
+    """
 
     latitude: float = -75.2
     """Latitude of the centre, degrees."""
@@ -35,6 +40,10 @@ class Change:
     """Distance from the centre at which the change falls to 1/e, metres."""
     since: float = 2019.0
     """Start of the change, which is also the time of the DEM, decimal years."""
+    acceleration: float = 0.0
+    """Acceleration at the centre, metres per year squared."""
+    annual: float = 0.0
+    """Amplitude of an annual cycle at the centre, metres."""
 
 
 DOMES = (
@@ -92,7 +101,9 @@ def dem(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     return np.where(ice, height + 40.0, 0.0)
 
 
-def change(latitude: np.ndarray, longitude: np.ndarray, year: np.ndarray, planted: Change) -> np.ndarray:
+def change(
+    latitude: np.ndarray, longitude: np.ndarray, year: np.ndarray, planted: Change | tuple[Change, ...]
+) -> np.ndarray:
     """Return the simulated change of height at points and times, which an analysis should recover.
 
     Parameters
@@ -100,15 +111,77 @@ def change(latitude: np.ndarray, longitude: np.ndarray, year: np.ndarray, plante
     latitude, longitude : ndarray, shape (n,), degrees
     year : ndarray, shape (n,)
         Decimal years.
-    planted : Change
+    planted : Change or tuple of Change
+        The changes of several patterns are added.
 
     Returns
     -------
     ndarray, shape (n,)
         Metres.
     """
-    far = distance(latitude, longitude, planted.latitude, planted.longitude) / planted.radius
-    return planted.rate * np.maximum(0.0, year - planted.since) * np.exp(-(far**2))
+    height = np.zeros(len(latitude))
+    for one in _patterns(planted):
+        height += _motion(year, one) * _bell(latitude, longitude, one)
+    return height
+
+
+def planted_rate(
+    latitude: np.ndarray, longitude: np.ndarray, planted: Change | tuple[Change, ...], years: np.ndarray
+) -> np.ndarray:
+    """Return the rate of the simulated change that a straight line through given times has at each place.
+
+    This is the slope of the least-squares fit to the change at these times, each with the same weight: what an analysis
+    of heights at these times should recover. Times before the start of the change count as times without change.
+
+    Parameters
+    ----------
+    latitude, longitude : ndarray, shape (n,), degrees
+    planted : Change or tuple of Change
+    years : ndarray, shape (m,)
+        Decimal years of the heights.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Metres per year.
+
+    Raises
+    ------
+    InputError
+        If the years are not finite, or fewer than two of them are different.
+
+    Examples
+    --------
+    >>> years = np.array([2020.0, 2021.0, 2022.5])
+    >>> planted_rate(np.array([-75.2]), np.array([-103.0]), Change(), years).round(6).tolist()
+    [-3.0]
+    """
+    times = np.asarray(years, float)
+    if not np.isfinite(times).all() or np.unique(times).size < 2:
+        raise InputError(f"no line fits through the years {times.tolist()}; give two different ones or more")
+    centred = times - times.mean()
+    weights = centred / (centred @ centred)
+    rate = np.zeros(len(latitude))
+    for one in _patterns(planted):
+        rate += (weights @ _motion(times, one)) * _bell(latitude, longitude, one)
+    return rate
+
+
+def _patterns(planted: Change | tuple[Change, ...]) -> tuple[Change, ...]:
+    return (planted,) if isinstance(planted, Change) else planted
+
+
+def _motion(year: np.ndarray, one: Change) -> np.ndarray:
+    """Return the change at the centre of a pattern, metres."""
+    since = np.maximum(0.0, year - one.since)
+    motion = one.rate * since + 0.5 * one.acceleration * since**2 + one.annual * np.sin(2 * np.pi * since)
+    return np.asarray(motion)
+
+
+def _bell(latitude: np.ndarray, longitude: np.ndarray, one: Change) -> np.ndarray:
+    """Return which fraction of the change at the centre of a pattern there is at points."""
+    far = distance(latitude, longitude, one.latitude, one.longitude) / one.radius
+    return np.asarray(np.exp(-(far**2)))
 
 
 def years(seconds: np.ndarray) -> np.ndarray:

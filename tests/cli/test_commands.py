@@ -326,6 +326,8 @@ def test_a_deadline_leaves_failed_cells(catalog: Path) -> None:
         "simulate granules --rgt 99999",
         "simulate granules --cycle -500",
         "simulate granules --seed -1",
+        "simulate granules --pass-bias -0.01",
+        "simulate granules --dem-error nan",
         "simulate granules --rgt 858 --region 11 --every 1000 --records nowhere/records.json",
         "report damaged.zarr",
         "report nothing.zarr",
