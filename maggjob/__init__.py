@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from maggjob.pipeline.status import read_status as read_status
     from maggjob.planning.plan import Plan as Plan, plan as plan
     from maggjob.planning.tasks import task as task
+    from maggjob.show.basins import basins as basins
     from maggjob.show.dataset import open_result as open_result
+    from maggjob.show.difference import difference as difference
     from maggjob.simulator.scene import simulate as simulate
     from maggjob.simulator.sst import simulate_sst as simulate_sst
 
@@ -63,7 +65,9 @@ _NAMES = {
     "pipeline.status": "read_status",
     "planning.plan": "Plan plan",
     "planning.tasks": "task",
+    "show.basins": "basins",
     "show.dataset": "open_result",
+    "show.difference": "difference",
     "simulator.scene": "simulate",
     "simulator.sst": "simulate_sst",
 }

@@ -1,4 +1,4 @@
-"""The commands about a result or a run in progress: status, report, verify, retry and clean."""
+"""The commands about a result or a run in progress: status, report, verify, retry, clean and basins."""
 
 import json
 import sys
@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 import click
+
+from maggjob.errors import InputError
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
@@ -140,4 +142,58 @@ def retry_command(store: str, **options: Any) -> None:
     tell(result.to_dict())
 
 
-result_commands = (report_command, status_command, verify_command, retry_command, clean_command)
+@click.command("basins")
+@click.argument("store")
+@click.option("--polygons", metavar="FILE", help="Polygons with names [default: Antarctica's 27 drainage basins].")
+@click.option("--names", metavar="A,B", help="Only the polygons with these names, such as 21,22.")
+@click.option("--aoi", metavar="AREA", help="One area instead: grounded, basins:2,17, W,S,E,N, a file.")
+@click.option("--rate", default="dh_dt", show_default=True, metavar="NAME", help="Variable of the rate.")
+@click.option("--error", default="dh_dt_error", show_default=True, metavar="NAME", help="Variable of its error.")
+@click.option(
+    "--correlation-km", type=float, default=50.0, show_default=True, metavar="KM", help="Range of the errors; 0: none."
+)
+@click.option(
+    "--systematic", type=float, default=0.0, show_default=True, metavar="S", help="Error that all cells have in common."
+)
+@click.option(
+    "--fill",
+    default="none",
+    show_default=True,
+    help="none, or mean: apply the mean rate to the uncovered area as well.",
+)
+@click.option("-o", "--out", metavar="CSV", help="Also write the table as CSV.")
+@click.option("--group", metavar="NAME", help="Group of the Zarr [default: that of the finest order].")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def basins_command(
+    store: str, names: str | None, aoi: str | None, out: str | None, as_json: bool, **asked: Any
+) -> None:
+    """Compute the mean rate and the volume change of drainage basins, with standard errors.
+
+    \b
+    maggjob basins change.zarr -o basins.csv
+    maggjob basins change.zarr --aoi grounded --correlation-km 100
+    maggjob basins change.zarr --polygons glaciers.gpkg --names "Pine Island,Thwaites" --fill mean
+    """  # noqa: D301
+    from maggjob.show.basins import basins
+    from maggjob.show.basins_text import basin_lines, csv_place, write_basins
+
+    if aoi is not None:
+        given = [name for name, value in (("polygons", asked["polygons"]), ("names", names)) if value is not None]
+        if given:
+            raise InputError(f"--aoi is one area; leave --{given[0]} out")
+        asked["polygons"] = {aoi: aoi}
+    path = None if out is None else csv_place(out)
+    wanted = None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+    table = basins(store, names=wanted, **asked)
+    if path is not None:
+        write_basins(table, path)
+    if as_json:
+        click.echo(json.dumps(json.loads(table.to_json(orient="records", double_precision=15)), indent=1))
+        return
+    click.echo("\n".join(basin_lines(table)))
+    if path is not None:
+        click.echo(f"table  {path}")
+
+
+result_commands = (report_command, status_command, verify_command, retry_command, clean_command, basins_command)
