@@ -22,7 +22,7 @@ EQUAL_AREA = {SOUTH: 6932, NORTH: 6931}
 EDGE = 10e3  # metres
 """Distance between the points of an outline before it is projected anew."""
 EQUATOR = 1e-4  # degrees
-"""Latitude that cells on the equator are given: there, chords of an outline lie 2 m beside the parallel."""
+"""Latitude that centres on the equator are given: there, chords of an outline lie 2 m beside the parallel."""
 
 PolygonsLike = str | Path | Mapping[str, AreaLike]
 """Polygons as users give them: a file, or areas by name."""
@@ -56,10 +56,10 @@ class Centres:
 
         latitude, longitude = mortie.mort2geo(nested_to_word(cells, order), latitude=convention)
         latitude, longitude = np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)
+        latitude = np.where(np.abs(latitude) < EQUATOR, EQUATOR, latitude)
         x, y = np.empty(len(cells)), np.empty(len(cells))
-        off = np.where(np.abs(latitude) < EQUATOR, EQUATOR, latitude)
-        for crs, here in ((SOUTH, latitude < 0), (NORTH, latitude >= 0)):
-            x[here], y[here] = transformer(crs).transform(longitude[here], off[here])
+        for crs, here in ((SOUTH, latitude < 0), (NORTH, latitude > 0)):
+            x[here], y[here] = transformer(crs).transform(longitude[here], latitude[here])
         return cls(latitude, longitude, x, y)
 
     def positions(self) -> np.ndarray:
@@ -156,6 +156,8 @@ def named_areas(polygons: PolygonsLike | None = None, names: Sequence[str] | Non
     >>> [area.name for area in named_areas(names=["21", "22"])]
     ['21', '22']
     """
+    if names is not None and not len(names):
+        raise InputError("names are empty: leave them out for all polygons")
     if isinstance(polygons, str | Path):
         return _of_file(local_place(polygons, "polygons"), names)
     if polygons is None:
@@ -168,8 +170,8 @@ def named_areas(polygons: PolygonsLike | None = None, names: Sequence[str] | Non
         raise InputError("polygons are empty: give at least one")
     wanted = list(own) if names is None else list(dict.fromkeys(map(str, names)))
     unknown = [name for name in wanted if name not in own]
-    if unknown or not wanted:
-        raise InputError(f"there is no polygon {', '.join(unknown)!r}; there are {', '.join(own)}")
+    if unknown:
+        raise InputError(f"there is no polygon {unknown[0]!r}; there are {', '.join(own)}")
     return [own[name] for name in wanted]
 
 
