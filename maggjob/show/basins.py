@@ -175,9 +175,9 @@ def basins(
     if not any(row.cells for row in rows):
         dropped = sum(row.without_error for row in rows)
         why = f"{dropped:,} cells there have no {error}" if dropped else "give another store or other polygons"
+        others = f" and {len(areas) - 1} others" if len(areas) > 1 else ""
         raise InputError(
-            f"none of the {len(cells.ids):,} cells with {rate} counts in any of {len(areas)} polygons, such as "
-            f"{areas[0].name}: {why}"
+            f"none of the {len(cells.ids):,} cells with {rate} counts in polygon {areas[0].name!r}{others}: {why}"
         )
     return pd.DataFrame([asdict(row) for row in rows])
 

@@ -50,8 +50,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     Raises
     ------
     StoreError
-        If the store does not exist, is not a complete Zarr, lacks a shard, or has several groups and ``group`` is not
-        given.
+        If the store does not exist, is not a complete Zarr, lacks a shard or the group, or has several groups and
+        ``group`` is not given.
     InputError
         If a package of the extra "view" is not installed.
 
@@ -90,6 +90,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
         if len(groups) != 1:
             raise StoreError(f"{store} has the groups {groups}; select one with group=")
         group = groups[0]
+    if group not in groups:
+        raise StoreError(f"{store} has no group {group!r}; it has {', '.join(groups)}")
     array: Any = root[f"{group}/cell_ids"]
     _check_whole(Folder(store, region), root[group], store)
     # Reading a whole shard takes one request; reading its chunks would take one each.

@@ -111,7 +111,7 @@ def _time_axis(ds: "xr.Dataset", names: list[str]) -> str:
         raise InputError("the dataset has no coordinate cell_ids; give one that open_result returns")
     for name in names:
         axes = [axis for axis in ds[name].dims if axis not in ds["cell_ids"].dims]
-        if len(axes) != 1 or axes[0] not in ds.indexes:
+        if len(axes) != 1 or axes[0] not in ds.xindexes:
             raise InputError(
                 f"{name} has no time axis, its dimensions are {', '.join(map(str, ds[name].dims))}; "
                 "configure output: {time: cycle}, and run again"
@@ -124,7 +124,7 @@ def _at(ds: "xr.Dataset", axis: str, label: Any) -> "xr.Dataset":
     try:
         found = ds.sel({axis: label})
     except (KeyError, TypeError, ValueError) as problem:
-        labels = ", ".join(map(str, ds.indexes[axis][:MOST_LISTED]))
+        labels = ", ".join(map(str, ds[axis].values[:MOST_LISTED]))
         raise InputError(f"there is no {axis} {label!r}; there are {labels}") from problem
     if axis in found.dims:
         raise InputError(f"{axis} {label!r} stands for {found.sizes[axis]} times; give one label")
