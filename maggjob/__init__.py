@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from maggjob.planning.make import plan as plan
     from maggjob.planning.plan import Plan as Plan
     from maggjob.planning.tasks import task as task
+    from maggjob.show.basins import basins as basins
     from maggjob.show.dataset import open_result as open_result
+    from maggjob.show.difference import difference as difference
     from maggjob.simulator.scene import simulate as simulate
     from maggjob.simulator.sst import simulate_sst as simulate_sst
 
@@ -71,7 +73,9 @@ _NAMES = {
     "planning.make": "plan",
     "planning.plan": "Plan",
     "planning.tasks": "task",
+    "show.basins": "basins",
     "show.dataset": "open_result",
+    "show.difference": "difference",
     "simulator.scene": "simulate",
     "simulator.sst": "simulate_sst",
 }

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "output": "catalog config grid icesat2 jobs model planning statistics storage",
     "aws": "backend jobs storage",
     "pipeline": "backend catalog config granules grid icesat2 jobs model output planning storage",
-    "show": "backend catalog grid icesat2 model output pipeline planning storage",
+    "show": "backend catalog grid icesat2 model output pipeline planning statistics storage",
     "job": "jobs model",
     "coverage": "grid",
     "cli": "aws backend catalog config icesat2 pipeline planning show simulator storage",

@@ -1,4 +1,4 @@
-"""The commands about a result or a run in progress: status, report, verify, retry and clean."""
+"""The commands about a result or a run in progress: status, report, verify, retry, clean and basins."""
 
 import json
 import sys
@@ -140,73 +140,4 @@ def retry_command(store: str, **options: Any) -> None:
     tell(result.to_dict())
 
 
-@click.command("update")
-@click.argument("store")
-@click.option("--catalog", metavar="FILE", help="Catalog of everything [default: ask as the result's own catalog did].")
-@click.option("--config", metavar="FILE", help="Configuration, to be checked [default: the result's own].")
-@click.option("--cycles", metavar="A-B", help="First and last cycle to search for [default: as before].")
-@click.option("--end", metavar="DATE", help="Last day to search for, if the search is by days [default: as before].")
-@click.option("--withdrawn", is_flag=True, help="Accept that granules of the result are missing from the catalog.")
-@click.option("--dry-run", is_flag=True, help="Only print what the update would do.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (with --dry-run).")
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
-@click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
-@click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
-@click.option("--index/--no-index", default=None, help="Use indexes of granules [default: if it saves time].")
-@click.option("--indexes", metavar="PATH", help="Where the indexes are [default: user cache, or the bucket].")
-def update_command(
-    store: str,
-    catalog: str | None,
-    config: str | None,
-    cycles: str | None,
-    end: str | None,
-    withdrawn: bool,
-    dry_run: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Bring a result up to date: new cycles, revised, late and withdrawn granules, and nothing else.
-
-    \b
-    maggjob update dh.zarr --cycles 18-24 --dry-run    # what would be done
-    maggjob update dh.zarr --cycles 18-24
-    maggjob update dh.zarr --catalog all.json
-    """  # noqa: D301
-    from maggjob.pipeline.cell_map import RunOptions
-    from maggjob.pipeline.progress import Progress
-    from maggjob.pipeline.update import carry_out, plan_update
-    from maggjob.show.text import update_dict, update_text
-
-    search: dict[str, Any] = {n: value for n, value in {"cycles": cycles, "end": end}.items() if value is not None}
-    region = options["region"]
-    found = plan_update(store, catalog=catalog, config=config, withdrawn=withdrawn, region=region, **search)
-    click.echo(json.dumps(update_dict(found), indent=1) if as_json else update_text(found))
-    if dry_run or found.nothing:
-        return
-    with Progress(len(found.mapped)) as progress:
-        result = carry_out(found, RunOptions(**options), watch=progress)
-    tell(result.to_dict())
-
-
-@click.command("history")
-@click.argument("store")
-@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def history_command(store: str, region: str | None, as_json: bool) -> None:
-    """Show the runs and updates that made a result.
-
-    \b
-    maggjob history dh.zarr
-    """  # noqa: D301
-    from maggjob.pipeline.history import history
-    from maggjob.show.text import history_text
-
-    found = history(store, region)
-    click.echo(json.dumps([asdict(entry) for entry in found], indent=1) if as_json else history_text(found))
-
-
-result_commands = (
-    *(report_command, status_command, verify_command, retry_command, update_command, history_command),
-    clean_command,
-)
+result_commands = (report_command, status_command, verify_command, retry_command, clean_command)

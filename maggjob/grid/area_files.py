@@ -27,9 +27,8 @@ def read_area_file(path: Path) -> Any:
         If it is not GeoJSON or a file that pyogrio reads, or has no coordinate reference system.
     """
     if path.suffix.lower() in OGR:
-        if find_spec("pyogrio") is None:
-            raise InputError(f"area {path}: pyogrio is needed to read it (pip install pyogrio), or give GeoJSON")
-        return _from_ogr(path)
+        polygons = [list(polygon) for _, one in _from_ogr(path) for polygon in polygons_in(one, str(path))]
+        return {"type": "MultiPolygon", "coordinates": polygons}
     try:
         # Some programs begin a file with a byte order mark.
         content = load_json(path.read_bytes())
@@ -38,16 +37,61 @@ def read_area_file(path: Path) -> Any:
     return content
 
 
-def _from_ogr(path: Path) -> Any:
-    """Return all polygons of a file's first layer as GeoJSON."""
+def read_features(path: Path) -> list[tuple[dict[str, str], Any]]:
+    """Read the features of a file: the texts that each has by column, and its geometry as GeoJSON in degrees.
+
+    Raises
+    ------
+    InputError
+        If it is not GeoJSON or a file that pyogrio reads, or has no coordinate reference system.
+    """
+    if path.suffix.lower() in OGR:
+        return _from_ogr(path)
+    content = read_area_file(path)
+    check_crs(content, str(path))
+    try:
+        listed = content["features"] if content["type"] == "FeatureCollection" else [content]
+        return [
+            (
+                {str(k): str(v) for k, v in (one.get("properties") or {}).items() if isinstance(v, str | int)},
+                one["geometry"],
+            )
+            for one in listed
+        ]
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise InputError(f"area {path}: it is not GeoJSON with features ({problem}); check it") from problem
+
+
+def texts_of(fields: Any, columns: Any, number: int) -> dict[str, str]:
+    """Return the texts and whole numbers of a feature, by column.
+
+    Parameters
+    ----------
+    fields : sequence of str
+        Names of the columns.
+    columns : sequence of ndarray
+        Values of each column.
+    number : int
+        Number of the feature.
+    """
+    return {
+        str(name): str(values[number])
+        for name, values in zip(fields, columns, strict=True)
+        if values[number] is not None and values.dtype.kind in "OUSiu"
+    }
+
+
+def _from_ogr(path: Path) -> list[tuple[dict[str, str], Any]]:
+    """Return the features of a file's first layer that have a geometry: their texts, and a MultiPolygon in degrees."""
+    if find_spec("pyogrio") is None:
+        raise InputError(f"area {path}: pyogrio is needed to read it (pip install pyogrio), or give GeoJSON")
     import pyogrio
 
     try:
-        meta, _, shapes, _ = pyogrio.raw.read(path, columns=[])
+        meta, _, shapes, columns = pyogrio.raw.read(path)
     except Exception as problem:
         raise InputError(f"area {path}: cannot be read ({problem})") from problem
     geometries = shapely.force_2d(shapely.from_wkb(shapes))
-    geometries = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
     if meta["crs"] is None:
         raise InputError(f"area {path}: it has no coordinate reference system; add one, or give GeoJSON")
     own = CRS.from_user_input(meta["crs"])
@@ -65,9 +109,13 @@ def _from_ogr(path: Path) -> Any:
         latitude[-1] = latitude[0]
         return np.column_stack([longitude, latitude]).tolist()
 
-    contents = [json.loads(text) for text in shapely.to_geojson(geometries)]
-    polygons = [[turned(ring) for ring in p] for content in contents for p in polygons_in(content, str(path))]
-    return {"type": "MultiPolygon", "coordinates": polygons}
+    features = []
+    for number in np.flatnonzero(~(shapely.is_missing(geometries) | shapely.is_empty(geometries))).tolist():
+        content = json.loads(shapely.to_geojson(geometries[number]))
+        polygons = [[turned(ring) for ring in polygon] for polygon in polygons_in(content, str(path))]
+        geometry = {"type": "MultiPolygon", "coordinates": polygons}
+        features.append((texts_of(meta["fields"], columns, number), geometry))
+    return features
 
 
 def check_crs(content: Any, name: str) -> None:

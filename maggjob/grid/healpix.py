@@ -1,5 +1,7 @@
 """HEALPix cells: the only module that handles latitude conventions and the forms of cell ids.
 
+(What a convention means for the areas of cells is in `maggjob.grid.polygons.cell_areas`.)
+
 HEALPix divides the sphere into 12 base cells. At each order, every cell is divided into four child cells of equal area.
 Inside maggjob a cell is its *nested* HEALPix id, a plain integer whose order is known from the context. For users, a
 cell is printed as mortie's signed decimal id ("-6134114").

@@ -10,7 +10,7 @@ import shapely
 from pyproj import CRS, Transformer
 
 from maggjob.errors import InputError
-from maggjob.grid.area_files import OGR
+from maggjob.grid.area_files import OGR, texts_of
 from maggjob.inputs.places import local_place
 from maggjob.inputs.plain_json import load_json
 
@@ -84,33 +84,48 @@ def read_regions(path: str | Path, names: Sequence[str] | None = None) -> list[N
     features = _from_ogr(place) if place.suffix.lower() in OGR else _from_geojson(place)
     if not features:
         raise InputError(f"{path} holds no region")
-    found = _named(features, str(path), names)
+    found = choose(features, str(path), names)
+    for name, _ in found:
+        if sum(one == name for one, _ in found) > 1:
+            raise InputError(f"{path} has several regions called {name!r}; give them names of their own")
+        if not all(letter.isalnum() or letter in "._- " for letter in name) or name.startswith("."):
+            raise InputError(f"{path}: region {name!r} cannot be a folder's name; rename it")
     return [NamedRegion(name, _checked(shape, name)) for name, shape in found]
 
 
-def _named(
+def choose(
     features: Sequence[tuple[dict[str, str], Any]], path: str, names: Sequence[str] | None
 ) -> list[tuple[str, Any]]:
+    """Return the features that are wanted, with their names.
+
+    Parameters
+    ----------
+    features : sequence of pairs
+        Texts by column, and geometry.
+    path : str
+        Path of their file, for messages.
+    names : sequence of str, optional
+        Values of any text column. By default all that have a name, which is in the column ``name`` or the first one.
+
+    Raises
+    ------
+    InputError
+        If no feature has a text, or a name is not there.
+    """
     columns = list(dict.fromkeys(key for texts, _ in features for key in texts))
     if not columns:
         raise InputError(f"{path}: its regions have no name, which is a text column")
     own = next((key for key in columns if key.lower() == "name"), columns[0])
     every = [(texts.get(own, ""), shape) for texts, shape in features]
     if names is None:
-        found = [(name, shape) for name, shape in every if name]
-    else:
-        found = []
-        for name in dict.fromkeys(names):
-            own_shapes = [shape for texts, shape in features if name in texts.values()]
-            if not own_shapes:
-                listed = ", ".join(sorted(one for one, _ in every if one)[:MOST_NAMED])
-                raise InputError(f"{path} has no region {name!r}; it has {len(every)}, such as {listed}")
-            found += [(name, shape) for shape in own_shapes]
-    for name, _ in found:
-        if sum(one == name for one, _ in found) > 1:
-            raise InputError(f"{path} has several regions called {name!r}; give them names of their own")
-        if not all(letter.isalnum() or letter in "._- " for letter in name) or name.startswith("."):
-            raise InputError(f"{path}: region {name!r} cannot be a folder's name; rename it")
+        return [(name, shape) for name, shape in every if name]
+    found = []
+    for name in dict.fromkeys(names):
+        own_shapes = [shape for texts, shape in features if name in texts.values()]
+        if not own_shapes:
+            listed = ", ".join(sorted(one for one, _ in every if one)[:MOST_NAMED])
+            raise InputError(f"{path} has no region {name!r}; it has {len(every)}, such as {listed}")
+        found += [(name, shape) for shape in own_shapes]
     return found
 
 
@@ -159,10 +174,6 @@ def _from_ogr(path: Path) -> list[tuple[dict[str, str], Any]]:
     geometries = shapely.force_2d(shapely.from_wkb(shapes))
     found = []
     for number, shape in enumerate(geometries):
-        texts = {
-            str(name): str(values[number])
-            for name, values in zip(meta["fields"], columns, strict=True)
-            if values[number] is not None and values.dtype.kind in "OUSiu"
-        }
+        texts = texts_of(meta["fields"], columns, number)
         found.append((texts, None if shape is None else shapely.transform(shape, lambda p: _columns(turn, p))))
     return found

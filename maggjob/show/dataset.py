@@ -52,8 +52,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     Raises
     ------
     StoreError
-        If the store does not exist, is not a complete Zarr, lacks a shard, or has several groups and ``group`` is not
-        given.
+        If the store does not exist, is not a complete Zarr, lacks a shard or the group, or has several groups and
+        ``group`` is not given.
     InputError
         If a package of the extra "view" is not installed.
 
@@ -97,6 +97,8 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
             f"{store} is being updated, or an update was interrupted: wait for it, or complete it with "
             f"'maggjob update {store}'"
         )
+    if group not in groups:
+        raise StoreError(f"{store} has no group {group!r}; it has {', '.join(groups)}")
     array: Any = root[f"{group}/cell_ids"]
     _check_whole(Folder(store, region), root[group], store)
     # Reading a whole shard takes one request; reading its chunks would take one each.
