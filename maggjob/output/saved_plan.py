@@ -8,13 +8,14 @@ from maggjob.config.load import load_config
 from maggjob.errors import InputError
 from maggjob.grid.healpix import format_cell, parse_cell
 from maggjob.inputs.plain_json import load_json
+from maggjob.output.manifest import read_manifest
 from maggjob.planning.plan import Plan
 from maggjob.planning.windows import in_windows
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import PLAN as KEY, run_folder
+from maggjob.storage.run_folder import NEXT_PLAN, PLAN as KEY, run_folder
 
 
-def save_plan(plan: Plan, folder: Folder) -> None:
+def save_plan(plan: Plan, folder: Folder, key: str = KEY) -> None:
     """Write a plan to the folder of its run.
 
     Parameters
@@ -23,6 +24,8 @@ def save_plan(plan: Plan, folder: Folder) -> None:
         The plan that the user asked for.
     folder : Folder
         Folder of the run.
+    key : str
+        Key of the plan: another one as long as the manifest is that of an earlier plan.
     """
     config = plan.config.model_dump(mode="json", exclude={"catalog", "search"}, exclude_none=True)
     content = {
@@ -33,7 +36,9 @@ def save_plan(plan: Plan, folder: Folder) -> None:
         "window": plan.window,
         "run_digest": plan.digest,
     }
-    folder.put(KEY, json.dumps(content, separators=(",", ":")).encode())
+    folder.put(key, json.dumps(content, separators=(",", ":")).encode())
+    if key == KEY:
+        folder.delete([NEXT_PLAN])
 
 
 def read_plan(store: str, region: str | None = None) -> Plan:
@@ -52,10 +57,14 @@ def read_plan(store: str, region: str | None = None) -> Plan:
         If there is no plan, or it is damaged.
     """
     folder = run_folder(store)
-    content = Folder(folder, region).find(KEY) if exists(folder, region) else None
-    name = f"{folder}/{KEY}"
+    there = Folder(folder, region) if exists(folder, region) else None
+    content, name = None if there is None else there.find(KEY), f"{folder}/{KEY}"
     if content is None:
         raise InputError(f"no plan at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
+    newer = None if there is None else there.find(NEXT_PLAN)
+    if newer is not None and read_manifest(store, region).digests["run"].encode() in newer:
+        # A client that ended between the manifest and the plan has left the plan beside it.
+        content = newer
     try:
         plain: dict[str, Any] = load_json(content, finite=False)
         config = load_config(plain["config"])

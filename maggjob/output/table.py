@@ -6,6 +6,7 @@ The run writes it beside its result, as Parquet and as CSV. docs/output.md descr
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError
@@ -15,7 +16,7 @@ from maggjob.jobs.parts import digest_of_bytes
 from maggjob.model.reports import KEPT, CellReport
 from maggjob.output.manifest import StoredObject, read_manifest
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import LEDGER_CSV, LEDGER_PARQUET, SUMMARY, run_folder
+from maggjob.storage.run_folder import LEDGER_CSV, LEDGER_PARQUET, NEXT_LEDGER, SUMMARY, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,17 +66,29 @@ def ledger_columns(reports: Sequence[CellReport]) -> dict[str, list[Any]]:
     return {name: [row.get(name, None if name in TEXT else 0) for row in rows] for name in names}
 
 
-def write_ledger(reports: Sequence[CellReport], folder: Folder) -> StoredObject:
-    """Write the ledger to the folder of its run, as Parquet and as CSV; return what the manifest records of it.
+@dataclass(frozen=True)
+class LedgerFiles:
+    """A ledger as it is written."""
 
-    Parameters
-    ----------
-    reports : sequence of CellReport
-        Reports with all granules of their cells.
-    folder : Folder
-        Folder of the run.
-    """
-    return put_table(ledger_columns(reports), folder)
+    parquet: bytes
+    """The ledger as Parquet."""
+    text: bytes
+    """The ledger as CSV."""
+
+    @property
+    def stored(self) -> StoredObject:
+        """What the manifest records of it."""
+        return StoredObject(len(self.parquet), digest_of_bytes(self.parquet))
+
+    def put_next(self, folder: Folder) -> None:
+        """Write it beside the ledger that the manifest describes, until there is a new manifest."""
+        folder.put(NEXT_LEDGER, self.parquet)
+
+    def put(self, folder: Folder) -> None:
+        """Write it to the folder of its run, as Parquet and as CSV."""
+        folder.put(LEDGER_PARQUET, self.parquet)
+        folder.put(LEDGER_CSV, self.text)
+        folder.delete([NEXT_LEDGER])
 
 
 def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObject:
@@ -88,6 +101,19 @@ def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObj
     folder : Folder
         Folder of the run.
     """
+    table = table_of(columns)
+    table.put(folder)
+    return table.stored
+
+
+def table_of(columns: Mapping[str, Sequence[Any]]) -> LedgerFiles:
+    """Return a ledger as it is written.
+
+    Parameters
+    ----------
+    columns : mapping
+        Values by column; those of `TEXT` are text, all others integers.
+    """
     from arro3.core import Array, DataType, Table
     from arro3.io import write_parquet
 
@@ -99,9 +125,7 @@ def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObj
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    folder.put(LEDGER_PARQUET, parquet.getvalue())
-    folder.put(LEDGER_CSV, text.getvalue().encode())
-    return StoredObject(len(parquet.getvalue()), digest_of_bytes(parquet.getvalue()))
+    return LedgerFiles(parquet.getvalue(), text.getvalue().encode())
 
 
 def _expected_digest(store: str, region: str | None) -> str:
@@ -150,11 +174,15 @@ def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
     store = store_place(store)
     folder = run_folder(store)
     content = Folder(folder, region).find(LEDGER_PARQUET) if exists(folder, region) else None
+    expected = None if content is None else _expected_digest(store, region)
+    if content is not None and digest_of_bytes(content) != expected:
+        # A client that ended between the manifest and the ledger has left the ledger beside it.
+        content = Folder(folder, region).find(NEXT_LEDGER) or content
     name = f"{folder}/{LEDGER_PARQUET}"
     if content is None:
         raise InputError(f"no ledger at {name}: give the path of a Zarr that this version of 'maggjob run' wrote")
     # arro3 panics on damaged bytes.
-    if digest_of_bytes(content) != _expected_digest(store, region):
+    if digest_of_bytes(content) != expected:
         raise InputError(f"{name} is damaged ({len(content)} bytes, not those of the manifest); run again")
     table = read_parquet(io.BytesIO(content)).read_all()
     return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})

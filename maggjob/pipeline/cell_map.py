@@ -38,6 +38,7 @@ from maggjob.planning.presence import check_local
 from maggjob.planning.windows import with_windows, without_windows
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder
+from maggjob.storage.run_folder import NEXT_PLAN
 from maggjob.storage.urls import is_remote
 
 
@@ -217,6 +218,8 @@ def execute(
             session=session.report(),
         )
         if result.published:
+            if earlier is not None:
+                save_plan(plan, folder, NEXT_PLAN)
             keep_record(result, folder, session.region)
             if earlier is not None:
                 save_plan(plan, folder)

@@ -19,7 +19,7 @@ from maggjob.output.manifest import (
     stored_parts,
     write_manifest,
 )
-from maggjob.output.table import write_ledger
+from maggjob.output.table import ledger_columns, table_of
 from maggjob.pipeline.index_stage import Indexed
 from maggjob.pipeline.session import RunDescription, SessionReport
 from maggjob.pipeline.status import read_summary
@@ -164,7 +164,9 @@ def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
     region : str or None
         Region of the bucket.
     """
-    table = write_ledger(result.reports, folder)
+    table = table_of(ledger_columns(result.reports))
+    # At every moment, one of the two ledgers is that of the manifest.
+    table.put_next(folder)
     manifest = Manifest(
         result.started,
         result.group,
@@ -177,12 +179,13 @@ def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
         stored_parts(result.reports),
         cell_records(result.reports),
         read_granules(result.plan),
-        table,
+        table.stored,
         result.tally.segments,
         deleted=tuple(sorted(result.deleted)),
         attributes=result.source_attributes,
     )
     write_manifest(manifest, folder)
+    table.put(folder)
 
 
 def drop_unused(folder: Folder, reports: Sequence[CellReport]) -> None:

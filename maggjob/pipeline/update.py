@@ -134,7 +134,7 @@ def plan_update(
     known = _catalog(old, catalog, watch, search)
     new = _planned(old, known)
     added, removed = _changes(old, new)
-    _check_there(old, removed, added, withdrawn=withdrawn)
+    _check_there(old, new, removed, added, withdrawn=withdrawn)
     kept = _kept_windows(old, new, manifest)
     alike = same_cells(old, without_windows(new, kept) if kept else new, manifest)
     there = _parts_there(text, region)
@@ -202,18 +202,11 @@ def _planned(old: Plan, catalog: Catalog) -> Plan:
         own = [cell for cell in found.cells if cell in set(old.cells)]
         restricted = replace(found, cells=tuple(cell for cell in own if cell in catalog.cells), windows=None)
         found = in_windows(restricted, old.cells)
-    if not old.windows or not found.windows:
-        return found
-    if found.windows[0].window != old.windows[0].window:
+    if old.windows and found.windows and found.windows[0].window != old.windows[0].window:
         raise CatalogError(
             f"the catalog begins with {found.windows[0].window}, the result with {old.windows[0].window}: earlier "
             "windows cannot be added, and later ones cannot take the place of the first; make a catalog that begins "
             "with the same one, or another result with output.first"
-        )
-    if len(found.windows) < len(old.windows):
-        raise CatalogError(
-            f"the catalog ends with {found.windows[-1].window}, the result with {old.windows[-1].window}; make a "
-            "catalog of everything"
         )
     return found
 
@@ -225,7 +218,7 @@ def _changes(old: Plan, new: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(added), tuple(removed)
 
 
-def _check_there(old: Plan, removed: tuple[str, ...], added: tuple[str, ...], *, withdrawn: bool) -> None:
+def _check_there(old: Plan, new: Plan, removed: tuple[str, ...], added: tuple[str, ...], *, withdrawn: bool) -> None:
     """Check that no granule of a result is missing from a catalog, unless another revision takes its place.
 
     Raises
@@ -240,6 +233,11 @@ def _check_there(old: Plan, removed: tuple[str, ...], added: tuple[str, ...], *,
             f"the catalog lacks {len(missing):,} of the {len(old.positions):,} granules that the result was made of, "
             f"such as {', '.join(missing[:SHOWN])}; give a catalog of everything, or --withdrawn if they have been "
             "withdrawn"
+        )
+    if len(old.each) > len(new.each):
+        raise CatalogError(
+            f"the catalog ends with {new.each[-1].window}, the result with {old.each[-1].window}; make a catalog of "
+            "everything"
         )
 
 

@@ -246,7 +246,7 @@ def test_a_client_killed_after_publishing_is_finished_by_the_next(
     made: Path, catalog: Catalog, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    name = "write_ledger" if missing == "before the ledger" else "write_manifest"
+    name = "table_of" if missing == "before the ledger" else "write_manifest"
     catalog.write("catalog.json")
     child = f"""
 import os, maggjob, maggjob.pipeline.result as result

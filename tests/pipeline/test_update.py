@@ -106,8 +106,9 @@ def test_the_result_opens_with_xdggs_and_converts(paths: list[str]) -> None:
     ds = maggjob.open_result("all.zarr")
     assert ds.dggs.grid_info.level == 12
     assert ds.sel(cycle=23).dh_mean.dims == ("cells",)
-    ds.to_zarr("copy.zarr")
-    ids = xr.open_zarr("copy.zarr").cell_ids.values
+    # Without the cycle that has no times: xarray warns of those.
+    ds.sel(cycle=[20, 21, 23]).to_zarr("copy.zarr", consolidated=False)
+    ids = xr.open_zarr("copy.zarr", consolidated=False).cell_ids.values
     assert ids.tolist() == ds.cell_ids.values.tolist()
 
 
@@ -363,7 +364,7 @@ def test_of_two_updates_the_second_is_refused(paths: list[str]) -> None:
     do(of_cycles(paths, 20, 21), "map.zarr")
     before = files("map.zarr")
     lock = RunLock(Folder("map.zarr.run"))
-    lock.take()
+    lock.acquire()
     try:
         with pytest.raises(ExistsError):
             maggjob.update("map.zarr", catalog=catalog_of(paths), **RUN)
