@@ -26,7 +26,7 @@ from maggjob.pipeline.status import read_summary
 from maggjob.planning.cost import Estimate
 from maggjob.planning.plan import Plan
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import KEPT, OURS, PARTS, run_folder
+from maggjob.storage.run_folder import BETWEEN, KEPT, OURS, PARTS, run_folder
 
 
 @dataclass(frozen=True, repr=False)
@@ -239,6 +239,6 @@ def clean(store: str, region: str | None = None) -> int:
         )
     folder = Folder(run_folder(store), region)
     keys = folder.keys()
-    unneeded = [key for key in keys if key.startswith(OURS) and key not in KEPT]
+    unneeded = [key for key in keys if key.startswith(OURS) and key not in (*KEPT, *BETWEEN)]
     folder.delete(unneeded)
     return len(unneeded)

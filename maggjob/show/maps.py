@@ -78,37 +78,53 @@ def draw_map(
     may_replace(path, (b"\x89PNG",), "PNG")
     from matplotlib.figure import Figure
 
-    dataset = open_result(store, region=region)
+    dataset, of_window = latest_window(open_result(store, region=region))
     variables = variables if variables is not None else _default_variables(dataset)
     unknown = [name for name in variables if name not in dataset]
     if unknown:
         raise InputError(f"{store} has no variable {unknown[0]!r}; it has {', '.join(map(str, dataset.data_vars))}")
-    canvas = _canvas(dataset)
+    canvas = canvas_of(dataset)
     order, height, width = int(dataset.dggs.grid_info.level), *canvas.row.shape
     parent_order = int(json.loads(dataset.attrs["config"])["output"]["grid"]["parent_order"])
-    edges = _edges(canvas.cell >> 2 * (order - parent_order), canvas.row >= 0)
+    edges = edges_of(canvas.cell >> 2 * (order - parent_order), canvas.row >= 0)
     figure = Figure(figsize=(6.4 * len(variables), 5.2 * height / width + 0.9), layout="constrained", dpi=100)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(variables))), variables, strict=True):
-        _panel(figure, axes, dataset[name], canvas, edges)
+        draw_panel(figure, axes, dataset[name], canvas, edges)
     tally = json.loads(dataset.attrs["tally"])
     # Such as "simulated: ICESat-2 land-ice heights by HEALPix cell".
     title = dataset.attrs.get("title", "")
     simulated = f"{title}\n" if "simulated" in title else ""
     figure.suptitle(
         f"{simulated}{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
-        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, EPSG:{canvas.crs}"
+        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, EPSG:{canvas.crs}{of_window}"
     )
     figure.savefig(path)
     return path
 
 
+def latest_window(dataset: "xr.Dataset") -> tuple["xr.Dataset", str]:
+    """Return the last window with granules of a result with a time axis, and its label for a title.
+
+    A result without a time axis is returned as it is, with an empty label.
+    """
+    for kind in ("cycle", "month"):
+        if kind in dataset.dims:
+            there = np.flatnonzero(dataset["granules"].values > 0)
+            number = int(there[-1]) if len(there) else dataset.sizes[kind] - 1
+            value = dataset[kind].values[number]
+            return dataset.isel({kind: number}), f"; {kind} {value if kind == 'cycle' else str(value)[:7]}"
+    return dataset, ""
+
+
 def _default_variables(dataset: "xr.Dataset") -> tuple[str, ...]:
-    named = [str(name) for name in json.loads(dataset.attrs["config"])["aggregation"]["variables"]]
+    variables = json.loads(dataset.attrs["config"])["aggregation"]["variables"]
+    # A fit gives variables of other names than its own; so does a list of quantiles.
+    named = [str(name) for key, of in variables.items() for name in (of.get("outputs") or [key]) if name in dataset]
     first = "h_mean" if "h_mean" in dataset else next((n for n in named if dataset[n].dtype.kind == "f"), None)
     return tuple(name for name in (first, "count") if name is not None and name in dataset)
 
 
-def _canvas(dataset: "xr.Dataset") -> Canvas:
+def canvas_of(dataset: "xr.Dataset") -> Canvas:
     """Look up the cell of each pixel."""
     centres = dataset.dggs.cell_centers()
     crs = SOUTH if float(centres.latitude.mean()) < 0 else NORTH
@@ -128,26 +144,49 @@ def _canvas(dataset: "xr.Dataset") -> Canvas:
     return Canvas(crs, centres, (x[0] / 1e3, x[-1] / 1e3, y[0] / 1e3, y[-1] / 1e3), cell, row)
 
 
-def _panel(figure: Any, axes: Any, variable: "xr.DataArray", canvas: Canvas, edges: np.ndarray) -> None:
-    """Draw one variable."""
+def draw_panel(
+    figure: Any,
+    axes: Any,
+    variable: "xr.DataArray",
+    canvas: Canvas,
+    edges: np.ndarray,
+    *,
+    limits: tuple[float, float] | None = None,
+    colours: str = "viridis",
+) -> None:
+    """Draw one variable.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    axes : matplotlib.axes.Axes
+    variable : xr.DataArray, dims ("cells",)
+    canvas : Canvas
+    edges : ndarray, shape (height, width)
+        From `edges_of`.
+    limits : tuple of float, optional
+        Values at the ends of the colours; by default the 2nd and 98th percentiles.
+    colours : str
+        Name of matplotlib's colour map.
+    """
     import matplotlib as mpl
 
     name, row = str(variable.name), canvas.row
     shown = np.where(row >= 0, variable.values.astype(np.float64)[row], np.nan)
-    norm: Any = mpl.colors.Normalize(*_limits(shown))
+    norm: Any = mpl.colors.Normalize(*(_limits(shown) if limits is None else limits))
     if name == "count":
         shown[shown == 0] = np.nan
         norm = mpl.colors.LogNorm(1, max(2.0, np.nanmax(shown, initial=1.0)))
     place: dict[str, Any] = {"extent": canvas.extent, "origin": "lower"}
     axes.imshow(np.where(row >= 0, 0.9, np.nan), **place, cmap="gray", vmin=0, vmax=1)
-    image = axes.imshow(shown, **place, cmap="viridis", norm=norm, interpolation="nearest")
+    image = axes.imshow(shown, **place, cmap=colours, norm=norm, interpolation="nearest")
     axes.imshow(edges, **place, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(title=_title(variable.attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")
     _graticule(axes, canvas)
     figure.colorbar(image, ax=axes, shrink=0.85)
 
 
-def _edges(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
+def edges_of(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
     """Return an image of the borders of planned parent cells: 0.55 on a border, NaN elsewhere.
 
     Parameters

@@ -49,9 +49,11 @@ UPDATING = "updating"
 """Attribute of the root of a store whose data are being replaced."""
 VERSIONS = "versions.json"
 """Key of the versions (ETags) of the granules that the parts were made from."""
-KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV, NEXT_LEDGER, NEXT_PLAN, HISTORY)
+KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV, HISTORY)
 """Keys that stay when the parts are deleted: they say what the result is made of, and let it be verified."""
-OURS = (RUN, *KEPT, VERSIONS, WRITING, "lock-", f"{PARTS}/", "granules-", "shared-")
+BETWEEN = (NEXT_LEDGER, NEXT_PLAN)
+"""Keys that stay only if a client was killed while it replaced a manifest; they are then part of the result."""
+OURS = (RUN, *KEPT, *BETWEEN, VERSIONS, WRITING, "lock-", f"{PARTS}/", "granules-", "shared-")
 """Prefixes of all keys in a run's folder."""
 INDEXES = "maggjob-index"
 """Name of the prefix for indexes beside a result in a bucket."""

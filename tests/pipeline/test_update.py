@@ -16,7 +16,6 @@ from maggjob.catalog.catalog import Catalog
 from maggjob.errors import CatalogError, ConfigError, ExistsError, InputError, MaggjobError, StoreError
 from maggjob.output.zarr_store import ROOT
 from maggjob.pipeline.result import clean
-from maggjob.pipeline.session import Session
 from maggjob.planning.windows import area_rows
 from maggjob.show.text import history_text, update_dict, update_text
 from maggjob.storage.folder import Folder
@@ -33,7 +32,7 @@ RUN = {"backend": "serial", "indexes": "indexes"}
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Granules of three cycles, with one between them missing."""
     folder = tmp_path_factory.mktemp("update") / "granules"
-    return [str(p) for p in maggjob.simulate(folder, cycles=CYCLES, area=AREA, every=40, most=5)]
+    return [str(p) for p in maggjob.simulate(folder, cycles=CYCLES, area=AREA, every=60, most=4)]
 
 
 def configured(time: str = "cycle", **output: Any) -> dict[str, Any]:
@@ -80,6 +79,7 @@ def by_cycle(paths: list[str]) -> dict[int, int]:
 # --- The axis ---
 
 
+@pytest.mark.dear("four runs")
 def test_each_cycle_is_what_a_run_of_it_alone_gives(paths: list[str]) -> None:
     do(paths, "all.zarr")
     ds = xr.open_zarr("all.zarr", group="12")
@@ -127,6 +127,7 @@ def test_a_shard_holds_one_cycle(paths: list[str], monkeypatch: pytest.MonkeyPat
     assert keys == sorted(f"c/{cycle}/{row}" for cycle in range(4) for row in range(max(1, rows)))
 
 
+@pytest.mark.dear("four runs")
 @pytest.mark.parametrize("index", [True, False])
 def test_with_and_without_indexes_and_on_workers(paths: list[str], index: bool) -> None:
     do(paths, "all.zarr")
@@ -134,6 +135,7 @@ def test_with_and_without_indexes_and_on_workers(paths: list[str], index: bool) 
     assert files("all.zarr") == files("again.zarr")
 
 
+@pytest.mark.dear("another axis")
 def test_months(paths: list[str]) -> None:
     do(paths, "months.zarr", "month")
     with maggjob.open_result("months.zarr") as ds:
@@ -144,6 +146,7 @@ def test_months(paths: list[str]) -> None:
         assert np.diff(ds.month.values).astype("timedelta64[D]").astype(int).min() >= 28
 
 
+@pytest.mark.dear("another axis")
 def test_a_first_window_before_all_granules_is_empty(paths: list[str]) -> None:
     config = configured(first=19)
     result = maggjob.run(config, catalog=catalog_of(paths, first=19), store="all.zarr", **RUN)
@@ -220,6 +223,7 @@ def test_a_late_granule_costs_only_its_cells(paths: list[str], time: str) -> Non
     assert files("map.zarr") == files("one.zarr")
 
 
+@pytest.mark.dear("four runs")
 @pytest.mark.parametrize("time", ["cycle", "none"])
 def test_a_revised_granule_replaces_the_old_one(paths: list[str], tmp_path: Path, time: str) -> None:
     import h5py
@@ -255,6 +259,7 @@ def test_withdrawn_granules_are_named_unless_they_are_meant(paths: list[str]) ->
     assert files("map.zarr") == files("one.zarr")
 
 
+@pytest.mark.dear("four runs")
 @pytest.mark.parametrize("time", ["cycle", "none"])
 def test_a_cleaned_result_can_be_updated(paths: list[str], time: str) -> None:
     do(of_cycles(paths, 20, 21), "map.zarr", time)
@@ -267,6 +272,7 @@ def test_a_cleaned_result_can_be_updated(paths: list[str], time: str) -> None:
     assert maggjob.verify_result("map.zarr", deep=True, recompute=20).good
 
 
+@pytest.mark.dear("three runs")
 def test_cells_of_cleaned_parts_are_mapped_where_their_window_changed(paths: list[str]) -> None:
     late = of_cycles(paths, 21)[0]
     do([path for path in paths if path != late], "map.zarr")
@@ -300,6 +306,7 @@ def test_pairs_that_footprints_missed_are_kept(paths: list[str]) -> None:
         assert int(ds["count"].sum()) == sum(by_cycle(paths).values())
 
 
+@pytest.mark.dear("three runs")
 def test_a_catalog_is_asked_again_for_local_granules(paths: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -400,6 +407,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, store: str, paths: list[str], a
     return False
 
 
+@pytest.mark.dear("an update for each of its writes")
 def test_an_update_that_is_killed_leaves_the_old_state_or_the_new(
     paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +449,7 @@ def objects(store: str) -> dict[str, bytes]:
     return {key: folder.get(key) for key in folder.keys()}  # noqa: SIM118
 
 
+@pytest.mark.dear("a server, and the store opened at each write")
 def test_in_a_bucket_new_cycles_are_new_objects_and_the_root_comes_last(
     paths: list[str], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,6 +479,7 @@ def test_in_a_bucket_new_cycles_are_new_objects_and_the_root_comes_last(
     assert maggjob.verify_result(store, deep=True, recompute=2).good
 
 
+@pytest.mark.dear("a server, and three runs")
 def test_in_a_bucket_a_revision_says_that_the_store_is_being_updated(
     paths: list[str], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,4 +531,3 @@ def test_the_commands(paths: list[str]) -> None:
     told = CliRunner().invoke(cli, ["history", "map.zarr"]).stdout.splitlines()
     assert [line.split()[1] for line in told[1:]] == ["run", "update"]
     assert len(json.loads(CliRunner().invoke(cli, ["history", "map.zarr", "--json"]).stdout)) == 2
-    assert Session is not None
