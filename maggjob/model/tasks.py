@@ -25,7 +25,7 @@ class Granule:
 
 @dataclass(frozen=True)
 class GranuleList:
-    """The place of a task's list of granules: lines of JSON within a larger object."""
+    """The place of a task's list of granules (`maggjob.granules.lists`) within a larger object."""
 
     url: str
     """Path or URL of the object."""
