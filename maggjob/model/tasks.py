@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from maggjob.model.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Granule:
     """A granule as a worker sees it."""
 
