@@ -134,9 +134,10 @@ def requests(granules: Path) -> None:
 
 def large(cycles: int) -> None:
     """Print the plan of a trend over many cycles."""
-    from benchmarks.catalog import synthetic_catalog
+    from benchmarks.growth import Client
 
-    catalog = synthetic_catalog(cycles)
+    with tempfile.TemporaryDirectory(prefix="maggjob-bench-") as name:
+        catalog = Client(Path(name), cycles).find
     plan = maggjob.plan("atl06_trend.yaml", catalog=catalog, check=False)
     told: Plan = replace(plan, driver="s3")
     dollars = sum(line["dollars"] for line in told.bill(1700))

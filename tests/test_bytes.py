@@ -18,7 +18,7 @@ import pytest
 import zarr
 
 import maggjob
-from maggjob.cli.demo import SCENE, demo
+from maggjob.cli.demo import CHANGING, SCENE, demo
 from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.progress import Progress
 
@@ -76,7 +76,7 @@ def check_demonstration(folder: Path, noted: dict[str, str]) -> None:
     result, picture = demo(folder, lines.append, Progress)
     assert result.complete
     assert picture.stat().st_size > 10_000
-    assert len(lines) == 2
+    assert len(lines) == 4
     assert maggjob.read_status(str(folder / "atl06.zarr")).stage == "done"
     if granules_digest(folder / "granules") != noted["granules"]:
         pytest.skip("the simulated granules differ from those of the note: another processor, or version of HDF5")
@@ -87,6 +87,7 @@ def check_demonstration(folder: Path, noted: dict[str, str]) -> None:
 def test_a_small_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six granules, in this process."""
     monkeypatch.setattr("maggjob.cli.demo.SCENE", SMALL)
+    monkeypatch.setattr("maggjob.cli.demo.CHANGING", replace(CHANGING, every=60, most=6))
     monkeypatch.setattr("maggjob.cli.demo.WORKERS", 1)
     monkeypatch.setattr("maggjob.cli.demo.execute", partial(execute, backend="serial"))
     check_demonstration(tmp_path / "demo", NOTED_SMALL)

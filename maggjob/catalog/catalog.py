@@ -8,6 +8,7 @@ how the catalog was made) is stored beside it.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from os.path import commonprefix
 from pathlib import Path
@@ -30,7 +31,7 @@ SUFFIXES = (".h5", ".hdf5", ".he5")
 COLUMNS = ("id", "size", "rows", "cells", "start", "end")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A granule of a catalog."""
 
@@ -71,7 +72,7 @@ class Catalog(Displayed):
     footprints: Footprints | None = field(default=None, compare=False, repr=False)
     """Outlines of the granules, if known."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of what determines the numbers: granules, sizes and cells, but not where they are read from."""
         granules = [(g.id, g.size) for g in self.granules]

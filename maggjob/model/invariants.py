@@ -63,6 +63,7 @@ def check_reports(reports: Sequence[CellReport], planned: Planned) -> None:
     _check_cells(reports, planned)
     first: dict[str, tuple[str, GranuleReport]] = {}
     inside: Counter[str] = Counter()
+    unknown = Facts()
     for report in reports:
         _check_cell(report, planned.cells[report.id])
         cell = parse_cell(report.cell, planned.order)
@@ -70,7 +71,7 @@ def check_reports(reports: Sequence[CellReport], planned: Planned) -> None:
             inside[granule.id] += granule.in_cell
             if granule.state == "failed":
                 continue
-            _check_granule(report.id, granule, planned.granules.get(granule.id, Facts()), cell)
+            _check_granule(report.id, granule, planned.granules.get(granule.id, unknown), cell)
             where, other = first.setdefault(granule.id, (report.id, granule))
             _check_alike(report.id, granule, where, other)
     for name, (where, granule) in first.items():
@@ -95,13 +96,9 @@ def _check_cells(reports: Sequence[CellReport], planned: Planned) -> None:
 
 def _check_cell(report: CellReport, planned: Sequence[str]) -> None:
     """Check the granules of a cell, and that its counts add up."""
-    wanted, found = Counter(planned), Counter(granule.id for granule in report.granules)
-    for name, count in (wanted - found).items():
-        raise LedgerError(f"{report.id}: granule {name} is planned {count} times more than it is reported; {AGAIN}")
-    for name, count in (found - wanted).items():
-        raise LedgerError(f"{report.id}: granule {name} is reported {count} times more than it is planned; {AGAIN}")
+    _check_listed(report, planned)
     for granule in report.granules:
-        if min(granule.rows, granule.invalid_coordinate, granule.in_cell, granule.kept) < 0:
+        if granule.rows < 0 or granule.invalid_coordinate < 0 or granule.in_cell < 0 or granule.kept < 0:
             raise LedgerError(f"{report.id}: granule {granule.id} has a negative count; {AGAIN}")
         if sum(granule.segments.values()) != granule.in_cell:
             raise LedgerError(
@@ -117,6 +114,18 @@ def _check_cell(report: CellReport, planned: Sequence[str]) -> None:
         raise LedgerError(f"{report.id}: it keeps {report.observations} segments, its granules another number; {AGAIN}")
 
 
+def _check_listed(report: CellReport, planned: Sequence[str]) -> None:
+    """Check that the granules of a cell are those of the plan."""
+    reported = [granule.id for granule in report.granules]
+    if sorted(reported) == sorted(planned):
+        return
+    wanted, found = Counter(planned), Counter(reported)
+    for name, count in (wanted - found).items():
+        raise LedgerError(f"{report.id}: granule {name} is planned {count} times more than it is reported; {AGAIN}")
+    for name, count in (found - wanted).items():
+        raise LedgerError(f"{report.id}: granule {name} is reported {count} times more than it is planned; {AGAIN}")
+
+
 def _check_granule(where: str, granule: GranuleReport, facts: Facts, cell: int) -> None:
     """Check what a cell reports of a granule against what is known of it."""
     pairs = (
@@ -128,7 +137,7 @@ def _check_granule(where: str, granule: GranuleReport, facts: Facts, cell: int) 
     for what, reported, known in pairs:
         if known is not None and reported != known:
             raise LedgerError(f"{where}: granule {granule.id} has {reported} {what}, expected {known}; {AGAIN}")
-    if facts.beams is not None and dict(granule.beams) != dict(facts.beams):
+    if facts.beams is not None and granule.beams != facts.beams:
         raise LedgerError(f"{where}: granule {granule.id} has {_told(granule)}, expected {dict(facts.beams)}; {AGAIN}")
 
 

@@ -1,7 +1,9 @@
 """Reports that workers return, on cells, granules and indexes, and the tally of a run."""
 
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,9 @@ RARE = (TRANSITION, TOO_LARGE)
 OUTSIDE, INVALID_COORDINATE, UNREAD = "outside", "invalid_coordinate", "unread"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GranuleReport:
-    """Outcome of one granule in one cell."""
+    """Outcome of one granule in one cell. A client keeps millions of them, which share what they have in common."""
 
     id: str
     """Id of the granule."""
@@ -49,7 +51,31 @@ class GranuleReport:
 
     def ledger(self) -> dict[str, Any]:
         """Return the report without what may differ between two runs on the same data."""
-        return vars(self) | {"message": None, "beams": dict(self.beams), "segments": dict(self.segments)}
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        return plain | {"message": None, "beams": dict(self.beams), "segments": dict(self.segments)}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickle needs to make the report again, see `_received`."""
+        counts = (self.rows, self.invalid_coordinate, self.in_cell, self.kept)
+        return _received, (
+            self.id,
+            self.state,
+            tuple(self.beams.items()),
+            *counts,
+            dict(self.segments),
+            self.reason,
+            self.message,
+        )
+
+
+def _received(name: str, state: str, beams: tuple[tuple[str, str], ...], *others: Any) -> GranuleReport:
+    """Return an unpickled report, which shares its id and its beams with those of other cells."""
+    return GranuleReport(sys.intern(name), state, _beams(beams), *others)
+
+
+@lru_cache(maxsize=1024)
+def _beams(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(items)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from maggjob.model.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Granule:
     """A granule as a worker sees it."""
 
@@ -25,7 +25,7 @@ class Granule:
 
 @dataclass(frozen=True)
 class GranuleList:
-    """The place of a task's list of granules: lines of JSON within a larger object."""
+    """The place of a task's list of granules (`maggjob.granules.lists`) within a larger object."""
 
     url: str
     """Path or URL of the object."""

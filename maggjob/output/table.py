@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError
@@ -34,36 +35,45 @@ def ledger_columns(reports: Sequence[CellReport]) -> dict[str, list[Any]]:
         Reports with all granules of their cells. A cell without granules has one row, without a granule.
     """
     states = dict.fromkeys([KEPT, *(state for report in reports for state in report.segments)])
-    rows: list[dict[str, Any]] = []
-    for report in reports:
-        cell = {
-            "window": report.window,
-            "cell": report.cell,
-            "cell_state": report.state,
-            "cell_reason": report.reason,
-            "attempts": report.attempts,
-        }
-        for granule in report.granules:
-            counts = {f"segments_{state}": granule.segments.get(state, 0) for state in states}
-            rows.append(
-                cell
-                | {
-                    "granule": granule.id,
-                    "state": granule.state,
-                    "reason": granule.reason,
-                    "message": granule.message or (report.message if granule.state == "failed" else None),
-                    "rows": granule.rows,
-                    "invalid_coordinate": granule.invalid_coordinate,
-                    "in_cell": granule.in_cell,
-                    "beams": " ".join(beam for beam, found in granule.beams.items() if found == "read"),
-                }
-                | counts
-            )
-        if not report.granules:
-            rows.append(cell | {"state": report.state, "reason": report.reason, "message": report.message})
     names = ["window", "cell", "granule", "state", "reason", "message", "cell_state", "cell_reason", "attempts"]
     names += ["beams", "rows", "invalid_coordinate", "in_cell", *(f"segments_{state}" for state in states)]
-    return {name: [row.get(name, None if name in TEXT else 0) for row in rows] for name in names}
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for report in reports:
+        own = _columns_of(report, list(states))
+        for name, column in columns.items():
+            column.extend(own.get(name, [None if name in TEXT else 0]))
+    return columns
+
+
+def _columns_of(report: CellReport, states: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of one cell, with one value per granule, or one if it has no granule."""
+    granules, several = report.granules, max(1, len(report.granules))
+    cell: dict[str, list[Any]] = {
+        "window": [report.window] * several,
+        "cell": [report.cell] * several,
+        "cell_state": [report.state] * several,
+        "cell_reason": [report.reason] * several,
+        "attempts": [report.attempts] * several,
+    }
+    if not granules:
+        return cell | {"state": [report.state], "reason": [report.reason], "message": [report.message]}
+    return cell | {
+        "granule": [g.id for g in granules],
+        "state": [g.state for g in granules],
+        "reason": [g.reason for g in granules],
+        "message": [g.message or (report.message if g.state == "failed" else None) for g in granules],
+        "beams": [_read_beams(tuple(g.beams.items())) for g in granules],
+        "rows": [g.rows for g in granules],
+        "invalid_coordinate": [g.invalid_coordinate for g in granules],
+        "in_cell": [g.in_cell for g in granules],
+        **{f"segments_{state}": [g.segments.get(state, 0) for g in granules] for state in states},
+    }
+
+
+# Few texts differ, and there are millions of rows.
+@lru_cache(maxsize=1024)
+def _read_beams(beams: tuple[tuple[str, str], ...]) -> str:
+    return " ".join(beam for beam, found in beams if found == "read")
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,8 @@ class LedgerFiles:
 
     parquet: bytes
     """The ledger as Parquet."""
-    text: bytes
-    """The ledger as CSV."""
+    columns: Mapping[str, Sequence[Any]]
+    """Its columns, from which the CSV is made when it is written: it is large."""
 
     @property
     def stored(self) -> StoredObject:
@@ -87,7 +97,13 @@ class LedgerFiles:
     def put(self, folder: Folder) -> None:
         """Write it to the folder of its run, as Parquet and as CSV."""
         folder.put(LEDGER_PARQUET, self.parquet)
-        folder.put(LEDGER_CSV, self.text)
+        text = io.BytesIO()
+        with io.TextIOWrapper(text, encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows(zip(*self.columns.values(), strict=True))
+            lines.flush()
+            folder.put(LEDGER_CSV, text.getvalue())
         folder.delete([NEXT_LEDGER])
 
 
@@ -118,14 +134,11 @@ def table_of(columns: Mapping[str, Sequence[Any]]) -> LedgerFiles:
     from arro3.io import write_parquet
 
     types = {name: DataType.string() if name in TEXT else DataType.int64() for name in columns}
-    table = Table.from_pydict({name: Array(values, type=types[name]) for name, values in columns.items()})
     parquet = io.BytesIO()
-    write_parquet(table, parquet)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return LedgerFiles(parquet.getvalue(), text.getvalue().encode())
+    write_parquet(
+        Table.from_pydict({name: Array(values, type=types[name]) for name, values in columns.items()}), parquet
+    )
+    return LedgerFiles(parquet.getvalue(), columns)
 
 
 def _expected_digest(store: str, region: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from maggjob.backend.bill import Prices
@@ -90,7 +91,7 @@ class Plan(Displayed):
             "store": self.store_path,
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of everything that determines the result: configuration, catalog, cells, window."""
         if self.origin is not None:
@@ -104,21 +105,28 @@ class Plan(Displayed):
 
     def granules(self, cell: int) -> tuple[Granule, ...]:
         """Return the granules of a cell."""
-        return tuple(self._granule(i) for i in self.catalog.cells[cell])
+        return tuple(map(self._granule, self.catalog.cells[cell]))
 
-    @property
+    @cached_property
     def positions(self) -> list[int]:
         """Positions in the catalog of the granules of all planned cells, ascending."""
         return sorted({i for one, cell in self.units for i in one.catalog.cells[cell]})
 
-    @property
+    @cached_property
     def used_granules(self) -> tuple[Granule, ...]:
         """Granules of all planned cells, each once."""
-        return tuple(self._granule(i) for i in self.positions)
+        return tuple(map(self._granule, self.positions))
+
+    @cached_property
+    def _granules(self) -> dict[int, Granule]:
+        """Granules by position, as far as they were asked for: a granule is one object in all of its cells."""
+        return {}
 
     def _granule(self, position: int) -> Granule:
-        found = self.catalog.granules[position].granule(self.driver)
-        return replace(found, etag=self.etags.get(found.id))
+        if position not in self._granules:
+            found = self.catalog.granules[position].granule(self.driver)
+            self._granules[position] = replace(found, etag=self.etags.get(found.id))
+        return self._granules[position]
 
     @property
     def simulated(self) -> bool:
@@ -132,15 +140,24 @@ class Plan(Displayed):
 
     def load(self, cell: int) -> Load:
         """Return the expected work of a cell."""
-        granules = [self.catalog.granules[i] for i in self.catalog.cells[cell]]
+        granules = self.catalog.cells[cell]
+        per_visit, whole = self._expected_rows
+        rows = float(sum(map(per_visit.__getitem__, granules))) if self.rows is None else float(self.rows[cell])
+        of_granules = float(sum(map(whole.__getitem__, granules)))
+        return Load(format_cell(cell, self.catalog.order), len(granules), of_granules, rows)
+
+    @cached_property
+    def _expected_rows(self) -> tuple[dict[int, float], dict[int, float]]:
+        """Expected number of segments of each granule by position: in each of its cells, and in all of them."""
         # The length of a track in a cell is proportional to the width of the cell.
         usual = ROWS_A_VISIT * 2.0 ** (6 - self.catalog.order)
-        per_visit = [usual if g.rows is None else g.rows / max(1, g.cells or 1) for g in granules]
-        whole = [p * (g.cells or 1) if g.rows is None else g.rows for p, g in zip(per_visit, granules, strict=True)]
-        rows = float(sum(per_visit)) if self.rows is None else float(self.rows[cell])
-        return Load(format_cell(cell, self.catalog.order), len(granules), float(sum(whole)), rows)
+        # With a time axis, each window has its own.
+        own = {i: self.catalog.granules[i] for i in self.positions}
+        per_visit = {i: usual if g.rows is None else g.rows / max(1, g.cells or 1) for i, g in own.items()}
+        whole = {i: per_visit[i] * (g.cells or 1) if g.rows is None else float(g.rows) for i, g in own.items()}
+        return per_visit, whole
 
-    @property
+    @cached_property
     def loads(self) -> list[Load]:
         """Expected work of each planned cell of each window."""
         return [one.load(cell) for one, cell in self.units]

@@ -4,7 +4,7 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
 
     run.json            identity of the run, and the stage that started last (`maggjob.pipeline.status`)
     parts/WINDOW/ID.npz one part per task (`maggjob.jobs.parts`)
-    granules-*.jsonl    lists of granules (`maggjob.granules.lists`)
+    granules-*.zlib     lists of granules (`maggjob.granules.lists`)
     shared-*.json       what the calls of a stage have in common (`maggjob.jobs.wire`)
     new, old            the new result before it is moved into place, and the one it replaces (local results only)
     plan.json           configuration and catalog (`maggjob.output.saved_plan`)

@@ -73,7 +73,7 @@ def readers(world: World, folder: Path) -> dict[str, tuple[bytes, Callable[[byte
     plan = maggjob.plan("atl06.yaml", catalog=world.catalog, store=str(folder / "other.zarr"))
     task = max(make_tasks(plan), key=lambda task: task.granules.size)  # type: ignore[union-attr]
     part = maggjob.map_cell(task)
-    (listed,) = (folder / "other.zarr.run").glob("granules-*.jsonl")
+    (listed,) = (folder / "other.zarr.run").glob("granules-*.zlib")
     granule = world.catalog.granules[0].granule("file")
     digest = index_digest(RECIPE)
     from concurrent.futures import ThreadPoolExecutor

@@ -415,8 +415,8 @@ def test_a_store_that_cannot_be_written_fails_the_cell(pair: list[Path], tmp_pat
 @pytest.mark.parametrize("content", [None, b"no list of granules at all\n"])
 def test_a_list_of_granules_that_is_not_there_fails_the_cell(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
-        (tmp_path / "granules.jsonl").write_bytes(content)
-    task = replace(maggjob.task("-6134114", granules=[]), granules=GranuleList(str(tmp_path / "granules.jsonl"), 0, 20))
+        (tmp_path / "granules.zlib").write_bytes(content)
+    task = replace(maggjob.task("-6134114", granules=[]), granules=GranuleList(str(tmp_path / "granules.zlib"), 0, 20))
     report = map_cell(task)
     assert (report.state, report.reason) == ("failed", "store")
 

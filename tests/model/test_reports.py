@@ -93,7 +93,7 @@ def test_a_name_leads_back_to_its_numbers(rgt: int, cycle: int, region: int, ver
 
 
 def test_a_task_with_a_reference_is_small(recipe: Recipe) -> None:
-    listed = task(recipe, GranuleList("s3://some-bucket/some/prefix/granules.jsonl", 123_456_789, 65_536))
+    listed = task(recipe, GranuleList("s3://some-bucket/some/prefix/granules.zlib", 123_456_789, 65_536))
     assert len(pickle.dumps(listed)) < 2500
 
 

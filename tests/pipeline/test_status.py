@@ -324,7 +324,7 @@ def in_the_way(path: Path) -> None:
 
 def test_a_run_that_fails_before_its_first_stage_leaves_the_status_as_it_was(catalog: Catalog) -> None:
     do(catalog, index=False)
-    (lists,) = Path("map.zarr.run").glob("granules-*.jsonl")
+    (lists,) = Path("map.zarr.run").glob("granules-*.zlib")
     in_the_way(lists)
     with pytest.raises(StoreError, match=lists.name):
         do(catalog, index=False, overwrite=True)
@@ -519,7 +519,7 @@ def test_only_parts_of_the_window_since_the_map_began_count() -> None:
         "parts/cycle21/-1111111.npz": NOW,
         "parts/cycle22/-1111112.npz#1": NOW,
         "new/12/count/c/0": NOW,
-        "granules-ab.jsonl": NOW,
+        "granules-ab.zlib": NOW,
         "parts/cycle22/-1111113.npz": NOW - timedelta(seconds=601),
     }
     status = at(NOTE, -600, -5, **others)
