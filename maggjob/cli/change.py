@@ -15,6 +15,7 @@ from maggjob.errors import InputError
 @click.option("--catalog", metavar="FILE", help="Catalog of everything [default: ask as the result's own catalog did].")
 @click.option("--config", metavar="FILE", help="Configuration, to be checked [default: the result's own].")
 @click.option("--cycles", metavar="A-B", help="First and last cycle to search for [default: as before].")
+@click.option("--aoi", metavar="AREA", help="Area of the search [default: as before].")
 @click.option("--end", metavar="DATE", help="Last day to search for, if the search is by days [default: as before].")
 @click.option("--withdrawn", is_flag=True, help="Accept that granules of the result are missing from the catalog.")
 @click.option("--dry-run", is_flag=True, help="Only print what the update would do.")
@@ -30,6 +31,7 @@ def update_command(
     catalog: str | None,
     config: str | None,
     cycles: str | None,
+    aoi: str | None,
     end: str | None,
     withdrawn: bool,
     dry_run: bool,
@@ -48,7 +50,9 @@ def update_command(
     from maggjob.pipeline.update import carry_out, plan_update
     from maggjob.show.text import update_dict, update_text
 
-    search: dict[str, Any] = {n: value for n, value in {"cycles": cycles, "end": end}.items() if value is not None}
+    search: dict[str, Any] = {
+        n: value for n, value in {"cycles": cycles, "aoi": aoi, "end": end}.items() if value is not None
+    }
     region = options["region"]
     found = plan_update(store, catalog=catalog, config=config, withdrawn=withdrawn, region=region, **search)
     click.echo(json.dumps(update_dict(found), indent=1) if as_json else update_text(found))

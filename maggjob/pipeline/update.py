@@ -16,6 +16,7 @@ from maggjob.catalog.find import find_catalog, make_catalog
 from maggjob.config.load import ConfigLike, load_config
 from maggjob.config.schema import Config
 from maggjob.errors import CatalogError, ConfigError, InputError
+from maggjob.grid.areas import parse_area
 from maggjob.icesat2.names import what_it_is
 from maggjob.inputs.places import PlaceLike, store_place
 from maggjob.model.display import Displayed
@@ -178,12 +179,13 @@ def _catalog(old: Plan, given: CatalogLike | None, watch: Watch | None, search: 
 
 def _asked_again(old: Plan, watch: Watch | None, search: Mapping[str, Any]) -> Catalog:
     origin = old.catalog.provenance
-    area = {"aoi": origin["area"]} if "area" in origin else {}
+    area = {} if "area" not in origin or "aoi" in search else {"aoi": _area(origin["area"])}
     if "from_files" in origin:
-        if search:
-            raise InputError(f"the result was made of local granules, which have no {min(search)}; leave it out")
-        lenient = bool(origin.get("unreadable"))
-        return make_catalog(list(origin["from_files"]), old.config, skip_unreadable=lenient, **area)
+        unused = sorted(search.keys() - {"aoi"})
+        if unused:
+            raise InputError(f"the result was made of local granules, which have no {unused[0]}; leave it out")
+        lenient, places = bool(origin.get("unreadable")), list(origin["from_files"])
+        return make_catalog(places, old.config, skip_unreadable=lenient, **{**area, **search})
     if "search" not in origin:
         raise CatalogError("the result's catalog does not say how it was made; give a new one with --catalog")
     asked = dict(origin["search"])
@@ -191,6 +193,24 @@ def _asked_again(old: Plan, watch: Watch | None, search: Mapping[str, Any]) -> C
         times = {"start", "end"} if {"start", "end"} & search.keys() else set()
         asked = {k: v for k, v in asked.items() if k not in {"cycle", "cycles", "start", "end"} or k in times}
     return find_catalog(old.config, watch=watch, **{**asked, **area, **search})
+
+
+def _area(name: str) -> str:
+    """Return the name of an area, after checking that the area can be made of it again.
+
+    Raises
+    ------
+    CatalogError
+        If it cannot, because it was given as GeoJSON, or by a file that is gone.
+    """
+    try:
+        parse_area(name)
+    except InputError as problem:
+        raise CatalogError(
+            f"the result's catalog was made for the area {name!r}, which cannot be made again ({problem}); give the "
+            "area with --aoi, or a new catalog with --catalog"
+        ) from problem
+    return name
 
 
 def _planned(old: Plan, catalog: Catalog) -> Plan:

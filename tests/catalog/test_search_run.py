@@ -16,9 +16,11 @@ import maggjob
 from maggjob.catalog.file import read_catalog
 from maggjob.cli.commands import main
 from maggjob.config.load import builtin_configs
+from maggjob.errors import CatalogError
 from maggjob.pipeline.result import read_summary
 from maggjob.simulator.scene import cmr_record
 from tests.oracle import differences, reference
+from tests.runs import files as contents
 from tests.servers import Request, Server, archive, server, status
 
 AOI = (-105.0, -75.8, -103.0, -75.2)
@@ -228,3 +230,37 @@ def test_a_cmr_that_is_not_there_is_told(
     assert typed(monkeypatch, "catalog", "--config", config, "--out", "new.json") == 1
     assert "cannot be reached" in capsys.readouterr().err
     assert files() == ["catalog.json", "mine.yaml"]
+
+
+def test_an_update_asks_as_the_result_did(tmp_path: Path) -> None:
+    """A cycle that CMR lists by now is added; the rest of the search is that of the result's catalog."""
+    scene = {"area": AOI, "every": 60, "most": 3}
+    granules = [maggjob.simulate(tmp_path / "granules", cycles=(cycle,), **scene) for cycle in (21, 22)]
+    every = [path for some in granules for path in some]
+    plain = yaml.safe_load(builtin_configs()["atl06_cycles.yaml"].read_text())
+    with stand(every) as there:
+        search = {"version": "006", "aoi": list(AOI), "endpoint": there.endpoint}
+        for store, cycles in (("map.zarr", (21, 21)), ("one.zarr", (21, 22))):
+            config = plain | {"search": search | {"cycles": list(cycles)}}
+            found = maggjob.run(config, store=store, driver="https", backend="serial", index=True, indexes="indexes")
+            assert isinstance(found, maggjob.RunResult)
+        assert maggjob.plan_update("map.zarr").nothing
+        update = maggjob.plan_update("map.zarr", cycles="21-22")
+        assert list(update.added) == sorted(path.stem for path in granules[1])
+        assert update.kept_windows == ("cycle21",)
+        maggjob.update("map.zarr", cycles=(21, 22), backend="serial", indexes="indexes")
+    assert contents("map.zarr") == contents("one.zarr")
+
+
+def test_an_area_without_a_name_is_asked_for(tmp_path: Path) -> None:
+    every = maggjob.simulate(tmp_path / "granules", cycles=(21,), area=AOI, every=60, most=3)
+    west, south, east, north = AOI
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    area = {"type": "Polygon", "coordinates": [ring]}
+    plain = yaml.safe_load(builtin_configs()["atl06_cycles.yaml"].read_text())
+    with stand(every) as there:
+        search = {"version": "006", "aoi": area, "endpoint": there.endpoint, "cycles": [21, 21]}
+        maggjob.run(plain | {"search": search}, store="map.zarr", driver="https", backend="serial")
+        with pytest.raises(CatalogError, match="--aoi"):
+            maggjob.plan_update("map.zarr")
+        assert maggjob.plan_update("map.zarr", aoi=area).nothing

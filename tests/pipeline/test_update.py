@@ -185,6 +185,21 @@ def test_granules_before_the_first_window_are_named(paths: list[str]) -> None:
         maggjob.plan(config, catalog=catalog_of(paths, first=21))
 
 
+def test_real_granules_of_several_cycles(real_granules: list[Path]) -> None:
+    plain = maggjob.load_config("atl06.yaml").model_dump(mode="json", exclude_none=True)
+    plain["output"]["time"] = "cycle"
+    paths = [str(path) for path in real_granules]
+    cycles = sorted({int(Path(path).stem.removeprefix("processed_")[21 + 4 : 23 + 4]) for path in paths})
+    catalog = maggjob.make_catalog(paths[:-1], plain)
+    result = maggjob.run(plain, catalog=maggjob.make_catalog(paths, plain), store="real.zarr", **RUN)
+    assert isinstance(result, maggjob.RunResult)
+    assert len(catalog.granules) == len(paths) - 1
+    with xr.open_zarr("real.zarr", group="12") as ds:
+        assert ds.cycle.values.tolist() == list(range(min(cycles), max(cycles) + 1))
+        assert ds.cycle.values[ds.granules.values > 0].tolist() == cycles
+        assert int(ds["count"].sum()) == result.tally.observations > 50_000
+
+
 # --- Updates ---
 
 
