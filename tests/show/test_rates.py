@@ -1,0 +1,55 @@
+"""Pictures of rates and of windows: what they show, by their pixels and their titles."""
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import maggjob
+from maggjob.show.maps import draw_map, latest_window
+from maggjob.show.rates import draw_rates
+
+AREA = (-104.5, -75.6, -103.2, -75.2)
+
+
+@pytest.fixture(scope="module")
+def granules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rates") / "granules"
+    maggjob.simulate(folder, cycles=(18, 20, 21), area=AREA, every=60, most=8)
+    return folder
+
+
+def run(granules: Path, name: str, **grid: int) -> str:
+    plain = maggjob.load_config(name).model_dump(mode="json", exclude_none=True)
+    plain["output"]["grid"] |= grid
+    maggjob.run(plain, catalog=maggjob.make_catalog(granules, plain), store="map.zarr", backend="serial")
+    return "map.zarr"
+
+
+def test_rates_beside_those_that_are_expected(granules: Path) -> None:
+    store = run(granules, "atl06_trend_dem.yaml", child_order=9)
+    with maggjob.open_result(store) as ds:
+        found, error = ds.dh_dt.values, ds.dh_dt_error.values
+    there = np.isfinite(found)
+    assert there.sum() > 5
+
+    def exact(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+        return np.where(there, found, 0.0)
+
+    path, share = draw_rates(store, "rates.png", exact)
+    assert share == 1.0
+    assert len(np.unique(matplotlib.image.imread(path).reshape(-1, 4), axis=0)) > 50
+    off = np.where(np.arange(len(found)) % 2, 3.0, 1.0)
+    _, share = draw_rates(store, "rates.png", lambda *_: np.nan_to_num(found - off * error))
+    assert share == pytest.approx(np.mean(np.arange(len(found))[there] % 2 == 0))
+
+
+def test_a_map_shows_the_last_cycle_with_granules(granules: Path) -> None:
+    store = run(granules, "atl06_cycles.yaml")
+    with maggjob.open_result(store) as ds:
+        last, label = latest_window(ds)
+        assert label == "; cycle 21"
+        assert last.dh.dims == ("cells",)
+        np.testing.assert_array_equal(last.dh.values, ds.dh.sel(cycle=21).values)
+    assert draw_map(store, "map.png").stat().st_size > 5000
