@@ -60,16 +60,32 @@ class GranuleReport:
             self.id,
             self.state,
             tuple(self.beams.items()),
-            *counts,
+            counts,
             dict(self.segments),
             self.reason,
             self.message,
         )
 
 
-def _received(name: str, state: str, beams: tuple[tuple[str, str], ...], *others: Any) -> GranuleReport:
-    """Return an unpickled report, which shares its id and its beams with those of other cells."""
-    return GranuleReport(sys.intern(name), state, _beams(beams), *others)
+def _received(
+    name: str,
+    state: str,
+    beams: tuple[tuple[str, str], ...],
+    counts: tuple[int, int, int, int],
+    segments: Mapping[str, int],
+    *others: str | None,
+) -> GranuleReport:
+    """Return an unpickled report, which shares what it has in common with those of other cells."""
+    rows, invalid, in_cell, kept = counts
+    # A number that is there twice is one object.
+    known = {count: count for count in segments.values()}
+    counted = (known.get(in_cell, in_cell), known.get(kept, kept))
+    return GranuleReport(sys.intern(name), state, _beams(beams), _number(rows), invalid, *counted, segments, *others)
+
+
+@lru_cache(maxsize=1 << 17)
+def _number(number: int) -> int:
+    return number
 
 
 @lru_cache(maxsize=1024)

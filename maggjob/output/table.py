@@ -88,34 +88,37 @@ def write_ledger(reports: Sequence[CellReport], folder: Folder) -> StoredObject:
     return put_table(ledger_columns(reports), folder)
 
 
-def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObject:
+def put_table(columns: dict[str, list[Any]], folder: Folder) -> StoredObject:
     """Write a ledger to the folder of its run, as Parquet and as CSV; return what the manifest records of it.
 
     Parameters
     ----------
-    columns : mapping
-        Values by column; those of `TEXT` are text, all others integers.
+    columns : dict
+        Values by column; those of `TEXT` are text, all others integers. It is emptied, as the columns of millions of
+        rows take as much memory as the table.
     folder : Folder
         Folder of the run.
     """
     from arro3.core import Array, DataType, Table
     from arro3.io import write_parquet
 
-    types = {name: DataType.string() if name in TEXT else DataType.int64() for name in columns}
+    folder.put(LEDGER_CSV, _csv(columns))
+    kinds = {name: DataType.string() if name in TEXT else DataType.int64() for name in columns}
     parquet = io.BytesIO()
-    # The arrays are freed before the text is made: both are large.
-    write_parquet(
-        Table.from_pydict({name: Array(values, type=types[name]) for name, values in columns.items()}), parquet
-    )
-    text = io.BytesIO()
-    with io.TextIOWrapper(text, encoding="utf-8", newline="") as lines:
+    write_parquet(Table.from_pydict({n: Array(columns.pop(n), type=kind) for n, kind in kinds.items()}), parquet)
+    content = parquet.getvalue()
+    folder.put(LEDGER_PARQUET, content)
+    return StoredObject(len(content), digest_of_bytes(content))
+
+
+def _csv(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    content = io.BytesIO()
+    with io.TextIOWrapper(content, encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
         lines.flush()
-        folder.put(LEDGER_PARQUET, parquet.getvalue())
-        folder.put(LEDGER_CSV, text.getvalue())
-    return StoredObject(len(parquet.getvalue()), digest_of_bytes(parquet.getvalue()))
+        return content.getvalue()
 
 
 def _expected_digest(store: str, region: str | None) -> str:
