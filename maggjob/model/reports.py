@@ -78,9 +78,13 @@ def _received(
     """Return an unpickled report, which shares what it has in common with those of other cells."""
     rows, invalid, in_cell, kept = counts
     # A number that is there twice is one object.
-    known = {count: count for count in segments.values()}
-    counted = (known.get(in_cell, in_cell), known.get(kept, kept))
-    return GranuleReport(sys.intern(name), state, _beams(beams), _number(rows), invalid, *counted, segments, *others)
+    if segments.get(KEPT) == kept:
+        kept = segments[KEPT]
+    if in_cell == kept:
+        in_cell = kept
+    return GranuleReport(
+        sys.intern(name), state, _beams(beams), _number(rows), invalid, in_cell, kept, segments, *others
+    )
 
 
 @lru_cache(maxsize=1 << 17)
