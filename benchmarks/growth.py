@@ -34,7 +34,7 @@ from maggjob.icesat2.names import EPOCH
 from maggjob.icesat2.orbit import Pass, region_angles, swath
 from maggjob.model.invariants import Planned, check_reports
 from maggjob.model.ledger import reduce_tally
-from maggjob.model.reports import CellReport, GranuleReport, IndexedGranule
+from maggjob.model.reports import CellCounts, CellReport, GranuleReport, IndexedGranule
 from maggjob.output.table import ledger_columns, put_table
 from maggjob.pipeline.facts import facts_of
 from maggjob.pipeline.index_stage import Indexed, exact_plan
@@ -130,7 +130,13 @@ class Client:
                 cells.setdefault(position, {})[cell] = segments(position, cell)
         found = [
             IndexedGranule(
-                g.id, "made", sum(cells[i].values()) + INVALID + OUTSIDE, INVALID, BEAMS, cells[i], etag=etag(g.id)
+                g.id,
+                "made",
+                sum(cells[i].values()) + INVALID + OUTSIDE,
+                INVALID,
+                BEAMS,
+                CellCounts(cells[i]),
+                etag=etag(g.id),
             )
             for i, g in enumerate(self.load.granules)
         ]

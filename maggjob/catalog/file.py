@@ -148,9 +148,11 @@ def _from_ours(content: Mapping[str, Any], name: str) -> Catalog:
             raise CatalogError(
                 f"{name}: cell {format_cell(cell, order)} lists no granule, one twice, or one not in the catalog"
             )
+    # A position is one object in all cells.
+    every = list(range(len(entries)))
     catalog = Catalog(
         tuple(entries),
-        {c: tuple(sorted(cells[c])) for c in sorted(cells)},
+        {c: tuple(map(every.__getitem__, sorted(cells[c]))) for c in sorted(cells)},
         order,
         latitude,
         provenance,

@@ -15,7 +15,7 @@ from maggjob.jobs.cells import READS_AT_ONCE
 from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
 from maggjob.jobs.worker import peak_memory, reason_and_message
 from maggjob.model.recipe import Recipe
-from maggjob.model.reports import IndexedGranule, IndexReport
+from maggjob.model.reports import CellCounts, IndexedGranule, IndexReport
 from maggjob.model.tasks import Granule, GranuleList, IndexTask
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder
@@ -88,7 +88,9 @@ def _index(
         rows = index.cells(recipe.grid)
         present = {beam.group for beam in index.beams}
         beams = {group: READ if group in present else ABSENT for group in recipe.groups}
-        found = IndexedGranule(granule.id, state, index.rows, index.invalid, beams, rows, len(content or b""))
+        found = IndexedGranule(
+            granule.id, state, index.rows, index.invalid, beams, CellCounts(rows), len(content or b"")
+        )
         lacking = recipe.lacking({beam.group: {*beam.datasets, *index.constants}.__contains__ for beam in index.beams})
         return replace(found, size=index.size, etag=index.etag, slow=index.slow, lacking=lacking)
     # As in map_cell.

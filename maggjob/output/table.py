@@ -5,7 +5,7 @@ The run writes it beside its result, as Parquet and as CSV. docs/output.md descr
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -82,8 +82,6 @@ class LedgerFiles:
 
     parquet: bytes
     """The ledger as Parquet."""
-    columns: Mapping[str, Sequence[Any]]
-    """Its columns, from which the CSV is made when it is written: it is large."""
 
     @property
     def stored(self) -> StoredObject:
@@ -97,23 +95,33 @@ class LedgerFiles:
     def put(self, folder: Folder) -> None:
         """Write it to the folder of its run, as Parquet and as CSV."""
         folder.put(LEDGER_PARQUET, self.parquet)
-        text = io.BytesIO()
-        with io.TextIOWrapper(text, encoding="utf-8", newline="") as lines:
-            writer = csv.writer(lines, lineterminator="\n")
-            writer.writerow(self.columns)
-            writer.writerows(zip(*self.columns.values(), strict=True))
-            lines.flush()
-            folder.put(LEDGER_CSV, text.getvalue())
+        folder.put_pieces(LEDGER_CSV, self._csv)
         folder.delete([NEXT_LEDGER])
 
+    def _csv(self) -> Iterator[bytes]:
+        """Yield the ledger as CSV, in pieces: as a whole it is as large as all reports."""
+        from arro3.io import read_parquet
 
-def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObject:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        reader = read_parquet(io.BytesIO(self.parquet))
+        names = list(reader.schema.names)
+        writer.writerow(names)
+        for batch in reader:
+            writer.writerows(zip(*(batch[name].to_pylist() for name in names), strict=True))
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+        yield text.getvalue().encode()
+
+
+def put_table(columns: dict[str, list[Any]], folder: Folder) -> StoredObject:
     """Write a ledger to the folder of its run, as Parquet and as CSV; return what the manifest records of it.
 
     Parameters
     ----------
-    columns : mapping
-        Values by column; those of `TEXT` are text, all others integers.
+    columns : dict
+        Values by column, which are removed one by one; those of `TEXT` are text, all others integers.
     folder : Folder
         Folder of the run.
     """
@@ -122,23 +130,21 @@ def put_table(columns: Mapping[str, Sequence[Any]], folder: Folder) -> StoredObj
     return table.stored
 
 
-def table_of(columns: Mapping[str, Sequence[Any]]) -> LedgerFiles:
+def table_of(columns: dict[str, list[Any]]) -> LedgerFiles:
     """Return a ledger as it is written.
 
     Parameters
     ----------
-    columns : mapping
-        Values by column; those of `TEXT` are text, all others integers.
+    columns : dict
+        Values by column, which are removed one by one to save memory; those of `TEXT` are text, all others integers.
     """
     from arro3.core import Array, DataType, Table
     from arro3.io import write_parquet
 
-    types = {name: DataType.string() if name in TEXT else DataType.int64() for name in columns}
+    kinds = {name: DataType.string() if name in TEXT else DataType.int64() for name in columns}
     parquet = io.BytesIO()
-    write_parquet(
-        Table.from_pydict({name: Array(values, type=types[name]) for name, values in columns.items()}), parquet
-    )
-    return LedgerFiles(parquet.getvalue(), columns)
+    write_parquet(Table.from_pydict({n: Array(columns.pop(n), type=kind) for n, kind in kinds.items()}), parquet)
+    return LedgerFiles(parquet.getvalue())
 
 
 def _expected_digest(store: str, region: str | None) -> str:

@@ -105,6 +105,18 @@ class Folder:
         """
         self._do("write", key, lambda: obstore.put(self.store, key, content))
 
+    def put_pieces(self, key: str, pieces: Callable[[], Iterable[bytes]]) -> None:
+        """Write a whole object whose content need not be in memory at once. It appears only when it is complete.
+
+        Parameters
+        ----------
+        key : str
+            Key below the folder.
+        pieces : callable
+            Returns the content in pieces, each time it is called.
+        """
+        self._do("write", key, lambda: obstore.put(self.store, key, iter(pieces())))
+
     def create(self, key: str, content: bytes) -> bool:
         """Write a whole object unless it exists; return whether it was written. Of several that try, one succeeds.
 

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from maggjob.config.load import load_config
 from maggjob.icesat2.names import GranuleName
 from maggjob.model.recipe import Recipe
-from maggjob.model.reports import CellReport, GranuleReport, Tally
+from maggjob.model.reports import CellCounts, CellReport, GranuleReport, Tally
 from maggjob.model.tasks import CellTask, Granule, GranuleList
 from tests.strategies import few, many
 
@@ -171,3 +171,28 @@ def test_a_report_goes_by_pickle() -> None:
 def test_a_tally_is_plain(cells: dict[str, int]) -> None:
     tally = Tally(3, cells, {"used": 1}, {"rows": 5}, {"network": {"granules": 1, "examples": ["a"]}})
     assert json.loads(json.dumps(tally.to_dict()))["cells"] == cells
+
+
+def test_reports_of_many_cells_share_the_id_and_the_beams_of_a_granule() -> None:
+    beams = {"gt1l": "read", "gt1r": "absent"}
+    sent = [
+        GranuleReport("ATL06_one", "used", dict(beams), 70_000, 3, 5000, kept, {"fill": 5000 - kept, "kept": kept})
+        for kept in (4000, 4100)
+    ]
+    sent += [GranuleReport("ATL06_one", "failed", reason="read", message="truncated")]
+    one, two, three = (pickle.loads(pickle.dumps(report)) for report in sent)
+    assert [one, two, three] == sent
+    assert [one.ledger(), three.ledger()] == [sent[0].ledger(), sent[2].ledger()]
+    assert one.id is two.id is three.id
+    assert one.beams is two.beams
+    assert one.rows is two.rows
+
+
+@given(st.dictionaries(st.integers(0, 12 * 4**29), st.integers(0, 2**40), max_size=30))
+def test_counts_by_cell_are_those_of_a_dict(counts: dict[int, int]) -> None:
+    packed = pickle.loads(pickle.dumps(CellCounts(counts)))
+    assert packed == counts
+    assert list(packed) == sorted(counts)
+    assert all(packed.get(cell, -1) == count for cell, count in counts.items())
+    assert packed.get(-5) is None
+    assert len(packed) == len(counts)
