@@ -87,7 +87,7 @@ def check_demonstration(folder: Path, noted: dict[str, str]) -> None:
 def test_a_small_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six granules, in this process."""
     monkeypatch.setattr("maggjob.cli.demo.SCENE", SMALL)
-    monkeypatch.setattr("maggjob.cli.demo.CHANGING", replace(CHANGING, every=60, most=6))
+    monkeypatch.setattr("maggjob.cli.demo.CHANGING", replace(CHANGING, cycles=(14, 18, 23), every=100, most=4))
     monkeypatch.setattr("maggjob.cli.demo.WORKERS", 1)
     monkeypatch.setattr("maggjob.cli.demo.execute", partial(execute, backend="serial"))
     check_demonstration(tmp_path / "demo", NOTED_SMALL)

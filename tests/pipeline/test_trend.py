@@ -30,7 +30,7 @@ EPOCH_YEARS = 365.25 * 86400
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("cycles") / "granules"
     area = (-104.0, -75.45, -103.2, -75.2)
-    return maggjob.simulate(folder, cycles=CYCLES, area=area, every=12, gaps=0.1)
+    return maggjob.simulate(folder, cycles=CYCLES, area=area, every=20, gaps=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_rates_and_errors_are_those_of_lstsq_on_what_h5py_reads(paths: list[Path
         assert done["dh_dt_error"][place] == pytest.approx(error, rel=1e-3, abs=1e-6)
         assert done["count"][place] - done["clipped"][place] == kept
         checked += 1
-    assert checked > 50
+    assert checked > 25
     states = result.tally.fits["12/trend"]
     assert states["determined"] == np.isfinite(done["dh_dt"]).sum()
     assert sum(states.values()) == (done["count"] > 0).sum()

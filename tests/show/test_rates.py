@@ -16,7 +16,7 @@ AREA = (-104.5, -75.6, -103.2, -75.2)
 @pytest.fixture(scope="module")
 def granules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rates") / "granules"
-    maggjob.simulate(folder, cycles=(18, 20, 21), area=AREA, every=60, most=8)
+    maggjob.simulate(folder, cycles=(18, 20, 21), area=AREA, every=120, most=4)
     return folder
 
 
@@ -27,6 +27,7 @@ def run(granules: Path, name: str, **grid: int) -> str:
     return "map.zarr"
 
 
+@pytest.mark.dear("pictures; the small demonstration draws one")
 def test_rates_beside_those_that_are_expected(granules: Path) -> None:
     store = run(granules, "atl06_trend_dem.yaml", child_order=9)
     with maggjob.open_result(store) as ds:

@@ -107,6 +107,7 @@ def test_regions_of_a_pass_share_its_bias(tmp_path: Path) -> None:
         assert np.ptp(of_regions) < 1e-3
 
 
+@pytest.mark.dear("granules of many tracks")
 def test_a_cycle_has_one_bias(plain: list[Path], tmp_path: Path) -> None:
     biases = shared(added(plain, simulate(tmp_path, cycle_bias=3.0, **MANY), "h_li"))
     of_cycles = [[bias for where, bias in biases.items() if where[0] == cycle] for cycle in (3, 4)]
