@@ -18,6 +18,7 @@ from maggjob.errors import InputError
 @click.option("--aoi", metavar="AREA", help="Area of the search [default: as before].")
 @click.option("--end", metavar="DATE", help="Last day to search for, if the search is by days [default: as before].")
 @click.option("--withdrawn", is_flag=True, help="Accept that granules of the result are missing from the catalog.")
+@click.option("--allow-partial", is_flag=True, help="Accept partial and failed cells: publish, and exit with 0.")
 @click.option("--dry-run", is_flag=True, help="Only print what the update would do.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (with --dry-run).")
 @click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
@@ -60,7 +61,7 @@ def update_command(
         return
     with Progress(len(found.mapped)) as progress:
         result = carry_out(found, RunOptions(**options), watch=progress)
-    tell(result.to_dict())
+    tell(result.to_dict(), options["allow_partial"], f"'maggjob update {store}' maps the failed cells again")
 
 
 @click.command("history")

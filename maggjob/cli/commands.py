@@ -73,7 +73,6 @@ def cli() -> None:
     maggjob status atl06.zarr                # show its progress, from another terminal
 
     Every command takes --debug, which shows the traceback of an error.
-    # Click wants the backspace character itself.
     """  # noqa: D301
 
 

@@ -12,7 +12,7 @@ COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
 
 
-def tell(result: dict[str, Any], allow_partial: bool = False) -> None:
+def tell(result: dict[str, Any], allow_partial: bool = False, again: str | None = None) -> None:
     """Print the summary of a run; exit with 2 if the run is not complete.
 
     Parameters
@@ -21,6 +21,8 @@ def tell(result: dict[str, Any], allow_partial: bool = False) -> None:
         Summary, as plain values.
     allow_partial : bool
         Whether an incomplete run is accepted.
+    again : str, optional
+        What maps the failed cells again; by default `retry`.
     """
     from maggjob.show.text import summary
 
@@ -28,7 +30,7 @@ def tell(result: dict[str, Any], allow_partial: bool = False) -> None:
     if not result["complete"] and not allow_partial:
         click.echo(
             f"not complete: see 'failed' above, and {result['run_path']}/summary.json; "
-            f"'maggjob retry {result['store_path']}' maps the failed cells again",
+            + (again or f"'maggjob retry {result['store_path']}' maps the failed cells again"),
             err=True,
         )
         sys.exit(INCOMPLETE)

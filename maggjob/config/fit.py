@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from maggjob.config.source import Strict
 from maggjob.statistics.expression import ROW, parse, row_arguments
-from maggjob.statistics.fit_model import COUNTS, OF_A_TERM, FitModel
+from maggjob.statistics.fit_model import COUNTS, NO_FIT, OF_A_TERM, FitModel
 
 TIMES = frozenset({"t", "year", "time"})
 """Columns that vary with time within a child cell."""
@@ -37,7 +37,7 @@ class FitOutput(Strict):
     """What it holds: the ``coefficient`` of a term; its standard ``error``, clustered by pass; its ``formal_error``, as
     if segments were independent; the ``rms`` of the residuals; the numbers of ``passes``, ``tracks``, ``cycles`` and
     ``segments`` used; the number of segments ``clipped``; the ``state`` (0 determined, 1 too few passes, 2 too few
-    cycles, 3 singular); the ``span`` of time in years."""
+    cycles, 3 singular, -1 no fit); the ``span`` of time in years."""
     term: str | None = None
     """Term of a coefficient or an error; ``1`` for the intercept."""
     dtype: Literal["float32", "float64", "int16", "int32", "int64", "uint16", "uint32", "uint64"] | None = None
@@ -56,6 +56,8 @@ class FitOutput(Strict):
         if (self.of in OF_A_TERM) != (self.term is not None):
             known = ", ".join(OF_A_TERM)
             raise ValueError(f"'term' is given with {known}, and only with them; of is {self.of!r}")
+        if self.of == "state" and self.type.startswith("uint"):
+            raise ValueError(f"dtype {self.dtype} has no {NO_FIT}, which stands for cells without a fit; use int16")
         if self.dtype in WHOLE_TYPES and self.of not in COUNTS:
             raise ValueError(f"dtype {self.dtype} is for {', '.join(COUNTS)}; use float32 or float64")
         return self

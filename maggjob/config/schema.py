@@ -90,6 +90,9 @@ class Aggregation(Strict):
             if name in variables:
                 raise ValueError(f"{name!r} is a coordinate; give the variable another name")
         every = [name for key, variable in variables.items() for name in variable.each(key)]
+        for name in every:
+            if name in RESERVED_NAMES:
+                raise ValueError(f"{name!r} is a coordinate; give the output another name")
         for key, variable in variables.items():
             for name in variable.each(key):
                 if every.count(name) > 1:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_serializer, field_validator, 
 from maggjob.config.fit import FitOutput, check_outputs, fit_model
 from maggjob.config.source import Identifier, Number, Real, Strict, Whole
 from maggjob.statistics.expression import GROUP, ROW, parse, row_arguments
+from maggjob.statistics.fit_model import NO_FIT
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
 DECODED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "coordinates", "_Unsigned"}
@@ -87,6 +88,14 @@ class Variable(Strict):
     """Orders at which the statistic is computed; by default all of the grid."""
     attrs: dict[str, Attribute] = Field(default_factory=dict)
     """Attributes of the variable, which override those of the source."""
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _terms_are_listed(cls, params: Any) -> Any:
+        terms = params.get("terms", ()) if isinstance(params, dict) else ()
+        if not isinstance(terms, list | tuple) or not all(isinstance(term, str) for term in terms):
+            raise ValueError(f"terms is {terms!r}; must be a list of expressions, such as [x, y, t]")
+        return params
 
     @field_validator("attrs")
     @classmethod
@@ -191,7 +200,9 @@ class Variable(Strict):
         """Return what makes a variable of one output of a fit."""
         output = self.outputs[own]
         params = self.params | {"name": name}
-        return {"outputs": {own: output}, "dtype": output.type, "attrs": output.attrs, "params": params}
+        fill = NO_FIT if output.of == "state" else None
+        changed = {"outputs": {own: output}, "dtype": output.type, "attrs": output.attrs, "params": params}
+        return changed | {"fill_value": fill}
 
     def resolve(self, name: str, omit: Collection[str] = ()) -> Statistic:
         """Return the statistic as workers need it.

@@ -90,7 +90,7 @@ class ShardReport:
 
 ZARR_IMPORTS = ("zarr",)
 """Modules imported when a shard is first written."""
-OWN = ("first", "cells", "tags", "window", "run", "index", "ids")
+OWN = ("first", "cells", "tags", "window", "run", "index", "ids", "group", "order", "step")
 """Fields of a `ShardTask` that differ between the shards of a result."""
 
 
@@ -106,10 +106,7 @@ def shard_calls(shards: Sequence[ShardTask], folder: str) -> list[WireTask]:
     """
     first = shards[0]
     shared = {key: value for key, value in vars(first).items() if key not in (*OWN, "region", "recipe")}
-    own = [
-        [shard.first, list(shard.cells), list(shard.tags), shard.window, shard.run, shard.index, shard.ids]
-        for shard in shards
-    ]
+    own = [[list(of) if isinstance(of := getattr(shard, n), tuple | list) else of for n in OWN] for shard in shards]
     return wire_tasks(shared | {"recipe": first.recipe.to_dict()}, own, folder, first.region)
 
 

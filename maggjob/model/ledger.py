@@ -26,6 +26,7 @@ from maggjob.model.reports import (
     Tally,
 )
 from maggjob.model.tasks import CellTask
+from maggjob.statistics.fit_model import STATES
 
 SEVERITY = {"no_overlap": 0, "used": 1, "failed": 2}
 """Rank of a granule's states, from best to worst."""
@@ -46,12 +47,12 @@ def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def add_fits(fits: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """Sum the counts of fits by name and state."""
+    """Sum the counts of fits by name and state, in the order of names and of `STATES`, whichever came first."""
     total: dict[str, dict[str, int]] = {}
     for some in fits:
         for name, states in some.items():
             total[name] = add_counts((total.get(name, {}), states))
-    return total
+    return {name: {state: total[name][state] for state in STATES if state in total[name]} for name in sorted(total)}
 
 
 def join_spans(spans: Iterable[Span | None]) -> Span | None:

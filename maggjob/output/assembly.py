@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from maggjob.config.schema import Config
-from maggjob.errors import LedgerError
+from maggjob.errors import LedgerError, StoreError
 from maggjob.grid.healpix import Grid, format_cell
 from maggjob.jobs.parts import agree, tag_in
 from maggjob.jobs.shards import NOTHING, ShardReport, ShardTask, write_shard
@@ -239,6 +239,7 @@ def write_store(assembly: Assembly, folder: Folder, earlier: str | None = None) 
         done = list(islice(left, len(some)))
         _check_level(level, done, folder)
         objects |= {f"{level.group}/{key}": written for shard in done for key, written in shard.objects.items()}
+    _check_shards(assembly, objects, folder)
     if earlier is not None:
         _link(_kept_objects(assembly), local_path(earlier), local_path(folder.url))
     if assembly.axis is not None:
@@ -248,6 +249,19 @@ def write_store(assembly: Assembly, folder: Folder, earlier: str | None = None) 
     assembly.guard()
     _publish(assembly, folder)
     return objects
+
+
+def _check_shards(assembly: Assembly, objects: Objects, folder: Folder) -> None:
+    """Check that every shard of every array has been written, or stays: a missing one reads as fill values."""
+    for level in assembly.levels:
+        shape = level.shape
+        rows, windows = range(-(-shape.rows // shape.shard)), range(shape.windows)
+        for name in variables(level.config, level.recipe.at(level.order), {}):
+            ids = name in ("cell_ids", "morton") or shape.time is None
+            places = [str(row) for row in rows] if ids else [f"{w}/{row}" for w in windows for row in rows]
+            for key in (f"{level.group}/{name}/c/{place}" for place in places):
+                if key not in objects:
+                    raise StoreError(f"{folder.url}: the shard {key} was not written; run again")
 
 
 def _kept_objects(assembly: Assembly) -> Objects:

@@ -10,7 +10,7 @@ from maggjob.grid.healpix import Grid, ellipsoid
 from maggjob.icesat2.names import EPOCH, GranuleName, product_of, provenance
 from maggjob.model.reports import CellReport, Tally
 from maggjob.output.time_axis import TimeAxis
-from maggjob.statistics.fit_model import COUNTS
+from maggjob.statistics.fit_model import COUNTS, NO_FIT
 from maggjob.statistics.functions import FUNCTIONS, Statistic
 
 CONVENTION = {
@@ -135,8 +135,8 @@ def fit_attributes(statistic: Statistic, source: Mapping[str, Mapping[str, str]]
     own = source.get(str(statistic.source).strip(), {})
     attributes: dict[str, Any] = {"long_name": f"fit of {statistic.source}: {OF_FIT[of].format(term=term)}"}
     if of == "state":
-        words = "determined few_passes few_cycles singular"
-        return attributes | {"flag_values": [0, 1, 2, 3], "flag_meanings": words}
+        words = "no_fit determined few_passes few_cycles singular"
+        return attributes | {"flag_values": [NO_FIT, 0, 1, 2, 3], "flag_meanings": words}
     if of in COUNTS:
         return attributes | {"units": "1"}
     if of == "span":

@@ -18,6 +18,7 @@ import numpy as np
 from maggjob.errors import InputError, MaggjobError
 from maggjob.grid.healpix import format_cell
 from maggjob.inputs.places import store_place
+from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.cells import map_cell
 from maggjob.jobs.parts import digest_of_bytes, part_key, tag_in
 from maggjob.model.reports import KEPT
@@ -29,7 +30,7 @@ from maggjob.planning.plan import Plan
 from maggjob.planning.tasks import make_tasks
 from maggjob.storage.archive import Archive, Ranges
 from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import PARTS, run_folder
+from maggjob.storage.run_folder import PARTS, RUN, run_folder
 from maggjob.storage.stores import plain_message
 
 READERS = 16
@@ -179,9 +180,23 @@ def _parts(store: str, manifest: Manifest, region: str | None, deep: bool) -> Ch
     url = f"{run_folder(store)}/{PARTS}"
     if not exists(url, region) or not Folder(url, region).holds():
         return _check("parts", 0, [], "deleted by 'maggjob clean'; the store holds their content")
+    if _is_updated(store, manifest, region):
+        return _check("parts", 0, [], f"an update is unfinished: 'maggjob update {store}' completes it")
     gone = set(manifest.deleted)
     listed = {key: of for key, of in manifest.parts.items() if key not in gone}
     return _objects("parts", Folder(url, region), listed, deep)
+
+
+def _is_updated(store: str, manifest: Manifest, region: str | None) -> bool:
+    """Return True if a run of another digest than that of the result was begun, and has not published anything."""
+    content = Folder(run_folder(store), region).find(RUN)
+    try:
+        note = {} if content is None else load_json(content)
+        digest = note.get("digests", {}).get("run")
+    # A damaged note is told by the commands that need it.
+    except (ValueError, AttributeError):
+        return False
+    return digest not in (None, manifest.digests.get("run"))
 
 
 def _ledger(manifest: Manifest, table: Any) -> Check:

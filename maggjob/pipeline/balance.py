@@ -171,10 +171,10 @@ class MappedCells:
         return sum(count > 1 for count in owners.values())
 
     def names_of_quarters(self) -> dict[str, list[str]]:
-        """Return the names of the quarters of each split cell, by the name of the cell."""
+        """Return the ids of the quarters of each split cell, by the id of the cell's task."""
         numbers = _by_owner(self.pieces)
         split = {owner: some for owner, some in numbers.items() if len(some) > 1}
-        return {self.tasks[owner].cell: [self.pieces[n].task.cell for n in some] for owner, some in split.items()}
+        return {self.tasks[owner].id: [self.pieces[n].task.id for n in some] for owner, some in split.items()}
 
     def reports(self) -> list[CellReport]:
         """Return the report of each cell, and join the parts of split cells.

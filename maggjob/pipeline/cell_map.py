@@ -199,7 +199,9 @@ def execute(
         now = index.exact.plan
         keep_versions(folder, {**(earlier.etags if earlier else {}), **now.etags}, now.listed)
         absent = () if index.indexed is None else check_indexed(plan, index.indexed)
-        cells = run_map_stage(session, index, resume=resume or earlier is not None)
+        cells = run_map_stage(
+            session, index, resume=resume or earlier is not None, stay=len(kept.reports) if kept else 0
+        )
         session.begin("assembly")
         reports = cells.reports()
         if index.indexed is None:

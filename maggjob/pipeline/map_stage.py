@@ -35,7 +35,7 @@ CellOutcome = Outcome[CellReport]
 Done = tuple[Piece, CellOutcome]
 
 
-def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False) -> MappedCells:
+def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, stay: int = 0) -> MappedCells:
     """Map the cells of an exact plan: hot cells in quarters, small cells grouped, the longest first.
 
     Parameters
@@ -46,6 +46,8 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False) 
         The exact plan, and where the indexes are.
     resume : bool
         Whether to take the parts that an earlier attempt at the same run left.
+    stay : int
+        Number of cells of windows that stay as they are, for the status.
     """
     plan, workers = index.exact.plan, session.settings.workers
     tasks = make_tasks(plan, session.credentials, session.region, index.place)
@@ -60,7 +62,7 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False) 
         if piece.task.id in saved
     }
     todo = [number for number in range(len(mapped.pieces)) if number not in outcomes]
-    session.begin("map", mapped.names_of_quarters(), taken=len(outcomes))
+    session.begin("map", mapped.names_of_quarters(), taken=len(outcomes) + stay)
     watch = watch_owners(tasks, mapped.pieces, session.options.watch)
     for number, outcome in outcomes.items():
         if watch is not None:

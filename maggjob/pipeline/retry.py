@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from maggjob.errors import InputError
 from maggjob.inputs.places import PlaceLike, store_place
 from maggjob.output.saved_plan import read_plan
 from maggjob.pipeline.cell_map import RunOptions, execute
@@ -28,10 +29,15 @@ def retry_plan(store: PlaceLike, region: str | None = None) -> Plan | None:
     Raises
     ------
     InputError
-        If there was no run, or it left no plan.
+        If there was no run, it left no plan, or an update is unfinished.
     """
     text = store_place(store)
     plan, earlier = read_plan(text, region), earlier_run(text, region)
+    if earlier is not None and earlier.digest != plan.digest:
+        raise InputError(
+            f"an update of {text} has not been published; 'maggjob update {text}' completes it, and maps failed cells "
+            "again"
+        )
     return None if earlier is not None and earlier.complete else plan
 
 

@@ -215,7 +215,7 @@ def status_of(
 
 def _count_parts(keys: Iterable[str], pieces: Mapping[str, Sequence[str]]) -> int:
     """Return the number of finished parts, given their keys; the name in a key may be followed by a tag of the call."""
-    names = {key.rpartition("/")[2].split(".")[0] for key in keys}
+    names = {"/".join(key.split("/")[-2:]).split(".")[0] for key in keys}
     whole = names - {piece for some in pieces.values() for piece in some}
     return len(whole | {part for part, some in pieces.items() if names.issuperset(some)})
 

@@ -83,9 +83,11 @@ class UpdatePlan(Displayed):
         if self.plan.windows is not None:
             some = f" ({', '.join(new)})" if new else ""
             told["windows"] = f"{len(new):,} new{some}, {len(self.kept_windows):,} stay as they are"
+        if self.plan.windows is not None and set(self.plan.cells) != set(self.old.cells):
+            told["rows"] = f"{len(self.plan.cells):,} instead of {len(self.old.cells):,}: every window is written anew"
         told["cells"] = f"{len(self.mapped):,} to map, {len(self.same):,} keep their parts"
         if self.lost:
-            told["parts"] = f"{self.lost:,} cells are mapped only because 'maggjob clean' deleted their parts"
+            told["parts"] = f"{self.lost:,} cells with the same granules are mapped, as their parts are no longer there"
         return told
 
 

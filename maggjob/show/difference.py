@@ -1,5 +1,6 @@
 """The difference of two times of a result."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,8 +122,10 @@ def _time_axis(ds: "xr.Dataset", names: list[str]) -> str:
 
 def _at(ds: "xr.Dataset", axis: str, label: Any) -> "xr.Dataset":
     """Return one time of a dataset."""
+    # numpy takes a month for a span of days, and its first day for what the coordinate holds.
+    of_days = ds[axis].dtype.kind == "M" and isinstance(label, str) and re.fullmatch(r"\d{4}-\d\d", label)
     try:
-        found = ds.sel({axis: label})
+        found = ds.sel({axis: f"{label}-01" if of_days else label})
     except (KeyError, TypeError, ValueError) as problem:
         labels = ", ".join(map(str, ds[axis].values[:MOST_LISTED]))
         raise InputError(f"there is no {axis} {label!r}; there are {labels}") from problem

@@ -58,6 +58,8 @@ def summary(result: Mapping[str, Any]) -> str:
     lines += (
         [f"transition    {len(turning):,} granules, such as {turning[0]}: strong beams not known"] if turning else []
     )
+    for name, children in sorted(result.get("fits", {}).items()):
+        lines.append(f"fit           {name}: {', '.join(f'{n:,} {state}' for state, n in children.items() if n)}")
     lines += _error_lines(result["errors"])
     expected, slow = result.get("estimate"), result.get("read_by_h5py", 0)
     quarters = f"; {result['cells_in_quarters']:,} cells in quarters" if result.get("cells_in_quarters") else ""

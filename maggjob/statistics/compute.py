@@ -59,6 +59,9 @@ def compute(
         If a result is infinite or does not fit in its dtype. NaN is allowed, such as the variance of one segment
         with ddof 1.
     """
+    if not len(child):
+        # A cell, or a quarter of one, of which nothing is kept: it may not even have columns.
+        return np.empty(0, np.int64), {s.name: np.empty(0, s.dtype) for s in statistics}
     more, counts = derived or {}, {} if fit_counts is None else fit_counts
     whole = [s for s in statistics if s.columns.isdisjoint(omit)]
     present, values = _of_all(whole, columns, child, children, more, counts)
@@ -94,9 +97,9 @@ def _of_all(
     for groups in _slabs(child, columns, counts, 0, children, derived):
         pieces.append({s.name: _one(groups, s) for s in statistics})
         for name, states in groups.fit_counts.items():
-            total = fit_counts.setdefault(name, dict.fromkeys(states, 0))
+            total = fit_counts.setdefault(name, {})
             for state, count in states.items():
-                total[state] += count
+                total[state] = total.get(state, 0) + count
     return present, {s.name: np.concatenate([piece[s.name] for piece in pieces]) for s in statistics}
 
 

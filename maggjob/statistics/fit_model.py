@@ -11,6 +11,10 @@ SMALLEST_PIVOT = 1e-8
 """Smallest share of a term that the other terms may leave unexplained."""
 DETERMINED, FEW_PASSES, FEW_CYCLES, SINGULAR = 0, 1, 2, 3
 """States of the fit of a child cell."""
+STATES = ("determined", "few_passes", "few_cycles", "singular", "few_segments")
+"""Words for these states; the last is for child cells with fewer segments than ``min_count``."""
+NO_FIT = -1
+"""State of child cells without segments, or with fewer than ``min_count``."""
 OF_A_TERM = ("coefficient", "error", "formal_error")
 """Quantities of one term."""
 COUNTS = ("passes", "tracks", "cycles", "segments", "clipped", "state")

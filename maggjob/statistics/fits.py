@@ -25,6 +25,7 @@ from maggjob.statistics.fit_model import (
     SECONDS_A_YEAR,
     SINGULAR,
     SMALLEST_PIVOT,
+    STATES,
     TRACK_DIGITS,
     FitModel,
 )
@@ -93,10 +94,18 @@ class FitResult:
     span: np.ndarray
     """Years of 365.25 days from the first to the last row used, float64."""
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of groups by state, in words."""
-        words = {DETERMINED: "determined", FEW_PASSES: "few_passes", FEW_CYCLES: "few_cycles", SINGULAR: "singular"}
-        return {word: int(np.count_nonzero(self.state == state)) for state, word in words.items()}
+    def counts(self, enough: np.ndarray) -> dict[str, int]:
+        """Return the number of groups by state, in words.
+
+        Parameters
+        ----------
+        enough : ndarray of bool, shape (groups,)
+            Groups with as many segments as ``min_count`` asks for; the others count as ``few_segments``.
+        """
+        states = self.state[enough]
+        found = {word: int(np.count_nonzero(states == state)) for state, word in enumerate(STATES[:-1])}
+        few = int(np.count_nonzero(~enough))
+        return found | ({STATES[-1]: few} if few else {})
 
 
 def in_canonical_order(rows: FitRows) -> FitRows:

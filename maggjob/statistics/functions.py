@@ -227,7 +227,7 @@ def _fit(groups: Groups, statistic: Statistic) -> np.ndarray:
     result = groups.shared.get(key)
     if result is None:
         result = groups.shared[key] = _fitted(groups, model, source, statistic.weights)
-        groups.fit_counts[model.name] = result.counts()
+        groups.fit_counts[model.name] = result.counts(groups.sizes >= statistic.min_count)
     return quantity(result, model, statistic.of, statistic.term)
 
 

@@ -72,7 +72,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a term that is reduced": (with_trend(terms=["np.mean(x)", "t"]), ("'np.mean(x)'",)),
     "a term twice": (with_trend(terms=["x*y", "x * y", "t"]), ("'x * y'", "twice")),
     "terms that are no list": (with_trend(terms="t"), ("terms is 't'",)),
-    "terms of numbers": (with_trend(terms=[1, 2]), ("terms is (1, 2)",)),
+    "terms of numbers": (with_trend(terms=[1, 2]), ("terms is [1, 2]",)),
     "an unknown column": (with_trend(terms=["x", "q", "t"]), ("'q'", "known columns are", "pass")),
     "no terms": (with_trend(terms=None), ("terms",)),
     "no term of time": (with_trend(RATE, terms=["x", "y"]), ("dh_dt", "'t'", "add a term of time")),
@@ -94,6 +94,13 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "an unknown parameter": (with_trend(sigma=3), ("sigma", "min_passes")),
     "weights that are no expression": (with_trend(weights="1 +"), ("'1 +'",)),
     "weights that depend on the child": (with_trend(weights="1 / (1 + x**2)"), ("weights", "'x'")),
+    "a state of unsigned integers": (
+        with_trend({"outputs": {"a": {"of": "state", "dtype": "uint16"}}}),
+        ("uint16", "-1", "int16"),
+    ),
+    "numbers among the terms": (with_trend(terms=[1, "t"]), ("terms is [1, 't']",)),
+    "the name of a coordinate": (with_trend({"outputs": {"cell_ids": {"of": "passes"}}}), ("'cell_ids'", "coordinate")),
+    "the name of an axis": (with_trend({"outputs": {"time_start": {"of": "passes"}}}), ("'time_start'",)),
     "two variables of one name": (with_trend({"outputs": {"count": {"of": "passes"}}}), ("'count'",)),
 }
 

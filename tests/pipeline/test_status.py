@@ -452,7 +452,10 @@ NOTE = RunNote(
     "cycle22",
     {"cells": 100, "granules": 60, "pairs": 300},
     {"run": "digest"},
-    {"-6134114": QUARTERS, "6134114": [name.removeprefix("-") for name in QUARTERS]},
+    {
+        "cycle22/-6134114": [f"cycle22/{name}" for name in QUARTERS],
+        "cycle22/6134114": ["cycle22/" + name.removeprefix("-") for name in QUARTERS],
+    },
 )
 
 

@@ -1,5 +1,6 @@
 """Rates of change: whole runs against h5py, pyproj and numpy.linalg.lstsq, however the cells are divided."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 import maggjob
 from maggjob.backend.settings import BackendSettings
 from maggjob.catalog.catalog import Catalog
-from maggjob.errors import CatalogError
+from maggjob.errors import CatalogError, StoreError
 from maggjob.granules.memory import predicted_memory, split_depth
 from maggjob.jobs.cells import map_cell
+from maggjob.jobs.shards import ShardReport, ShardTask
+from maggjob.output.assembly import write_shards_locally
 from maggjob.pipeline.balance import divided, pieces_of
 from maggjob.planning.tasks import make_tasks
-from maggjob.show.text import plan_dict, plan_text
+from maggjob.show.text import plan_dict, plan_text, summary
 from tests.granule_files import BEAMS
 from tests.runs import files, ledger
 
@@ -199,3 +202,65 @@ def test_one_cycle_gives_no_rate(paths: list[Path]) -> None:
         assert part in str(caught.value)
     assert not Path("trend.zarr").exists()
     assert not Path("trend.zarr.run").exists()
+
+
+def test_a_run_that_takes_parts_gives_the_same_bytes(catalog: Catalog, trend_runs: maggjob.RunResult) -> None:
+    """The counts of fits have one order, whether they come from calls or from parts."""
+    before = files("whole.zarr")
+    shutil.rmtree("whole.zarr")
+    for name in ("summary.json", "manifest.json"):
+        (Path("whole.zarr.run") / name).unlink()
+    again = maggjob.run(configured(), catalog=catalog, store="whole.zarr", backend="serial", indexes="indexes")
+    assert isinstance(again, maggjob.RunResult)
+    assert again.taken == len(again.reports)
+    assert files("whole.zarr") == before
+    assert "fit           12/trend" in summary(again.to_dict())
+
+
+def test_several_orders_are_written_by_calls(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, here = configured(orders=[11, 9]), {"store": "here.zarr", "backend": "serial", "index": False}
+    maggjob.run(config, catalog=catalog, **here)
+    monkeypatch.setattr("maggjob.pipeline.assembling.SHARDS_HERE", 0)
+    maggjob.run(config, catalog=catalog, store="calls.zarr", backend="localhost", max_workers=2, index=False)
+    assert files("calls.zarr") == files("here.zarr")
+
+
+def test_a_shard_that_was_not_written_is_missed(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(shards: list[ShardTask]) -> list[ShardReport]:
+        reports = write_shards_locally(shards)
+        return [replace(one, objects=dict(list(one.objects.items())[1:])) for one in reports]
+
+    plan = maggjob.plan(configured(), catalog=catalog, store="map.zarr")
+    tasks = make_tasks(plan)
+    with pytest.raises(StoreError, match="was not written"):
+        maggjob.assemble_run(plan, tasks, [map_cell(task) for task in tasks], write=forgetful)
+    with pytest.raises(StoreError):
+        maggjob.open_result("map.zarr")
+
+
+def test_cells_without_a_fit_say_so(catalog: Catalog) -> None:
+    plain = configured()
+    trend = plain["aggregation"]["variables"]["trend"]
+    trend["min_count"] = 60
+    trend["outputs"]["state"] = {"of": "state", "dtype": "int16"}
+    result = maggjob.run(plain, catalog=catalog, store="map.zarr", backend="serial", index=False)
+    assert isinstance(result, maggjob.RunResult)
+    with maggjob.open_result("map.zarr") as ds:
+        state, count, rate = ds.state.values, ds["count"].values, ds.dh_dt.values
+        assert ds.state.attrs["flag_values"] == [-1, 0, 1, 2, 3]
+    assert (state[count < 60] == -1).all()
+    assert (state[count >= 60] >= 0).all()
+    assert ((state == 0) == np.isfinite(rate)).all()
+    states = result.tally.fits["12/trend"]
+    assert states["determined"] == (state == 0).sum()
+    assert states["few_segments"] == ((count > 0) & (count < 60)).sum()
+
+
+def test_a_cell_of_which_nothing_is_kept_is_empty(catalog: Catalog) -> None:
+    plain = configured("atl06_trend_dem.yaml")
+    source = plain["data_source"]
+    source["variables"]["dem_h"] = {"dataset": "/{group}/land_ice_segments/dem/dem_h", "missing": "omit"}
+    source["filters"] = [{"column": "latitude", "op": ">", "value": 0, "name": "south"}]
+    result = maggjob.run(plain, catalog=catalog, store="map.zarr", backend="serial", index=False)
+    assert isinstance(result, maggjob.RunResult)
+    assert result.tally.cells["empty"] == result.tally.cells["planned"]

@@ -296,7 +296,7 @@ def test_cells_of_cleaned_parts_are_mapped_where_their_window_changed(paths: lis
     alone = maggjob.make_catalog([late], configured(), aoi=AREA)
     of_window = next(one for one in plan.plan.each if one.window == "cycle21")
     assert plan.lost == len(of_window.cells) - len(alone.cells)
-    assert "deleted their parts" in update_text(plan) or not plan.lost
+    assert "no longer there" in update_text(plan) or not plan.lost
     updated("map.zarr", paths)
     do(paths, "one.zarr")
     assert files("map.zarr") == files("one.zarr")
@@ -334,6 +334,40 @@ def test_a_catalog_is_asked_again_for_local_granules(paths: list[str], tmp_path:
     result = maggjob.update("map.zarr", **RUN)
     assert isinstance(result, maggjob.RunResult)
     maggjob.run(config, catalog=maggjob.make_catalog(folder, config, aoi=AREA), store="one.zarr", **RUN)
+    assert files("map.zarr") == files("one.zarr")
+
+
+def test_an_update_with_a_damaged_granule_keeps_the_old_result_until_it_is_repaired(
+    paths: list[str], tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from maggjob.cli.commands import cli
+
+    do(of_cycles(paths, 20, 21), "map.zarr")
+    before = files("map.zarr")
+    bad = Path(of_cycles(paths, 23)[0])
+    broken = tmp_path / bad.name
+    broken.write_bytes(bad.read_bytes())
+    everything = [*(path for path in paths if path != str(bad)), str(broken)]
+    catalog_of(everything).write("all.json")
+    broken.write_bytes(bad.read_bytes()[:5000] + bytes(3000) + bad.read_bytes()[8000:])
+    arguments = ["update", "map.zarr", "--catalog", "all.json", "--backend", "serial", "--no-index"]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2, done.output
+    assert "'maggjob update map.zarr' maps the failed cells again" in done.output
+    assert files("map.zarr") == before
+    found = maggjob.verify_result("map.zarr", deep=True)
+    assert found.good
+    assert any("unfinished" in str(check.note) for check in found.checks)
+    with pytest.raises(InputError, match="maggjob update"):
+        maggjob.retry("map.zarr")
+    partly = CliRunner().invoke(cli, [*arguments, "--allow-partial"])
+    assert partly.exit_code == 0, partly.output
+    assert maggjob.open_result("map.zarr").cycle.values.tolist() == [20, 21, 22, 23]
+    broken.write_bytes(bad.read_bytes())
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    do(everything, "one.zarr")
     assert files("map.zarr") == files("one.zarr")
 
 
@@ -543,6 +577,9 @@ def test_the_commands(paths: list[str]) -> None:
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     again = CliRunner().invoke(cli, arguments)
     assert (again.exit_code, again.stdout) == (0, "map.zarr: up to date; there is nothing to do\n")
+    assert "done" in (status := CliRunner().invoke(cli, ["status", "map.zarr"]).stdout)
+    planned = len(maggjob.plan_update("map.zarr", catalog="all.json").plan.units)
+    assert f"{planned} of {planned} cells" in status
     told = CliRunner().invoke(cli, ["history", "map.zarr"]).stdout.splitlines()
     assert [line.split()[1] for line in told[1:]] == ["run", "update"]
     assert len(json.loads(CliRunner().invoke(cli, ["history", "map.zarr", "--json"]).stdout)) == 2
