@@ -11,11 +11,12 @@ import sys
 import sysconfig
 import time
 from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from maggjob.backend import retry
@@ -279,16 +280,36 @@ class Collection:
 
 
 def own_modules(function: Callable[..., Any]) -> list[str] | None:
-    """Return the module of a function that workers do not have: a file of the user's; None if they have it.
+    """Return the modules of the user's that a function needs and workers do not have; None if there are none.
+
+    These are its own module and those that it uses, and what these use in turn.
 
     Parameters
     ----------
     function : callable
         Function that workers call.
     """
-    name = getattr(function, "__module__", None) or "__main__"
+    found: dict[str, None] = {}
+    left = [str(getattr(function, "__module__", "")), *_used(getattr(function, "__globals__", {}))]
+    while left:
+        name = left.pop()
+        if name not in found and _is_own(name):
+            found[name] = None
+            left += _used(vars(sys.modules[name]))
+    return list(found) or None
+
+
+def _used(names: Mapping[str, Any]) -> list[str]:
+    """Return the names of the modules that global names stand for, or were defined in."""
+    values = list(names.values())
+    modules = [value.__name__ for value in values if isinstance(value, ModuleType)]
+    return modules + [str(getattr(value, "__module__", None)) for value in values if callable(value)]
+
+
+def _is_own(name: str) -> bool:
+    """Return True if a module is a file of the user's, which is neither installed nor the main script."""
     place = getattr(sys.modules.get(name), "__file__", None)
-    if name == "__main__" or place is None or name.split(".")[0] == "maggjob":
-        return None
+    if name == "__main__" or place is None or name.split(".", maxsplit=1)[0] == "maggjob":
+        return False
     installed = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return None if any(Path(place).is_relative_to(folder) for folder in installed) else [name]
+    return not any(Path(place).is_relative_to(folder) for folder in installed)

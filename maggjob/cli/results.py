@@ -29,11 +29,17 @@ def tell(result: dict[str, Any], allow_partial: bool = False, again: str | None 
     click.echo(summary(result))
     if not result["complete"] and not allow_partial:
         click.echo(
-            f"not complete: see 'failed' above, and {result['run_path']}/summary.json; "
-            + (again or f"'maggjob retry {result['store_path']}' maps the failed cells again"),
+            f"not complete: see 'failed' above, and {result['run_path']}/summary.json; " + (again or _again(result)),
             err=True,
         )
         sys.exit(INCOMPLETE)
+
+
+def _again(result: dict[str, Any]) -> str:
+    """Return what does again what failed."""
+    if "cells" not in result:
+        return "the same command, or program, does again what failed"
+    return f"'maggjob retry {result['store_path']}' maps the failed cells again"
 
 
 @click.command("report")

@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+from datetime import date
 from typing import Any, NoReturn
+
+from maggjob.errors import InputError
 
 
 def load_json(content: str | bytes, *, finite: bool = True) -> Any:
@@ -43,3 +47,25 @@ def _float(text: str) -> float:
 
 def _constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number of JSON")
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value of a summary as JSON holds it.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise InputError(
+        f"the summary holds {value!r:.80}, a {type(value).__name__}, which JSON cannot hold; give numbers, text, "
+        "lists or mappings"
+    )

@@ -49,8 +49,10 @@ def session(
 
     Examples
     --------
+    >>> def magnitude(number):
+    ...     return abs(number)
     >>> with session("means", total=2, unit="numbers", backend="serial") as run:
-    ...     outcomes = run.map("map", abs, [-1, 2])
+    ...     outcomes = run.map("map", magnitude, [-1, 2])
     ...     summary = run.finish({"sum": sum(outcome.value for outcome in outcomes)})
     >>> summary["sum"], summary["complete"]
     (3, True)
@@ -59,6 +61,8 @@ def session(
     if unknown:
         known = ", ".join(one.name for one in fields(SessionOptions))
         raise InputError(f"session has no option {unknown[0]!r}; known are {known}")
+    if isinstance(total, bool) or not isinstance(total, int) or total < 0:
+        raise InputError(f"total is {total!r}; give the number of {unit}, 0 or more")
     plain = json.dumps(digest, sort_keys=True, default=str)
     digests = {"run": hashlib.sha256(plain.encode()).hexdigest()}
     run = RunDescription(store_place(store), window, {unit: total}, digests, list(urls))

@@ -206,6 +206,19 @@ def by_hand(run: RunDescription) -> SessionReport:
     return SessionReport(run, "by hand", 0, "", 0.0)
 
 
+def _is_result(store: str, summary: Mapping[str, Any], region: str | None) -> bool:
+    """Return True if a store is the result of the run of a summary; of other jobs than cells, if there is any."""
+    if not exists(store, region):
+        return False
+    if "group" not in summary:
+        return bool(summary.get("published", True))
+    metadata, folder = f"{summary['group']}/zarr.json", Folder(store, region)
+    if not folder.has(metadata):
+        return False
+    attributes: dict[str, Any] = json.loads(folder.get(metadata))["attributes"]
+    return bool(attributes["run_digest"] == summary["run_digest"])
+
+
 def clean(store: str, region: str | None = None) -> int:
     """Delete the parts, lists and note of a run whose Zarr has been written; keep the summary.
 
@@ -228,12 +241,7 @@ def clean(store: str, region: str | None = None) -> int:
     """
     store = store_place(store)
     summary = read_summary(store, region)
-    metadata = f"{summary['group']}/zarr.json"
-    there = exists(store, region) and Folder(store, region).has(metadata)
-    if (
-        not there
-        or json.loads(Folder(store, region).get(metadata))["attributes"]["run_digest"] != summary["run_digest"]
-    ):
+    if not _is_result(store, summary, region):
         raise InputError(
             f"{store} is not the result of its last run, whose data exist only as parts; nothing was deleted; run again"
         )

@@ -26,6 +26,7 @@ from maggjob.backend.executor import DEADLINE, run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend, settings_of
 from maggjob.errors import BackendError, ConfigError, InputError
+from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
@@ -163,6 +164,7 @@ class Session:
         note = RunNote.of(self.backend, self.settings.workers, run.window, run.totals, run.digests)
         self._note = NoteWriter(note, self.folder, self.region)
         self._stages: list[Stage] = []
+        self._finished = False
         self._tallies: dict[str, TaskTally] = {}
         self._most = 0
         self._open = ExitStack()
@@ -188,6 +190,9 @@ class Session:
             # Whoever reports the error can tell that the run may go on.
             begun = self._note.note.stage != "not started" and not isinstance(problem, NOTHING_TO_RESUME)
             problem.unfinished = begun  # type: ignore[attr-defined]
+        elif not self._finished:
+            # A job without values of its own: otherwise it would seem to be at work for ever.
+            self.finish({})
         self._open.__exit__(kind, problem, trace)
 
     @property
@@ -326,14 +331,21 @@ class Session:
         Parameters
         ----------
         content : mapping
-            Results of the job, as plain values. They override values of `SessionReport.to_dict` with the same keys.
+            Results of the job, as plain values, or those of numpy, paths and times. They override values of
+            `SessionReport.to_dict` with the same keys.
 
         Returns
         -------
         dict
             The summary as written.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be written as JSON.
         """
-        text = json.dumps(self.report().to_dict() | dict(content), indent=1)
+        text = json.dumps(self.report().to_dict() | dict(content), indent=1, default=as_plain)
+        self._finished = True
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)
         return summary

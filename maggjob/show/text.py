@@ -90,12 +90,32 @@ def _session_text(result: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
+            *(line for name, value in result.items() if name not in OF_SESSION for line in _own_lines(name, value)),
             *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
             f"time          {result['wall_time_s']:.1f} s",
             f"workers       {result['workers']} on {result['backend']}",
             f"output        {result['store_path']}",
         ]
     )
+
+
+OF_SESSION = frozenset(
+    [
+        *("store_path", "run_path", "parts_path", "window", "totals", "digests", "backend", "workers", "started"),
+        *("wall_time_s", "stages", "tasks", "complete", "published", "ledger_digest"),
+    ]
+)
+"""Keys of every summary; the others are the job's own."""
+
+
+def _own_lines(name: str, value: Any) -> list[str]:
+    """Return the lines about a value of a job's own."""
+    if not isinstance(value, Mapping):
+        return [f"{name:<13} {str(value)[:200]}"]
+    errors = value.get("errors", {})
+    lines = [f"{name}: {key} {str(one)[:200]}" for key, one in value.items() if key != "errors"]
+    known = isinstance(errors, Mapping) and all(isinstance(e, Mapping) and "examples" in e for e in errors.values())
+    return lines + (_error_lines(errors) if known else [f"{name}: errors {str(errors)[:200]}"])
 
 
 def _error_lines(errors: Mapping[str, Any]) -> list[str]:

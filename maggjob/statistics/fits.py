@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maggjob.errors import StatisticError
 from maggjob.statistics.fit_model import (
     DETERMINED,
     FEW_CYCLES,
@@ -372,31 +371,3 @@ def _variance_of_intercept(covariance: np.ndarray, shift: np.ndarray) -> np.ndar
         for j, two in enumerate(factors):
             total = total + one * two * covariance[i, j]
     return total
-
-
-def quantity(result: FitResult, model: FitModel, of: str, term: str) -> np.ndarray:
-    """Return one quantity of a fit, shape (groups,).
-
-    Parameters
-    ----------
-    result : FitResult
-    model : FitModel
-    of : str
-        One of `maggjob.statistics.fit_model.QUANTITIES`.
-    term : str
-        Term of a coefficient or an error, ``1`` for the intercept; else empty.
-
-    Raises
-    ------
-    StatisticError
-        If the model has no such term.
-    """
-    several = {"coefficient": result.coefficients, "error": result.errors, "formal_error": result.formal}
-    if of not in several:
-        values: np.ndarray = getattr(result, of)
-        return values
-    known = ("1", *model.terms)
-    if term not in known:
-        raise StatisticError(f"the fit has no term {term!r}; its terms are {', '.join(known)}")
-    chosen: np.ndarray = several[of][known.index(term)]
-    return chosen

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.errors import StatisticError
 from maggjob.statistics.expression import Expression, parse, row_arguments
 from maggjob.statistics.fit_model import FitModel
-from maggjob.statistics.fits import FitResult, FitRows, fit, quantity
+from maggjob.statistics.fits import FitResult, FitRows, fit
 from maggjob.statistics.groups import Groups
 
 NORMAL = 1.4826
@@ -228,7 +229,7 @@ def _fit(groups: Groups, statistic: Statistic) -> np.ndarray:
     if result is None:
         result = groups.shared[key] = _fitted(groups, model, source, statistic.weights)
         groups.fit_counts[model.name] = result.counts(groups.sizes >= statistic.min_count)
-    return quantity(result, model, statistic.of, statistic.term)
+    return _quantity(result, model, statistic.of, statistic.term)
 
 
 def _fitted(groups: Groups, model: FitModel, source: str, weights: str | None) -> FitResult:
@@ -243,6 +244,34 @@ def _fitted(groups: Groups, model: FitModel, source: str, weights: str | None) -
         None if weights is None else groups.rows(weights),
     )
     return fit(model, rows, number)
+
+
+def _quantity(result: FitResult, model: FitModel, of: str, term: str) -> np.ndarray:
+    """Return one quantity of a fit, shape (groups,).
+
+    Parameters
+    ----------
+    result : FitResult
+    model : FitModel
+    of : str
+        One of `maggjob.statistics.fit_model.QUANTITIES`.
+    term : str
+        Term of a coefficient or an error, ``1`` for the intercept; else empty.
+
+    Raises
+    ------
+    StatisticError
+        If the model has no such term.
+    """
+    several = {"coefficient": result.coefficients, "error": result.errors, "formal_error": result.formal}
+    if of not in several:
+        values: np.ndarray = getattr(result, of)
+        return values
+    known = ("1", *model.terms)
+    if term not in known:
+        raise StatisticError(f"the fit has no term {term!r}; its terms are {', '.join(known)}")
+    chosen: np.ndarray = several[of][known.index(term)]
+    return chosen
 
 
 def _source(statistic: Statistic) -> str:

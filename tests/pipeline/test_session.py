@@ -1,14 +1,20 @@
 """A run of any job: a second one, which knows no cells, on the same session."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import maggjob
 from maggjob.backend.outcome import Outcome
 from maggjob.cli import commands as cli
 from maggjob.cli.results import INCOMPLETE
@@ -136,3 +142,67 @@ def test_the_note_tells_of_each_stage(stages: list[str]) -> None:
         session.finish({})
     look()
     assert seen == [*stages, "done"]
+
+
+def test_a_summary_may_hold_values_of_numpy_and_no_others() -> None:
+    with maggjob.session("means", total=2, backend="serial") as run:
+        told = {"mean": np.float32(1.5), "counts": np.arange(3), "day": date(2024, 1, 31), "where": Path("here")}
+        summary = run.finish(told)
+    assert {key: summary[key] for key in told} == {
+        "mean": 1.5,
+        "counts": [0, 1, 2],
+        "day": "2024-01-31",
+        "where": "here",
+    }
+    text = CliRunner().invoke(cli.cli, ["report", "means"]).stdout
+    assert "mean          1.5" in text
+    with pytest.raises(InputError, match="object"), maggjob.session("others", backend="serial") as run:
+        run.finish({"thing": object()})
+
+
+def test_a_session_without_a_summary_is_done_all_the_same() -> None:
+    with maggjob.session("means", total=2, backend="serial") as run:
+        run.map("map", double, [1, 2])
+    assert read_status("means").stage == "done"
+
+
+def double(number: int) -> int:
+    if number > 5:
+        raise ValueError("too large")
+    return 2 * number
+
+
+def test_what_failed_is_told_and_can_be_cleaned() -> None:
+    Path("means").mkdir()
+    Path("means/table.csv").write_text("1\n")
+    with maggjob.session("means", total=2, backend="serial") as run:
+        run.map("map", double, [1, 9])
+    told = CliRunner().invoke(cli.cli, ["status", "means"])
+    assert told.exit_code == 2
+    assert "too large" in told.output
+    assert "the same command" in told.output
+    assert "retry" not in told.output
+    assert CliRunner().invoke(cli.cli, ["clean", "means"]).exit_code == 0
+    assert Path("means/table.csv").exists()
+
+
+@pytest.mark.parametrize("total", [-1, "x", True, 1.5])
+def test_totals_that_are_no_numbers(total: Any) -> None:
+    with pytest.raises(InputError, match="total is"):
+        maggjob.session("means", total=total)
+
+
+def test_modules_that_a_job_uses_are_sent_along(tmp_path: Path) -> None:
+    (tmp_path / "helper_of_job.py").write_text("FACTOR = 3\n\n\ndef times(number):\n    return FACTOR * number\n")
+    (tmp_path / "my_job.py").write_text(
+        "import helper_of_job\n\n\ndef work(number):\n    return helper_of_job.times(number)\n"
+    )
+    (tmp_path / "main.py").write_text(
+        "import maggjob\nimport my_job\n\n\nif __name__ == '__main__':\n"
+        "    with maggjob.session('means', total=2, backend='localhost', max_workers=1) as run:\n"
+        "        print([o.value for o in run.map('map', my_job.work, [1, 2])])\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "[3, 6]\n"
