@@ -9,6 +9,8 @@ from maggjob.pipeline.cell_map import RunOptions, execute
 from maggjob.pipeline.result import RunResult
 from maggjob.pipeline.resume import earlier_run
 from maggjob.planning.plan import Plan
+from maggjob.storage.folder import Folder, exists
+from maggjob.storage.run_folder import PLAN, RUN, run_folder
 
 
 def retry_plan(store: PlaceLike, region: str | None = None) -> Plan | None:
@@ -32,6 +34,9 @@ def retry_plan(store: PlaceLike, region: str | None = None) -> Plan | None:
         If there was no run, it left no plan, or an update is unfinished.
     """
     text = store_place(store)
+    folder = run_folder(text)
+    if exists(folder, region) and not Folder(folder, region).has(PLAN) and Folder(folder, region).has(RUN):
+        raise InputError(f"{text} is the result of another job: run its command again, and what failed is done again")
     plan, earlier = read_plan(text, region), earlier_run(text, region)
     if earlier is not None and earlier.digest != plan.digest:
         raise InputError(

@@ -182,6 +182,8 @@ def test_what_failed_is_told_and_can_be_cleaned() -> None:
     assert "too large" in told.output
     assert "the same command" in told.output
     assert "retry" not in told.output
+    with pytest.raises(InputError, match="another job"):
+        maggjob.retry("means")
     assert CliRunner().invoke(cli.cli, ["clean", "means"]).exit_code == 0
     assert Path("means/table.csv").exists()
 
