@@ -18,6 +18,7 @@ SCENES, RESULTS = "scenes-of-somebody", "results"
 SHAPE = [[-49.11, 61.22], [-49.06, 61.225], [-49.03, 61.205], [-49.09, 61.19], [-49.11, 61.22]]
 
 
+@pytest.mark.dear("an emulated Lambda; that of series is run by make test")
 def test_lambda_gives_the_bytes_of_this_machine(aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shape = {"type": "Polygon", "coordinates": [SHAPE]}

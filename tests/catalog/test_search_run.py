@@ -232,6 +232,7 @@ def test_a_cmr_that_is_not_there_is_told(
     assert files() == ["catalog.json", "mine.yaml"]
 
 
+@pytest.mark.dear("two servers and four runs")
 def test_an_update_asks_as_the_result_did(tmp_path: Path) -> None:
     """A cycle that CMR lists by now is added; the rest of the search is that of the result's catalog."""
     scene = {"area": AOI, "every": 150, "most": 2}

@@ -237,6 +237,7 @@ ACROSS_EQUATOR = {
 again = pytest.mark.dear("every hard area in the other convention; every third of them is in make test")
 
 
+@pytest.mark.dear("nineteen areas; others are tested beside it")
 @pytest.mark.parametrize(
     ("case", "latitude"),
     [

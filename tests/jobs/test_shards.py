@@ -15,11 +15,13 @@ from maggjob import Plan
 from maggjob.backend.executor import run_tasks
 from maggjob.catalog.catalog import Catalog
 from maggjob.errors import BackendError, ExistsError, LedgerError, StoreError
+from maggjob.jobs.cells import map_cell
 from maggjob.jobs.shards import ShardReport, ShardTask, shard_call, shard_calls, write_shard
 from maggjob.jobs.wire import WireTask
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.assembly import write_shards_locally
+from maggjob.planning.tasks import make_tasks
 from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, beam, write_granule
 from tests.runs import config, do, files, ledger
@@ -111,6 +113,21 @@ def test_a_shard_writes_nothing_but_its_own(mapped: Mapped) -> None:
     assert len(arrays) == 11
     assert seen == [{f"{name}/c/{n}" for name in arrays} for n in range(len(mapped[1]))]
     assert result.complete
+
+
+def test_calls_for_several_orders_write_to_their_groups(catalog: Catalog) -> None:
+    plain = config().model_dump(mode="json", exclude_none=True)
+    plain["output"]["grid"]["child_order"] = [12, 10]
+    here = maggjob.run(plain, catalog=catalog, store="here.zarr", backend="serial", index=False)
+    assert isinstance(here, maggjob.RunResult)
+    plan = maggjob.plan(plain, catalog=catalog, store="map.zarr")
+    tasks = make_tasks(plan)
+
+    def by_calls(shards: Sequence[ShardTask]) -> list[ShardReport]:
+        return [shard_call(pickle.loads(pickle.dumps(task))) for task in shard_calls(shards, "map.zarr.run")]
+
+    maggjob.assemble_run(plan, tasks, [map_cell(task) for task in tasks], write=by_calls)
+    assert files("map.zarr") == files("here.zarr")
 
 
 def test_what_is_sent_is_small_and_comes_to_the_same(mapped: Mapped) -> None:

@@ -569,6 +569,7 @@ SOME_BETWEEN = ("gone", "truncated", "latitude poisoned", "heights poisoned", "n
 every_damage = pytest.mark.dear("each damage at both moments; make test has each of them before, five of them between")
 
 
+@pytest.mark.dear("fifteen kinds of damage; tests of the reader have them, too")
 @pytest.mark.parametrize(
     ("when", "damage"),
     [

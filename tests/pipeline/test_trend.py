@@ -217,6 +217,7 @@ def test_a_run_that_takes_parts_gives_the_same_bytes(catalog: Catalog, trend_run
     assert "fit           12/trend" in summary(again.to_dict())
 
 
+@pytest.mark.dear("workers; tests of shards send such tasks, too")
 def test_several_orders_are_written_by_calls(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     config, here = configured(orders=[11, 9]), {"store": "here.zarr", "backend": "serial", "index": False}
     maggjob.run(config, catalog=catalog, **here)

@@ -46,6 +46,7 @@ def test_rates_beside_those_that_are_expected(granules: Path) -> None:
     assert share == pytest.approx(np.mean(np.arange(len(found))[there] % 2 == 0))
 
 
+@pytest.mark.dear("a picture")
 def test_a_map_shows_the_last_cycle_with_granules(granules: Path) -> None:
     store = run(granules, "atl06_cycles.yaml")
     with maggjob.open_result(store) as ds:

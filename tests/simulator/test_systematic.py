@@ -156,6 +156,7 @@ def test_the_error_of_the_dem_belongs_to_the_place(seed: int, deviation: float) 
     assert not np.allclose(dem_error(latitude, longitude, seed + 1, deviation), error)
 
 
+@pytest.mark.dear("granules of six scenes")
 @pytest.mark.parametrize(
     ("options", "changed"),
     [
