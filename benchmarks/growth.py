@@ -39,7 +39,7 @@ from maggjob.output.table import ledger_columns, put_table
 from maggjob.pipeline.facts import facts_of
 from maggjob.pipeline.index_stage import Indexed, exact_plan
 from maggjob.pipeline.resume import keep_versions
-from maggjob.planning.plan import plan as make_plan
+from maggjob.planning.make import plan as make_plan
 from maggjob.planning.tasks import make_tasks
 from maggjob.show.text import plan_text
 from maggjob.storage.folder import Folder
