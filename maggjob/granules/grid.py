@@ -134,9 +134,9 @@ class GridReader:
             raise UnsupportedError(f"{latitude} or {longitude}: not degrees")
         columns = np.ones(len(x), bool)
         if sector is not None:
-            west, east = sector
-            columns = (x - west) % 360.0 <= (east - west) % 360.0
-        found = GridRegion(y, x, (y >= band[0]) & (y <= band[1]), columns)
+            columns = in_sector(x, self._rounding(longitude), *sector)
+        south, north = (float(self._rounding(latitude)(limit)) for limit in band)
+        found = GridRegion(y, x, (y >= south) & (y <= north), columns)
         if not found.rows.any() or not columns.any():
             raise UnsupportedError(f"no cell of the grid lies in the region: latitude {band}, longitude {sector}")
         return found
@@ -153,6 +153,11 @@ class GridReader:
         if not ((np.diff(values) > 0).all() or (np.diff(values) < 0).all()):
             raise UnsupportedError(f"{path} neither ascends nor descends: it is no axis of a grid")
         return values
+
+    def _rounding(self, path: str) -> type[np.floating]:
+        """Return the type in which limits are compared with an axis: 59.9 is not what float32 holds of it."""
+        info = self.info(path)
+        return np.float32 if info.dtype == np.float32 and info.packing == (1.0, 0.0) else np.float64
 
     def times(self, path: str, day: str) -> list[int]:
         """Return the times of the granule, seconds since 1970-01-01.
@@ -239,6 +244,33 @@ class GridReader:
         own = region.rows[rows]
         values = values if own.all() else values[own]
         return values if region.columns.all() else values[:, region.columns]
+
+
+def in_sector(longitude: np.ndarray, rounding: type[np.floating], west: float, east: float) -> np.ndarray:
+    """Return which columns of a grid lie in a sector; a meridian that is there twice counts once.
+
+    Parameters
+    ----------
+    longitude : ndarray, shape (n,), float64, degrees east
+    rounding : type
+        Type in which the file holds them, to which limits are rounded.
+    west, east : float
+        Limits, both included, degrees; a span of 360 or more is the whole circle.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    # An axis from 0 to 360 has the first meridian at its end again.
+    first = np.zeros(len(longitude), bool)
+    first[np.unique(np.round(longitude % 360.0, 6) % 360.0, return_index=True)[1]] = True
+    if east - west >= 360.0:
+        return first
+    span, inside = (east - west) % 360.0, np.zeros(len(longitude), bool)
+    for turn in range(-1080, 1081, 360):
+        low, high = float(rounding(west + turn)), float(rounding(west + span + turn))
+        inside |= (longitude >= low) & (longitude <= high)
+    return inside & first
 
 
 def _seconds(text: str) -> int:
