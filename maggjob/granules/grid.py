@@ -32,6 +32,8 @@ class GridRegion:
     """Which latitudes are in the region, bool."""
     columns: np.ndarray
     """Which longitudes are."""
+    paths: tuple[str, str]
+    """Paths of the latitudes and of the longitudes."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,6 +62,7 @@ class GridReader:
     def __init__(self, granule: OpenGranule) -> None:
         self._granule = granule
         self._tables: dict[str, GridTable | None] = {}
+        self._turned: dict[str, bool] = {}
 
     def info(self, path: str) -> GridInfo:
         """Return the header of a dataset."""
@@ -136,7 +139,7 @@ class GridReader:
         if sector is not None:
             columns = in_sector(x, self._rounding(longitude), *sector)
         south, north = (float(self._rounding(latitude)(limit)) for limit in band)
-        found = GridRegion(y, x, (y >= south) & (y <= north), columns)
+        found = GridRegion(y, x, (y >= south) & (y <= north), columns, (latitude, longitude))
         if not found.rows.any() or not columns.any():
             raise UnsupportedError(f"no cell of the grid lies in the region: latitude {band}, longitude {sector}")
         return found
@@ -189,6 +192,9 @@ class GridReader:
     def times_of(self, path: str, region: GridRegion) -> tuple[list[tuple[int, ...]], bool]:
         """Return the leading indices of each time of a variable, and whether its last axes are turned.
 
+        Where the shape does not tell, as on a square grid, dimension scales do; without any, latitude comes first, as CF
+        recommends.
+
         Parameters
         ----------
         path : str
@@ -197,12 +203,24 @@ class GridReader:
         Raises
         ------
         UnsupportedError
-            If the variable is not on the grid.
+            If the variable is not on the grid, or its dimension scales are others.
         """
         shape, grid = self.info(path).shape, region.shape
         if len(shape) < 2 or shape[-2:] not in (grid, grid[::-1]):
             raise UnsupportedError(f"{path} has shape {shape}, but the grid has {grid[0]} by {grid[1]} cells")
-        return list(np.ndindex(*shape[:-2])), shape[-2:] != grid
+        if path not in self._turned:
+            self._turned[path] = self._is_turned(path, region)
+        return list(np.ndindex(*shape[:-2])), self._turned[path]
+
+    def _is_turned(self, path: str, region: GridRegion) -> bool:
+        """Return whether longitude comes before latitude in the last two axes."""
+        shape, grid = self.info(path).shape, region.shape
+        if shape.count(grid[0]) * shape.count(grid[1]) == 1:
+            return shape[-2:] != grid
+        order, last = self._granule.file.axis_order(path, *region.paths), (len(shape) - 2, len(shape) - 1)
+        if order not in (None, last, last[::-1]):
+            raise UnsupportedError(f"{path}: latitude and longitude are axes {order} of {shape}, expected the last two")
+        return shape[-2:] != grid if order is None else order != last
 
     def bands(self, path: str, region: GridRegion, *, turned: bool) -> Iterator[slice]:
         """Yield ranges of latitudes of whole chunks, of about `BLOCK` cells, that hold rows of a region.

@@ -97,6 +97,26 @@ class AutoFile:
         """
         return self._by_h5py().grid(path, window)
 
+    def axis_order(self, path: str, latitude: str, longitude: str) -> tuple[int, int] | None:
+        """Return which axes of a dataset are latitude and longitude, by its dimension scales; None if it has none.
+
+        Parameters
+        ----------
+        path : str
+        latitude, longitude : str
+            Paths of the positions along the axes.
+
+        Raises
+        ------
+        UnsupportedError
+            If h5coro alone may read the file, which decodes no references, or the scales are others.
+        """
+        why = f"{path}: its shape does not tell which axis is latitude, but dimension scales may"
+        if self._reader == "h5coro":
+            raise UnsupportedError(f"{self.name}: {why}; take reader: h5py, which reads them")
+        self._why = self._why or why
+        return self._by_h5py().axis_order(path, latitude, longitude)
+
     def chunk_table(self, path: str) -> ChunkTable:
         """Return the chunk table of a dataset (`Hdf5File.chunk_table`).
 

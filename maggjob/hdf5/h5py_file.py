@@ -21,6 +21,8 @@ from maggjob.hdf5.messages import FILTER_NAMES, AttributeValue, Undecoded
 
 COLUMN = re.compile(r"(.*?)(?:\[(\d+)\])?")
 """A path, and the number of a column of a dataset of two dimensions."""
+DIMENSION, DIMENSIONS = "_Netcdf4Dimid", "_Netcdf4Coordinates"
+"""Attributes by which netCDF-4 numbers a dimension scale, and the axes of a dataset to which no scale is attached."""
 MOST_LINKS = 16
 """Soft links, or virtual datasets, that are followed in a row: HDF5's own limit."""
 
@@ -157,6 +159,35 @@ class H5pyFile:
             values = np.asarray(dataset[()]).reshape(1)[window] if dataset.ndim == 0 else dataset[window]
             return np.ascontiguousarray(values, info.dtype)
 
+    def axis_order(self, path: str, latitude: str, longitude: str) -> tuple[int, int] | None:
+        """Return which axes of a dataset are latitude and longitude, by its dimension scales; None if it has none.
+
+        Parameters
+        ----------
+        path : str
+            Path of an existing dataset.
+        latitude, longitude : str
+            Paths of the positions along the axes.
+
+        Raises
+        ------
+        UnsupportedError
+            If it has scales, but not those of latitude and longitude, once each.
+        """
+        with self._named(path):
+            axes, found = _axes(self._find(path)), []
+            if not any(axes):
+                return None
+            for name in (latitude, longitude):
+                position = self._find(name.strip("/"))
+                own = _axes(position)[0] | {position}
+                own |= {("id", int(n)) for n in np.ravel(position.attrs.get(DIMENSION, ()))}
+                of = [number for number, axis in enumerate(axes) if axis & own]
+                if len(of) != 1:
+                    raise UnsupportedError(f"{name} is the dimension scale of {len(of)} of its axes, expected one")
+                found += of
+            return found[0], found[1]
+
     def _find(self, path: str) -> Any:
         """Return the dataset at a path; None if there is none. Soft links are followed within the file."""
         left, node, hops = path.split("/"), self._file["/"], 0
@@ -227,6 +258,15 @@ class H5pyFile:
             covered += points
         if covered < dataset.size:
             raise CorruptError(f"sources cover {covered} of its {dataset.size} values")
+
+
+def _axes(dataset: Any) -> list[set[Any]]:
+    """Return what tells the axes of a dataset: the dimension scales of each, or else netCDF's numbers of them."""
+    axes: list[set[Any]] = [set(dataset.dims[number].values()) for number in range(dataset.ndim)]
+    numbers = np.ravel(dataset.attrs.get(DIMENSIONS, ()))
+    if not any(axes) and len(numbers) == dataset.ndim:
+        return [{("id", int(number))} for number in numbers]
+    return axes
 
 
 def _split(path: str) -> tuple[str, int | None]:

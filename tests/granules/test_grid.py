@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from maggjob.errors import UnsupportedError
 from maggjob.granules.granule import open_granule
 from maggjob.granules.grid import GridReader
 from maggjob.model.tasks import Granule
@@ -52,3 +53,59 @@ def test_limits_are_included_in_the_type_of_the_axis(tmp_path: Path, dtype: str,
     longitude = np.sort(np.round(np.arange(-4.9, 5, 0.1) % 360 if turn else np.arange(-4.9, 5, 0.1), 1)).astype(dtype)
     found = axes(tmp_path / "a.nc", latitude, longitude).region("lat", "lon", (-59.9, 59.9), (-4.9, 4.9))
     assert (found.rows.all(), found.columns.all()) == (True, True)
+
+
+# --- The axes of a variable
+
+
+def square(path: Path, scales: str, order: str = "yx", lead: int = 1) -> Path:
+    """Write a field on a square grid that tells its axes by dimension scales, by netCDF's numbers, or not at all."""
+    at = np.arange(-9.5, 10)
+    field = np.broadcast_to(at[:, None], (lead, 20, 20)).copy()
+    with h5py.File(path, "w") as file:
+        file["lat"], file["lon"] = at, at + 40
+        made = file.create_dataset("v", data=field if order == "yx" else field.swapaxes(1, 2))
+        for number, name in enumerate("xy"):
+            one = file[{"y": "lat", "x": "lon"}[name]]
+            if scales == "attached":
+                one.make_scale()
+                made.dims[1 + order.index(name)].attach_scale(one)
+            elif scales == "numbered":
+                one.attrs["_Netcdf4Dimid"] = number
+            elif scales == "others":
+                file[name] = np.arange(20)
+                file[name].make_scale()
+                made.dims[1 + order.index(name)].attach_scale(file[name])
+            elif scales == "named":
+                file[name] = np.arange(20)
+                file[name].make_scale()
+                for of, axis in ((made, 1 + order.index(name)), (one, 0)):
+                    of.dims[axis].attach_scale(file[name])
+        if scales == "numbered":
+            made.attrs["_Netcdf4Coordinates"] = [9, *("xy".index(name) for name in order)]
+    return path
+
+
+@pytest.mark.parametrize("scales", ["attached", "numbered", "named"])
+@pytest.mark.parametrize("order", ["yx", "xy"])
+@pytest.mark.parametrize("lead", [1, 20])
+def test_scales_tell_the_axes_of_a_square_grid(tmp_path: Path, scales: str, order: str, lead: int) -> None:
+    grid = reader(square(tmp_path / "a.nc", scales, order, lead))
+    region = grid.region("lat", "lon", (-90, 90), None)
+    leads, turned = grid.times_of("v", region)
+    assert (len(leads), turned) == (lead, order == "xy")
+    block = grid.block("v", leads[-1], slice(0, 20), region, turned=turned)
+    assert np.array_equal(block, np.broadcast_to(region.latitude[:, None], (20, 20)))
+
+
+def test_without_scales_latitude_comes_first_on_a_square_grid(tmp_path: Path) -> None:
+    grid = reader(square(tmp_path / "a.nc", "none"))
+    assert grid.times_of("v", grid.region("lat", "lon", (-90, 90), None)) == ([(0,)], False)
+
+
+def test_other_scales_and_h5coro_are_refused_on_a_square_grid(tmp_path: Path) -> None:
+    path = square(tmp_path / "a.nc", "others")
+    for by, said in (("auto", "lat is the dimension scale of 0 of its axes"), ("h5coro", "take reader: h5py")):
+        grid = reader(path, by)
+        with pytest.raises(UnsupportedError, match=said):
+            grid.times_of("v", grid.region("lat", "lon", (-90, 90), None))
