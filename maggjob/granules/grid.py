@@ -192,8 +192,8 @@ class GridReader:
     def times_of(self, path: str, region: GridRegion) -> tuple[list[tuple[int, ...]], bool]:
         """Return the leading indices of each time of a variable, and whether its last axes are turned.
 
-        Where the shape does not tell, as on a square grid, dimension scales do; without any, latitude comes first, as CF
-        recommends.
+        Where the shape does not tell, as on a square grid, dimension scales do; without any, latitude comes first, as
+        CF recommends.
 
         Parameters
         ----------

@@ -65,6 +65,7 @@ def part_of(task: MeanTask, report: MeanReport) -> bytes:
     content = {
         "recipe": task.recipe.digest,
         "size": task.size,
+        "version": report.version,
         "state": report.state,
         "steps": report.steps,
         "units": report.units,
@@ -74,7 +75,7 @@ def part_of(task: MeanTask, report: MeanReport) -> bytes:
 
 
 def report_of(task: MeanTask, part: bytes) -> MeanReport | None:
-    """Return the report of a granule from its part; None if it is damaged, or of another version or recipe.
+    """Return the report of a granule from its part; None if it is damaged, or of another size or recipe.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def report_of(task: MeanTask, part: bytes) -> MeanReport | None:
             return None
         if (content["recipe"], content["size"]) != (task.recipe.digest, task.size):
             return None
-        return MeanReport(task.id, content["state"], tuple(content["steps"]), content["units"])
+        steps, units = tuple(content["steps"]), content["units"]
+        return MeanReport(task.id, content["state"], steps, units, version=content["version"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -104,7 +106,8 @@ def _measure(task: MeanTask, archive: Archive) -> MeanReport:
     steps = tuple({"time": at, "values": {n: every[k] for n, every in found.items()}} for k, at in enumerate(times))
     valid = any(one["cells"]["valid"] for every in found.values() for one in every)
     units = {v.name: reader.info(v.dataset).described.get("units", "") for v in recipe.variables}
-    return MeanReport(task.id, "used" if valid else "empty", steps, units, by_h5py=opened.file.slow)
+    state, version = "used" if valid else "empty", opened.source.etag
+    return MeanReport(task.id, state, steps, units, version=version, by_h5py=opened.file.slow)
 
 
 def _statistics(

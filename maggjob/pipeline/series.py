@@ -18,6 +18,7 @@ from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.granule_mean import map_granule, report_of
 from maggjob.model.display import Displayed
 from maggjob.model.means import MeanReport, MeanTask
+from maggjob.model.tasks import Granule
 from maggjob.output.publish import publish
 from maggjob.output.series_files import (
     DOUBLED,
@@ -31,9 +32,11 @@ from maggjob.output.series_files import (
     zarr_objects,
 )
 from maggjob.output.table import put_table
+from maggjob.pipeline.resume import ask_versions
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_folder
 from maggjob.planning.series import SeriesPlan, plan_series
+from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PARTS, run_folder
 from maggjob.storage.urls import is_remote, local_path
@@ -54,7 +57,7 @@ class SeriesOptions(SessionOptions):
     """Options of a run of the series job."""
 
     overwrite: bool = False
-    """Whether to replace a series that was made with another configuration."""
+    """Whether to replace a series that was made with another configuration, and to read all granules again."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,7 +186,7 @@ def _beside(store: str) -> tuple[str, str]:
 def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> SeriesResult:
     parts = f"{session.folder}/{PARTS}/{WINDOW}"
     tasks = plan.tasks(parts, session.credentials, session.region)
-    known = _saved(tasks, Folder(session.folder, session.region), session.region)
+    known = {} if how.overwrite else _saved(tasks, session)
     left = [task for task in tasks if task.id not in known]
     session.begin("map", taken=len(known))
     mapped = _mapped(session, left, how)
@@ -210,14 +213,19 @@ def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> Series
     return SeriesResult(plan, reports, rows, len(known), summary)
 
 
-def _saved(tasks: Sequence[MeanTask], folder: Folder, region: str | None) -> dict[str, MeanReport]:
-    """Return the reports of granules that were read before, from their parts."""
+def _saved(tasks: Sequence[MeanTask], session: Session) -> dict[str, MeanReport]:
+    """Return the reports of granules that were read before, and have not changed since, from their parts."""
+    folder = Folder(session.folder, session.region)
     there = set(folder.keys(PARTS))
     own = [task for task in tasks if f"{PARTS}/{WINDOW}/{task.id}.json" in there]
     with ThreadPoolExecutor(READERS) as pool:
         contents = pool.map(lambda task: folder.get(f"{PARTS}/{WINDOW}/{task.id}.json"), own)
-        found = {task.id: report_of(task, content) for task, content in zip(own, contents, strict=True)}
-    return {name: report for name, report in found.items() if report is not None}
+        found = {task: report_of(task, content) for task, content in zip(own, contents, strict=True)}
+    granules = [Granule(task.id, task.url, task.size) for task, report in found.items() if report is not None]
+    # Those whose versions nobody tells here, as from outside the region of a bucket, are known by their sizes.
+    now = ask_versions(granules, Archive(session.credentials, session.region))
+    every = {report.id: report for report in found.values() if report is not None}
+    return {name: report for name, report in every.items() if now.get(name, report.version) == report.version}
 
 
 def _mapped(session: Session, tasks: Sequence[MeanTask], how: SeriesOptions) -> dict[str, MeanReport]:

@@ -267,6 +267,23 @@ def test_a_granule_that_changed_is_read_again(sst: list[Path]) -> None:
         assert abs(float(opened.sst_mean[2]) - expected) < 1e-9
 
 
+def test_a_granule_that_changed_at_the_same_size_is_read_again(sst: list[Path]) -> None:
+    first, size = run(), sst[2].stat().st_size
+    with h5py.File(sst[2], "a") as file:
+        file["analysed_sst"].attrs.modify("add_offset", 299.15)
+    assert sst[2].stat().st_size == size
+    done = run()
+    assert done.taken == 5
+    assert abs(done.rows[2].values["sst"]["mean"] - first.rows[2].values["sst"]["mean"] - 1) < 1e-9
+
+
+def test_overwrite_reads_all_granules_again() -> None:
+    run()
+    before = tree("sst.zarr")
+    assert run(overwrite=True).taken == 0
+    assert tree("sst.zarr") == before
+
+
 def test_a_damaged_part_is_made_again() -> None:
     run()
     before = tree("sst.zarr")
