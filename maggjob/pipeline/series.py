@@ -173,7 +173,8 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
         raise ExistsError(f"{plan.store} is not a series of maggjob and is not replaced; give another store")
     if digest != plan.config.digest and not overwrite:
         raise ExistsError(
-            f"{plan.store} was made with another configuration; give --overwrite (overwrite=True), or another store"
+            f"{plan.store} was made with another configuration or product; give --overwrite (overwrite=True), or another "
+            "store"
         )
 
 

@@ -440,6 +440,20 @@ def test_only_a_series_of_the_same_configuration_is_replaced(tmp_path: Path) -> 
     assert not Path("mine.zarr.run").exists()
 
 
+@pytest.mark.parametrize(("key", "value"), [("short_name", "MUR-JPL-L4-GLOB-v4.1"), ("version", "4.1")])
+def test_a_series_of_another_product_is_not_replaced(key: str, value: str) -> None:
+    run()
+    before = tree("sst.zarr")
+    content = load_series_config("mur25_sst.yaml").model_dump()
+    content["search"]["endpoint"] = "https://cmr.uat.earthdata.nasa.gov"
+    # Where it is searched makes no other series.
+    assert run(config=content).taken == 6
+    content["search"][key] = value
+    with pytest.raises(ExistsError, match="another configuration or product"):
+        run(config=content)
+    assert tree("sst.zarr") == before
+
+
 def test_a_search_of_cmr_finds_the_granules() -> None:
     from tests.cmr_server import Cmr, serve
 
