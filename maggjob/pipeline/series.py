@@ -6,14 +6,12 @@ A granule that was read once is not read again: its part stays, and a later end 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maggjob.backend.outcome import Outcome
 from maggjob.config.series import SeriesConfig
-from maggjob.errors import RETRYABLE, ExistsError, LedgerError
+from maggjob.errors import RETRYABLE, ExistsError
 from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.granule_mean import map_granule, report_of
 from maggjob.model.display import Displayed
@@ -31,6 +29,7 @@ from maggjob.output.series_files import (
     series_dataset,
     zarr_objects,
 )
+from maggjob.output.series_rows import series_ledger, series_rows
 from maggjob.output.table import put_table
 from maggjob.pipeline.resume import ask_versions
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
@@ -173,8 +172,8 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
         raise ExistsError(f"{plan.store} is not a series of maggjob and is not replaced; give another store")
     if digest != plan.config.digest and not overwrite:
         raise ExistsError(
-            f"{plan.store} was made with another configuration or product; give --overwrite (overwrite=True), or another "
-            "store"
+            f"{plan.store} was made with another configuration or product; give --overwrite (overwrite=True), or "
+            "another store"
         )
 
 
@@ -191,16 +190,15 @@ def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> Series
     left = [task for task in tasks if task.id not in known]
     session.begin("map", taken=len(known))
     mapped = _mapped(session, left, how)
-    reports = tuple(known.get(task.id) or mapped[task.id] for task in tasks)
     session.begin("assembly")
-    rows = _rows(plan, reports)
+    rows, reports = series_rows(plan, [known.get(task.id) or mapped[task.id] for task in tasks])
     told = _told(plan, reports, rows, len(known))
     lost = told["failed"] == len(reports)
     if not lost:
         dataset = series_dataset(plan.config, rows, _units(reports), _attributes(plan, rows))
         session.check_lock()
         _write(plan, session.region, dataset)
-    ledger = put_table(_ledger(plan, reports), Folder(session.folder, session.region))
+    ledger = put_table(series_ledger(plan, reports), Folder(session.folder, session.region))
     beside = dict(zip(("netcdf", "picture"), _beside(plan.store), strict=True))
     summary = session.finish(
         {
@@ -244,30 +242,6 @@ def _report(task: MeanTask, outcome: Outcome[MeanReport]) -> MeanReport:
     if outcome.value is not None:
         return outcome.value
     return MeanReport(task.id, "failed", reason=outcome.reason, message=outcome.message)
-
-
-def _rows(plan: SeriesPlan, reports: Sequence[MeanReport]) -> tuple[SeriesRow, ...]:
-    """Return the series: the times of all granules, and of those that are missing or failed."""
-    replaced, days = set(plan.listing.doubled.values()), {one.id: one.day for one in plan.listing.granules}
-    rows = [
-        SeriesRow(step["time"], DOUBLED if report.id in replaced else USED, step["values"])
-        for report in reports
-        for step in report.steps
-    ]
-    # Times without values have the time of day of the others.
-    clock = min((row.time % 86400 for row in rows), default=0)
-    rows += [SeriesRow(_midnight(days[one.id]) + clock, FAILED, {}) for one in reports if one.state == "failed"]
-    rows += [SeriesRow(_midnight(day) + clock, MISSING, {}) for day in plan.missing]
-    ordered = sorted(rows, key=lambda row: row.time)
-    twice = {row.time for row, after in pairwise(ordered) if row.time == after.time}
-    if twice:
-        moment = datetime.fromtimestamp(min(twice), UTC)
-        raise LedgerError(f"two granules have the time {moment:%Y-%m-%dT%H:%M:%S}; remove one of them, and run again")
-    return tuple(ordered)
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def _units(reports: Sequence[MeanReport]) -> Mapping[str, str]:
@@ -329,23 +303,3 @@ def _write(plan: SeriesPlan, region: str | None, dataset: "xr.Dataset") -> None:
     for path, content in zip(_beside(plan.store), (netcdf_bytes(dataset), picture(dataset, plan.config)), strict=True):
         above, _, name = path.rpartition("/")
         Folder(above or ".", region, create=True).put(name, content)
-
-
-def _ledger(plan: SeriesPlan, reports: Sequence[MeanReport]) -> dict[str, list[Any]]:
-    """Return the ledger as columns: each granule and each missing time, and the grid cells by state."""
-    days = {one.id: str(one.day) for one in plan.listing.granules}
-    rows: list[dict[str, Any]] = [
-        {"granule": one.id, "cell": days[one.id], "state": one.state, "reason": one.reason, "message": one.message}
-        | {f"{name}_{k}": n for name, cells in one.cells.items() for k, n in cells.items()}
-        for one in reports
-    ]
-    rows += [
-        {"granule": one, "state": "doubled", "message": f"{used} is used"} for one, used in plan.listing.doubled.items()
-    ]
-    rows += [
-        {"granule": path, "state": "passed_over", "message": why} for path, why in plan.listing.passed_over.items()
-    ]
-    rows += [{"cell": str(day), "state": "missing"} for day in plan.missing]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = {"granule", "cell", "state", "reason", "message"}
-    return {name: [row.get(name, None if name in text else 0) for row in rows] for name in names}

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from maggjob.jobs.granule_mean import map_granule
 from maggjob.model.means import MeanTask
 from maggjob.pipeline.series import SeriesResult
 from maggjob.planning.series import SeriesPlan
-from maggjob.simulator.sst import mean_of, simulate_sst
+from maggjob.simulator.sst import EPOCH, mean_of, simulate_sst
 from tests.strategies import few
 
 START, END = "2019-01-01", "2019-01-06"
@@ -316,6 +316,57 @@ def test_missing_doubled_and_failed_days_are_told(sst: list[Path]) -> None:
     simulate_sst("sst", start="2019-01-04", end="2019-01-04", every=8)
     assert run().complete
     assert states()["used"] == 5
+
+
+def set_time(path: Path, day: int, hour: int = 9) -> None:
+    """Write another time into a granule: that of a day of January 2019."""
+    with h5py.File(path, "a") as file:
+        file["time"][:] = int((datetime(2019, 1, day, hour) - EPOCH).total_seconds())
+
+
+def test_a_granule_with_the_time_of_another_is_named_and_the_others_are_used(sst: list[Path]) -> None:
+    # Before and after the one whose time it has.
+    set_time(sst[1], 4)
+    set_time(sst[5], 4)
+    done = run()
+    assert not done.complete
+    assert [row.state for row in done.rows] == [0, 3, 0, 0, 0, 3]
+    assert states() == {"used": 4, "failed": 2}
+    for number in (1, 5):
+        report = done.reports[number]
+        assert (report.state, report.reason) == ("failed", "corrupt")
+        assert f"{sst[number].stem}: its time 2019-01-04T09:00:00 is that of {sst[3].stem}, too" in str(report.message)
+    assert abs(done.rows[3].values["sst"]["mean"] + 273.15 - by_xarray(sst[3])["mean"]) < 1e-9
+    # From its part it is judged alike, and it is read again when it was corrected.
+    assert (run().taken, states()) == (6, {"used": 4, "failed": 2})
+    set_time(sst[1], 2)
+    set_time(sst[5], 6)
+    assert run().complete
+
+
+def test_a_time_of_a_day_without_a_granule_is_named(sst: list[Path]) -> None:
+    sst[3].unlink()
+    sst[4].write_bytes(sst[4].read_bytes()[:-10])
+    set_time(sst[1], 4)
+    set_time(sst[2], 5)
+    done = run()
+    assert [row.state for row in done.rows] == [0, 3, 3, 2, 3, 0]
+    assert "2019-01-04T09:00:00 is of another day" in str(done.reports[1].message)
+    assert "2019-01-05T09:00:00 is of another day" in str(done.reports[2].message)
+
+
+def test_a_time_that_is_there_twice_in_a_granule_is_refused(sst: list[Path]) -> None:
+    grid(sst[0], LAT, LON, np.stack([FIELD, FIELD]), times=(0.5, 0.5), mask=np.ones(FIELD.shape, "i1"))
+    assert "2019-01-01T12:00:00 is there twice" in str(run().reports[0].message)
+
+
+def test_a_granule_of_several_days_fills_those_without_one(sst: list[Path]) -> None:
+    sst[1].unlink()
+    times, field = (9 / 24, 33 / 24), np.stack([FIELD, FIELD + 1])
+    grid(sst[0], LAT, LON, field, times=times, mask=np.ones(FIELD.shape, "i1"))
+    done = run()
+    assert done.complete
+    assert [row.state for row in done.rows] == [0] * 6
 
 
 def test_a_day_without_a_value_is_empty(sst: list[Path]) -> None:
