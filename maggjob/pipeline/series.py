@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from maggjob.backend.outcome import Outcome
 from maggjob.config.series import SeriesConfig
 from maggjob.errors import RETRYABLE, ExistsError
-from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.granule_mean import map_granule, report_of
 from maggjob.model.display import Displayed
 from maggjob.model.means import MeanReport, MeanTask
@@ -30,6 +29,7 @@ from maggjob.output.series_files import (
     zarr_objects,
 )
 from maggjob.output.series_rows import series_ledger, series_rows
+from maggjob.output.series_span import DIGEST, SPAN, check_kept, series_attributes, stored_span, whole_span
 from maggjob.output.table import put_table
 from maggjob.pipeline.resume import ask_versions
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 WINDOW = "series"
 """Folder of the parts below that of a run."""
-DIGEST = "series_digest"
-"""Attribute of a result: the digest of its configuration."""
 READERS = 32
 """Parts read concurrently."""
 
@@ -89,6 +87,8 @@ def series(
 ) -> SeriesResult | SeriesPlan:
     """Make a time series of area-weighted means of gridded granules.
 
+    Days of a series that exists stay, though they are not asked for.
+
     Parameters
     ----------
     config : str, Path, mapping or SeriesConfig
@@ -120,21 +120,25 @@ def series(
     """
     own = {field.name: options.pop(field.name) for field in fields(SeriesOptions) if field.name in options}
     how, plan = SeriesOptions(**own), plan_series(config, **options)
-    run = RunDescription(
-        plan.store,
-        WINDOW,
-        {"granules": len(plan.listing.granules)},
-        {"run": plan.digest, "configuration": plan.config.digest},
-        [plan.url(granule) for granule in plan.listing.granules],
-    )
-    if dry_run:
-        check_reach(how.backend, run)
+    session = None if dry_run else Session(_described(plan), how)
+    region = how.region if session is None else session.region
+    if not how.overwrite and (span := whole_span(plan, region)) != (plan.start, plan.end):
+        asked, plan = plan, plan_series(config, **options | dict(zip(("start", "end"), span, strict=True)))
+        check_kept(plan, asked, region)
+        session = None if dry_run else Session(_described(plan), how)
+    if session is None:
+        check_reach(how.backend, _described(plan))
         return plan
-    session = Session(run, how)
     check_series_target(plan, session.region, overwrite=how.overwrite)
     with session:
         check_series_target(plan, session.region, overwrite=how.overwrite)
         return _carry_out(session, plan, how)
+
+
+def _described(plan: SeriesPlan) -> RunDescription:
+    digests = {"run": plan.digest, "configuration": plan.config.digest}
+    granules = plan.listing.granules
+    return RunDescription(plan.store, WINDOW, {"granules": len(granules)}, digests, list(map(plan.url, granules)))
 
 
 def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool) -> None:
@@ -151,7 +155,7 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
     Raises
     ------
     ExistsError
-        If something is there that is not a series of the same configuration.
+        If something is there that is not a series of the same configuration, or one of other days.
     """
     check_folder(run_folder(plan.store), region)
     if not exists(plan.store, region):
@@ -163,11 +167,7 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
         return
     if not is_remote(plan.store) and not local_path(plan.store).is_dir():
         raise ExistsError(f"{plan.store} is a file, not a series of maggjob; give another store")
-    content = Folder(plan.store, region).find("zarr.json")
-    try:
-        digest = None if content is None else load_json(content, finite=False)["attributes"].get(DIGEST)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        digest = None
+    digest = series_attributes(plan.store, region).get(DIGEST)
     if digest is None:
         raise ExistsError(f"{plan.store} is not a series of maggjob and is not replaced; give another store")
     if digest != plan.config.digest and not overwrite:
@@ -175,6 +175,9 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
             f"{plan.store} was made with another configuration or product; give --overwrite (overwrite=True), or "
             "another store"
         )
+    span = None if overwrite else stored_span(plan, region)
+    if span is not None and not plan.start <= span[0] <= span[1] <= plan.end:
+        raise ExistsError(f"{plan.store} was extended meanwhile, to {span[0]} to {span[1]}; run again")
 
 
 def _beside(store: str) -> tuple[str, str]:
@@ -294,6 +297,7 @@ def _attributes(plan: SeriesPlan, rows: Sequence[SeriesRow]) -> dict[str, Any]:
         "geospatial_lat_max": float(config.region.latitude[1]),
         **own,
         DIGEST: config.digest,
+        SPAN: f"{plan.start}/{plan.end}",
     }
 
 

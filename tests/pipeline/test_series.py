@@ -249,6 +249,50 @@ def test_a_later_end_adds_what_is_new() -> None:
     assert run().taken == 6
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        (("2019-01-01", "2019-01-03"), ("2019-01-04", "2019-01-06"), 3),
+        (("2019-01-04", "2019-01-06"), ("2019-01-01", "2019-01-03"), 3),
+        (("2019-01-01", "2019-01-04"), ("2019-01-03", "2019-01-06"), 4),
+        (("2019-01-01", "2019-01-06"), ("2019-01-02", "2019-01-02"), 6),
+    ],
+)
+def test_days_that_are_not_asked_for_stay(first: tuple[str, str], second: tuple[str, str], taken: int) -> None:
+    run(store="whole.zarr")
+    run(start=first[0], end=first[1])
+    plan = run_dry(start=second[0], end=second[1])
+    assert (str(plan.start), str(plan.end)) == (START, END)
+    done = run(start=second[0], end=second[1])
+    assert (len(done.rows), done.taken) == (6, taken)
+    assert tree("sst.zarr") == tree("whole.zarr")
+    # Those of a series that is replaced do not.
+    assert len(run(start=second[0], end=second[1], overwrite=True).rows) < 6
+
+
+def run_dry(**options: Any) -> SeriesPlan:
+    given_options = {"files": "sst", "store": "sst.zarr", "dry_run": True} | options
+    plan = maggjob.series("mur25_sst.yaml", **given_options)
+    assert isinstance(plan, SeriesPlan)
+    return plan
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_days_that_would_be_lost_or_left_out_are_refused(sst: list[Path], dry: bool) -> None:
+    made = run_dry if dry else run
+    run(start="2019-01-03", end="2019-01-04")
+    before = tree("sst.zarr")
+    for start, end, said in (("2019-01-06", "2019-01-06", "--start 2019-01-05"), (START, START, "--end 2019-01-02")):
+        with pytest.raises(ExistsError, match=f"holds 2019-01-03 to 2019-01-04, .* leaves a gap; give {said}"):
+            made(start=start, end=end)
+    with pytest.raises(ExistsError, match=r"no granule of 2019-01-03 is listed now \(2 such days\)"):
+        made(start="2019-01-05", end="2019-01-06", files=[str(path) for path in sst[4:]])
+    assert tree("sst.zarr") == before
+    # Who asks for these days gets what is there.
+    sst[2].unlink()
+    assert [row.state for row in run(start="2019-01-03", end="2019-01-04").rows] == [2, 0]
+
+
 def test_localhost_gives_the_same_bytes() -> None:
     run(store="serial.zarr")
     run(store="local.zarr", backend="localhost", max_workers=2)
