@@ -71,6 +71,17 @@ class GridReader:
             raise MissingDatasetError(f"{self._granule.id}: it has no dataset {path}; check the configuration")
         return info
 
+    def text(self, path: str, name: str) -> str | None:
+        """Return an attribute of a dataset that is a text; None if there is none.
+
+        Parameters
+        ----------
+        path : str
+        name : {"units", "long_name"}
+        """
+        self.info(path)
+        return self._granule.file.text(path, name)
+
     def chunk(self, path: str) -> tuple[int, ...]:
         """Return the elements of a chunk along each dimension: windows of whole chunks are read once."""
         table = self._table(path)
@@ -180,7 +191,7 @@ class GridReader:
         info = self._granule.file.grid_info(path)
         if info is None:
             return [_seconds(day)]
-        units = info.attributes.get("units")
+        units = self.text(path, "units")
         found = SINCE.match(str(units))
         if found is None:
             raise UnsupportedError(f"{path} has units {units!r}; known are seconds, minutes, hours or days since a day")

@@ -78,7 +78,8 @@ class GranuleFile:
         GranuleError
             If the dataset is missing or cannot be read.
         """
-        return self._reader.info(path).described
+        found = {name: self._reader.text(path, name) for name in ("units", "long_name")}
+        return {name: text for name, text in found.items() if text is not None}
 
 
 def open_granule(

@@ -13,6 +13,7 @@ import numpy as np
 from maggjob.errors import CorruptError, LayoutError, UnsupportedError
 from maggjob.hdf5.chunks import inflate, unshuffle
 from maggjob.hdf5.dataset_info import DatasetInfo
+from maggjob.hdf5.messages import Undecoded
 
 PIECE = 1 << 20
 """Bytes of a contiguous dataset that count as one chunk, about."""
@@ -37,6 +38,8 @@ class GridInfo(DatasetInfo):
         """
         _ = self.fill, self.packing
         unsigned = self.attributes.get("_Unsigned")
+        if isinstance(unsigned, Undecoded):
+            raise LayoutError(f"its attribute _Unsigned cannot be decoded: {unsigned.why}")
         if unsigned is not None and str(unsigned).lower() != ("true" if self.dtype.kind == "u" else "false"):
             raise UnsupportedError(f"_Unsigned {unsigned} of a dataset of {self.dtype}: its values mean others")
 

@@ -105,7 +105,7 @@ def _measure(task: MeanTask, archive: Archive) -> MeanReport:
     found = {v.name: _statistics(reader, recipe, v, region, len(times)) for v in recipe.variables}
     steps = tuple({"time": at, "values": {n: every[k] for n, every in found.items()}} for k, at in enumerate(times))
     valid = any(one["cells"]["valid"] for every in found.values() for one in every)
-    units = {v.name: reader.info(v.dataset).described.get("units", "") for v in recipe.variables}
+    units = {v.name: reader.text(v.dataset, "units") or "" for v in recipe.variables}
     state, version = "used" if valid else "empty", opened.source.etag
     return MeanReport(task.id, state, steps, units, version=version, by_h5py=opened.file.slow)
 

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+import maggjob
 from maggjob.errors import UnsupportedError
 from maggjob.granules.granule import open_granule
 from maggjob.granules.grid import GridReader
@@ -109,3 +110,47 @@ def test_other_scales_and_h5coro_are_refused_on_a_square_grid(tmp_path: Path) ->
         grid = reader(path, by)
         with pytest.raises(UnsupportedError, match=said):
             grid.times_of("v", grid.region("lat", "lon", (-90, 90), None))
+
+
+# --- Attributes
+
+
+def written_as_by_h5netcdf(path: Path) -> Path:
+    """Write a granule whose attributes are strings of variable length."""
+    with h5py.File(path, "w") as file:
+        file["lat"], file["lon"], file["time"] = np.arange(-9.5, 10), np.arange(30.0), np.array([1.5])
+        file["v"] = np.ones((20, 30), "f4")
+        file["time"].attrs["units"] = "days since 2019-01-01"
+        file["v"].attrs["units"], file["v"].attrs["long_name"] = "kelvin", "temperature"
+    return path
+
+
+@pytest.mark.parametrize("by", ["auto", "h5py"])
+def test_units_of_variable_length_are_read(tmp_path: Path, by: str) -> None:
+    path = written_as_by_h5netcdf(tmp_path / "a.nc")
+    grid = reader(path, by)
+    assert grid.times("time", "2019-01-09") == [1546300800 + 129600]
+    assert (grid.text("v", "units"), grid.text("v", "long_name"), grid.text("lat", "units")) == (
+        "kelvin",
+        "temperature",
+        None,
+    )
+    with maggjob.open_granule(path, reader=by) as opened:
+        assert opened.attributes("v") == {"units": "kelvin", "long_name": "temperature"}
+
+
+def test_units_of_variable_length_need_h5py_by_name(tmp_path: Path) -> None:
+    grid = reader(written_as_by_h5netcdf(tmp_path / "a.nc"), "h5coro")
+    for ask in (lambda: grid.times("time", "2019-01-09"), lambda: grid.text("v", "units")):
+        with pytest.raises(
+            UnsupportedError, match="units cannot be decoded: a string of variable length; take reader: h5py"
+        ):
+            ask()
+
+
+def test_units_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = written_as_by_h5netcdf(tmp_path / "a.nc")
+    with h5py.File(path, "a") as file:
+        file["v"].attrs["units"] = ["kelvin", "celsius"]
+    with pytest.raises(UnsupportedError, match="v: its attribute units"):
+        reader(path).text("v", "units")
