@@ -54,7 +54,9 @@ class GranuleFile:
         GranuleError
             If the dataset is missing or cannot be read.
         """
-        info, values = self._reader.info(path), self._reader.whole(path)
+        values = self._reader.whole(path)
+        # Afterwards, as a dataset with parts that were never written has a fill value, whether it tells it or not.
+        info = self._reader.info(path)
         scale, offset = info.packing
         packed = (scale, offset) != (1.0, 0.0)
         missing = None if info.fill is None else values == values.dtype.type(info.fill)

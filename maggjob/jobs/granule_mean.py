@@ -114,7 +114,10 @@ def _statistics(
     reader: GridReader, recipe: MeanRecipe, variable: MeanVariable, region: GridRegion, times: int
 ) -> list[dict[str, Any]]:
     """Return the statistics of a variable at each time."""
-    info, path = reader.info(variable.dataset), variable.dataset
+    path = variable.dataset
+    # First, as a variable with parts that were never written has a fill value, whether it tells it or not.
+    reader.chunk(path)
+    info = reader.info(path)
     leads, turned = reader.times_of(path, region)
     if len(leads) != times:
         raise UnsupportedError(f"{path} has shape {info.shape}, but there are {times} times")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import maggjob
-from maggjob.errors import UnsupportedError
+from maggjob.errors import GranuleError, UnsupportedError
 from maggjob.granules.granule import open_granule
 from maggjob.granules.grid import GridReader
+from maggjob.jobs.granule_mean import map_granule
+from maggjob.model.means import MeanRecipe, MeanTask, MeanVariable
 from maggjob.model.tasks import Granule
 from maggjob.storage.archive import Archive
 
@@ -154,3 +156,55 @@ def test_units_that_are_no_text_are_refused(tmp_path: Path) -> None:
         file["v"].attrs["units"] = ["kelvin", "celsius"]
     with pytest.raises(UnsupportedError, match="v: its attribute units"):
         reader(path).text("v", "units")
+
+
+# --- Values never written
+
+
+def holes(path: Path, fill: Any, attribute: Any, dtype: str = "i2", chunks: Any = (5, 5), rows: int = 5) -> np.ndarray:
+    """Write a field of which the last rows were never written, with a fill value, an attribute, both or none."""
+    with h5py.File(path, "w") as file:
+        file["lat"], file["lon"] = np.arange(-4.5, 5), np.arange(10.0)
+        options = {} if fill is None else {"fillvalue": fill}
+        made = file.create_dataset("v", (10, 10), dtype, chunks=chunks, **options)
+        if rows:
+            made[:rows] = np.arange(rows * 10).reshape(rows, 10) + 1
+        if attribute is not None:
+            made.attrs["_FillValue"] = np.array([attribute], dtype)
+        return np.asarray(made[:])
+
+
+@pytest.mark.parametrize("by", ["auto", "h5py"])
+@pytest.mark.parametrize(
+    ("fill", "attribute", "dtype"),
+    [(-9, -9, "i2"), (-9, None, "i2"), (np.nan, None, "f4"), (np.nan, np.nan, "f4"), (-9, -9, "f4"), (None, 0, "i2")],
+)
+@pytest.mark.parametrize("rows", [5, 0])
+def test_what_was_never_written_is_missing(
+    tmp_path: Path, by: str, fill: Any, attribute: Any, dtype: str, rows: int
+) -> None:
+    path = tmp_path / "20190101.nc"
+    stored = holes(path, fill, attribute, dtype, rows=rows)
+    recipe = MeanRecipe("lat", "lon", "time", (-90.0, 90.0), None, (MeanVariable("v", "v"),), reader=by)
+    report = map_granule(MeanTask("20190101", str(path), None, "2019-01-01", recipe))
+    assert report.state == ("used" if rows else "empty"), report.message
+    (step,) = report.steps
+    found = step["values"]["v"]
+    assert (found["cells"]["valid"], found["cells"]["missing"]) == (10 * rows, 100 - 10 * rows)
+    assert (found["min"], found["max"]) == ((1, 50) if rows else (None, None))
+    with maggjob.open_granule(path, reader=by) as opened:
+        values = opened.read("v")
+    expected = np.where(stored == fill, np.nan, stored) if dtype == "f4" else stored
+    np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize(("fill", "attribute"), [(None, None), (None, -9), (7, -9)])
+@pytest.mark.parametrize("chunks", [(5, 5), None])
+def test_what_was_never_written_and_is_not_marked_is_refused(
+    tmp_path: Path, fill: Any, attribute: Any, chunks: Any
+) -> None:
+    path = tmp_path / "20190101.nc"
+    holes(path, fill, attribute, chunks=chunks, rows=5 if chunks else 0)
+    for by, said in (("auto", "no fill value marks"), ("h5py", "no fill value marks"), ("h5coro", "written")):
+        with pytest.raises(GranuleError, match=f"v: .*{said}"):
+            reader(path, by).whole("v")
