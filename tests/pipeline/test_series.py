@@ -460,6 +460,13 @@ def test_what_is_no_grid_fails_by_name(sst: list[Path], write: Callable[[Path], 
 # --- What is asked for
 
 
+@pytest.mark.parametrize(("start", "said"), [("2019-02-01", "after end"), ("2019-1-1", "2019-1-1")])
+def test_wrong_days_are_not_simulated(start: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        simulate_sst("other", start=start, end="2019-01-06")
+    assert not Path("other").exists()
+
+
 def test_a_plan_reads_nothing_and_costs_less() -> None:
     plan = maggjob.series(
         "mur25_sst.yaml", files="sst", start="2019-01-01", end="2019-12-31", store="sst.zarr", dry_run=True
@@ -477,7 +484,7 @@ def test_a_plan_reads_nothing_and_costs_less() -> None:
         ({"start": "2019-01-32"}, InputError, "2019-01-32"),
         ({"start": "2020-01-01", "end": "2020-01-02"}, CatalogError, "no granule from 2020-01-01 to 2020-01-02"),
         ({"files": "nowhere"}, CatalogError, "nowhere"),
-        ({"config": "atl06.yaml"}, ConfigError, "mur25_sst.yaml"),
+        ({"config": "atl06.yaml"}, ConfigError, "'maggjob run' takes it; those of this job are mur25_sst.yaml"),
         ({"config": "none.yaml"}, ConfigError, "none.yaml"),
         ({"backend": "aws_lambda"}, InputError, "cannot reach this machine"),
     ],
