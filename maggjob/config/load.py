@@ -100,8 +100,8 @@ def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tu
             other = next((of for of in COMMANDS if str(path) in builtin_configs(of)), None)
             if other is not None:
                 raise ConfigError(
-                    f"{path} is a built-in configuration of another job: 'maggjob {COMMANDS[other]}' takes it; those of "
-                    f"this job are {', '.join(builtin)}"
+                    f"{path} is a built-in configuration of another job: 'maggjob {COMMANDS[other]}' takes it; those "
+                    f"of this job are {', '.join(builtin)}"
                 )
             raise ConfigError(
                 f"no configuration {str(path)!r}: no such file; built-in configurations are {', '.join(builtin)}"
