@@ -24,6 +24,9 @@ from maggjob.inputs.plain_yaml import load_yaml
 ConfigLike = str | Path | Mapping[str, Any] | Config
 """A file, the name of a built-in configuration, or the content of a configuration."""
 
+COMMANDS = {"cells": "run", "series": "series", "scenes": "scenes"}
+"""Jobs, and the command that takes a configuration of each."""
+
 
 def builtin_configs(job: str = "cells") -> dict[str, Path]:
     """Return the path of each built-in configuration of a job by name.
@@ -94,6 +97,12 @@ def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tu
     if not found:
         builtin = builtin_configs(job)
         if str(path) not in builtin:
+            other = next((of for of in COMMANDS if str(path) in builtin_configs(of)), None)
+            if other is not None:
+                raise ConfigError(
+                    f"{path} is a built-in configuration of another job: 'maggjob {COMMANDS[other]}' takes it; those "
+                    f"of this job are {', '.join(builtin)}"
+                )
             raise ConfigError(
                 f"no configuration {str(path)!r}: no such file; built-in configurations are {', '.join(builtin)}"
             )
@@ -106,8 +115,7 @@ def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tu
         raise ConfigError(f"{path}: holds {type(content).__name__}, expected the keys {', '.join(Config.model_fields)}")
     of = content.get("job", "cells")
     if of != job:
-        commands = {"cells": "run", "series": "series", "scenes": "scenes"}
-        known = f"'maggjob {commands[of]}' takes it" if of in commands else f"known are {', '.join(commands)}"
+        known = f"'maggjob {COMMANDS[of]}' takes it" if of in COMMANDS else f"known are {', '.join(COMMANDS)}"
         raise ConfigError(f"{path}: job is {of!r}, not {job!r}; {known}")
     return content, str(path)
 

@@ -144,7 +144,10 @@ class SeriesConfig(Strict):
     @property
     def digest(self) -> str:
         """SHA-256 of all settings that decide about the result."""
-        return digest_of(self.model_dump(mode="json", exclude={"driver", "reader", "search", "store"}))
+        product = None if self.search is None else [self.search.short_name, self.search.version]
+        own = self.model_dump(mode="json", exclude={"driver", "reader", "search", "store"})
+        # Where it is searched decides nothing, but another product is another series.
+        return digest_of([own, product])
 
 
 def load_series_config(path: "str | Path | Mapping[str, Any] | SeriesConfig") -> SeriesConfig:

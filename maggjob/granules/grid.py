@@ -32,6 +32,8 @@ class GridRegion:
     """Which latitudes are in the region, bool."""
     columns: np.ndarray
     """Which longitudes are."""
+    paths: tuple[str, str]
+    """Paths of the latitudes and of the longitudes."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,6 +62,7 @@ class GridReader:
     def __init__(self, granule: OpenGranule) -> None:
         self._granule = granule
         self._tables: dict[str, GridTable | None] = {}
+        self._turned: dict[str, bool] = {}
 
     def info(self, path: str) -> GridInfo:
         """Return the header of a dataset."""
@@ -67,6 +70,17 @@ class GridReader:
         if info is None:
             raise MissingDatasetError(f"{self._granule.id}: it has no dataset {path}; check the configuration")
         return info
+
+    def text(self, path: str, name: str) -> str | None:
+        """Return an attribute of a dataset that is a text; None if there is none.
+
+        Parameters
+        ----------
+        path : str
+        name : {"units", "long_name"}
+        """
+        self.info(path)
+        return self._granule.file.text(path, name)
 
     def chunk(self, path: str) -> tuple[int, ...]:
         """Return the elements of a chunk along each dimension: windows of whole chunks are read once."""
@@ -134,9 +148,9 @@ class GridReader:
             raise UnsupportedError(f"{latitude} or {longitude}: not degrees")
         columns = np.ones(len(x), bool)
         if sector is not None:
-            west, east = sector
-            columns = (x - west) % 360.0 <= (east - west) % 360.0
-        found = GridRegion(y, x, (y >= band[0]) & (y <= band[1]), columns)
+            columns = in_sector(x, self._rounding(longitude), *sector)
+        south, north = (float(self._rounding(latitude)(limit)) for limit in band)
+        found = GridRegion(y, x, (y >= south) & (y <= north), columns, (latitude, longitude))
         if not found.rows.any() or not columns.any():
             raise UnsupportedError(f"no cell of the grid lies in the region: latitude {band}, longitude {sector}")
         return found
@@ -153,6 +167,11 @@ class GridReader:
         if not ((np.diff(values) > 0).all() or (np.diff(values) < 0).all()):
             raise UnsupportedError(f"{path} neither ascends nor descends: it is no axis of a grid")
         return values
+
+    def _rounding(self, path: str) -> type[np.floating]:
+        """Return the type in which limits are compared with an axis: 59.9 is not what float32 holds of it."""
+        info = self.info(path)
+        return np.float32 if info.dtype == np.float32 and info.packing == (1.0, 0.0) else np.float64
 
     def times(self, path: str, day: str) -> list[int]:
         """Return the times of the granule, seconds since 1970-01-01.
@@ -172,7 +191,7 @@ class GridReader:
         info = self._granule.file.grid_info(path)
         if info is None:
             return [_seconds(day)]
-        units = info.attributes.get("units")
+        units = self.text(path, "units")
         found = SINCE.match(str(units))
         if found is None:
             raise UnsupportedError(f"{path} has units {units!r}; known are seconds, minutes, hours or days since a day")
@@ -184,6 +203,9 @@ class GridReader:
     def times_of(self, path: str, region: GridRegion) -> tuple[list[tuple[int, ...]], bool]:
         """Return the leading indices of each time of a variable, and whether its last axes are turned.
 
+        Where the shape does not tell, as on a square grid, dimension scales do; without any, latitude comes first, as
+        CF recommends.
+
         Parameters
         ----------
         path : str
@@ -192,12 +214,24 @@ class GridReader:
         Raises
         ------
         UnsupportedError
-            If the variable is not on the grid.
+            If the variable is not on the grid, or its dimension scales are others.
         """
         shape, grid = self.info(path).shape, region.shape
         if len(shape) < 2 or shape[-2:] not in (grid, grid[::-1]):
             raise UnsupportedError(f"{path} has shape {shape}, but the grid has {grid[0]} by {grid[1]} cells")
-        return list(np.ndindex(*shape[:-2])), shape[-2:] != grid
+        if path not in self._turned:
+            self._turned[path] = self._is_turned(path, region)
+        return list(np.ndindex(*shape[:-2])), self._turned[path]
+
+    def _is_turned(self, path: str, region: GridRegion) -> bool:
+        """Return whether longitude comes before latitude in the last two axes."""
+        shape, grid = self.info(path).shape, region.shape
+        if shape.count(grid[0]) * shape.count(grid[1]) == 1:
+            return shape[-2:] != grid
+        order, last = self._granule.file.axis_order(path, *region.paths), (len(shape) - 2, len(shape) - 1)
+        if order not in (None, last, last[::-1]):
+            raise UnsupportedError(f"{path}: latitude and longitude are axes {order} of {shape}, expected the last two")
+        return shape[-2:] != grid if order is None else order != last
 
     def bands(self, path: str, region: GridRegion, *, turned: bool) -> Iterator[slice]:
         """Yield ranges of latitudes of whole chunks, of about `BLOCK` cells, that hold rows of a region.
@@ -239,6 +273,33 @@ class GridReader:
         own = region.rows[rows]
         values = values if own.all() else values[own]
         return values if region.columns.all() else values[:, region.columns]
+
+
+def in_sector(longitude: np.ndarray, rounding: type[np.floating], west: float, east: float) -> np.ndarray:
+    """Return which columns of a grid lie in a sector; a meridian that is there twice counts once.
+
+    Parameters
+    ----------
+    longitude : ndarray, shape (n,), float64, degrees east
+    rounding : type
+        Type in which the file holds them, to which limits are rounded.
+    west, east : float
+        Limits, both included, degrees; a span of 360 or more is the whole circle.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    # An axis from 0 to 360 has the first meridian at its end again.
+    first = np.zeros(len(longitude), bool)
+    first[np.unique(np.round(longitude % 360.0, 6) % 360.0, return_index=True)[1]] = True
+    if east - west >= 360.0:
+        return first
+    span, inside = (east - west) % 360.0, np.zeros(len(longitude), bool)
+    for turn in range(-1080, 1081, 360):
+        low, high = float(rounding(west + turn)), float(rounding(west + span + turn))
+        inside |= (longitude >= low) & (longitude <= high)
+    return inside & first
 
 
 def _seconds(text: str) -> int:

@@ -54,7 +54,9 @@ class GranuleFile:
         GranuleError
             If the dataset is missing or cannot be read.
         """
-        info, values = self._reader.info(path), self._reader.whole(path)
+        values = self._reader.whole(path)
+        # Afterwards, as a dataset with parts that were never written has a fill value, whether it tells it or not.
+        info = self._reader.info(path)
         scale, offset = info.packing
         packed = (scale, offset) != (1.0, 0.0)
         missing = None if info.fill is None else values == values.dtype.type(info.fill)
@@ -78,7 +80,8 @@ class GranuleFile:
         GranuleError
             If the dataset is missing or cannot be read.
         """
-        return self._reader.info(path).described
+        found = {name: self._reader.text(path, name) for name in ("units", "long_name")}
+        return {name: text for name, text in found.items() if text is not None}
 
 
 def open_granule(

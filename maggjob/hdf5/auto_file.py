@@ -12,6 +12,7 @@ from maggjob.hdf5.dataset_info import DatasetInfo
 from maggjob.hdf5.file import Hdf5File
 from maggjob.hdf5.grids import GridInfo, GridTable, Window
 from maggjob.hdf5.h5coro_fixes import ReadRange
+from maggjob.hdf5.messages import Undecoded
 
 if TYPE_CHECKING:
     from maggjob.hdf5.h5py_file import H5pyFile
@@ -78,6 +79,34 @@ class AutoFile:
         """Return the header of a dataset of any number of dimensions, or None if there is no such dataset."""
         return self._read_by(path, lambda file: file.grid_info(path))
 
+    def text(self, path: str, name: str) -> str | None:
+        """Return an attribute that is a text, from h5py where h5coro does not decode it; None if there is none.
+
+        Parameters
+        ----------
+        path : str
+            Path of a dataset of any number of dimensions.
+        name : str
+            ``units`` or ``long_name``.
+
+        Raises
+        ------
+        UnsupportedError
+            If it cannot be decoded, or only by h5py, which may not read the file.
+        """
+        info = self.grid_info(path)
+        value = None if info is None else info.attributes.get(name)
+        if isinstance(value, Undecoded):
+            why = f"{path}: its attribute {name} cannot be decoded: {value.why}"
+            if self._reader == "h5coro":
+                raise UnsupportedError(f"{self.name}: {why}; take reader: h5py, which reads it")
+            self._why = self._why or why
+            info = self._by_h5py().grid_info(path)
+            value = None if info is None else info.attributes.get(name)
+        if isinstance(value, Undecoded):
+            raise UnsupportedError(f"{self.name}: {path}: its attribute {name} cannot be decoded: {value.why}")
+        return value if isinstance(value, str) else None
+
     def grid_table(self, path: str) -> GridTable | None:
         """Return where the chunks of a dataset are; None if h5py must read it (`grid`)."""
         if self._h5coro is not None and path.strip("/") not in self._slow_paths:
@@ -96,6 +125,26 @@ class AutoFile:
         window : tuple of slice
         """
         return self._by_h5py().grid(path, window)
+
+    def axis_order(self, path: str, latitude: str, longitude: str) -> tuple[int, int] | None:
+        """Return which axes of a dataset are latitude and longitude, by its dimension scales; None if it has none.
+
+        Parameters
+        ----------
+        path : str
+        latitude, longitude : str
+            Paths of the positions along the axes.
+
+        Raises
+        ------
+        UnsupportedError
+            If h5coro alone may read the file, which decodes no references, or the scales are others.
+        """
+        why = f"{path}: its shape does not tell which axis is latitude, but dimension scales may"
+        if self._reader == "h5coro":
+            raise UnsupportedError(f"{self.name}: {why}; take reader: h5py, which reads them")
+        self._why = self._why or why
+        return self._by_h5py().axis_order(path, latitude, longitude)
 
     def chunk_table(self, path: str) -> ChunkTable:
         """Return the chunk table of a dataset (`Hdf5File.chunk_table`).

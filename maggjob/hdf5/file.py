@@ -107,9 +107,9 @@ class Hdf5File:
         Raises
         ------
         LayoutError
-            If h5coro cannot read the dataset.
+            If h5coro cannot read the dataset, or chunks were never written.
         CorruptError
-            If the dataset does not exist, or chunks are missing.
+            If the dataset does not exist, or its chunks are not where they should be.
         """
         path = path.strip("/")
         info = self.grid_info(path)
@@ -118,7 +118,7 @@ class Hdf5File:
         with self._named(path):
             meta, base = self._h5.metadataTable[path], int(self._h5.baseAddress)
             if meta.address == UNDEFINED:
-                raise CorruptError("its values were never written")
+                raise LayoutError("its values were never written")
             if meta.layout != H5Dataset.CHUNKED_LAYOUT:
                 return contiguous_table(info, int(meta.address) + base)
             chunk = tuple(meta.chunkDimensions)

@@ -13,6 +13,7 @@ import numpy as np
 from maggjob.errors import CorruptError, LayoutError, UnsupportedError
 from maggjob.hdf5.chunks import inflate, unshuffle
 from maggjob.hdf5.dataset_info import DatasetInfo
+from maggjob.hdf5.messages import Undecoded
 
 PIECE = 1 << 20
 """Bytes of a contiguous dataset that count as one chunk, about."""
@@ -37,6 +38,8 @@ class GridInfo(DatasetInfo):
         """
         _ = self.fill, self.packing
         unsigned = self.attributes.get("_Unsigned")
+        if isinstance(unsigned, Undecoded):
+            raise LayoutError(f"its attribute _Unsigned cannot be decoded: {unsigned.why}")
         if unsigned is not None and str(unsigned).lower() != ("true" if self.dtype.kind == "u" else "false"):
             raise UnsupportedError(f"_Unsigned {unsigned} of a dataset of {self.dtype}: its values mean others")
 
@@ -201,7 +204,7 @@ def chunk_records(
 
 
 def check_complete(starts: np.ndarray, chunk: Sequence[int], shape: Sequence[int]) -> None:
-    """Check that chunks cover a dataset: granules are written completely, so a hole is a chunk that was lost.
+    """Check that chunks cover a dataset.
 
     Parameters
     ----------
@@ -211,12 +214,16 @@ def check_complete(starts: np.ndarray, chunk: Sequence[int], shape: Sequence[int
 
     Raises
     ------
+    LayoutError
+        If a chunk was never written: h5py knows the value that stands for it.
     CorruptError
-        If a chunk is missing, or there are others.
+        If there are others.
     """
     wanted = [-(-n // c) for n, c in zip(shape, chunk, strict=True)]
     places = starts // np.array(chunk)
     inside = ((places >= 0) & (places < np.array(wanted)) & (starts % np.array(chunk) == 0)).all()
     total = int(np.prod(wanted))
-    if not inside or len(np.unique(starts, axis=0)) != len(starts) or len(starts) != total:
+    if inside and len(np.unique(starts, axis=0)) == len(starts) < total:
+        raise LayoutError(f"{total} chunks hold its values, but only {len(starts)} were written")
+    if not inside or len(starts) != total:
         raise CorruptError(f"{total} chunks hold its values, but {len(starts)} exist")

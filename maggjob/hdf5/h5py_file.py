@@ -1,7 +1,7 @@
 """Access to one HDF5 file through h5py, for layouts that h5coro cannot read.
 
 It offers what `maggjob.hdf5.file.Hdf5File` offers, with the same checks: values that are packed, and chunks that were
-never written, are refused.
+never written, are refused. In grids, what was never written is missing if the dataset has a fill value.
 """
 
 import re
@@ -21,6 +21,8 @@ from maggjob.hdf5.messages import FILTER_NAMES, AttributeValue, Undecoded
 
 COLUMN = re.compile(r"(.*?)(?:\[(\d+)\])?")
 """A path, and the number of a column of a dataset of two dimensions."""
+DIMENSION, DIMENSIONS = "_Netcdf4Dimid", "_Netcdf4Coordinates"
+"""Attributes by which netCDF-4 numbers a dimension scale, and the axes of a dataset to which no scale is attached."""
 MOST_LINKS = 16
 """Soft links, or virtual datasets, that are followed in a row: HDF5's own limit."""
 
@@ -129,7 +131,10 @@ class H5pyFile:
             if dataset.shape is None:
                 raise UnsupportedError("a dataset without values")
             shape = tuple(dataset.shape) or (1,)
-            info = GridInfo(path, shape[0], _number_type(dataset), _attributes(dataset), shape)
+            attributes = _attributes(dataset)
+            if _is_incomplete(dataset) and not attributes.keys() & {"_FillValue", "missing_value"}:
+                attributes |= _own_fill(dataset)
+            info = GridInfo(path, shape[0], _number_type(dataset), attributes, shape)
             info.check()
             return info
 
@@ -145,7 +150,7 @@ class H5pyFile:
         Raises
         ------
         CorruptError
-            If the dataset does not exist, or values were never written.
+            If the dataset does not exist, or values were never written that no fill value marks as missing.
         """
         path = path.strip("/")
         info = self.grid_info(path)
@@ -153,9 +158,38 @@ class H5pyFile:
             raise CorruptError(f"{self.name}: {path}: no such dataset")
         with self._named(path):
             dataset = self._find(path)
-            self._check_written(dataset)
+            self._check_written(dataset, filled=_marks_missing(dataset, info.fill))
             values = np.asarray(dataset[()]).reshape(1)[window] if dataset.ndim == 0 else dataset[window]
             return np.ascontiguousarray(values, info.dtype)
+
+    def axis_order(self, path: str, latitude: str, longitude: str) -> tuple[int, int] | None:
+        """Return which axes of a dataset are latitude and longitude, by its dimension scales; None if it has none.
+
+        Parameters
+        ----------
+        path : str
+            Path of an existing dataset.
+        latitude, longitude : str
+            Paths of the positions along the axes.
+
+        Raises
+        ------
+        UnsupportedError
+            If it has scales, but not those of latitude and longitude, once each.
+        """
+        with self._named(path):
+            axes, found = _axes(self._find(path)), []
+            if not any(axes):
+                return None
+            for name in (latitude, longitude):
+                position = self._find(name.strip("/"))
+                own = _axes(position)[0] | {position}
+                own |= {("id", int(n)) for n in np.ravel(position.attrs.get(DIMENSION, ()))}
+                of = [number for number, axis in enumerate(axes) if axis & own]
+                if len(of) != 1:
+                    raise UnsupportedError(f"{name} is the dimension scale of {len(of)} of its axes, expected one")
+                found += of
+            return found[0], found[1]
 
     def _find(self, path: str) -> Any:
         """Return the dataset at a path; None if there is none. Soft links are followed within the file."""
@@ -181,11 +215,11 @@ class H5pyFile:
                 raise UnsupportedError(f"{name} is a link to another file, which is not followed")
         return h5py.Dataset(node) if isinstance(node, h5py.h5d.DatasetID) else None
 
-    def _check_written(self, dataset: Any, depth: int = 0) -> None:
+    def _check_written(self, dataset: Any, depth: int = 0, *, filled: bool = False) -> None:
         """Check that all values of a dataset were written, in this file, with filters that are known here.
 
-        HDF5 returns fill values where nothing is stored. Granules are written completely, so a hole is a chunk that was
-        lost.
+        HDF5 returns fill values where nothing is stored. Unless these mark missing values (``filled``), a hole is taken
+        for a chunk that was lost.
         """
         created = dataset.id.get_create_plist()
         for number in range(created.get_nfilters()):
@@ -194,15 +228,17 @@ class H5pyFile:
                 raise UnsupportedError(f"filter {FILTER_NAMES.get(code, code)}, which is not installed")
         layout = created.get_layout()
         if layout == h5py.h5d.CHUNKED:
-            wanted = int(np.prod([-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]))
-            if dataset.id.get_num_chunks() != wanted:
-                raise CorruptError(f"{wanted} chunks hold its values, but {dataset.id.get_num_chunks()} exist")
+            wanted, there = _chunks_of(dataset)
+            if there != wanted and not (filled and there < wanted):
+                raise CorruptError(
+                    f"{wanted} chunks hold its values, but {there} exist; no fill value marks the others"
+                )
         elif layout == h5py.h5d.VIRTUAL:
             self._check_sources(dataset, depth)
         elif created.get_external_count():
             raise UnsupportedError("its values are stored in other files")
-        elif layout == h5py.h5d.CONTIGUOUS and dataset.size and dataset.id.get_offset() is None:
-            raise CorruptError("its values were never written")
+        elif layout == h5py.h5d.CONTIGUOUS and _is_incomplete(dataset) and not filled:
+            raise CorruptError("its values were never written, and no fill value marks them")
 
     def _check_sources(self, dataset: Any, depth: int) -> None:
         """Check that the sources of a virtual dataset are in this file, written, and cover it."""
@@ -227,6 +263,46 @@ class H5pyFile:
             covered += points
         if covered < dataset.size:
             raise CorruptError(f"sources cover {covered} of its {dataset.size} values")
+
+
+def _chunks_of(dataset: Any) -> tuple[int, int]:
+    """Return how many chunks hold the values of a dataset, and how many of them were written."""
+    wanted = int(np.prod([-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]))
+    return wanted, dataset.id.get_num_chunks()
+
+
+def _is_incomplete(dataset: Any) -> bool:
+    """Return whether values of a dataset were never written."""
+    created = dataset.id.get_create_plist()
+    if created.get_layout() == h5py.h5d.CHUNKED:
+        wanted, there = _chunks_of(dataset)
+        return there < wanted
+    outside = created.get_layout() != h5py.h5d.CONTIGUOUS or created.get_external_count()
+    return not outside and dataset.size > 0 and dataset.id.get_offset() is None
+
+
+def _own_fill(dataset: Any) -> dict[str, AttributeValue]:
+    """Return the fill value that whoever made a dataset gave it, as the attribute that tells it; empty without one."""
+    if dataset.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED:
+        return {}
+    return {"_FillValue": np.atleast_1d(np.asarray(dataset.fillvalue))}
+
+
+def _marks_missing(dataset: Any, fill: float | None) -> bool:
+    """Return whether what HDF5 gives for values that were never written counts as missing."""
+    if dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_UNDEFINED:
+        return False
+    given = dataset.fillvalue.item()
+    return given != given or given == fill
+
+
+def _axes(dataset: Any) -> list[set[Any]]:
+    """Return what tells the axes of a dataset: the dimension scales of each, or else netCDF's numbers of them."""
+    axes: list[set[Any]] = [set(dataset.dims[number].values()) for number in range(dataset.ndim)]
+    numbers = np.ravel(dataset.attrs.get(DIMENSIONS, ()))
+    if not any(axes) and len(numbers) == dataset.ndim:
+        return [{("id", int(number))} for number in numbers]
+    return axes
 
 
 def _split(path: str) -> tuple[str, int | None]:

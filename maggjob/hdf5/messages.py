@@ -137,7 +137,10 @@ def _attribute_value(datatype: bytes, dataspace: bytes, data: bytes) -> Attribut
     except LayoutError as problem:
         return Undecoded(str(problem))
     if dtype is None:
-        return Undecoded(f"a type of class {datatype[0] & 0x0F}")
+        kind = datatype[0] & 0x0F
+        return Undecoded(
+            "a string of variable length" if kind == 9 and datatype[1] & 0x0F == 1 else f"a type of class {kind}"
+        )
     found = np.frombuffer(data, dtype.newbyteorder(">") if datatype[1] & 0x01 else dtype, count)
     return found.astype(dtype, copy=False)
 

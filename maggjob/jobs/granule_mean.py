@@ -65,6 +65,7 @@ def part_of(task: MeanTask, report: MeanReport) -> bytes:
     content = {
         "recipe": task.recipe.digest,
         "size": task.size,
+        "version": report.version,
         "state": report.state,
         "steps": report.steps,
         "units": report.units,
@@ -74,7 +75,7 @@ def part_of(task: MeanTask, report: MeanReport) -> bytes:
 
 
 def report_of(task: MeanTask, part: bytes) -> MeanReport | None:
-    """Return the report of a granule from its part; None if it is damaged, or of another version or recipe.
+    """Return the report of a granule from its part; None if it is damaged, or of another size or recipe.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def report_of(task: MeanTask, part: bytes) -> MeanReport | None:
             return None
         if (content["recipe"], content["size"]) != (task.recipe.digest, task.size):
             return None
-        return MeanReport(task.id, content["state"], tuple(content["steps"]), content["units"])
+        steps, units = tuple(content["steps"]), content["units"]
+        return MeanReport(task.id, content["state"], steps, units, version=content["version"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -103,15 +105,19 @@ def _measure(task: MeanTask, archive: Archive) -> MeanReport:
     found = {v.name: _statistics(reader, recipe, v, region, len(times)) for v in recipe.variables}
     steps = tuple({"time": at, "values": {n: every[k] for n, every in found.items()}} for k, at in enumerate(times))
     valid = any(one["cells"]["valid"] for every in found.values() for one in every)
-    units = {v.name: reader.info(v.dataset).described.get("units", "") for v in recipe.variables}
-    return MeanReport(task.id, "used" if valid else "empty", steps, units, by_h5py=opened.file.slow)
+    units = {v.name: reader.text(v.dataset, "units") or "" for v in recipe.variables}
+    state, version = "used" if valid else "empty", opened.source.etag
+    return MeanReport(task.id, state, steps, units, version=version, by_h5py=opened.file.slow)
 
 
 def _statistics(
     reader: GridReader, recipe: MeanRecipe, variable: MeanVariable, region: GridRegion, times: int
 ) -> list[dict[str, Any]]:
     """Return the statistics of a variable at each time."""
-    info, path = reader.info(variable.dataset), variable.dataset
+    path = variable.dataset
+    # First, as a variable with parts that were never written has a fill value, whether it tells it or not.
+    reader.chunk(path)
+    info = reader.info(path)
     leads, turned = reader.times_of(path, region)
     if len(leads) != times:
         raise UnsupportedError(f"{path} has shape {info.shape}, but there are {times} times")

@@ -134,6 +134,8 @@ class MeanReport:
     """Number of requests for them."""
     peak_memory: int = 0
     """Peak memory of the worker's process so far, in bytes."""
+    version: str | None = None
+    """Version of the granule that was read, as `maggjob.storage.archive.Source` tells it."""
     by_h5py: bool = False
     """Whether h5py read any of it."""
 

@@ -6,18 +6,16 @@ A granule that was read once is not read again: its part stays, and a later end 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maggjob.backend.outcome import Outcome
 from maggjob.config.series import SeriesConfig
-from maggjob.errors import RETRYABLE, ExistsError, LedgerError
-from maggjob.inputs.plain_json import load_json
+from maggjob.errors import RETRYABLE, ExistsError
 from maggjob.jobs.granule_mean import map_granule, report_of
 from maggjob.model.display import Displayed
 from maggjob.model.means import MeanReport, MeanTask
+from maggjob.model.tasks import Granule
 from maggjob.output.publish import publish
 from maggjob.output.series_files import (
     DOUBLED,
@@ -30,10 +28,14 @@ from maggjob.output.series_files import (
     series_dataset,
     zarr_objects,
 )
+from maggjob.output.series_rows import series_ledger, series_rows
+from maggjob.output.series_span import DIGEST, SPAN, check_kept, series_attributes, stored_span, whole_span
 from maggjob.output.table import put_table
+from maggjob.pipeline.resume import ask_versions
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_folder
 from maggjob.planning.series import SeriesPlan, plan_series
+from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PARTS, run_folder
 from maggjob.storage.urls import is_remote, local_path
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 WINDOW = "series"
 """Folder of the parts below that of a run."""
-DIGEST = "series_digest"
-"""Attribute of a result: the digest of its configuration."""
 READERS = 32
 """Parts read concurrently."""
 
@@ -54,7 +54,7 @@ class SeriesOptions(SessionOptions):
     """Options of a run of the series job."""
 
     overwrite: bool = False
-    """Whether to replace a series that was made with another configuration."""
+    """Whether to replace a series that was made with another configuration, and to read all granules again."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,6 +87,8 @@ def series(
 ) -> SeriesResult | SeriesPlan:
     """Make a time series of area-weighted means of gridded granules.
 
+    Days of a series that exists stay, though they are not asked for.
+
     Parameters
     ----------
     config : str, Path, mapping or SeriesConfig
@@ -118,21 +120,25 @@ def series(
     """
     own = {field.name: options.pop(field.name) for field in fields(SeriesOptions) if field.name in options}
     how, plan = SeriesOptions(**own), plan_series(config, **options)
-    run = RunDescription(
-        plan.store,
-        WINDOW,
-        {"granules": len(plan.listing.granules)},
-        {"run": plan.digest, "configuration": plan.config.digest},
-        [plan.url(granule) for granule in plan.listing.granules],
-    )
-    if dry_run:
-        check_reach(how.backend, run)
+    session = None if dry_run else Session(_described(plan), how)
+    region = how.region if session is None else session.region
+    if not how.overwrite and (span := whole_span(plan, region)) != (plan.start, plan.end):
+        asked, plan = plan, plan_series(config, **options | dict(zip(("start", "end"), span, strict=True)))
+        check_kept(plan, asked, region)
+        session = None if dry_run else Session(_described(plan), how)
+    if session is None:
+        check_reach(how.backend, _described(plan))
         return plan
-    session = Session(run, how)
     check_series_target(plan, session.region, overwrite=how.overwrite)
     with session:
         check_series_target(plan, session.region, overwrite=how.overwrite)
         return _carry_out(session, plan, how)
+
+
+def _described(plan: SeriesPlan) -> RunDescription:
+    digests = {"run": plan.digest, "configuration": plan.config.digest}
+    granules = plan.listing.granules
+    return RunDescription(plan.store, WINDOW, {"granules": len(granules)}, digests, list(map(plan.url, granules)))
 
 
 def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool) -> None:
@@ -149,7 +155,7 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
     Raises
     ------
     ExistsError
-        If something is there that is not a series of the same configuration.
+        If something is there that is not a series of the same configuration, or one of other days.
     """
     check_folder(run_folder(plan.store), region)
     if not exists(plan.store, region):
@@ -161,17 +167,17 @@ def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool
         return
     if not is_remote(plan.store) and not local_path(plan.store).is_dir():
         raise ExistsError(f"{plan.store} is a file, not a series of maggjob; give another store")
-    content = Folder(plan.store, region).find("zarr.json")
-    try:
-        digest = None if content is None else load_json(content, finite=False)["attributes"].get(DIGEST)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        digest = None
+    digest = series_attributes(plan.store, region).get(DIGEST)
     if digest is None:
         raise ExistsError(f"{plan.store} is not a series of maggjob and is not replaced; give another store")
     if digest != plan.config.digest and not overwrite:
         raise ExistsError(
-            f"{plan.store} was made with another configuration; give --overwrite (overwrite=True), or another store"
+            f"{plan.store} was made with another configuration or product; give --overwrite (overwrite=True), or "
+            "another store"
         )
+    span = None if overwrite else stored_span(plan, region)
+    if span is not None and not plan.start <= span[0] <= span[1] <= plan.end:
+        raise ExistsError(f"{plan.store} was extended meanwhile, to {span[0]} to {span[1]}; run again")
 
 
 def _beside(store: str) -> tuple[str, str]:
@@ -183,20 +189,19 @@ def _beside(store: str) -> tuple[str, str]:
 def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> SeriesResult:
     parts = f"{session.folder}/{PARTS}/{WINDOW}"
     tasks = plan.tasks(parts, session.credentials, session.region)
-    known = _saved(tasks, Folder(session.folder, session.region), session.region)
+    known = {} if how.overwrite else _saved(tasks, session)
     left = [task for task in tasks if task.id not in known]
     session.begin("map", taken=len(known))
     mapped = _mapped(session, left, how)
-    reports = tuple(known.get(task.id) or mapped[task.id] for task in tasks)
     session.begin("assembly")
-    rows = _rows(plan, reports)
+    rows, reports = series_rows(plan, [known.get(task.id) or mapped[task.id] for task in tasks])
     told = _told(plan, reports, rows, len(known))
     lost = told["failed"] == len(reports)
     if not lost:
         dataset = series_dataset(plan.config, rows, _units(reports), _attributes(plan, rows))
         session.check_lock()
         _write(plan, session.region, dataset)
-    ledger = put_table(_ledger(plan, reports), Folder(session.folder, session.region))
+    ledger = put_table(series_ledger(plan, reports), Folder(session.folder, session.region))
     beside = dict(zip(("netcdf", "picture"), _beside(plan.store), strict=True))
     summary = session.finish(
         {
@@ -210,14 +215,19 @@ def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> Series
     return SeriesResult(plan, reports, rows, len(known), summary)
 
 
-def _saved(tasks: Sequence[MeanTask], folder: Folder, region: str | None) -> dict[str, MeanReport]:
-    """Return the reports of granules that were read before, from their parts."""
+def _saved(tasks: Sequence[MeanTask], session: Session) -> dict[str, MeanReport]:
+    """Return the reports of granules that were read before, and have not changed since, from their parts."""
+    folder = Folder(session.folder, session.region)
     there = set(folder.keys(PARTS))
     own = [task for task in tasks if f"{PARTS}/{WINDOW}/{task.id}.json" in there]
     with ThreadPoolExecutor(READERS) as pool:
         contents = pool.map(lambda task: folder.get(f"{PARTS}/{WINDOW}/{task.id}.json"), own)
-        found = {task.id: report_of(task, content) for task, content in zip(own, contents, strict=True)}
-    return {name: report for name, report in found.items() if report is not None}
+        found = {task: report_of(task, content) for task, content in zip(own, contents, strict=True)}
+    granules = [Granule(task.id, task.url, task.size) for task, report in found.items() if report is not None]
+    # Those whose versions nobody tells here, as from outside the region of a bucket, are known by their sizes.
+    now = ask_versions(granules, Archive(session.credentials, session.region))
+    every = {report.id: report for report in found.values() if report is not None}
+    return {name: report for name, report in every.items() if now.get(name, report.version) == report.version}
 
 
 def _mapped(session: Session, tasks: Sequence[MeanTask], how: SeriesOptions) -> dict[str, MeanReport]:
@@ -235,30 +245,6 @@ def _report(task: MeanTask, outcome: Outcome[MeanReport]) -> MeanReport:
     if outcome.value is not None:
         return outcome.value
     return MeanReport(task.id, "failed", reason=outcome.reason, message=outcome.message)
-
-
-def _rows(plan: SeriesPlan, reports: Sequence[MeanReport]) -> tuple[SeriesRow, ...]:
-    """Return the series: the times of all granules, and of those that are missing or failed."""
-    replaced, days = set(plan.listing.doubled.values()), {one.id: one.day for one in plan.listing.granules}
-    rows = [
-        SeriesRow(step["time"], DOUBLED if report.id in replaced else USED, step["values"])
-        for report in reports
-        for step in report.steps
-    ]
-    # Times without values have the time of day of the others.
-    clock = min((row.time % 86400 for row in rows), default=0)
-    rows += [SeriesRow(_midnight(days[one.id]) + clock, FAILED, {}) for one in reports if one.state == "failed"]
-    rows += [SeriesRow(_midnight(day) + clock, MISSING, {}) for day in plan.missing]
-    ordered = sorted(rows, key=lambda row: row.time)
-    twice = {row.time for row, after in pairwise(ordered) if row.time == after.time}
-    if twice:
-        moment = datetime.fromtimestamp(min(twice), UTC)
-        raise LedgerError(f"two granules have the time {moment:%Y-%m-%dT%H:%M:%S}; remove one of them, and run again")
-    return tuple(ordered)
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def _units(reports: Sequence[MeanReport]) -> Mapping[str, str]:
@@ -311,6 +297,7 @@ def _attributes(plan: SeriesPlan, rows: Sequence[SeriesRow]) -> dict[str, Any]:
         "geospatial_lat_max": float(config.region.latitude[1]),
         **own,
         DIGEST: config.digest,
+        SPAN: f"{plan.start}/{plan.end}",
     }
 
 
@@ -320,23 +307,3 @@ def _write(plan: SeriesPlan, region: str | None, dataset: "xr.Dataset") -> None:
     for path, content in zip(_beside(plan.store), (netcdf_bytes(dataset), picture(dataset, plan.config)), strict=True):
         above, _, name = path.rpartition("/")
         Folder(above or ".", region, create=True).put(name, content)
-
-
-def _ledger(plan: SeriesPlan, reports: Sequence[MeanReport]) -> dict[str, list[Any]]:
-    """Return the ledger as columns: each granule and each missing time, and the grid cells by state."""
-    days = {one.id: str(one.day) for one in plan.listing.granules}
-    rows: list[dict[str, Any]] = [
-        {"granule": one.id, "cell": days[one.id], "state": one.state, "reason": one.reason, "message": one.message}
-        | {f"{name}_{k}": n for name, cells in one.cells.items() for k, n in cells.items()}
-        for one in reports
-    ]
-    rows += [
-        {"granule": one, "state": "doubled", "message": f"{used} is used"} for one, used in plan.listing.doubled.items()
-    ]
-    rows += [
-        {"granule": path, "state": "passed_over", "message": why} for path, why in plan.listing.passed_over.items()
-    ]
-    rows += [{"cell": str(day), "state": "missing"} for day in plan.missing]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = {"granule", "cell", "state", "reason", "message"}
-    return {name: [row.get(name, None if name in text else 0) for row in rows] for name in names}

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.errors import InputError
+
 LEVEL = 293.0
 """Mean on average, kelvin."""
 SEASON = 0.8
@@ -61,6 +63,11 @@ def simulate_sst(
     list of Path
         The granules.
 
+    Raises
+    ------
+    InputError
+        If the days are no days, or not in order.
+
     Examples
     --------
     >>> [path.name[:8] for path in simulate_sst("sst", start="2019-01-01", end="2019-01-02", every=12)]
@@ -68,7 +75,9 @@ def simulate_sst(
     """
     import h5py
 
-    first, last = (one if isinstance(one, date) else date.fromisoformat(one) for one in (start, end))
+    first, last = _day(start, "start"), _day(end, "end")
+    if first > last:
+        raise InputError(f"start {first} is after end {last}; swap them")
     Path(folder).mkdir(parents=True, exist_ok=True)
     latitude = np.arange(-89.875 + (every - 1) / 8, 90.0, 0.25 * every).astype("f4")
     longitude = np.arange(-179.875 + (every - 1) / 8, 180.0, 0.25 * every).astype("f4")
@@ -87,6 +96,13 @@ def simulate_sst(
             _write(file, day, latitude, longitude, packed, mask, chunks)
         paths.append(path)
     return paths
+
+
+def _day(given: str | date, name: str) -> date:
+    try:
+        return given if isinstance(given, date) else date.fromisoformat(given)
+    except ValueError as problem:
+        raise InputError(f"{name} is {given!r}; write a day as 2019-01-31") from problem
 
 
 def _write(

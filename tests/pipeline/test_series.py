@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from maggjob.jobs.granule_mean import map_granule
 from maggjob.model.means import MeanTask
 from maggjob.pipeline.series import SeriesResult
 from maggjob.planning.series import SeriesPlan
-from maggjob.simulator.sst import mean_of, simulate_sst
+from maggjob.simulator.sst import EPOCH, mean_of, simulate_sst
 from tests.strategies import few
 
 START, END = "2019-01-01", "2019-01-06"
@@ -249,6 +249,50 @@ def test_a_later_end_adds_what_is_new() -> None:
     assert run().taken == 6
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        (("2019-01-01", "2019-01-03"), ("2019-01-04", "2019-01-06"), 3),
+        (("2019-01-04", "2019-01-06"), ("2019-01-01", "2019-01-03"), 3),
+        (("2019-01-01", "2019-01-04"), ("2019-01-03", "2019-01-06"), 4),
+        (("2019-01-01", "2019-01-06"), ("2019-01-02", "2019-01-02"), 6),
+    ],
+)
+def test_days_that_are_not_asked_for_stay(first: tuple[str, str], second: tuple[str, str], taken: int) -> None:
+    run(store="whole.zarr")
+    run(start=first[0], end=first[1])
+    plan = run_dry(start=second[0], end=second[1])
+    assert (str(plan.start), str(plan.end)) == (START, END)
+    done = run(start=second[0], end=second[1])
+    assert (len(done.rows), done.taken) == (6, taken)
+    assert tree("sst.zarr") == tree("whole.zarr")
+    # Those of a series that is replaced do not.
+    assert len(run(start=second[0], end=second[1], overwrite=True).rows) < 6
+
+
+def run_dry(**options: Any) -> SeriesPlan:
+    given_options = {"files": "sst", "store": "sst.zarr", "dry_run": True} | options
+    plan = maggjob.series("mur25_sst.yaml", **given_options)
+    assert isinstance(plan, SeriesPlan)
+    return plan
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_days_that_would_be_lost_or_left_out_are_refused(sst: list[Path], dry: bool) -> None:
+    made = run_dry if dry else run
+    run(start="2019-01-03", end="2019-01-04")
+    before = tree("sst.zarr")
+    for start, end, said in (("2019-01-06", "2019-01-06", "--start 2019-01-05"), (START, START, "--end 2019-01-02")):
+        with pytest.raises(ExistsError, match=f"holds 2019-01-03 to 2019-01-04, .* leaves a gap; give {said}"):
+            made(start=start, end=end)
+    with pytest.raises(ExistsError, match=r"no granule of 2019-01-03 is listed now \(2 such days\)"):
+        made(start="2019-01-05", end="2019-01-06", files=[str(path) for path in sst[4:]])
+    assert tree("sst.zarr") == before
+    # Who asks for these days gets what is there.
+    sst[2].unlink()
+    assert [row.state for row in run(start="2019-01-03", end="2019-01-04").rows] == [2, 0]
+
+
 def test_localhost_gives_the_same_bytes() -> None:
     run(store="serial.zarr")
     run(store="local.zarr", backend="localhost", max_workers=2)
@@ -265,6 +309,23 @@ def test_a_granule_that_changed_is_read_again(sst: list[Path]) -> None:
     expected = by_xarray(sst[2])["mean"] - 273.15
     with xr.open_zarr("sst.zarr") as opened:
         assert abs(float(opened.sst_mean[2]) - expected) < 1e-9
+
+
+def test_a_granule_that_changed_at_the_same_size_is_read_again(sst: list[Path]) -> None:
+    first, size = run(), sst[2].stat().st_size
+    with h5py.File(sst[2], "a") as file:
+        file["analysed_sst"].attrs.modify("add_offset", 299.15)
+    assert sst[2].stat().st_size == size
+    done = run()
+    assert done.taken == 5
+    assert abs(done.rows[2].values["sst"]["mean"] - first.rows[2].values["sst"]["mean"] - 1) < 1e-9
+
+
+def test_overwrite_reads_all_granules_again() -> None:
+    run()
+    before = tree("sst.zarr")
+    assert run(overwrite=True).taken == 0
+    assert tree("sst.zarr") == before
 
 
 def test_a_damaged_part_is_made_again() -> None:
@@ -299,6 +360,57 @@ def test_missing_doubled_and_failed_days_are_told(sst: list[Path]) -> None:
     simulate_sst("sst", start="2019-01-04", end="2019-01-04", every=8)
     assert run().complete
     assert states()["used"] == 5
+
+
+def set_time(path: Path, day: int, hour: int = 9) -> None:
+    """Write another time into a granule: that of a day of January 2019."""
+    with h5py.File(path, "a") as file:
+        file["time"][:] = int((datetime(2019, 1, day, hour) - EPOCH).total_seconds())
+
+
+def test_a_granule_with_the_time_of_another_is_named_and_the_others_are_used(sst: list[Path]) -> None:
+    # Before and after the one whose time it has.
+    set_time(sst[1], 4)
+    set_time(sst[5], 4)
+    done = run()
+    assert not done.complete
+    assert [row.state for row in done.rows] == [0, 3, 0, 0, 0, 3]
+    assert states() == {"used": 4, "failed": 2}
+    for number in (1, 5):
+        report = done.reports[number]
+        assert (report.state, report.reason) == ("failed", "corrupt")
+        assert f"{sst[number].stem}: its time 2019-01-04T09:00:00 is that of {sst[3].stem}, too" in str(report.message)
+    assert abs(done.rows[3].values["sst"]["mean"] + 273.15 - by_xarray(sst[3])["mean"]) < 1e-9
+    # From its part it is judged alike, and it is read again when it was corrected.
+    assert (run().taken, states()) == (6, {"used": 4, "failed": 2})
+    set_time(sst[1], 2)
+    set_time(sst[5], 6)
+    assert run().complete
+
+
+def test_a_time_of_a_day_without_a_granule_is_named(sst: list[Path]) -> None:
+    sst[3].unlink()
+    sst[4].write_bytes(sst[4].read_bytes()[:-10])
+    set_time(sst[1], 4)
+    set_time(sst[2], 5)
+    done = run()
+    assert [row.state for row in done.rows] == [0, 3, 3, 2, 3, 0]
+    assert "2019-01-04T09:00:00 is of another day" in str(done.reports[1].message)
+    assert "2019-01-05T09:00:00 is of another day" in str(done.reports[2].message)
+
+
+def test_a_time_that_is_there_twice_in_a_granule_is_refused(sst: list[Path]) -> None:
+    grid(sst[0], LAT, LON, np.stack([FIELD, FIELD]), times=(0.5, 0.5), mask=np.ones(FIELD.shape, "i1"))
+    assert "2019-01-01T12:00:00 is there twice" in str(run().reports[0].message)
+
+
+def test_a_granule_of_several_days_fills_those_without_one(sst: list[Path]) -> None:
+    sst[1].unlink()
+    times, field = (9 / 24, 33 / 24), np.stack([FIELD, FIELD + 1])
+    grid(sst[0], LAT, LON, field, times=times, mask=np.ones(FIELD.shape, "i1"))
+    done = run()
+    assert done.complete
+    assert [row.state for row in done.rows] == [0] * 6
 
 
 def test_a_day_without_a_value_is_empty(sst: list[Path]) -> None:
@@ -348,6 +460,13 @@ def test_what_is_no_grid_fails_by_name(sst: list[Path], write: Callable[[Path], 
 # --- What is asked for
 
 
+@pytest.mark.parametrize(("start", "said"), [("2019-02-01", "after end"), ("2019-1-1", "2019-1-1")])
+def test_wrong_days_are_not_simulated(start: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        simulate_sst("other", start=start, end="2019-01-06")
+    assert not Path("other").exists()
+
+
 def test_a_plan_reads_nothing_and_costs_less() -> None:
     plan = maggjob.series(
         "mur25_sst.yaml", files="sst", start="2019-01-01", end="2019-12-31", store="sst.zarr", dry_run=True
@@ -365,7 +484,7 @@ def test_a_plan_reads_nothing_and_costs_less() -> None:
         ({"start": "2019-01-32"}, InputError, "2019-01-32"),
         ({"start": "2020-01-01", "end": "2020-01-02"}, CatalogError, "no granule from 2020-01-01 to 2020-01-02"),
         ({"files": "nowhere"}, CatalogError, "nowhere"),
-        ({"config": "atl06.yaml"}, ConfigError, "mur25_sst.yaml"),
+        ({"config": "atl06.yaml"}, ConfigError, "'maggjob run' takes it; those of this job are mur25_sst.yaml"),
         ({"config": "none.yaml"}, ConfigError, "none.yaml"),
         ({"backend": "aws_lambda"}, InputError, "cannot reach this machine"),
     ],
@@ -421,6 +540,20 @@ def test_only_a_series_of_the_same_configuration_is_replaced(tmp_path: Path) -> 
             run(store=store, overwrite=True)
     assert Path("mine.zarr/notes.txt").read_text() == Path("other.nc").read_text() == "mine"
     assert not Path("mine.zarr.run").exists()
+
+
+@pytest.mark.parametrize(("key", "value"), [("short_name", "MUR-JPL-L4-GLOB-v4.1"), ("version", "4.1")])
+def test_a_series_of_another_product_is_not_replaced(key: str, value: str) -> None:
+    run()
+    before = tree("sst.zarr")
+    content = load_series_config("mur25_sst.yaml").model_dump()
+    content["search"]["endpoint"] = "https://cmr.uat.earthdata.nasa.gov"
+    # Where it is searched makes no other series.
+    assert run(config=content).taken == 6
+    content["search"][key] = value
+    with pytest.raises(ExistsError, match="another configuration or product"):
+        run(config=content)
+    assert tree("sst.zarr") == before
 
 
 def test_a_search_of_cmr_finds_the_granules() -> None:
