@@ -33,7 +33,7 @@ def of_the_archive(url: str) -> bool:
     return host in LOOPBACK or any(host == known or host.endswith(f".{known}") for known in HOSTS)
 
 
-def check_sources(urls: Iterable[str], allowed: Sequence[str] = ()) -> None:
+def check_sources(urls: Iterable[str], allowed: Sequence[str] = (), key: str = "data_source.sources") -> None:
     """Check that granules are read from no bucket but NASA's and those that are allowed besides.
 
     Parameters
@@ -42,6 +42,8 @@ def check_sources(urls: Iterable[str], allowed: Sequence[str] = ()) -> None:
         Paths and URLs of granules.
     allowed : sequence of str
         Buckets that are allowed besides, such as ``s3://my-bucket``.
+    key : str
+        Key of the configuration that lists them, for the message.
 
     Raises
     ------
@@ -58,6 +60,5 @@ def check_sources(urls: Iterable[str], allowed: Sequence[str] = ()) -> None:
             known.add(root)
             continue
         raise CatalogError(
-            f"{url} is not in NASA's archive; if you trust {root}, add it to the configuration: "
-            f'data_source.sources: ["{root}"]'
+            f'{url} is not in NASA\'s archive; if you trust {root}, add it to the configuration: {key}: ["{root}"]'
         )

@@ -17,6 +17,8 @@ from maggjob.storage.urls import is_remote
 
 PAGE = 100
 """Items per page of an API's answer."""
+MOST_ITEMS = 50_000
+"""Scenes that a search may list, so that an API whose pages do not end is left."""
 BASELINE = 4.0
 """Processing baseline of Sentinel-2 from which reflectance has an offset."""
 SCALE, OFFSET = 0.0001, -0.1
@@ -85,6 +87,10 @@ def _pages(search: SceneSearch, shape: Mapping[str, Any], start: date, end: date
                     f"{search.url}: its pages do not end: the next link leads back to {min(ids)}"
                 )
             seen |= ids
+            if len(seen) > MOST_ITEMS:
+                raise CatalogError(  # noqa: TRY301
+                    f"{search.url} lists more than {MOST_ITEMS:,} scenes; ask for fewer days, or a smaller region"
+                )
             yield from page["features"]
     except CatalogError:
         raise
@@ -139,6 +145,8 @@ def _listing(items: Sequence[Any], config: ScenesConfig, start: date, end: date,
 def _scene(item: Mapping[str, Any], config: ScenesConfig, base: str) -> Scene:
     properties, assets, own = item["properties"], item["assets"], str(item["id"])
     moment = properties.get("datetime") or properties["start_datetime"]
+    if not isinstance(item.get("geometry"), Mapping):
+        raise CatalogError(f"scene {own} has no geometry")
     date.fromisoformat(str(moment)[:10])
     west, south, east, north = (float(one) for one in item["bbox"])
     return Scene(

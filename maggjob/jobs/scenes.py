@@ -15,7 +15,9 @@ import numpy as np
 
 from maggjob.granules.geotiff import NODATA, geotiff, pixels_inside, thumbnail
 from maggjob.granules.raster import Raster, Rasters
+from maggjob.jobs.scene_files import keeps_better
 from maggjob.jobs.worker import peak_memory, reason_and_message
+from maggjob.model.scene_items import file_facts
 from maggjob.model.scenes import (
     AssemblyTask,
     Scene,
@@ -249,9 +251,13 @@ def _write(
     """Write the GeoTIFF, its thumbnail, and last its STAC item, which says that the others are whole."""
     folder = Folder(f"{task.store}/{target.region}", task.region, create=True)
     # The thumbnail first: a GeoTIFF without one is not ours.
-    folder.put(f"{target.name}.png", thumbnail(values[0]))
-    folder.put(f"{target.name}.tif", geotiff(values, target.whole, recipe))
+    if report.state != "complete" and keeps_better(folder, target.name, recipe.digest):
+        return
     item = _item(target, [scenes[number] for number in target.scenes], recipe, report)
+    files = {"thumbnail": ("png", thumbnail(values[0])), "data": ("tif", geotiff(values, target.whole, recipe))}
+    for asset, (suffix, content) in files.items():
+        folder.put(f"{target.name}.{suffix}", content)
+        item["assets"][asset] |= file_facts(content)
     folder.put(f"{target.name}.json", json.dumps(item, sort_keys=True, indent=1).encode())
 
 
@@ -272,6 +278,7 @@ def _item(target: SceneTarget, scenes: Sequence[Scene], recipe: SceneRecipe, rep
         "stac_version": "1.0.0",
         "stac_extensions": [
             "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
             "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
             "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
         ],

@@ -9,11 +9,12 @@ from typing import Any
 from maggjob.backend.outcome import Outcome
 from maggjob.config.scenes import ScenesConfig
 from maggjob.errors import RETRYABLE, ExistsError
-from maggjob.inputs.plain_json import load_json
 from maggjob.jobs.scenes import assemble_scenes, joined, map_scenes
 from maggjob.model.display import Displayed
+from maggjob.model.scene_items import is_whole
 from maggjob.model.scenes import AssemblyTask, SceneReport, SceneTarget, SceneTask, TargetReport
 from maggjob.output.scene_index import contact_sheet, index_parquet
+from maggjob.output.scene_items import check_index, item_at, items_of, key_of
 from maggjob.output.table import put_table
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_folder
@@ -114,15 +115,16 @@ def _existing(plan: ScenesPlan, region: str | None, how: ScenesOptions) -> dict[
     if not is_remote(plan.store) and not local_path(plan.store).is_dir():
         raise ExistsError(f"{plan.store} is a file; give another store")
     folder = Folder(plan.store, region)
-    there, by_name = set(folder.keys()), {target.name: target for target in plan.targets}
+    there, by_name = folder.sizes(), {target.name: target for target in plan.targets}
+    check_index(plan.store, there, region)
     with ThreadPoolExecutor(READERS) as pool:
         names = [name for name, target in by_name.items() if f"{target.region}/{name}.json" in there]
-        items = dict(zip(names, pool.map(lambda n: _item(folder, by_name[n]), names), strict=True))
+        items = dict(zip(names, pool.map(lambda n: item_at(folder, f"{by_name[n].region}/{n}"), names), strict=True))
     found = {}
     for name, target in by_name.items():
         item = items.get(name)
         own = None if item is None else item["properties"]
-        if own is None and f"{target.region}/{name}.tif" in there and not folder.has(f"{target.region}/{name}.png"):
+        if own is None and f"{target.region}/{name}.tif" in there and f"{target.region}/{name}.png" not in there:
             raise ExistsError(f"{plan.store}/{target.region}/{name}.tif is of no run; move it, or give another store")
         if own is None or item is None:
             continue
@@ -134,18 +136,10 @@ def _existing(plan: ScenesPlan, region: str | None, how: ScenesOptions) -> dict[
                 )
             continue
         listed = [plan.listing.scenes[number].id for number in target.scenes]
-        if own["maggjob:state"] == "complete" and own["maggjob:listed"] == listed:
+        whole = is_whole(item, f"{target.region}/{name}", there) and not how.overwrite
+        if whole and own["maggjob:state"] == "complete" and own["maggjob:listed"] == listed:
             found[name] = item
     return found
-
-
-def _item(folder: Folder, target: SceneTarget) -> dict[str, Any] | None:
-    """Return the item of a result; None if it is damaged, or not one of maggjob."""
-    try:
-        item = load_json(folder.get(f"{target.region}/{target.name}.json"))
-        return item if "maggjob:digest" in item["properties"] else None
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _carry_out(session: Session, plan: ScenesPlan, how: ScenesOptions) -> ScenesResult:
@@ -160,12 +154,10 @@ def _carry_out(session: Session, plan: ScenesPlan, how: ScenesOptions) -> Scenes
     reports = tuple(made.get(name) or TargetReport.of_item(known[name]) for name in names)
     session.check_lock()
     folder = Folder(plan.store, session.region, create=True)
-    written = [report for report in reports if report.state != "failed"]
-    if written:
+    items = items_of(folder, plan.config.digest)
+    if items:
         with ThreadPoolExecutor(READERS) as pool:
-            keys = [f"{report.region}/{report.name}" for report in written]
-            items = list(pool.map(lambda key: load_json(folder.get(f"{key}.json")), keys))
-            pictures = list(pool.map(lambda key: folder.get(f"{key}.png"), keys))
+            pictures = list(pool.map(lambda item: folder.get(f"{key_of(item)}.png"), items))
         folder.put("index.parquet", index_parquet(items))
         folder.put("contact.png", contact_sheet(items, pictures))
     ledger = put_table(_ledger(plan, reports), Folder(session.folder, session.region))

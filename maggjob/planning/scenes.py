@@ -271,7 +271,7 @@ def plan_scenes(
         for one in grids
     }
     urls = [asset.url for scene in listing.scenes for asset in scene.bands.values()]
-    check_sources(urls, loaded.sources)
+    check_sources(urls, loaded.sources, "sources")
     if not any(touching.values()):
         raise InputError(
             f"no scene from {first} to {last} touches the regions {', '.join(one.region.name for one in grids)[:200]}; "

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.errors import InputError
+
 STEP = 10.0
 """Size of a pixel in metres; the classification has twice that."""
 SNOW, CLOUD, CLEAR = 11, 9, 5
@@ -83,8 +85,18 @@ def simulate_scenes(
     -------
     Path
         The file of items, ``items.json``.
+
+    Raises
+    ------
+    InputError
+        If a day is none, or the first is after the last.
     """
-    first, last = (one if isinstance(one, date) else date.fromisoformat(one) for one in (start, end))
+    try:
+        first, last = (one if isinstance(one, date) else date.fromisoformat(one) for one in (start, end))
+    except ValueError as problem:
+        raise InputError(f"start {start} and end {end} must be days, such as 2023-07-01 ({problem})") from problem
+    if first > last:
+        raise InputError(f"start {first} is after end {last}; swap them")
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     items = []

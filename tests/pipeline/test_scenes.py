@@ -525,3 +525,84 @@ def test_an_answer_that_is_none_is_told(kind: str) -> None:
 def test_an_api_that_is_not_there_is_told() -> None:
     with pytest.raises(CatalogError, match="cannot be searched"):
         run(items=None, config=config(search={"url": "http://127.0.0.1:9/v1", "collection": "x"}))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize("how", ["lost", "cut"])
+def test_a_result_whose_files_are_not_whole_is_made_again(suffix: str, how: str) -> None:
+    run(names="134_Arsuk", end=DAYS[0])
+    before = tree()
+    (path,) = Path("scenes/134_Arsuk").glob(f"*.{suffix}")
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(content[:100])
+    again = run(names="134_Arsuk", end=DAYS[0])
+    assert again.complete
+    assert again.taken == 0
+    assert tree() == before
+
+
+def test_the_index_holds_all_results_of_a_store() -> None:
+    run(names="134_Arsuk", end=DAYS[0])
+    run(names="135_Next", end=DAYS[0])
+    apart = tree()
+    run(names="134_Arsuk,135_Next", end=DAYS[0], store="both")
+    assert apart["index.parquet"] == tree("both")["index.parquet"]
+    assert apart["contact.png"] == tree("both")["contact.png"]
+
+
+def test_a_partial_result_replaces_no_complete_one() -> None:
+    run(names="134_Arsuk", end=DAYS[0])
+    before = tree()
+    items = json.loads(Path("tiles/items.json").read_text())
+    first = next(item for item in items["features"] if item["properties"]["datetime"].startswith(DAYS[0]))
+    first["id"] += "_again"
+    place = Path("tiles") / next(iter(first["assets"].values()))["href"]
+    place.write_bytes(place.read_bytes()[:2000])
+    Path("tiles/items.json").write_text(json.dumps(items))
+    done = run(names="134_Arsuk", end=DAYS[0])
+    assert not done.complete
+    (name,) = [key for key in before if key.endswith(".tif")]
+    assert tree()[name] == before[name]
+    assert tree()[name.replace(".tif", ".json")] == before[name.replace(".tif", ".json")]
+
+
+def test_foreign_indexes_are_not_replaced() -> None:
+    Path("scenes").mkdir()
+    Path("scenes/index.parquet").write_bytes(b"mine")
+    with pytest.raises(ExistsError, match=r"index\.parquet"):
+        run()
+    assert tree() == {"index.parquet": b"mine"}
+
+
+def test_an_item_without_a_geometry_is_unusable() -> None:
+    items = json.loads(Path("tiles/items.json").read_text())
+    lost = items["features"][0]
+    lost["geometry"] = None
+    Path("tiles/items.json").write_text(json.dumps(items))
+    done = run(names="134_Arsuk")
+    assert not done.complete
+    assert lost["id"] in done.plan.listing.lost
+    assert "geometry" in done.plan.listing.lost[lost["id"]]
+
+
+def test_swapped_days_write_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="swap them"):
+        simulate_scenes(tmp_path / "none", start=END, end=START)
+    assert not (tmp_path / "none").exists()
+
+
+def test_pages_without_an_end_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maggjob.catalog.stac.MOST_ITEMS", 40)
+    asked: list[Request] = []
+
+    def page(base: str, request: Request) -> dict[str, Any]:
+        asked.append(request)
+        items = [item | {"id": f"{item['id']}-{len(asked)}"} for item in items_at(base)]
+        following = {"rel": "next", "href": f"{base}/search?token={len(asked)}", "method": "GET"}
+        return {"type": "FeatureCollection", "features": items, "links": [following]}
+
+    with api(page) as url, pytest.raises(CatalogError, match="more than 40 scenes"):
+        run(items=None, config=config(search={"url": url, "collection": "sentinel-2-l2a"}))
+    assert not Path("scenes.run").exists()
