@@ -116,14 +116,15 @@ def scenes(dry_run: bool, **options: Any) -> None:
 @click.option("--end", required=True, metavar="DAY", help="Last day.")
 @click.option("--every", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Days between passes.")
 def simulate_scenes_command(folder: str, **options: Any) -> None:
-    """Write simulated scenes of three tiles near Arsuk in Greenland, and their STAC items.
+    """Write simulated scenes of three tiles near Arsuk in Greenland, their STAC items, and two regions.
 
     \b
     maggjob simulate-scenes tiles --start 2023-07-01 --end 2023-07-16
     """  # noqa: D301
     from maggjob.simulator.scenes import simulate_scenes
 
-    click.echo(f"{simulate_scenes(local_place(folder, 'folder'), **options)}: STAC items of the scenes beside it")
+    items = simulate_scenes(local_place(folder, "folder"), **options)
+    click.echo(f"{items}: items of the scenes beside it; {items.with_name('regions.json')}: two regions")
 
 
 job_commands = (series, scenes, simulate_sst_command, simulate_scenes_command)

@@ -1,4 +1,4 @@
-"""Simulated Sentinel-2 scenes: GeoTIFFs of some tiles and days with known pixel values, and their STAC items."""
+"""Simulated Sentinel-2 scenes: GeoTIFFs with known pixel values, their STAC items, and two regions."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.errors import InputError
+from maggjob.errors import ExistsError, InputError
 
 STEP = 10.0
 """Size of a pixel in metres; the classification has twice that."""
@@ -39,7 +39,14 @@ TILES = (
     Tile("22VFN", 32622, 605_000.0, 6_790_020.0, 600),
     Tile("23VLH", 32623, 280_020.0, 6_795_000.0, 600),
 )
-"""Tiles near 46 W, 61 N: two that overlap, and one of another zone over the same ground."""
+"""Tiles near 49 W, 61 N: two that overlap, and one of another zone over the same ground."""
+REGIONS = {
+    "134_Arsuk": [(-49.11, 61.22), (-49.06, 61.225), (-49.03, 61.205), (-49.09, 61.19)],
+    "135_Next": [(-49.08, 61.215), (-49.0, 61.22), (-49.0, 61.2), (-49.08, 61.2)],
+}
+"""Regions on the tiles: name, and corners as longitude and latitude in degrees."""
+SOURCE = "simulated by maggjob"
+"""Title of a file of items that was written here."""
 
 
 def value_at(tile: Tile, day: date, row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -65,7 +72,7 @@ def simulate_scenes(
     offset: float = 0.0,
     block: int = 256,
 ) -> Path:
-    """Write scenes, and a file of their STAC items.
+    """Write scenes, a file of their STAC items, and ``regions.json`` with two regions.
 
     Parameters
     ----------
@@ -90,6 +97,8 @@ def simulate_scenes(
     ------
     InputError
         If a day is none, or the first is after the last.
+    ExistsError
+        If the folder has files and was not written here.
     """
     try:
         first, last = (one if isinstance(one, date) else date.fromisoformat(one) for one in (start, end))
@@ -98,13 +107,32 @@ def simulate_scenes(
     if first > last:
         raise InputError(f"start {first} is after end {last}; swap them")
     place = Path(folder)
+    path = place / "items.json"
+    if place.exists() and (not place.is_dir() or (any(place.iterdir()) and not _is_simulated(path))):
+        raise ExistsError(f"{place} exists and is not a folder of simulated scenes; nothing in it is replaced")
     place.mkdir(parents=True, exist_ok=True)
     items = []
     for number in range(0, (last - first).days + 1, every):
         items += [_scene(place, tile, first + timedelta(days=number), offset, block) for tile in tiles]
-    path = place / "items.json"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}, indent=1))
+    shapes = [
+        {
+            "type": "Feature",
+            "properties": {"name": name},
+            "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
+        }
+        for name, corners in REGIONS.items()
+    ]
+    (place / "regions.json").write_text(json.dumps({"type": "FeatureCollection", "features": shapes}))
+    path.write_text(json.dumps({"type": "FeatureCollection", "title": SOURCE, "features": items}, indent=1))
     return path
+
+
+def _is_simulated(path: Path) -> bool:
+    """Return True if a file is a list of items that was written here."""
+    try:
+        return bool(json.loads(path.read_text()).get("title") == SOURCE)
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _scene(place: Path, tile: Tile, day: date, offset: float, block: int) -> dict[str, Any]:

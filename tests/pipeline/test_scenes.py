@@ -593,6 +593,21 @@ def test_swapped_days_write_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_simulated_scenes_take_the_place_of_no_other_file() -> None:
+    Path("mine").mkdir()
+    Path("mine/items.json").write_text("[]")
+    with pytest.raises(ExistsError, match="mine"):
+        simulate_scenes("mine", start=START, end=END)
+    assert [path.name for path in Path("mine").iterdir()] == ["items.json"]
+    assert Path("mine/items.json").read_text() == "[]"
+
+
+def test_simulated_scenes_come_with_regions() -> None:
+    done = run(regions="tiles/regions.json", names=None)
+    assert done.complete
+    assert sorted(path.name for path in Path("scenes").iterdir() if path.is_dir()) == ["134_Arsuk", "135_Next"]
+
+
 def test_pages_without_an_end_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maggjob.catalog.stac.MOST_ITEMS", 40)
     asked: list[Request] = []
