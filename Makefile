@@ -33,10 +33,10 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 	$(BIN)/maggjob demo demo
 
 ##@ Test
-test: $(READY)  ## run the tests | at most 5 CPU-minutes; before every commit
+test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run the slow tests, too (marked dear) | about 10 CPU-minutes; before a merge, and in continuous integration
+test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64'
 
