@@ -80,6 +80,17 @@ def _session(_: State) -> Any:
     return open_session()
 
 
+def shared_session() -> Any:
+    """Return the session of the profile that all stores of this process share: one login, and one id of the user.
+
+    Raises
+    ------
+    InputError
+        If no session can be opened; see `open_session`.
+    """
+    return _session(_state())
+
+
 @lru_cache(maxsize=1)
 def _provider(state: State) -> Any:
     session = _session(state)
