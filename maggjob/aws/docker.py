@@ -1,18 +1,18 @@
 """The image built and pushed by Docker, for those who have it (``maggjob runtime build --docker``).
 
-Lithops builds images for x86-64 only. Therefore the commands are given here, under the name that Lithops looks for.
+Lithops itself builds images for x86-64 only.
 """
 
 import base64
 import shutil
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from maggjob._version import __version__
+from maggjob.aws.build import DEFAULT_BASE, build_arguments
 from maggjob.aws.image import PYTHONS, Image, image_folder
-from maggjob.aws.steps import Step, ensure_repository, lithops_step
+from maggjob.aws.steps import Step, repository_step
+from maggjob.aws.wheels import read_lock
 from maggjob.errors import InputError
 
 PLATFORM = "linux/arm64"
@@ -54,14 +54,13 @@ def build_steps(
         If no lock file exists for this Python version.
     """
     if python not in PYTHONS:
-        raise InputError(f"Python {python}: images exist for {' and '.join(PYTHONS)}; run maggjob with one of them")
+        raise InputError(f"Python {python}: images exist for {', '.join(PYTHONS)}; run maggjob with one of them")
+    name = "worker-readers" if readers else "worker"
     arguments = {
-        "BASE": base or f"python:{python}-slim",
+        "BASE": base or DEFAULT_BASE.format(python=python),
         "DIGEST": digest or "",
-        "PYTHON": python,
-        "REQUIREMENTS": "worker-readers" if readers else "worker",
-        "LITHOPS": version("lithops"),
-        "MAGGJOB": __version__,
+        "REQUIREMENTS": name,
+        **build_arguments(read_lock(image_folder() / f"{name}-{python}.txt"), python),
     }
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     # Provenance and sbom would make an index of several manifests, which Lambda does not accept.
@@ -73,29 +72,22 @@ def build_steps(
     ]
 
 
-def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
-    """Return the steps that push an image and create its Lambda function.
+def push_steps(image: Image, ecr: Any) -> list[Step]:
+    """Return the steps that push an image to ECR.
 
     Parameters
     ----------
     image : Image
-    config_file : Path
-        Lithops' configuration.
     ecr : botocore.client.ECR
         Used for the login and the repository when the steps are carried out.
     """
-    region = ("--region", image.region)
     return [
-        Step(
-            ("aws", "ecr", "create-repository", "--repository-name", image.repository, *region),
-            call=lambda: ensure_repository(ecr, image.repository),
-        ),
+        repository_step(image, ecr),
         Step(
             ("docker", "login", "--username", "AWS", "--password-stdin", image.registry),
             secret=lambda: ecr_password(ecr),
         ),
         Step(("docker", "push", image.uri)),
-        lithops_step("deploy", config_file, image.runtime),
     ]
 
 

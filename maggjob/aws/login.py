@@ -62,7 +62,9 @@ def ecr_login(ecr: Any) -> Login:
             found: dict[str, Any] = ecr.get_authorization_token()["authorizationData"][0]
         # botocore raises dozens of types.
         except Exception as problem:  # noqa: BLE001
-            raise BackendError(f"ECR gives no login: {type(problem).__name__}: {problem}; type 'maggjob doctor'") from None
+            raise BackendError(
+                f"ECR gives no login: {type(problem).__name__}: {problem}; type 'maggjob doctor'"
+            ) from None
         return found
 
     first = ask()

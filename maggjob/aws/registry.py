@@ -5,10 +5,12 @@ blob starts again. A tag is written last, so that a push that fails leaves nothi
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -66,6 +68,11 @@ class Manifest:
         """Digest, "sha256:..."."""
         return sha256_of(self.content)
 
+    @property
+    def config_digest(self) -> str:
+        """Digest of the image's configuration."""
+        return str(json.loads(self.content)["config"]["digest"])
+
 
 def sha256_of(content: bytes) -> str:
     """Return the digest of bytes as registries write it, "sha256:..."."""
@@ -91,8 +98,11 @@ def again(action: Callable[[], T]) -> T:
 class _Upload:
     """A file on its way to a registry; counts what was read from it."""
 
-    def __init__(self, body: BinaryIO, size: int, count: Callable[[int], None]) -> None:
-        self.body, self.len, self.count = body, size, count
+    def __init__(self, body: BinaryIO, count: Callable[[int], None]) -> None:
+        self.body, self.count = body, count
+        # requests takes the length from here.
+        self.len = body.seek(0, SEEK_END)
+        body.seek(0)
 
     def read(self, size: int = -1) -> bytes:
         data = self.body.read(size)
@@ -202,16 +212,14 @@ class Repository:
         if path.stat().st_size < size:
             raise TemporaryError(f"{self}: blob {digest} broke off; try again")
 
-    def push_blob(self, digest: str, size: int, open_blob: Callable[[], BinaryIO]) -> bool:
+    def push_blob(self, digest: str, content: Path | bytes) -> bool:
         """Send a blob if the repository does not have it.
 
         Parameters
         ----------
         digest : str
-        size : int
-            Bytes of the blob.
-        open_blob : callable
-            Returns the blob as a file at its beginning; called once per attempt.
+        content : Path or bytes
+            The blob, or the file that holds it.
 
         Returns
         -------
@@ -228,7 +236,8 @@ class Repository:
             # After a lost answer, the blob may be there.
             if self.has_blob(digest):
                 return False
-            self._upload(digest, size, open_blob)
+            with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as body:
+                self._upload(digest, body)
             return True
 
         return again(push)
@@ -236,13 +245,11 @@ class Repository:
     def _count_sent(self, size: int) -> None:
         self.sent += size
 
-    def _upload(self, digest: str, size: int, open_blob: Callable[[], BinaryIO]) -> None:
+    def _upload(self, digest: str, body: BinaryIO) -> None:
         where = self._send("POST", "blobs/uploads/", (202,)).headers["Location"]
+        upload = _Upload(body, self._count_sent)
         headers = {"Content-Type": "application/octet-stream"}
-        with open_blob() as body:
-            upload = _Upload(body, size, self._count_sent)
-            answer = self._send("PATCH", where, (201, 202), headers=headers, data=upload)
-        where = answer.headers["Location"]
+        where = self._send("PATCH", where, (201, 202), headers=headers, data=upload).headers["Location"]
         self._send("PUT", f"{where}{'&' if '?' in where else '?'}digest={digest}", (201,))
 
     def push_manifest(self, manifest: Manifest, tag: str) -> None:

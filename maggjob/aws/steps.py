@@ -81,6 +81,18 @@ def lithops_step(what: str, config_file: Path, *names: str) -> Step:
     return Step((sys.executable, "-c", code, "runtime", what, *flags, *storage, *names))
 
 
+def repository_step(image: Image, ecr: Any) -> Step:
+    """Return the step that creates an image's repository in ECR if it does not exist.
+
+    Parameters
+    ----------
+    image : Image
+    ecr : botocore.client.ECR
+    """
+    words = ("--repository-name", image.repository, "--region", image.region)
+    return Step(("aws", "ecr", "create-repository", *words), call=lambda: ensure_repository(ecr, image.repository))
+
+
 def ensure_repository(ecr: Any, name: str) -> None:
     """Create an ECR repository if it does not exist.
 

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -308,7 +309,11 @@ def stand_for_ecr(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def answer(self: Any) -> ActionResult:
         token = base64.b64encode((registry.user or "").encode()).decode()
-        data = {"authorizationToken": token, "expiresAt": "2100-01-01T00:00:00Z", "proxyEndpoint": registry.url}
+        data = {
+            "authorizationToken": token,
+            "expiresAt": datetime(2100, 1, 1, tzinfo=UTC),
+            "proxyEndpoint": registry.url,
+        }
         return ActionResult({"authorizationData": [data]})
 
     def put(repository: str, tag: str, manifest: bytes) -> None:
