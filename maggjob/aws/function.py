@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from maggjob.aws.image import Image, carry_out, lithops_step
+from maggjob.aws.image import Image
+from maggjob.aws.steps import carry_out, lithops_step
 from maggjob.errors import BackendError
 
 MEMORY = 256  # MB
