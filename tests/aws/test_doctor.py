@@ -284,7 +284,11 @@ JUDGED: dict[str, tuple[Check, str, str]] = {
         "lithops-worker-x is for .*x86_64.*; .*runtime delete maggjob:01",
     ),
     "sleeping function": (judge_function("maggjob:01", 2048, function(state="Inactive")), "ok", "first call wakes it"),
-    "failed function": (judge_function("maggjob:01", 2048, function(state="Failed")), "bad", "cannot start .*; .*delete"),
+    "failed function": (
+        judge_function("maggjob:01", 2048, function(state="Failed")),
+        "bad",
+        "cannot start .*; .*delete",
+    ),
     "stopped function": (
         judge_function("maggjob:01", 2048, function(Concurrency={"ReservedConcurrentExecutions": 0})),
         "bad",
