@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,16 +38,27 @@ def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
     return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
 
 
-def refuse(request: Handler) -> None:
+def right_of(request: Handler, body: bytes) -> str:
+    """Return the right that a request needs, whether or not a policy can give it."""
+    service, target = service_of(request.headers)[1], request.headers.get("X-Amz-Target", "")
+    if service in ("s3", "lambda"):
+        asked = asked_of(request.command, request.path, request.headers, body)
+        return asked[0].action if asked else ""
+    return f"{service}:{target.rpartition('.')[2] or parse_qs(body.decode()).get('Action', [''])[0]}"
+
+
+def refuse(request: Handler, said: str = "You may not.") -> None:
     """Answer that a request is not allowed, as its service does."""
     service = service_of(request.headers)[1]
     if request.command == "HEAD":
         request.reply(403)
-    elif service in ("s3", "iam"):
-        request.reply(403, (DENIED if service == "s3" else REFUSED).encode(), XML)
+    elif service == "s3":
+        request.reply(403, DENIED.replace("You may not.", said).encode(), XML)
+    elif service in ("iam", "cloudformation", "sts"):
+        request.reply(403, REFUSED.replace("You may not.", said).encode(), XML)
     else:
-        said = {"__type": "AccessDeniedException", "message": "You may not.", "Message": "You may not."}
-        request.reply(403, said, {"X-Amzn-Errortype": "AccessDeniedException"})
+        plain = {"__type": "AccessDeniedException", "message": said, "Message": said}
+        request.reply(403, plain, {"X-Amzn-Errortype": "AccessDeniedException"})
 
 
 @dataclass
@@ -78,6 +89,10 @@ class Front:
     """Who is who, by access key. If there is any, requests are judged, and those of other keys are refused."""
     judged: list[tuple[str, Asked, bool]] = field(default_factory=list)
     """Access key, what was asked, and whether it was allowed, of each judged request."""
+    denied: set[str] = field(default_factory=set)
+    """Rights that everybody lacks, such as cloudformation:CreateChangeSet."""
+    blobs: Callable[[str], Any] | None = None
+    """Returns a blob of the registry by its digest; by default each is ``image``."""
 
     def answer(self, request: Handler, body: bytes) -> bool:
         """Answer a request; return False when moto is to answer it."""
@@ -85,11 +100,13 @@ class Front:
         if self.principals and not self.may(request, body):
             refuse(request)
             return True
-        if target.endswith("GetDownloadUrlForLayer"):
+        if self.denied and (right := right_of(request, body)) in self.denied:
+            refuse(request, f"User: arn:aws:iam::123456789012:user/me is not authorized to perform: {right}")
+        elif target.endswith("GetDownloadUrlForLayer"):
             digest = json.loads(body)["layerDigest"]
             request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
         elif request.path.startswith("/blob/"):
-            request.reply(200, self.image)
+            request.reply(200, self.blobs(request.path.removeprefix("/blob/")) if self.blobs else self.image)
         elif b"Action=SimulatePrincipalPolicy" in body:
             if self.may_simulate:
                 request.reply(200, SIMULATED.format(self.judge(parse_qs(body.decode()))).encode(), XML)

@@ -54,13 +54,13 @@ def complete_cloudformation(patch: pytest.MonkeyPatch) -> None:
         stack.parameters = self.parameters
         stack.output_map = stack._create_output_map()
 
-    def execute_set(self: CloudFormationBackend, name: str, stack_name: str | None = None) -> None:
-        change = self.change_sets[name]
-        stack, words = change.stack, asked.get(name, {})
+    def execute_set(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
+        change = self.change_sets[change_set_name]
+        stack, words = change.stack, asked.get(change_set_name, {})
         before = len(stack.resource_map._parsed_resources)
         adopting[0] = str(words.get("ImportExistingResources")).lower() == "true"
         try:
-            execute(self, name, stack_name)
+            execute(self, change_set_name, stack_name)
         # Whatever a resource does not like.
         except Exception as problem:
             if change.change_set_type != "CREATE" or before > 20:
@@ -125,8 +125,8 @@ def attached(policy: str) -> Iterator[None]:
             self.status = "DELETE_FAILED"
             self._add_stack_event("DELETE_FAILED", f"The following resource(s) failed to delete: [{policy}].")
 
-        def delete(self: CloudFormationBackend, name: str) -> None:
-            (stack,) = [one for one in self.stacks.values() if name in (one.name, one.stack_id)]
+        def delete(self: CloudFormationBackend, name_or_stack_id: str) -> None:
+            (stack,) = [one for one in self.stacks.values() if name_or_stack_id in (one.name, one.stack_id)]
             stack.delete()
 
         patch.setattr(Stack, "delete", refuse)
