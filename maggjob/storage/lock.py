@@ -6,6 +6,7 @@ who holds it, and the holder writes it again every `BEAT` seconds. If its proces
 succeeds. Whoever finds that a higher number exists has lost the lock, and must not publish.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from maggjob.errors import ExistsError, StoppedError, StoreError
 from maggjob.storage.folder import Folder
 from maggjob.storage.owner import Owner, is_gone, me
 
+LOG = logging.getLogger(__name__)
 PREFIX = "lock-"
 """Beginning of the keys of locks."""
 BEAT = 30.0
@@ -157,6 +159,12 @@ def locked(folder: Folder) -> Iterator[RunLock]:
     try:
         yield lock
     finally:
-        # The run's own error matters more; a lock that stays is stale as soon as this process ends.
-        with suppress(StoreError):
+        # The run's own error matters more.
+        try:
             lock.release()
+        except StoreError as problem:
+            LOG.warning(
+                "the lock of %s remains: another machine must wait five minutes before it runs there: %s",
+                folder.url,
+                problem,
+            )
