@@ -89,6 +89,8 @@ class LambdaService:
         self.runs: list[Run] = []
         self.requests: list[tuple[str, str, int]] = []  # method, path, status of each REST call
         self.bad_roles: set[str] = set()  # ARNs that Lambda cannot assume
+        self.expired: set[str] = set()  # access keys that are not accepted any more
+        self.may_look = True  # whether the client may ask for the state of a function
         self.created_after = 0  # requests that a new function meets Pending
         self._slots = threading.BoundedSemaphore(concurrency)
         self._idle: list[Sandbox] = []
@@ -301,6 +303,9 @@ def _rest(service: LambdaService) -> type[Handler]:
             body = self.body()
             if "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", ""):
                 return self.done(path, 403, {"message": "Missing Authentication Token"}, "MissingAuthentication")
+            if self.headers["Authorization"].partition("Credential=")[2].split("/")[0] in service.expired:
+                message = "The security token included in the request is expired"
+                return self.done(path, 403, {"message": message}, "ExpiredTokenException")
             if path == "/2015-03-31/functions":
                 if self.command == "POST":
                     return self.done(path, *service.create(json.loads(body)))
@@ -329,6 +334,8 @@ def _rest(service: LambdaService) -> type[Handler]:
             if self.command == "DELETE":
                 del service.functions[function["FunctionName"]]
                 return self.done(path, 204)
+            if not service.may_look:
+                return self.done(path, 403, {"Message": "You may not."}, "AccessDeniedException")
             service.look(function, invoked=False)
             code = {"ImageUri": function["Code"].get("ImageUri", "")}
             content = {"Configuration": public(function), "Tags": function["Tags"], "Code": code}
