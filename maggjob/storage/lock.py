@@ -26,6 +26,9 @@ STALE = 300.0
 TRIES = 5
 """Attempts to take a lock that others try to take at the same time."""
 
+_given_back: set[str] = set()
+"""Tokens of the locks that this process has given back, some of which could not be deleted."""
+
 
 class RunLock:
     """The lock of a run's folder, held by this process.
@@ -93,7 +96,7 @@ class RunLock:
         now = self._now()
         for owner, written in others:
             silent = (now - written).total_seconds()
-            if not (is_gone(owner) or silent > STALE):
+            if not (is_gone(owner) or owner.token in _given_back or silent > STALE):
                 seen = f"last seen {max(0.0, silent):.0f} s ago"
                 raise ExistsError(
                     f"another run is at work in {self.folder.url}: process {owner.pid} of {owner.host.split()[0]}, "
@@ -135,6 +138,7 @@ class RunLock:
 
     def release(self) -> None:
         """Give the lock back."""
+        _given_back.add(self.owner.token)
         self._stop.set()
         if self._beat is not None:
             self._beat.join()

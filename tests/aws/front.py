@@ -82,7 +82,9 @@ class Front:
             request.reply(400, b"" if method == "HEAD" else EXPIRED, XML)
         elif method == "POST" and "delete" in query and ("DELETE", bucket) in self.denied:
             keys = re.findall(rb"<Key>(.*?)</Key>", body)
-            errors = b"".join(b"<Error><Key>" + key + b"</Key><Code>AccessDenied</Code></Error>" for key in keys)
+            errors = b"".join(
+                b"<Error><Key>" + key + b"</Key><Code>AccessDenied</Code><Message>no</Message></Error>" for key in keys
+            )
             request.reply(200, b"<DeleteResult>" + errors + b"</DeleteResult>", XML)
         elif ("LIST" if "list-type" in query else method, bucket) in self.denied:
             request.reply(403, DENIED, XML)

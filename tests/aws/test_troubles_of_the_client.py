@@ -14,22 +14,11 @@ from maggjob.errors import BackendError, ExpiredKeysError, StoppedError
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from tests import calls
 from tests.aws import faults
-from tests.aws.front import Front, front
+from tests.aws.conftest import KEY
+from tests.aws.front import Front
 from tests.aws.world import BUCKET, World
 
-KEY = "ASIACLIENT"
-"""Access key of the client. Sandboxes have one of their own, and do not ask through the front."""
 SQUARES = [Outcome(value=i**2) for i in range(3)]
-
-
-@pytest.fixture
-def door(aws: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """What the client asks instead of moto."""
-    with front(aws.endpoint) as made:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-        yield made
-    aws.service.expired.clear()
 
 
 def do(aws: World, **options: Any) -> list[Outcome[Any]]:
