@@ -60,6 +60,8 @@ class Front:
     """Methods and buckets of requests that S3 denies: DELETE (of many objects, too), LIST or GET, for example."""
     lost: Callable[[str], bool] = lambda path: False
     """Tells which objects cannot be found, by path, although they are listed."""
+    shut: Callable[[str], bool] = lambda path: False
+    """Tells which objects may not be read, by path."""
     expired: set[str] = field(default_factory=set)
     """Access keys that no service accepts any more."""
     keys: dict[str, set[str]] = field(default_factory=dict)
@@ -86,7 +88,9 @@ class Front:
                 b"<Error><Key>" + key + b"</Key><Code>AccessDenied</Code><Message>no</Message></Error>" for key in keys
             )
             request.reply(200, b"<DeleteResult>" + errors + b"</DeleteResult>", XML)
-        elif ("LIST" if "list-type" in query else method, bucket) in self.denied:
+        elif ("LIST" if "list-type" in query else method, bucket) in self.denied or (
+            method == "GET" and self.shut(path)
+        ):
             request.reply(403, DENIED, XML)
         elif method == "GET" and self.lost(path):
             request.reply(404, MISSING, XML)

@@ -1,6 +1,8 @@
-"""Troubles of the client while calls run: clean-ups that are denied, functions that sleep, keys that expire."""
+"""Troubles of the client: clean-ups that are denied, answers that are lost, functions that sleep, keys that expire."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -12,13 +14,23 @@ from maggjob.backend.outcome import Outcome
 from maggjob.backend.retry import RetryPolicy
 from maggjob.errors import BackendError, ExpiredKeysError, StoppedError
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
+from maggjob.storage.credentials import CredentialSet
+from maggjob.storage.earthdata import _object
+from maggjob.storage.folder import Folder
 from tests import calls
-from tests.aws import faults
+from tests.aws import clocks, faults
 from tests.aws.conftest import KEY
 from tests.aws.front import Front
 from tests.aws.world import BUCKET, World
 
 SQUARES = [Outcome(value=i**2) for i in range(3)]
+
+
+def make_results() -> None:
+    """Make a bucket for results, unless it is there."""
+    west = {"LocationConstraint": "us-west-2"}
+    with suppress(boto3.client("s3").exceptions.BucketAlreadyOwnedByYou):
+        boto3.client("s3").create_bucket(Bucket="results", CreateBucketConfiguration=west)
 
 
 def do(aws: World, **options: Any) -> list[Outcome[Any]]:
@@ -62,6 +74,75 @@ def test_a_clean_up_that_fails_does_not_hide_the_error_of_the_run(aws: World, do
     with pytest.raises(StoppedError, match="enough"):
         do(aws, watch=watch, warn=told.append)
     assert len(told) == 1
+
+
+def test_an_error_of_the_backend_is_told_although_the_folder_cannot_be_emptied(
+    aws: World, door: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_results()
+    run = RunDescription("s3://results/refused", "all", {"tasks": 3}, {"run": "5f0c"})
+    aws.service.faults.every_invoke = faults.DENIED
+    options = SessionOptions("aws_lambda", lithops_config=aws.fresh_config())
+    with pytest.raises(BackendError, match="not authorized") as caught, Session(run, options) as session:
+        door.denied.add(("DELETE", "results"))
+        session.map("map", calls.square, [0, 1, 2])
+    assert not caught.value.unfinished  # type: ignore[attr-defined]
+    assert "what the run wrote to s3://results/refused.run remains" in caplog.text
+
+
+def test_a_private_object_that_cannot_be_deleted_is_told(
+    aws: World, door: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user who may neither list the objects of others nor delete can work."""
+    make_results()
+    door.denied |= {("LIST", "results"), ("DELETE", "results")}
+    with _object("results", "us-west-2") as (url, write):
+        write(CredentialSet())
+    door.denied.clear()
+    assert url.removeprefix("s3://results/") in {
+        item.key for item in boto3.resource("s3").Bucket("results").objects.all()
+    }
+    assert "cannot delete the credentials, which expire within an hour" in caplog.text
+
+
+# ---- answers that are lost
+
+
+def of_answers(path: str) -> bool:
+    return path.endswith("output.pickle")
+
+
+def large(aws: World, **options: Any) -> list[Outcome[Any]]:
+    """Calls whose answers are too large for their statuses."""
+    return run_tasks(calls.large, [0, 1], backend="aws_lambda", config=aws.fresh_config(), deadline=600, **options)
+
+
+def test_an_answer_that_cannot_be_read_at_once_is_read_later(aws: World, door: Front) -> None:
+    shut = Counter[str]()
+
+    def twice(path: str) -> bool:
+        shut[path] += of_answers(path)
+        return 0 < shut[path] <= 2
+
+    door.shut = twice
+    outcomes = large(aws)
+    assert [outcome.value for outcome in outcomes] == [bytes([i]) * 40_000 for i in range(2)]
+    assert [outcome.call.attempts for outcome in outcomes] == [1, 1]
+    assert [count for count in shut.values() if count] == [3, 3]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_an_answer_that_cannot_be_read_is_lost_and_its_task_submitted_again(
+    aws: World, door: Front, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lithops.future.time", clocks.JumpingClock(lambda: False))  # whose pauses are short
+    if status == 403:
+        door.shut = of_answers
+    else:
+        door.lost = of_answers
+    outcomes = large(aws, policy=RetryPolicy(first_pause=0.0))
+    assert [(one.reason, one.earlier, one.call.attempts) for one in outcomes] == [("lost", ("lost",), 2)] * 2
+    assert sorted(aws.service.invocations) == [202] * 4
 
 
 # ---- functions that sleep
@@ -167,13 +248,11 @@ def test_expired_keys_are_told_once_while_calls_run(aws: World, door: Front, cap
 
 
 def test_what_is_done_stays_if_the_backend_refuses_a_later_stage(aws: World, door: Front) -> None:
+    make_results()
     run = RunDescription("s3://results/later", "all", {"tasks": 3}, {"run": "5f0c"})
-    boto3.client("s3").create_bucket(Bucket="results", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     options = SessionOptions("aws_lambda", lithops_config=aws.fresh_config())
     with pytest.raises(BackendError) as caught, Session(run, options) as session:  # noqa: PT012
         assert session.map("map", calls.square, [0, 1, 2]) == SQUARES
-        from maggjob.storage.folder import Folder
-
         Folder(session.folder).put("parts/all/0.npz", b"part")
         aws.service.faults.every_invoke = faults.DENIED
         session.map("map again", calls.square, [1])
