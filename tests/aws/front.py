@@ -1,6 +1,7 @@
 """A server in front of moto: it answers what moto does not know or is to refuse, and passes other requests on."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,13 @@ REFUSED = (
     '<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>'
     "<Code>AccessDenied</Code><Message>You may not.</Message></Error><RequestId>r</RequestId></ErrorResponse>"
 )
-DENIED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error>"
+NOT_ALLOWED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error>"
 XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+MISSING = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
 
 
 def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
@@ -53,7 +57,7 @@ def refuse(request: Handler, said: str = "You may not.") -> None:
     if request.command == "HEAD":
         request.reply(403)
     elif service == "s3":
-        request.reply(403, DENIED.replace("You may not.", said).encode(), XML)
+        request.reply(403, NOT_ALLOWED.replace("You may not.", said).encode(), XML)
     elif service in ("iam", "cloudformation", "sts"):
         request.reply(403, REFUSED.replace("You may not.", said).encode(), XML)
     else:
@@ -77,6 +81,14 @@ class Front:
     """Status for every request to a bucket."""
     refused: list[str] = field(default_factory=list)
     """Parts of paths that the client may not use."""
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    """Methods and buckets of requests that S3 denies: DELETE (of many objects, too), LIST or GET, for example."""
+    lost: Callable[[str], bool] = lambda path: False
+    """Tells which objects cannot be found, by path, although they are listed."""
+    shut: Callable[[str], bool] = lambda path: False
+    """Tells which objects may not be read, by path."""
+    expired: set[str] = field(default_factory=set)
+    """Access keys that no service accepts any more."""
     keys: dict[str, set[str]] = field(default_factory=dict)
     """Access keys that a bucket is open to. A bucket that is not named is open to all."""
     renewed: threading.Event | None = None
@@ -89,7 +101,7 @@ class Front:
     """Who is who, by access key. If there is any, requests are judged, and those of other keys are refused."""
     judged: list[tuple[str, Asked, bool]] = field(default_factory=list)
     """Access key, what was asked, and whether it was allowed, of each judged request."""
-    denied: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
     """Rights that everybody lacks, such as cloudformation:CreateChangeSet."""
     blobs: Callable[[str], Any] | None = None
     """Returns a blob of the registry by its digest; by default each is ``image``."""
@@ -100,8 +112,26 @@ class Front:
         if self.principals and not self.may(request, body):
             refuse(request)
             return True
-        if self.denied and (right := right_of(request, body)) in self.denied:
+        key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
+        path, _, query = request.path.partition("?")
+        bucket, method = path.split("/")[1], request.command
+        if self.lacking and (right := right_of(request, body)) in self.lacking:
             refuse(request, f"User: arn:aws:iam::123456789012:user/me is not authorized to perform: {right}")
+        elif key in self.expired:
+            # An answer to HEAD has no content. S3 says 400; STS says 403.
+            request.reply(400, b"" if method == "HEAD" else EXPIRED, XML)
+        elif method == "POST" and "delete" in query and ("DELETE", bucket) in self.denied:
+            keys = re.findall(rb"<Key>(.*?)</Key>", body)
+            errors = b"".join(
+                b"<Error><Key>" + key + b"</Key><Code>AccessDenied</Code><Message>no</Message></Error>" for key in keys
+            )
+            request.reply(200, b"<DeleteResult>" + errors + b"</DeleteResult>", XML)
+        elif ("LIST" if "list-type" in query else method, bucket) in self.denied or (
+            method == "GET" and self.shut(path)
+        ):
+            request.reply(403, DENIED, XML)
+        elif method == "GET" and self.lost(path):
+            request.reply(404, MISSING, XML)
         elif target.endswith("GetDownloadUrlForLayer"):
             digest = json.loads(body)["layerDigest"]
             request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
@@ -114,12 +144,11 @@ class Front:
                 request.reply(403, REFUSED.encode(), XML)
         elif any(part in request.path for part in self.refused):
             request.reply(403, {"Message": "You may not."}, {"X-Amzn-Errortype": "AccessDeniedException"})
-        elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
+        elif bucket in self.statuses:
             request.reply(self.statuses[bucket])
         elif bucket in self.keys:
             if self.used and self.renewed is not None:
                 self.renewed.wait(600)
-            key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
             if key not in self.keys[bucket]:
                 request.reply(403, EXPIRED, {"Content-Type": "application/xml"})
                 return True
