@@ -129,7 +129,7 @@ class Size:
 
     def __str__(self) -> str:
         least = "" if self.is_whole else "at least "
-        what = "images" if self.price == IMAGES else "objects"
+        what = ("image" if self.price == IMAGES else "object") + ("" if self.count == 1 else "s")
         return f"{least}{self.count:,} {what}, {self.size / 1e6:,.1f} MB, {least}${self.dollars:,.2f} per month"
 
 

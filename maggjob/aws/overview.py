@@ -112,7 +112,7 @@ def budget_text(session: Any, found: Located) -> str:
     if found.stack is None:
         return "unknown without the stack"
     resources = session.client("cloudformation").describe_stack_resources(StackName=found.stack.arn)["StackResources"]
-    names = [one["PhysicalResourceId"] for one in resources if one["ResourceType"] == "AWS::Budgets::Budget"]
+    names = [one["PhysicalResourceId"] for one in resources if one["LogicalResourceId"] == "Budget"]
     if not names:
         return "the stack has none"
     # The service has one endpoint for all regions.

@@ -61,6 +61,14 @@ def explain_refusal(problem: Exception) -> str:
     return f"{kind}: {said}; mend that, {AGAIN}"
 
 
+def explain_text(said: str) -> str:
+    """Return what the text of an error means and what to do, in one line, if it is one of a missing right."""
+    found = NO_RIGHT.search(said)
+    if found is None:
+        return f"{said}; mend that, {AGAIN}"
+    return f"the right {found[1]} is missing: ask the administrator of the account for it, {AGAIN}"
+
+
 @contextmanager
 def refusals(step: str) -> Iterator[None]:
     """Turn errors of AWS inside the block into a `BackendError` of one line, which names the step.

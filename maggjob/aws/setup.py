@@ -16,7 +16,7 @@ from maggjob.aws.function import deploy_function, function_name, memory_of
 from maggjob.aws.installation import CONFIG_KEY, bucket_state, list_images
 from maggjob.aws.lithops_file import AccountValues, fill_in, write_file
 from maggjob.aws.login import ecr_login
-from maggjob.aws.refusals import refusals
+from maggjob.aws.refusals import explain_text, refusals
 from maggjob.aws.stack import apply_stack, recover_stack
 from maggjob.aws.stack_state import Say, Stack, decide
 from maggjob.aws.survey import SetupOptions, Survey, look_at_deployment
@@ -188,15 +188,17 @@ class _Setup:
 
     def _deploy(self, config: Mapping[str, Any], file: Path) -> str:
         """Deploy the function; wait if Lambda does not know a new role yet."""
-        for pause in ROLE_PAUSES:
+        self.say("Lithops creates the function, and calls it once")
+        pauses = iter(ROLE_PAUSES)
+        while True:
             try:
-                return deploy_function(self.session, config, self.found.image, file, self.say)
+                return deploy_function(self.session, config, self.found.image, file, self.say, quiet=True)
             except BackendError as problem:
-                if "cannot be assumed by Lambda" not in str(problem):
-                    raise
+                pause = next(pauses, None) if "cannot be assumed by Lambda" in str(problem) else None
+                if pause is None:
+                    raise BackendError(explain_text(str(problem))) from problem
                 self.say(f"Lambda does not know the new role yet: trying again in {pause:.0f} s")
                 time.sleep(pause)
-        return deploy_function(self.session, config, self.found.image, file, self.say)
 
     def make_file(self) -> str:
         self.text, _ = self._filled(self._made_stack())

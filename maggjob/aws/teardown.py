@@ -14,7 +14,7 @@ from maggjob.aws.located import Located, Unused, find_unused
 from maggjob.aws.refusals import refusals
 from maggjob.aws.stack import delete_stack
 from maggjob.aws.stack_state import PAUSE, find_stack, settle
-from maggjob.errors import InputError
+from maggjob.errors import BackendError, InputError
 
 MOST_IMAGES = 100
 """Images that ECR deletes per request."""
@@ -40,7 +40,7 @@ class TeardownPlan:
         """Return the plan as text."""
         stack, images = self.where.stack, self.unused.images
         found = [f"delete the function {one.name} ({one.runtime}) and its logs" for one in self.unused.functions]
-        found += [f"delete {images_size(images)} in {self.where.repository}"] if images else []
+        found += [f"delete all images of {self.where.repository}: {images_size(images)}"] if images else []
         found += [f"delete the stack {stack.name}: role, policies, budget"] if stack is not None else []
         found += [f"DELETE the bucket {name} with {size}" for name, size in self.doomed]
         for image in self.unused.in_use:
@@ -151,10 +151,21 @@ def delete_images(ecr: Any, repository: str, images: Sequence[StoredImage], say:
     repository : str
     images : sequence of StoredImage
     say : callable
+
+    Raises
+    ------
+    BackendError
+        If ECR does not delete one of them.
     """
     for start in range(0, len(images), MOST_IMAGES):
         part = images[start : start + MOST_IMAGES]
-        ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageDigest": one.digest} for one in part])
+        ids = [{"imageDigest": one.digest} for one in part]
+        failures = ecr.batch_delete_image(repositoryName=repository, imageIds=ids).get("failures", [])
+        # ECR answers 200 for images that it does not delete.
+        wrong = [one for one in failures if one.get("failureCode") != "ImageNotFound"]
+        if wrong:
+            why = wrong[0].get("failureReason", wrong[0].get("failureCode"))
+            raise BackendError(f"{len(wrong)} images of {repository} cannot be deleted: {why}")
         say(f"deleted {len(part)} images of {repository}")
 
 

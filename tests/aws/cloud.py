@@ -7,30 +7,29 @@ what registries check, and functions are started by our own Lambda service.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
 import lithops.storage.storage as lithops_storage
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from maggjob.aws import registry as registry_module, stack_state
-from maggjob.aws.image import image_folder
 from maggjob.cli import commands
-from maggjob.cli.commands import cli
 from tests.aws.front import Front, front
 from tests.aws.registry import Registry, image_registry, stand_for_ecr
 from tests.aws.small_image import BASE, HERE, add_base, lock_line, write_wheel
 from tests.aws.stacks import complete_cloudformation
-from tests.aws.world import REGION, ROOT, World, to_service
 from tests.aws.wheels import RUNTIME
+from tests.aws.world import REGION, ROOT, World, to_service
 
 ACCOUNT = "123456789012"
 LITHOPS = f"maggjob-lithops-{ACCOUNT}-{REGION}"
@@ -55,11 +54,15 @@ class Cloud:
         """Name of the base image."""
         return f"{self.registry.host}/{BASE}:{HERE}-slim"
 
-    def type(self, *words: str, answer: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Type ``maggjob cloud WORDS`` into a terminal in the working directory."""
+    def maggjob(self, *words: str, answer: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Type ``maggjob WORDS`` in the working directory, and an answer to what it asks."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["maggjob", "cloud", *words])
+            patch.setattr(sys, "argv", ["maggjob", *words])
             return run_main(answer)
+
+    def type(self, *words: str, answer: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Type ``maggjob cloud WORDS``."""
+        return self.maggjob("cloud", *words, answer=answer)
 
     def setup(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.type("setup", "--base", self.base, *words)
@@ -77,6 +80,19 @@ class Cloud:
     def buckets(self) -> set[str]:
         """Names of the buckets."""
         return {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
+
+    def keys(self, bucket: str) -> list[str]:
+        """Keys of the objects in a bucket."""
+        return [item.key for item in boto3.resource("s3").Bucket(bucket).objects.all()]
+
+    def images(self) -> list[str]:
+        """Tags of the images in the repository; none if there is no repository."""
+        ecr = boto3.client("ecr")
+        try:
+            found = ecr.describe_images(repositoryName="lithops_v380_gjob/maggjob")["imageDetails"]
+        except ecr.exceptions.RepositoryNotFoundException:
+            return []
+        return sorted(tag for item in found for tag in item["imageTags"])
 
     def add_bucket(self, name: str) -> None:
         boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -119,6 +135,8 @@ def empty_account(world: World, folder: Path, patch: pytest.MonkeyPatch) -> Iter
     patch.setattr("maggjob.aws.build.image_folder", lambda: runtime)
     patch.setattr("maggjob.aws.survey.image_folder", lambda: runtime)
     complete_cloudformation(patch)
+    # What moto keeps of other tests.
+    urlopen(Request(f"{world.endpoint}/moto-api/reset", method="POST")).close()
     with image_registry() as registry, front(world.endpoint) as door, front(world.service.url) as gate:
         stand_for_ecr(registry, patch)
         add_base(registry)

@@ -184,7 +184,7 @@ class Front:
             iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
             for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
         ]
-        policies = [IAMPolicy(json.dumps(document)) for document in found]
+        policies = [IAMPolicy(one if isinstance(one, str) else json.dumps(one)) for one in found]
         (resource,) = asked["ResourceArns.member.1"]
         text = ""
         for number in range(1, sum(name.startswith("ActionNames.") for name in asked) + 1):

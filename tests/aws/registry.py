@@ -317,7 +317,10 @@ def stand_for_ecr(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         return ActionResult({"authorizationData": [data]})
 
     def put(repository: str, tag: str, manifest: bytes) -> None:
-        boto3.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest.decode())
+        # Left to itself, moto gives all images one digest.
+        boto3.client("ecr").put_image(
+            repositoryName=repository, imageTag=tag, imageManifest=manifest.decode(), imageDigest=sha256(manifest)
+        )
 
     monkeypatch.setattr(ECRResponse, "get_authorization_token", answer)
     registry.mirror = put

@@ -10,15 +10,87 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from moto.budgets.models import budgets_backends
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Event, Stack, cloudformation_backends
-from moto.cloudformation.parsing import ResourceMap
+from moto.cloudformation.parsing import ResourceMap, get_model_list, get_model_map
 from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.common_models import CloudFormationModel
 from moto.ecr.models import Repository, ecr_backends
 from moto.s3.models import FakeBucket, s3_backends
 
 from tests.aws.lambda_service import ACCOUNT
 from tests.aws.world import REGION
 
+
+class _Plain(CloudFormationModel):
+    """A resource that exists in its stack only."""
+
+    type = ""
+
+    def __init__(self, name: str, properties: dict[str, Any]) -> None:
+        self.name, self.properties = name, properties
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return False
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> Any:
+        return cls(resource_name, cloudformation_json["Properties"])
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls, original_resource: Any, new_resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> Any:
+        return cls(original_resource.name, cloudformation_json["Properties"])
+
+    def delete(self, account_id: str, region: str) -> None:
+        """Nothing outside of the stack is to be deleted."""
+
+
+class BucketPolicy(_Plain, CloudFormationModel):
+    """A policy of a bucket, which nobody is judged by."""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::S3::BucketPolicy"
+
+
+class Budget(_Plain, CloudFormationModel):
+    """A budget in moto's service of that name."""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::Budgets::Budget"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> Any:
+        about = cloudformation_json["Properties"]
+        given = {"BudgetName": resource_name, **about["Budget"]}
+        budgets_backends[account_id]["aws"].create_budget(
+            account_id, given, about.get("NotificationsWithSubscribers") or []
+        )
+        return cls(resource_name, about)
+
+    def delete(self, account_id: str, region: str) -> None:
+        budgets_backends[account_id]["aws"].delete_budget(account_id, self.name)
+
+
+# moto looks at the subclasses that exist when it looks first.
+for _known in (get_model_list, get_model_map):
+    _known.cache_clear()
 ADOPTED = {"AWS::S3::Bucket": FakeBucket, "AWS::ECR::Repository": Repository}
 
 
