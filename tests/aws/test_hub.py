@@ -23,7 +23,10 @@ from maggjob.pipeline.result import RunResult
 from maggjob.storage.credentials import CredentialSet, S3Credentials
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
-from tests.aws.hub import LITHOPS, MAPS, NASA, PROTECTED, Hub, hub
+from tests.aws.clocks import wait_for
+from tests.aws.faults import Crash
+from tests.aws.hub import LITHOPS, MAPS, NASA, PROTECTED, Hub, create_stack, hub, policies_of
+from tests.aws.policies import Asked, Principal, allows
 from tests.aws.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")  # what moto makes nothing of in the stack
@@ -182,6 +185,52 @@ def test_credentials_of_another_user_are_out_of_reach(team: Hub, tmp_path: Path)
         assert name in "".join(team.keys_of(LITHOPS))
     assert {text.split()[0] for text in team.denied("jane")} == {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
     assert [key for key in team.keys_of(LITHOPS) if key.startswith("maggjob.private/")] == []
+
+
+@pytest.mark.parametrize("prefix", ["", "people/", "${aws:userid}/"])
+def test_results_go_below_a_prefix_if_the_operator_wants(aws: World, prefix: str) -> None:
+    name = f"results-{len(prefix)}"
+    create_stack(name, LithopsBucketName=f"{name}-l", OutputBucketName=f"{name}-m", UserPrefix=prefix)
+    jane = Principal("AROAX:jane", [policies_of(name, aws.endpoint)["UserPolicy"]])
+
+    def may(action: str, key: str) -> bool:
+        return allows(jane, Asked(f"s3:{action}", f"arn:aws:s3:::{name}-m/{key}", {}))
+
+    assert may("PutObject", f"{prefix.replace('${aws:userid}', 'AROAX:jane')}map.zarr/zarr.json")
+    assert may("PutObject", "map.zarr/zarr.json") == (prefix == "")
+    assert may("DeleteObject", "AROAX:joe/map.zarr/zarr.json") == (prefix == "")
+    assert may("GetObject", "AROAX:joe/map.zarr/zarr.json")
+
+
+def test_a_policy_is_judged_as_iam_does() -> None:
+    """The stand-in that all of these tests rest on."""
+    own = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/${aws:userid}:*"}
+    passes = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    role = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "arn:aws:iam::1:role/w", "Condition": passes}
+    jane = Principal("AROAX:j.*", [{"Statement": [own, role]}])
+
+    def may(action: str, resource: str, **context: str) -> bool:
+        return allows(jane, Asked(action, resource, {k.replace("_", ":"): v for k, v in context.items()}))
+
+    assert may("s3:GetObject", "arn:aws:s3:::b/AROAX:j.*:1/x")
+    assert not may("s3:PutObject", "arn:aws:s3:::b/AROAX:j.*:1/x")
+    for other in ("AROAX:joe:1", "AROAX:j.:1", "AROAX:j.x:1", "AROAX:j.*", "x/AROAX:j.*:1"):
+        assert not may("s3:GetObject", f"arn:aws:s3:::b/{other}")
+    assert may("iam:PassRole", "arn:aws:iam::1:role/w", iam_PassedToService="lambda.amazonaws.com")
+    assert not may("iam:PassRole", "arn:aws:iam::1:role/w", iam_PassedToService="ec2.amazonaws.com")
+    assert not may("iam:PassRole", "arn:aws:iam::1:role/w")
+    denies = {"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}
+    assert not allows(replace(jane, documents=[*jane.documents, denies]), Asked("s3:GetObject", "arn:aws:s3:::b/x", {}))
+
+
+def test_aws_tries_a_call_that_dies_as_often_as_the_function_says(team: Hub) -> None:
+    service, name = team.world.service, function_name(team.image, 1769)
+    service.faults.in_sandbox.extend([Crash(0.0)] * 3)
+    service.accept(service.functions[name], b'{"get_metadata": {}}', None)
+    wait_for(lambda: len(service.runs) == 1 + RETRIES)
+    service.settle()
+    assert [run.status for run in service.runs] == ["exit"] * (1 + RETRIES)
+    assert len(service.faults.in_sandbox) == 3 - 1 - RETRIES
 
 
 # ---- whole runs
