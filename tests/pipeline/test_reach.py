@@ -108,7 +108,7 @@ def test_a_local_run_that_is_denied_ends_at_once(
     catalog: Catalog, closed: Server, tmp_path: Path, backend: str
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(AccessError, match=r"us-west-2 only: elsewhere give --driver https") as caught:
+    with pytest.raises(AccessError, match=r"us-west-2 only\); elsewhere, give --driver https") as caught:
         maggjob.run("atl06.yaml", catalog=catalog, store=tmp_path / "map.zarr", backend=backend)
     # As for bad input: there is nothing to go on with.
     assert not getattr(caught.value, "unfinished", False)
@@ -132,7 +132,7 @@ def test_the_command_exits_as_for_bad_input(
         commands.main()
     assert end.value.code == BAD_INPUT
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert "elsewhere give --driver https" in line
+    assert "elsewhere, give --driver https" in line
     assert not (tmp_path / "map.zarr.run").exists()
 
 
