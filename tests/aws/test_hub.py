@@ -3,6 +3,8 @@
 Every request is judged by the policies of the stack, for each person apart, and for the workers (`tests.aws.policies`).
 """
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +29,7 @@ from tests.aws.clocks import wait_for
 from tests.aws.faults import Crash
 from tests.aws.hub import LITHOPS, MAPS, NASA, PROTECTED, Hub, create_stack, hub, policies_of
 from tests.aws.policies import Asked, Principal, allows
-from tests.aws.world import World
+from tests.aws.world import ROOT, World
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")  # what moto makes nothing of in the stack
 GRANULE = f"s3://{PROTECTED}/a.h5"
@@ -66,6 +68,21 @@ def test_the_function_is_set_up_at_deploy(team: Hub) -> None:
     assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (RETRIES, EVENT_AGE)
     (group,) = boto3.client("logs").describe_log_groups(logGroupNamePrefix=log_group(name))["logGroups"]
     assert (group["logGroupName"], group["retentionInDays"]) == (f"/aws/lambda/{name}", KEEP_LOGS)
+
+
+def test_the_test_event_of_the_page_for_novices_starts_the_function(team: Hub) -> None:
+    """The event is sent as the console does; its answer has what the page says."""
+    page = (ROOT / "docs" / "no-account.md").read_text()
+    (event,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    name = function_name(team.image, 1769)
+    answer = boto3.client("lambda").invoke(FunctionName=name, Payload=event.encode())
+    assert "FunctionError" not in answer
+    content = json.loads(answer["Payload"].read())
+    assert content["python_version"] == verdicts.HERE
+    assert all(f"`{key}`" in page for key in ("lithops_version", "python_version"))
+    assert {"lithops_version", "python_version"} < content.keys()
+    wrong = boto3.client("lambda").invoke(FunctionName=name, Payload=b'{"key1": "value1"}')
+    assert wrong["FunctionError"] == "Unhandled"
 
 
 def test_a_deployment_can_be_repeated(team: Hub, tmp_path: Path) -> None:
