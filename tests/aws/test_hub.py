@@ -219,6 +219,44 @@ def test_results_go_below_a_prefix_if_the_operator_wants(aws: World, prefix: str
     assert may("GetObject", "AROAX:joe/map.zarr/zarr.json")
 
 
+FUNCTION = "arn:aws:lambda:us-west-2:123456789012:function:lithops-worker-gjob-380-0123456789"
+STACK = "arn:aws:cloudformation:us-west-2:123456789012:stack"
+
+
+def test_the_operator_may_look_stop_and_clear_up_but_not_change_the_stack(team: Hub) -> None:
+    operator = team.door.principals[team.keys["operator"]]
+    group = FUNCTION.replace("lambda", "logs").replace("function:", "log-group:/aws/lambda/")
+    where = f"arn:aws:ecr:us-west-2:123456789012:repository/{team.image.repository}"
+    may = {
+        "lambda:PutFunctionConcurrency": FUNCTION,
+        "lambda:DeleteFunctionConcurrency": FUNCTION,
+        "lambda:GetFunctionEventInvokeConfig": FUNCTION,
+        "lambda:TagResource": FUNCTION,
+        "lambda:DeleteFunction": FUNCTION,
+        "lambda:ListFunctions": "*",
+        "logs:DeleteLogGroup": group,
+        "ecr:DescribeImages": where,
+        "ecr:BatchDeleteImage": where,
+        "ecr:GetAuthorizationToken": "*",
+        "cloudformation:DescribeStacks": f"{STACK}/hub/*",
+        "cloudformation:DescribeStackEvents": f"{STACK}/hub/0",
+        "s3:PutObject": f"arn:aws:s3:::{LITHOPS}/maggjob.config/lithops_config.yaml",
+    }
+    assert [a for a, where in may.items() if not allows(operator, Asked(a, where, {}))] == []
+    may_not = {
+        "cloudformation:DeleteStack": f"{STACK}/hub/*",
+        "cloudformation:CreateChangeSet": f"{STACK}/hub/*",
+        "cloudformation:DescribeStacks": f"{STACK}/other/*",
+        "lambda:DeleteFunction": FUNCTION.replace("lithops-worker", "billing"),
+        "iam:PutRolePolicy": team.outputs["ExecutionRole"],
+        "iam:CreateRole": "*",
+        "s3:DeleteBucket": f"arn:aws:s3:::{LITHOPS}",
+        "s3:GetObject": "arn:aws:s3:::other/x",
+        "ecr:DeleteRepository": where,
+    }
+    assert [a for a, where in may_not.items() if allows(operator, Asked(a, where, {}))] == []
+
+
 def test_a_policy_is_judged_as_iam_does() -> None:
     """The stand-in that all of these tests rest on."""
     own = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/${aws:userid}:*"}
