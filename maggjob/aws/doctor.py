@@ -24,6 +24,7 @@ from maggjob.aws.verdicts import (
     judge_closed_bucket,
     judge_error,
     judge_function,
+    judge_identity,
     judge_image,
     judge_manifest,
     judge_metadata,
@@ -77,7 +78,7 @@ def examine(
     if isinstance(identity, Check):
         left = ("account", "role", "bucket", "image", "function", "quota")
         return [*checks, identity, *(Check(name, "skipped", "needs credentials") for name in left)]
-    checks.append(Check("credentials", "ok", identity["Arn"]))
+    checks.append(judge_identity(identity))
     account = identity["Account"]
     checks.append(check_account(section, account))
     bucket = config.get("aws_s3", {}).get("storage_bucket")

@@ -4,6 +4,7 @@ Everything here is a pure function of an answer, or of the error in its place. `
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,21 @@ def judge_error(name: str, problem: Exception, mend: str, spare: str = "") -> Ch
 def _response(problem: Exception) -> Mapping[str, Any]:
     """Return AWS's answer to a failed request; empty if there was none, as for some of botocore's own errors."""
     return getattr(problem, "response", None) or {}
+
+
+def judge_identity(identity: Mapping[str, str]) -> Check:
+    """Judge who the client is: policies for users need a session of a role to have one name for all libraries.
+
+    Parameters
+    ----------
+    identity : mapping
+        Answer of STS's GetCallerIdentity.
+    """
+    if re.search(r":botocore-session-\d+$", identity["UserId"]):
+        found = f"{identity['Arn']}; the name of the session is made up, by each library another"
+        mend = "with UserPolicy calls are denied: write role_session_name, such as your name, into the profile"
+        return Check("credentials", "note", found, mend)
+    return Check("credentials", "ok", identity["Arn"])
 
 
 def judge_role(given: str, role: Mapping[str, Any]) -> Check:

@@ -106,9 +106,11 @@ def check_archive(settings: BackendSettings, run: Work, credentials: str | None)
     url = next(filter(data_centre, run.urls), None)
     if settings.backend == "aws_lambda" or url is None:
         return
+    archive = Archive(credentials)
     try:
-        Ranges(url, Archive(credentials)).get(0, 1)
+        if data_centre(url) in archive.credential_set().s3:
+            Ranges(url, archive).get(0, 1)
     except AccessError as problem:
-        raise AccessError(f"{problem}; {ELSEWHERE}: elsewhere give --driver https") from None
+        raise AccessError(f"{problem}; elsewhere, give --driver https") from None
     except GranuleError:
         return

@@ -102,6 +102,20 @@ class Hub:
         return [f"{asked.action} {asked.resource}" for who, asked, allowed in judged if who == key and not allowed]
 
 
+def create_stack(name: str, **parameters: str) -> dict[str, str]:
+    """Create the stack in moto, and return its outputs."""
+    cloud = boto3.client("cloudformation")
+    given = {"RepositoryName": f"lithops_v1/{name}"} if name != "hub" else {}
+    cloud.create_stack(
+        StackName=name,
+        TemplateBody=TEMPLATE.read_text(),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (given | parameters).items()],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    (stack,) = cloud.describe_stacks(StackName=name)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
 def policies_of(stack: str, endpoint: str) -> dict[str, dict[str, Any]]:
     """Return the policies of a stack in moto: of workers, of clients, of users."""
     cloud, iam = boto3.client("cloudformation", endpoint_url=endpoint), boto3.client("iam", endpoint_url=endpoint)
@@ -117,18 +131,9 @@ def policies_of(stack: str, endpoint: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def hub(world: World, **parameters: str) -> Iterator[Hub]:
+def hub(world: World) -> Iterator[Hub]:
     """Create the stack; an operator and two users, jane and joe; and an archive that opens to NASA's key only."""
-    cloud = boto3.client("cloudformation")
-    given = {"LithopsBucketName": LITHOPS, "OutputBucketName": MAPS, **parameters}
-    cloud.create_stack(
-        StackName="hub",
-        TemplateBody=TEMPLATE.read_text(),
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    (stack,) = cloud.describe_stacks(StackName="hub")["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    outputs = create_stack("hub", LithopsBucketName=LITHOPS, OutputBucketName=MAPS)
     policies = policies_of("hub", world.endpoint)
     image = world.service.image
     with front(world.endpoint) as door, front(world.service.url) as gate:

@@ -117,6 +117,16 @@ def asked_of(method: str, url: str, headers: Mapping[str, str], body: bytes) -> 
         kind = "repository/" if service == "ecr" else "log-group:"
         resource = "*" if name is None else f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind}{name}"
         return [Asked(f"{service}:{headers['X-Amz-Target'].rsplit('.', 1)[1]}", resource, {})]
+    if service == "budgets":
+        plain = json.loads(body)
+        name = f"arn:aws:budgets::{plain['AccountId']}:budget/{plain['BudgetName']}"
+        return [Asked("budgets:ViewBudget", name, {})]
+    if service == "cloudformation":
+        form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
+        stack = form.get("StackName", "*")
+        if not stack.startswith("arn:") and stack != "*":
+            stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/*"
+        return [Asked(f"cloudformation:{form['Action']}", stack, {})]
     if service == "iam":
         form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
         role = form.get("PolicySourceArn") or f"arn:aws:iam::{ACCOUNT}:role/{form.get('RoleName')}"

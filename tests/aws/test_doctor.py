@@ -44,6 +44,7 @@ from maggjob.aws.verdicts import (
     judge_closed_bucket,
     judge_error,
     judge_function,
+    judge_identity,
     judge_image,
     judge_manifest,
     judge_metadata,
@@ -214,6 +215,12 @@ JUDGED: dict[str, tuple[Check, str, str]] = {
     "region": (check_region({"region": REGION}, SESSION), "ok", REGION),
     "region of the session": (check_region({}, SESSION), "ok", REGION),
     "other region": (check_region({"region": "eu-central-1"}, SESSION), "bad", "eu-central-1; .*us-west-2"),
+    "identity": (judge_identity({"UserId": "AROAX:jane", "Arn": "arn:jane"}), "ok", "arn:jane$"),
+    "nameless session": (
+        judge_identity({"UserId": "AROAX:botocore-session-1700000000", "Arn": "arn:x"}),
+        "note",
+        "arn:x; the name of the session is made up.*; .*role_session_name",
+    ),
     "account": (check_account({"execution_role": ROLE}, ACCOUNT), "ok", ACCOUNT),
     "other account": (
         check_account({"execution_role": OTHERS}, ACCOUNT),

@@ -3,6 +3,8 @@
 Every request is judged by the policies of the stack, for each person apart, and for the workers (`tests.aws.policies`).
 """
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,8 +25,11 @@ from maggjob.pipeline.result import RunResult
 from maggjob.storage.credentials import CredentialSet, S3Credentials
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
-from tests.aws.hub import LITHOPS, MAPS, NASA, PROTECTED, Hub, hub
-from tests.aws.world import World
+from tests.aws.clocks import wait_for
+from tests.aws.faults import Crash
+from tests.aws.hub import LITHOPS, MAPS, NASA, PROTECTED, Hub, create_stack, hub, policies_of
+from tests.aws.policies import Asked, Principal, allows
+from tests.aws.world import ROOT, World
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")  # what moto makes nothing of in the stack
 GRANULE = f"s3://{PROTECTED}/a.h5"
@@ -63,6 +68,21 @@ def test_the_function_is_set_up_at_deploy(team: Hub) -> None:
     assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (RETRIES, EVENT_AGE)
     (group,) = boto3.client("logs").describe_log_groups(logGroupNamePrefix=log_group(name))["logGroups"]
     assert (group["logGroupName"], group["retentionInDays"]) == (f"/aws/lambda/{name}", KEEP_LOGS)
+
+
+def test_the_test_event_of_the_page_for_novices_starts_the_function(team: Hub) -> None:
+    """The event is sent as the console does; its answer has what the page says."""
+    page = (ROOT / "docs" / "no-account.md").read_text()
+    (event,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    name = function_name(team.image, 1769)
+    answer = boto3.client("lambda").invoke(FunctionName=name, Payload=event.encode())
+    assert "FunctionError" not in answer
+    content = json.loads(answer["Payload"].read())
+    assert content["python_version"] == verdicts.HERE
+    assert all(f"`{key}`" in page for key in ("lithops_version", "python_version"))
+    assert {"lithops_version", "python_version"} < content.keys()
+    wrong = boto3.client("lambda").invoke(FunctionName=name, Payload=b'{"key1": "value1"}')
+    assert wrong["FunctionError"] == "Unhandled"
 
 
 def test_a_deployment_can_be_repeated(team: Hub, tmp_path: Path) -> None:
@@ -182,6 +202,90 @@ def test_credentials_of_another_user_are_out_of_reach(team: Hub, tmp_path: Path)
         assert name in "".join(team.keys_of(LITHOPS))
     assert {text.split()[0] for text in team.denied("jane")} == {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
     assert [key for key in team.keys_of(LITHOPS) if key.startswith("maggjob.private/")] == []
+
+
+@pytest.mark.parametrize("prefix", ["", "people/", "${aws:userid}/"])
+def test_results_go_below_a_prefix_if_the_operator_wants(aws: World, prefix: str) -> None:
+    name = f"results-{len(prefix)}"
+    create_stack(name, LithopsBucketName=f"{name}-l", OutputBucketName=f"{name}-m", UserPrefix=prefix)
+    jane = Principal("AROAX:jane", [policies_of(name, aws.endpoint)["UserPolicy"]])
+
+    def may(action: str, key: str) -> bool:
+        return allows(jane, Asked(f"s3:{action}", f"arn:aws:s3:::{name}-m/{key}", {}))
+
+    assert may("PutObject", f"{prefix.replace('${aws:userid}', 'AROAX:jane')}map.zarr/zarr.json")
+    assert may("PutObject", "map.zarr/zarr.json") == (prefix == "")
+    assert may("DeleteObject", "AROAX:joe/map.zarr/zarr.json") == (prefix == "")
+    assert may("GetObject", "AROAX:joe/map.zarr/zarr.json")
+
+
+FUNCTION = "arn:aws:lambda:us-west-2:123456789012:function:lithops-worker-gjob-380-0123456789"
+STACK = "arn:aws:cloudformation:us-west-2:123456789012:stack"
+
+
+def test_the_operator_may_look_stop_and_clear_up_but_not_change_the_stack(team: Hub) -> None:
+    operator = team.door.principals[team.keys["operator"]]
+    group = FUNCTION.replace("lambda", "logs").replace("function:", "log-group:/aws/lambda/")
+    where = f"arn:aws:ecr:us-west-2:123456789012:repository/{team.image.repository}"
+    may = {
+        "lambda:PutFunctionConcurrency": FUNCTION,
+        "lambda:DeleteFunctionConcurrency": FUNCTION,
+        "lambda:GetFunctionEventInvokeConfig": FUNCTION,
+        "lambda:TagResource": FUNCTION,
+        "lambda:DeleteFunction": FUNCTION,
+        "lambda:ListFunctions": "*",
+        "logs:DeleteLogGroup": group,
+        "ecr:DescribeImages": where,
+        "ecr:BatchDeleteImage": where,
+        "ecr:GetAuthorizationToken": "*",
+        "cloudformation:DescribeStacks": f"{STACK}/hub/*",
+        "cloudformation:DescribeStackEvents": f"{STACK}/hub/0",
+        "s3:PutObject": f"arn:aws:s3:::{LITHOPS}/maggjob.config/lithops_config.yaml",
+    }
+    assert [a for a, where in may.items() if not allows(operator, Asked(a, where, {}))] == []
+    may_not = {
+        "cloudformation:DeleteStack": f"{STACK}/hub/*",
+        "cloudformation:CreateChangeSet": f"{STACK}/hub/*",
+        "cloudformation:DescribeStacks": f"{STACK}/other/*",
+        "lambda:DeleteFunction": FUNCTION.replace("lithops-worker", "billing"),
+        "iam:PutRolePolicy": team.outputs["ExecutionRole"],
+        "iam:CreateRole": "*",
+        "s3:DeleteBucket": f"arn:aws:s3:::{LITHOPS}",
+        "s3:GetObject": "arn:aws:s3:::other/x",
+        "ecr:DeleteRepository": where,
+    }
+    assert [a for a, where in may_not.items() if allows(operator, Asked(a, where, {}))] == []
+
+
+def test_a_policy_is_judged_as_iam_does() -> None:
+    """The stand-in that all of these tests rest on."""
+    own = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/${aws:userid}:*"}
+    passes = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    role = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "arn:aws:iam::1:role/w", "Condition": passes}
+    jane = Principal("AROAX:j.*", [{"Statement": [own, role]}])
+
+    def may(action: str, resource: str, **context: str) -> bool:
+        return allows(jane, Asked(action, resource, {k.replace("_", ":"): v for k, v in context.items()}))
+
+    assert may("s3:GetObject", "arn:aws:s3:::b/AROAX:j.*:1/x")
+    assert not may("s3:PutObject", "arn:aws:s3:::b/AROAX:j.*:1/x")
+    for other in ("AROAX:joe:1", "AROAX:j.:1", "AROAX:j.x:1", "AROAX:j.*", "x/AROAX:j.*:1"):
+        assert not may("s3:GetObject", f"arn:aws:s3:::b/{other}")
+    assert may("iam:PassRole", "arn:aws:iam::1:role/w", iam_PassedToService="lambda.amazonaws.com")
+    assert not may("iam:PassRole", "arn:aws:iam::1:role/w", iam_PassedToService="ec2.amazonaws.com")
+    assert not may("iam:PassRole", "arn:aws:iam::1:role/w")
+    denies = {"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}
+    assert not allows(replace(jane, documents=[*jane.documents, denies]), Asked("s3:GetObject", "arn:aws:s3:::b/x", {}))
+
+
+def test_aws_tries_a_call_that_dies_as_often_as_the_function_says(team: Hub) -> None:
+    service, name = team.world.service, function_name(team.image, 1769)
+    service.faults.in_sandbox.extend([Crash(0.0)] * 3)
+    service.accept(service.functions[name], b'{"get_metadata": {}}', None)
+    wait_for(lambda: len(service.runs) == 1 + RETRIES)
+    service.settle()
+    assert [run.status for run in service.runs] == ["exit"] * (1 + RETRIES)
+    assert len(service.faults.in_sandbox) == 3 - 1 - RETRIES
 
 
 # ---- whole runs
