@@ -83,7 +83,7 @@ def test_an_error_of_the_backend_is_told_although_the_folder_cannot_be_emptied(
     run = RunDescription("s3://results/refused", "all", {"tasks": 3}, {"run": "5f0c"})
     aws.service.faults.every_invoke = faults.DENIED
     options = SessionOptions("aws_lambda", lithops_config=aws.fresh_config())
-    with pytest.raises(BackendError, match="not authorized") as caught, Session(run, options) as session:
+    with pytest.raises(BackendError, match="not authorized") as caught, Session(run, options) as session:  # noqa: PT012
         door.denied.add(("DELETE", "results"))
         session.map("map", calls.square, [0, 1, 2])
     assert not caught.value.unfinished  # type: ignore[attr-defined]
