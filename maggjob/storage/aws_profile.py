@@ -5,6 +5,7 @@ obstore takes credentials from the environment and from AWS's own machines, but 
 """
 
 import os
+import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ FILES = (("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FIL
 LIFE = timedelta(minutes=10)
 """Lifetime of credentials as given to obstore, which asks again five minutes before their end. botocore renews them ten
 minutes before they expire, or earlier, so with the default of half an hour obstore would use expired ones."""
+NO_LOGIN = re.compile(r"AWS profile '.*' (gives|has) no credentials")
+"""What `credentials` raises, as it stands in an error of obstore, where a login has ended meanwhile."""
 State = tuple[tuple[str, ...], tuple[tuple[str, int, int], ...]]
 
 
