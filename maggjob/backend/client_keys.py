@@ -19,14 +19,28 @@ class ClientKeys:
         """What is wrong with them, and what to do; None if they are accepted."""
 
     def follow(self, client: Any) -> None:
-        """Look at every answer that a client of boto3 gets; other clients are ignored."""
+        """Look at every answer that a client gets.
+
+        Parameters
+        ----------
+        client : object
+            Client of boto3; others are ignored.
+        """
         events = getattr(getattr(client, "meta", None), "events", None)
         if events is not None:
             events.register("after-call", self._see_answer)
             events.register("after-call-error", self._see_error)
 
     def note(self, text: str, problem: BaseException | None = None) -> None:
-        """Note the text of an answer, or an exception that was raised instead, if it is about the credentials."""
+        """Note an answer if it is about the credentials.
+
+        Parameters
+        ----------
+        text : str
+            Text of the answer.
+        problem : BaseException, optional
+            Exception that was raised in place of an answer, or because of it.
+        """
         word = refused_keys(text) or (None if problem is None else refused_keys(str(problem)))
         kinds = {kind.__name__ for kind in type(problem).__mro__}
         if word is None and kinds & NOT_RENEWED:

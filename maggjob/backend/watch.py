@@ -104,7 +104,7 @@ class Collection:
         ExpiredKeysError
             If AWS does not accept the credentials of this machine any more.
         Exception
-            What ``note`` raises: it ends the run.
+            If ``note`` raises it: it ends the run.
         """
         with ThreadPoolExecutor(READERS) as readers:
             while self.pending or self._next < len(self.tasks):

@@ -17,7 +17,17 @@ LOG = logging.getLogger(__name__)
 
 @contextmanager
 def own_folder(url: str, region: str | None, has_work: Callable[[], bool]) -> Iterator[None]:
-    """Check that the run's folder can be written, and delete what the run wrote to it if there is nothing to resume."""
+    """Check that a run's folder can be written, and delete what the run wrote to it if there is nothing to resume.
+
+    Parameters
+    ----------
+    url : str
+        Path or URL of the folder.
+    region : str or None
+        Region of the bucket.
+    has_work : callable
+        Returns True if a stage has ended with answers.
+    """
     folder = Folder(url, region, create=True)
     folder.probe()
     before = set(folder.keys())
@@ -42,5 +52,15 @@ def _leave_nothing(folder: Folder, before: set[str]) -> None:
 
 
 def ends_for_good(problem: BaseException, has_work: bool) -> bool:
-    """Return True if the same run would fail again: not if the backend refuses calls after it has answered others."""
+    """Return True if the same run would fail again.
+
+    A backend that refuses calls after it has answered others may accept them later.
+
+    Parameters
+    ----------
+    problem : BaseException
+        The error that ends the run.
+    has_work : bool
+        Whether a stage has ended with answers.
+    """
     return isinstance(problem, NOTHING_TO_RESUME) and not (isinstance(problem, BackendError) and has_work)

@@ -259,7 +259,7 @@ class Session:
         ExpiredKeysError
             If AWS does not accept the credentials of this machine any more.
         Exception
-            What ``watch`` raises. Finished parts stay, and the run can be resumed.
+            If ``watch`` raises it. Finished parts stay, and the run can be resumed.
         """
         if begin:
             self.begin(stage, pieces)

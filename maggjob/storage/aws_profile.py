@@ -25,6 +25,8 @@ SESSION_NAME = "AWS_ROLE_SESSION_NAME"
 """Environment variable with the name of the session of a role that is assumed with a token."""
 HUB_USER = "JUPYTERHUB_USER"
 """Environment variable with the name of the user on a JupyterHub."""
+NO_LOGIN = re.compile(r"AWS profile '.*' (gives|has) no credentials")
+"""What `credentials` raises, as it stands in an error of obstore, where a login has ended meanwhile."""
 State = tuple[tuple[str, ...], tuple[tuple[str, int, int], ...]]
 
 

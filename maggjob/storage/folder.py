@@ -15,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
 from maggjob.errors import ExpiredKeysError, InputError, StoreError
+from maggjob.storage.aws_profile import NO_LOGIN
 from maggjob.storage.expiry import expiry_message, refused_keys
 from maggjob.storage.patience import Outage
 from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, check_not_forked, plain_message
@@ -82,6 +83,9 @@ class Folder:
             expired = refused_keys(str(problem)) if is_remote(self.url) else None
             if expired is not None:
                 raise ExpiredKeysError(f"cannot {what} {self.url}/{key}: {expiry_message(expired)}") from None
+            if NO_LOGIN.search(str(problem)):
+                said = plain_message(problem)
+                raise ExpiredKeysError(f"cannot {what} {self.url}/{key}: {said}; then run again") from None
             hint = "check that it exists, that you may read and write it, and that it has free space"
             if METADATA in str(problem):
                 hint = LOG_IN

@@ -41,7 +41,7 @@ def do(aws: World, **options: Any) -> list[Outcome[Any]]:
 # ---- clean-ups
 
 
-@pytest.mark.parametrize("method", ["LIST", "DELETE", "POST"])
+@pytest.mark.parametrize("method", ["LIST", "DELETE", pytest.param("POST", marks=pytest.mark.dear("as DELETE"))])
 def test_a_clean_up_that_fails_loses_no_outcome(aws: World, door: Front, method: str) -> None:
     """S3 denies a listing, each object of a deletion, or (in place of an outage) the whole deletion."""
     seen: list[int] = []
@@ -83,7 +83,7 @@ def test_an_error_of_the_backend_is_told_although_the_folder_cannot_be_emptied(
     run = RunDescription("s3://results/refused", "all", {"tasks": 3}, {"run": "5f0c"})
     aws.service.faults.every_invoke = faults.DENIED
     options = SessionOptions("aws_lambda", lithops_config=aws.fresh_config())
-    with pytest.raises(BackendError, match="not authorized") as caught, Session(run, options) as session:
+    with pytest.raises(BackendError, match="not authorized") as caught, Session(run, options) as session:  # noqa: PT012
         door.denied.add(("DELETE", "results"))
         session.map("map", calls.square, [0, 1, 2])
     assert not caught.value.unfinished  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ def test_an_answer_that_cannot_be_read_at_once_is_read_later(aws: World, door: F
     assert [count for count in shut.values() if count] == [3, 3]
 
 
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("status", [403, pytest.param(404, marks=pytest.mark.dear("Lithops asks ten times"))])
 def test_an_answer_that_cannot_be_read_is_lost_and_its_task_submitted_again(
     aws: World, door: Front, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +200,7 @@ def test_a_function_that_does_not_wake_up_is_an_error(asleep: World, state: str,
     assert asleep.job_objects == []
 
 
+@pytest.mark.dear("as functions that sleep, above")
 def test_a_user_who_may_not_look_at_functions_can_run(asleep: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first calls wake the function, and are offered again."""
     monkeypatch.setattr("random.randint", lambda low, high: 0)
