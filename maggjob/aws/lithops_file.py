@@ -132,14 +132,18 @@ def fill_in(text: str | None, values: AccountValues) -> FilledFile:
     packaged = packaged_config().read_text(encoding="utf-8")
     new = packaged if text is None else _add_sections(text, packaged)
     before = load_yaml(new) or {}
+    wanted = values.lines()
+    if "architecture" not in (before.get("aws_lambda") or {}):
+        # Lithops' own default is another one than the image's.
+        wanted["aws_lambda", "architecture"] = "arm64"
     changes = []
-    for (section, key), value in values.lines().items():
+    for (section, key), value in wanted.items():
         old = (before.get(section) or {}).get(key)
         if old == value:
             continue
         new = _set_line(new, section, key, value)
         changes.append(f"{section}.{key}: {value}" + ("" if old is None or "CHANGE-ME" in str(old) else f", was {old}"))
-    _check_filled(new, before, values)
+    _check_filled(new, before, wanted)
     return FilledFile(new, tuple(changes))
 
 
@@ -178,7 +182,7 @@ def _set_line(text: str, section: str, key: str, value: str | int) -> str:
     return "".join(lines)
 
 
-def _check_filled(text: str, before: Mapping[str, Any], values: AccountValues) -> None:
+def _check_filled(text: str, before: Mapping[str, Any], values: Mapping[tuple[str, str], str | int]) -> None:
     """Check that exactly the values of the account were changed.
 
     Raises
@@ -187,14 +191,14 @@ def _check_filled(text: str, before: Mapping[str, Any], values: AccountValues) -
         If that is not so.
     """
     wanted = {key: dict(value) if isinstance(value, Mapping) else value for key, value in before.items()}
-    for (section, key), value in values.lines().items():
+    for (section, key), value in values.items():
         wanted[section] = {**(wanted.get(section) or {}), key: value}
     try:
         found = load_yaml(text)
     except (ValueError, yaml.YAMLError):
         found = None
     if found != wanted:
-        said = "; ".join(f"{section}.{key}: {value}" for (section, key), value in values.lines().items())
+        said = "; ".join(f"{section}.{key}: {value}" for (section, key), value in values.items())
         raise InputError(
             f"{CONFIG_FILE} is laid out in a way that maggjob cannot change (a section in one line, or a value over "
             f"several): write these values yourself: {said}; or {_other_file()}"

@@ -160,12 +160,9 @@ class _Setup:
         from maggjob.aws.docker import build_steps, push_steps, write_context
         from maggjob.aws.steps import carry_out
 
-        build = self.options.build
         with tempfile.TemporaryDirectory(prefix="maggjob-image-") as name:
             context = Path(name) / "context"
-            steps = build_steps(
-                self.found.image, context, build.python, base=build.base, digest=build.digest, readers=build.readers
-            )
+            steps = build_steps(self.found.image, context, self.options.build)
             write_context(context)
             carry_out([*steps, *push_steps(self.found.image, ecr)], self.say)
 

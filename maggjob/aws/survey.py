@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from maggjob._version import __version__
-from maggjob.aws.build import BuildOptions
+from maggjob.aws.base import resolve_base
+from maggjob.aws.build import BuildOptions, base_name, check_inputs
 from maggjob.aws.function import function_name, memory_of
-from maggjob.aws.image import NAME as RUNTIME_NAME, Image, image_folder, image_of, unique_runtime
+from maggjob.aws.image import NAME as RUNTIME_NAME, Image, image_folder, image_of
 from maggjob.aws.image_layers import package_files
 from maggjob.aws.installation import NAME, Function, Names, get_function, list_images, names_of
 from maggjob.aws.lithops_file import AccountValues, check_writable, fill_in, read_own_file
+from maggjob.aws.login import stored_login
 from maggjob.aws.refusals import code_of, refusals
+from maggjob.aws.registry import Repository
 from maggjob.aws.stack import Wanted, check_ours
 from maggjob.aws.stack_state import PAUSE, Stack, decide, find_stack, has_changed, template_parameters
 from maggjob.backend.settings import lithops_config
@@ -44,8 +47,6 @@ class SetupOptions:
     """Values of parameters of the template; the others keep their values, or have the template's default."""
     docker: bool = False
     """If True, Docker builds and pushes the image."""
-    rebuild: bool = False
-    """If True, build the image again although nothing of maggjob has changed."""
     pause: float = PAUSE
     """Seconds between two looks at a stack that changes."""
 
@@ -90,23 +91,42 @@ class Survey:
     """What is there of the image and its function."""
 
 
-def current_runtime(options: SetupOptions) -> str:
+def current_runtime(build: BuildOptions, base: str) -> str:
     """Return the name of the runtime whose image has what is installed here.
 
-    The tag is a digest of all that is known to decide the image, so that the same image is not built twice. The base
-    counts by its name, and by its digest only if that was given.
+    The tag is a digest of all that decides the image, so that no image is built twice.
+
+    Parameters
+    ----------
+    build : BuildOptions
+    base : str
+        Digest of the base image.
     """
-    build = options.build
-    if options.rebuild:
-        return unique_runtime(build.python)
     files = package_files(Path(str(resources.files("maggjob"))))
-    digest = hashlib.sha256(repr([build.base, build.digest, build.readers, version("lithops")]).encode())
+    digest = hashlib.sha256(repr([str(base_name(build)), base, build.readers, version("lithops")]).encode())
     for name, read in sorted(files.items()):
         digest.update(name.encode() + hashlib.sha256(read()).digest())
     for path in (build.lock, build.runtime_folder / "Dockerfile"):
         if path.is_file():
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{RUNTIME_NAME}:{__version__}-py{build.python}-{digest.hexdigest()[:12]}"
+
+
+def base_digest(build: BuildOptions) -> str:
+    """Return the digest of the base image: the pinned one, else the one that its registry has now.
+
+    Raises
+    ------
+    InputError
+        If there is no such image.
+    BackendError
+        If the registry does not answer.
+    """
+    name = base_name(build)
+    if name.digest is not None:
+        return name.digest
+    with refusals("image"):
+        return resolve_base(name, Repository(stored_login(name.host, build.base_login), name.repository)).digest
 
 
 def survey(session: Any, options: SetupOptions) -> Survey:
@@ -120,11 +140,12 @@ def survey(session: Any, options: SetupOptions) -> Survey:
     Raises
     ------
     InputError
-        If the file is not one of maggjob's, or a name or parameter cannot be used.
+        If the file is not one of maggjob's, or a name, a parameter, this Python or the base image cannot be used.
     BackendError
         If AWS refuses.
     """
     check_writable(options.file)
+    check_inputs(options.build)
     text = read_own_file(options.file)
     with refusals("credentials"):
         identity = session.client("sts").get_caller_identity()
@@ -139,7 +160,13 @@ def survey(session: Any, options: SetupOptions) -> Survey:
         # Other names would mean other buckets, and results would be left behind.
         old = stack.parameters
         names = replace(names, lithops_bucket=old["LithopsBucketName"], output_bucket=old["OutputBucketName"])
-    values = AccountValues(region, names.lithops_bucket, NEW_ROLE, current_runtime(options), names.namespace)
+    values = AccountValues(
+        region,
+        names.lithops_bucket,
+        NEW_ROLE,
+        current_runtime(options.build, base_digest(options.build)),
+        names.namespace,
+    )
     config = lithops_config("aws_lambda", given=load_yaml(fill_in(text, values).text))
     image = image_of(config, identity)
     wanted = wanted_stack(names, image.repository, options.parameters)

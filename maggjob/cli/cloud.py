@@ -76,8 +76,13 @@ _build_options: tuple[Option, ...] = (
     ),
     click.option("--base", metavar="IMAGE", help="Base image [default: that of 'maggjob runtime build']."),
     click.option("--digest", metavar="sha256:...", help="Digest that pins the base image."),
+    click.option(
+        "--base-login",
+        metavar="USER:PASSWORD",
+        envvar="MAGGJOB_BASE_LOGIN",
+        help="Login to the registry of the base, also MAGGJOB_BASE_LOGIN.",
+    ),
     click.option("--readers", is_flag=True, help="Add packages for other formats (h5py, rasterio) to the image."),
-    click.option("--rebuild", is_flag=True, help="Build the image again, such as for a newer base."),
     click.option("--docker", is_flag=True, help="Let Docker build and push the image."),
 )
 
@@ -112,7 +117,8 @@ def _setup_options(file: Path, choice: dict[str, Any]) -> "SetupOptions":
     if choice["budget"] is not None:
         parameters["BudgetLimit"] = f"{choice['budget']:g}"
     base_lock = file.with_name(LOCK)
-    build = BuildOptions(HERE, choice["base"], choice["digest"], choice["readers"], base_lock=base_lock)
+    image = {key: choice[key] for key in ("base", "digest", "readers", "base_login")}
+    build = BuildOptions(HERE, **image, base_lock=base_lock)
     return SetupOptions(
         file,
         build,
@@ -120,7 +126,6 @@ def _setup_options(file: Path, choice: dict[str, Any]) -> "SetupOptions":
         choice["bucket_prefix"],
         parameters,
         choice["docker"],
-        choice["rebuild"],
     )
 
 
@@ -245,7 +250,8 @@ def status(name: str | None, region: str | None, file: str) -> None:
 def update(delete_old: bool | None, file: str, region: str | None, dry_run: bool, **choice: Any) -> None:
     """Bring everything up to date: the stack, the image, the function, lithops_config.yaml.
 
-    An image is built if maggjob, its locked packages or the Dockerfile have changed. Functions of older versions keep
+    An image is built if maggjob, its locked packages, the base or the Dockerfile have changed. For a newer base, remove
+    its line in base.lock. Functions of older versions keep
     working until you delete them; users of a hub then need 'maggjob cloud use'.
 
     \b

@@ -1,5 +1,6 @@
 """A server in front of moto: it answers what moto does not know or is to refuse, and passes other requests on."""
 
+import ast
 import json
 import re
 import threading
@@ -184,7 +185,9 @@ class Front:
             iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
             for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
         ]
-        policies = [IAMPolicy(one if isinstance(one, str) else json.dumps(one)) for one in found]
+        # moto keeps those of a stack as Python shows them.
+        plain = [ast.literal_eval(one) if isinstance(one, str) else one for one in found]
+        policies = [IAMPolicy(json.dumps(document)) for document in plain]
         (resource,) = asked["ResourceArns.member.1"]
         text = ""
         for number in range(1, sum(name.startswith("ActionNames.") for name in asked) + 1):
