@@ -46,13 +46,16 @@ class Cloud:
     gate: Front
     """In front of Lambda."""
     registry: Registry
+    """What ECR's images are in."""
+    bases: Registry
+    """Where base images come from."""
     folder: Path
     """Working directory, empty at first."""
 
     @property
     def base(self) -> str:
         """Name of the base image."""
-        return f"{self.registry.host}/{BASE}:{HERE}-slim"
+        return f"{self.bases.host}/{BASE}:{HERE}-slim"
 
     def maggjob(self, *words: str, answer: str | None = None) -> subprocess.CompletedProcess[str]:
         """Type ``maggjob WORDS`` in the working directory, and an answer to what it asks."""
@@ -137,9 +140,14 @@ def empty_account(world: World, folder: Path, patch: pytest.MonkeyPatch) -> Iter
     complete_cloudformation(patch)
     # What moto keeps of other tests.
     urlopen(Request(f"{world.endpoint}/moto-api/reset", method="POST")).close()
-    with image_registry() as registry, front(world.endpoint) as door, front(world.service.url) as gate:
+    with (
+        image_registry() as registry,
+        image_registry() as bases,
+        front(world.endpoint) as door,
+        front(world.service.url) as gate,
+    ):
         stand_for_ecr(registry, patch)
-        add_base(registry)
+        add_base(bases)
         door.blobs = lambda digest: json.loads(next(b[digest] for b in registry.blobs.values() if digest in b))
         patch.setenv("AWS_ENDPOINT_URL", door.url)
         patch.setenv("AWS_ENDPOINT_URL_LAMBDA", gate.url)
@@ -148,5 +156,5 @@ def empty_account(world: World, folder: Path, patch: pytest.MonkeyPatch) -> Iter
         patch.setattr(lithops_storage, "CACHE_DIR", str(folder / "cache"))
         patch.setattr(lithops_storage, "RUNTIME_META_CACHE", {})
         patch.setattr(lithops_lambda, "URLLib3Session", to_service(gate.url))
-        yield Cloud(world, door, gate, registry, folder)
+        yield Cloud(world, door, gate, registry, bases, folder)
         world.service.functions.clear()
