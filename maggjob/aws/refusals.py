@@ -82,6 +82,8 @@ def refusals(step: str) -> Iterator[None]:
     ------
     BackendError
         If AWS refuses, or does not answer.
+    MaggjobError
+        If the block raises one; its message then begins with the name of the step.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -90,5 +92,7 @@ def refusals(step: str) -> Iterator[None]:
     except (BotoCoreError, ClientError) as problem:
         raise BackendError(f"{step}: {explain_refusal(problem)}") from problem
     except MaggjobError as problem:
-        said = str(problem)
-        raise (problem if said.startswith(f"{step}: ") else type(problem)(f"{step}: {said}")) from problem
+        said = explain_text(str(problem)) if NO_RIGHT.search(str(problem)) else str(problem)
+        if said.startswith(f"{step}: "):
+            raise
+        raise type(problem)(f"{step}: {said}") from problem
