@@ -85,6 +85,7 @@ def test_the_test_event_of_the_page_for_novices_starts_the_function(team: Hub) -
     assert wrong["FunctionError"] == "Unhandled"
 
 
+@pytest.mark.dear("another process of Lithops; each step alone can be repeated by its nature")
 def test_a_deployment_can_be_repeated(team: Hub, tmp_path: Path) -> None:
     name = function_name(team.image, 1769)
     boto3.client("lambda").put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=2)
