@@ -30,7 +30,7 @@ from maggjob.backend.retry import (
     may_submit_again,
     pause_before,
 )
-from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
+from maggjob.backend.settings import check_filled_in, lithops_config, name_executors, packaged_config, resolve_backend
 from maggjob.backend.waking import wake_function
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, ExpiredKeysError, MaggjobError, StoppedError
@@ -205,6 +205,7 @@ def _submit(work: _Work, config: dict[str, Any], preload: Sequence[str], root: P
     logger.setLevel(wanted or "CRITICAL")
     try:
         with _starting():
+            name_executors(config)
             executor = lithops.FunctionExecutor(config=config, log_level=None)
         logger.setLevel(wanted or "ERROR")
         try:
