@@ -40,7 +40,7 @@ from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
 from maggjob.storage.run_folder import SUMMARY, run_folder
 
-__all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport", "check_reach"]
+__all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport"]
 
 LOG = logging.getLogger(__name__)
 Task = TypeVar("Task")
