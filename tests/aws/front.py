@@ -33,7 +33,6 @@ XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 
-DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 MISSING = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
 
 
@@ -130,7 +129,7 @@ class Front:
         elif ("LIST" if "list-type" in query else method, bucket) in self.denied or (
             method == "GET" and self.shut(path)
         ):
-            request.reply(403, DENIED, XML)
+            request.reply(403, DENIED.encode(), XML)
         elif method == "GET" and self.lost(path):
             request.reply(404, MISSING, XML)
         elif target.endswith("GetDownloadUrlForLayer"):
