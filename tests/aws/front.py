@@ -28,7 +28,7 @@ REFUSED = (
     '<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>'
     "<Code>AccessDenied</Code><Message>You may not.</Message></Error><RequestId>r</RequestId></ErrorResponse>"
 )
-NOT_ALLOWED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error>"
+DENIED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error>"
 XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
@@ -57,7 +57,7 @@ def refuse(request: Handler, said: str = "You may not.") -> None:
     if request.command == "HEAD":
         request.reply(403)
     elif service == "s3":
-        request.reply(403, NOT_ALLOWED.replace("You may not.", said).encode(), XML)
+        request.reply(403, DENIED.replace("You may not.", said).encode(), XML)
     elif service in ("iam", "cloudformation", "sts"):
         request.reply(403, REFUSED.replace("You may not.", said).encode(), XML)
     else:
