@@ -14,6 +14,7 @@ import click
 from maggjob._version import __version__
 from maggjob.cli.aws import doctor_command, runtime_commands
 from maggjob.cli.change import change_commands
+from maggjob.cli.cloud import cloud_commands
 from maggjob.cli.jobs import job_commands
 from maggjob.cli.results import (
     BAD_INPUT,
@@ -91,7 +92,7 @@ def _what(command: Command) -> Command:
     return command
 
 
-for _command in (doctor_command, runtime_commands, *result_commands, *change_commands, *job_commands):
+for _command in (cloud_commands, doctor_command, runtime_commands, *result_commands, *change_commands, *job_commands):
     cli.add_command(_command)
 
 
