@@ -1,6 +1,7 @@
 """Layers, wheels and the Dockerfile, one by one."""
 
 import gzip
+import importlib.util
 import io
 import random
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from maggjob.aws.dockerfile import instructions, read_settings
+from maggjob.aws.elf import MAGIC, without_symbols
 from maggjob.aws.layers import byte_code, write_layer
 from maggjob.aws.registry import sha256_of
 from maggjob.aws.wheels import Locked, fetch_wheels, installed_files, read_lock
@@ -146,6 +148,37 @@ def test_a_lock_line_is_read_back(tmp_path: Path) -> None:
     assert read_lock(tmp_path / "again.txt") == [found]
     with pytest.raises(InputError, match="does not exist"):
         read_lock(tmp_path / "missing.txt")
+
+
+@pytest.mark.parametrize("name", ["deflate", "numpy._core._multiarray_umath", "obstore._obstore", "yaml._yaml"])
+def test_a_library_without_symbols_can_still_be_loaded(name: str, tmp_path: Path) -> None:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    path = Path(str(spec.origin))
+    if path.suffix != ".so":
+        (path,) = path.parent.glob("*.so")
+    whole = path.read_bytes()
+    short = without_symbols(whole)
+    assert len(short) < len(whole)
+    assert without_symbols(short) == short
+    # A library finds others relative to its own place.
+    (tmp_path / path.parent.name).mkdir()
+    for other in path.parent.parent.glob("*.libs"):
+        (tmp_path / other.name).symlink_to(other)
+    where = tmp_path / path.parent.name / path.name
+    if name.startswith("numpy"):
+        (tmp_path / "numpy.libs").symlink_to(path.parents[2] / "numpy.libs")
+        where = tmp_path / "numpy" / "_core" / path.name
+        where.parent.mkdir(parents=True)
+    where.write_bytes(short)
+    code = f"import ctypes; ctypes.PyDLL({str(where)!r}).PyInit_{where.name.split('.')[0]}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map((MAGIC + bytes(58)).__add__))
+def test_what_is_no_library_stays_as_it_is(content: bytes) -> None:
+    assert without_symbols(content) == content
 
 
 # --- The Dockerfile ---
