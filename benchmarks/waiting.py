@@ -86,6 +86,26 @@ def measure_waiting(folder: Path, paths: Sequence[Path], cell: int, counts: Sequ
                 )
 
 
+def measure_indexing(folder: Path, paths: Sequence[Path]) -> None:
+    """Print how many requests wait at once while a call indexes granules."""
+    recipe, taken, requests = load_config("atl06.yaml").recipe(), {}, 0
+    for latency in (0.0, LATENCY):
+        with server(folder, latency) as root:
+            granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths)
+            walls = []
+            for number in range(ROUNDS):
+                where = str(folder / f"indexed-{latency}-{number}")
+                report = index_granules(IndexTask("all", recipe, granules, where))
+                walls.append(report.seconds)
+                requests = report.requests
+            taken[latency] = statistics.median(walls)
+    quick, slow = taken.values()
+    print(
+        f"{len(paths)} indexes: {requests:,} requests, {quick:.2f} s, {slow:.2f} s at 30 ms, "
+        f"{requests * LATENCY / max(1e-9, slow - quick):.1f} at once"
+    )
+
+
 def _connection_seconds(root: str, options: dict[str, object]) -> float:
     """Return the CPU seconds of this process for a request over a connection of its own."""
     stores = [HTTPStore(root, client_options=options) for _ in range(CONNECTIONS)]  # type: ignore[arg-type]
@@ -129,6 +149,7 @@ def main() -> None:
     try:
         measure_tls(folder)
         paths, cell = make_granules(folder, max(counts))
+        measure_indexing(folder, links(paths, folder, max(counts))[:16])
         measure_waiting(folder, links(paths, folder, max(counts)), cell, counts)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -29,6 +29,7 @@ from maggjob.backend.retry import (
     pause_before,
 )
 from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
+from maggjob.backend.spending import SpendGuard
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, MaggjobError, StoppedError
 
@@ -71,6 +72,7 @@ def run_tasks(
     watch: Watcher | None = None,
     policy: RetryPolicy | None = None,
     preload: Sequence[str] = (),
+    guard: SpendGuard | None = None,
 ) -> list[Outcome[Value]]:
     """Call a function on every task.
 
@@ -92,6 +94,8 @@ def run_tasks(
         Waiting times and number of submissions; by default those of the backend (`maggjob.backend.retry`).
     preload : sequence of str
         Modules that the function imports while it runs; on localhost they are imported once for all calls.
+    guard : SpendGuard, optional
+        Stops the run before its calls on a serverless backend cost more than a limit.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def run_tasks(
     BackendError
         If the backend accepts no call at all.
     StoppedError
-        If the run is interrupted from the keyboard.
+        If the run is interrupted from the keyboard, or would cost more than its limit.
     """
     if not tasks:
         return []
@@ -112,7 +116,7 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(function, tasks, dict(config or {}), end, note, policy, preload)
+        return _lithops(function, tasks, dict(config or {}), end, note, policy, preload, guard)
     except KeyboardInterrupt as stop:
         how = str(stop) or "stopped from the keyboard"
         raise StoppedError(f"{how}, before all of the {len(tasks)} tasks had ended") from None
@@ -158,12 +162,13 @@ def _lithops(
     note: Watcher,
     policy: RetryPolicy | None,
     preload: Sequence[str],
+    guard: SpendGuard | None,
 ) -> list[Outcome[Value]]:
     check_filled_in(config)
     if config.get("lithops", {}).get("backend") != "localhost":
-        return _submit(function, tasks, config, end, note, policy, preload, None)
+        return _submit(function, tasks, config, end, note, policy, preload, None, guard)
     with private_root() as root:
-        return _submit(function, tasks, config, end, note, policy, preload, root)
+        return _submit(function, tasks, config, end, note, policy, preload, root, guard)
 
 
 def _submit(
@@ -175,6 +180,7 @@ def _submit(
     policy: RetryPolicy | None,
     preload: Sequence[str],
     root: Path | None,
+    guard: SpendGuard | None,
 ) -> list[Outcome[Value]]:
     import lithops  # 1 s
 
@@ -199,7 +205,9 @@ def _submit(
             # Another version of Lithops' local backend runs its jobs otherwise.
             local = LocalJobs(handler, root) if root is not None and hasattr(handler, "_run_queued_job") else None
             own = RetryPolicy() if backend is not None else LOCAL if local is not None else ONE_SUBMISSION
-            collection = Collection(executor, function, tasks, end, note, policy or own, invocations, root, local)
+            collection = Collection(
+                executor, function, tasks, end, note, policy or own, invocations, root, local, guard
+            )
             try:
                 with _starting():
                     collection.submit_first()

@@ -22,7 +22,7 @@ from maggjob.model.ledger import failed_report, join_quarters
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask
 from maggjob.planning.cost import QUARTER
-from maggjob.planning.division import call_sizes, divisions
+from maggjob.planning.division import CALLS_A_WORKER, call_sizes, divisions
 from maggjob.storage.folder import Folder
 
 CELLS_AT_ONCE = 16
@@ -277,7 +277,9 @@ def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mappi
     return attributes
 
 
-def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -> list[CellBatch]:
+def batches(
+    tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, calls_a_worker: int = CALLS_A_WORKER
+) -> list[CellBatch]:
     """Group cells into calls: consecutive cells, until a call takes its share of the total time.
 
     Parameters
@@ -288,8 +290,10 @@ def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -
         Expected duration of each task.
     workers : int
         Number of concurrent workers.
+    calls_a_worker : int
+        Target number of calls per worker.
     """
-    ends = list(accumulate(call_sizes(seconds, workers), initial=0))
+    ends = list(accumulate(call_sizes(seconds, workers, calls_a_worker), initial=0))
     return [CellBatch(tuple(tasks[start:end])) for start, end in pairwise(ends)]
 
 

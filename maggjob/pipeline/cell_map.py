@@ -8,6 +8,7 @@ from maggjob.backend.settings import resolve_backend
 from maggjob.config.load import ConfigLike
 from maggjob.errors import InputError
 from maggjob.inputs.places import expand
+from maggjob.jobs.parts import part_key
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.assembly import Kept
@@ -30,15 +31,17 @@ from maggjob.pipeline.resume import (
     keep_versions,
     may_resume,
 )
+from maggjob.pipeline.run_size import size_of
 from maggjob.pipeline.session import Session, SessionOptions, check_reach
 from maggjob.pipeline.target import check_target, default_store
 from maggjob.planning.make import plan as make_plan
 from maggjob.planning.plan import Plan
 from maggjob.planning.presence import check_local
+from maggjob.planning.requests import job_requests
 from maggjob.planning.windows import with_windows, without_windows
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder
-from maggjob.storage.run_folder import NEXT_PLAN
+from maggjob.storage.run_folder import NEXT_PLAN, PARTS, run_folder
 from maggjob.storage.urls import is_remote
 
 
@@ -77,7 +80,7 @@ def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResu
         Options of the plan, see `plan`: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell``. If
         neither ``store`` nor the configuration names a store, it is named after the configuration file.
         Options of the run, see `RunOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``,
-        ``deadline``, ``watch``, ``overwrite``, ``allow_partial``, ``index`` and ``indexes``.
+        ``deadline``, ``watch``, ``max_cost``, ``overwrite``, ``allow_partial``, ``index`` and ``indexes``.
 
     Returns
     -------
@@ -153,6 +156,8 @@ class Earlier:
     """Granules that were withdrawn, or replaced by a newer revision."""
     take_over: Callable[[Folder], None]
     """Makes parts of the earlier result parts of this run; called before the cells are mapped."""
+    left: frozenset[str] = frozenset()
+    """Ids of the tasks of the cells to map."""
 
 
 def execute(
@@ -177,7 +182,8 @@ def execute(
         If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
-    session = Session(describe(plan, options.indexes), options)
+    left = earlier.left if earlier else _left(plan, options)
+    session = Session(describe(plan, options.indexes, left, index=options.index), options)
     _begin(session, options, plan.digest)
     if options.watch is None and in_notebook():
         with Progress(len(plan.units)) as progress:
@@ -217,8 +223,9 @@ def execute(
             absent=absent,
             deleted=kept.deleted if kept else frozenset(),
             cells_in_quarters=cells.in_quarters,
-            session=session.report(),
         )
+        session.own_requests += job_requests(size_of(plan, index, cells, session.report().stages))
+        result = replace(result, session=session.report())
         if result.published:
             if earlier is not None:
                 save_plan(plan, folder, NEXT_PLAN)
@@ -229,6 +236,22 @@ def execute(
         drop_unused(folder, result.reports)
         session.finish(result.to_dict())
     return result
+
+
+def _left(plan: Plan, options: RunOptions) -> set[str] | None:
+    """Return the ids of the tasks whose parts an unfinished run on Lambda has not left; None if there is no such run.
+
+    What is left decides how many workers are worth starting, and what they will cost.
+    """
+    if resolve_backend(options.backend) != "aws_lambda":
+        return None
+    store, region = describe(plan, options.indexes).store, options.region
+    earlier = earlier_run(store, region)
+    if not is_remote(store) or not may_resume(earlier, plan.digest, restart=options.restart):
+        return None
+    there = set(Folder(run_folder(store), region).keys(PARTS))
+    names = (one.task_id(cell) for one, cell in plan.units)
+    return {name for name in names if f"{PARTS}/{part_key(name, '')}" not in there}
 
 
 def _with_versions(session: Session, index: IndexStage) -> IndexStage:

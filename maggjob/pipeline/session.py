@@ -16,113 +16,36 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from maggjob.backend.bill import Stage, stage_of
-from maggjob.backend.executor import DEADLINE, run_tasks
+from maggjob.backend.bill import BillLine, CostLine, Stage, stage_of
+from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
-from maggjob.backend.settings import resolve_backend, settings_of
+from maggjob.backend.settings import resolve_backend
 from maggjob.errors import BackendError, ConfigError, InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
+from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep, prices_of, settings_for, who_pays
+from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport, check_reach
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
+from maggjob.planning.requests import S3Requests
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
 from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
-from maggjob.storage.run_folder import PARTS, SUMMARY, run_folder
+from maggjob.storage.run_folder import SUMMARY, run_folder
 from maggjob.storage.urls import is_remote, local_path
+
+__all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport", "check_reach"]
 
 NOTHING_TO_RESUME = (BackendError, ConfigError)
 """Errors after which the same run would fail again: what it wrote to its folder is deleted."""
 Task = TypeVar("Task")
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """Options of a run of any job."""
-
-    backend: str = "localhost"
-    """Backend of the calls: localhost (or local), aws_lambda (or lambda), or serial."""
-    max_workers: int | None = None
-    """Largest number of concurrent workers; by default as many as cores and memory allow, or as Lithops' configuration
-    says."""
-    region: str | None = None
-    """Region of the buckets; by default from the Lithops configuration on Lambda, else from the environment."""
-    lithops_config: Mapping[str, Any] | str | Path | None = None
-    """Configuration of Lithops; by default ./lithops_config.yaml if it exists, else a built-in one."""
-    deadline: float = DEADLINE
-    """Seconds after which unfinished tasks are given up and counted as failed."""
-    watch: Watcher | None = None
-    """``watch(index, outcome)``, called as each task of the map ends."""
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """Description of the work of a run, in the terms of its job."""
-
-    store: str
-    """Path or URL of the result; the run's folder lies beside it."""
-    window: str
-    """Label of the time window; part of the keys of the run's parts."""
-    totals: Mapping[str, int]
-    """Amount of work by unit, such as ``{"cells": 20, "granules": 60}``. Each part, and each task of the map, is made
-    for one item of the first unit."""
-    digests: Mapping[str, str]
-    """Digests of what determines the result, by name; ``run`` covers all of it."""
-    urls: Sequence[str] = ()
-    """URLs that are read from the archive."""
-    folders: Mapping[str, str | None] = field(default_factory=dict)
-    """Other folders that workers use, by the name of their option; None if not used."""
-
-
-@dataclass(frozen=True)
-class SessionReport:
-    """Report of a run of any job."""
-
-    run: RunDescription
-    """Description of the work."""
-    backend: str
-    """Backend of the calls."""
-    workers: int
-    """Number of concurrent workers."""
-    started: str
-    """Start of the run, UTC, ISO 8601."""
-    wall_time_s: float
-    """Seconds from the plan to the last byte written."""
-    stages: tuple[Stage, ...] = ()
-    """Calls on Lambda and their cost, by stage; on other backends, only a stage that the backend refused."""
-    tasks: Mapping[str, TaskTally] = field(default_factory=dict)
-    """Counts of the tasks that ended and failed, by stage."""
-
-    @property
-    def complete(self) -> bool:
-        """True if no task failed."""
-        return not any(tally.failed for tally in self.tasks.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values that every summary holds, as plain values."""
-        folder = run_folder(self.run.store)
-        return {
-            "store_path": self.run.store,
-            "run_path": folder,
-            "parts_path": f"{folder}/{PARTS}",
-            "window": self.run.window,
-            "totals": dict(self.run.totals),
-            "digests": dict(self.run.digests),
-            "backend": self.backend,
-            "workers": self.workers,
-            "started": self.started,
-            "wall_time_s": self.wall_time_s,
-            "complete": self.complete,
-            "tasks": {stage: tally.to_dict() for stage, tally in self.tasks.items()},
-            **({"stages": [stage.to_dict() for stage in self.stages]} if self.stages else {}),
-        }
 
 
 class Session:
@@ -153,8 +76,7 @@ class Session:
             raise InputError(f"deadline is {self.options.deadline}; give a number of seconds, 0 or more")
         self.backend = resolve_backend(self.options.backend)
         check_reach(self.backend, run)
-        tasks, given = next(iter(run.totals.values()), 1), self.options
-        self.settings = settings_of(self.backend, tasks, given.max_workers, given.lithops_config, given.region)
+        self.settings = settings_for(self.backend, run, self.options)
         self.region = self.settings.region
         self.folder = run_folder(run.store)
         self.credentials: str | None = None
@@ -163,6 +85,11 @@ class Session:
         """Lock of the run's folder, held while the session lasts."""
         note = RunNote.of(self.backend, self.settings.workers, run.window, run.totals, run.digests)
         self._note = NoteWriter(note, self.folder, self.region)
+        self.expected = expected_run(run, self.settings)
+        """What the run is expected to take on Lambda; None if that is unknown, and on other backends."""
+        self._guard = guard_for(self.options.max_cost, self.settings, self.expected)
+        self.own_requests = S3Requests()
+        """Requests of the job to the user's buckets, apart from those of Lithops; jobs add to it."""
         self._stages: list[Stage] = []
         self._finished = False
         self._tallies: dict[str, TaskTally] = {}
@@ -187,6 +114,7 @@ class Session:
     ) -> None:
         if problem is not None:
             self._note.stopped(problem)
+            self._keep_bill_of_stopped()
             # Whoever reports the error can tell that the run may go on.
             begun = self._note.note.stage != "not started" and not isinstance(problem, NOTHING_TO_RESUME)
             problem.unfinished = begun  # type: ignore[attr-defined]
@@ -287,6 +215,7 @@ class Session:
             deadline=self.left,
             watch=watch,
             preload=preload,
+            guard=self._guard,
         )
         self._most = max(self._most, len(tasks))
         self.record(stage, outcomes, tasks, billed=self.backend == "aws_lambda")
@@ -315,6 +244,8 @@ class Session:
     def report(self) -> SessionReport:
         """Return the report of the run so far."""
         workers = min(self.settings.workers, self._most or self.settings.workers)
+        prices = prices_of(self.settings)
+        bill = bill_of_run(self._stages, self.own_requests, self.elapsed, self.expected, prices)
         return SessionReport(
             self.run,
             self.backend,
@@ -323,7 +254,15 @@ class Session:
             self.elapsed,
             tuple(self._stages),
             dict(self._tallies),
+            tuple(bill),
+            who_pays() if bill else None,
         )
+
+    def _keep_bill_of_stopped(self) -> None:
+        """Keep a bill of the calls of a run that was stopped, as far as their cost is known."""
+        if self._guard is not None and self._guard.spent > 0.0:
+            line = BillLine(CostLine("calls", self._guard.spent, "dollars", 1.0))
+            keep(replace(self.report(), bill=(line,), user=who_pays()), self.settings, complete=False)
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Write the summary of the run, which marks it as done.
@@ -344,7 +283,12 @@ class Session:
         InputError
             If a value cannot be written as JSON.
         """
-        text = json.dumps(self.report().to_dict() | dict(content), indent=1, default=as_plain)
+        report = self.report()
+        plain = report.to_dict() | dict(content)
+        # Before the bill is kept, so that nothing is kept of a summary that cannot be written.
+        json.dumps(plain, default=as_plain)
+        problem = keep(report, self.settings, complete=bool(plain["complete"]))
+        text = json.dumps(plain | ({"bill_not_kept": problem} if problem else {}), indent=1, default=as_plain)
         self._finished = True
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)
@@ -365,34 +309,3 @@ def _own_folder(url: str, region: str | None) -> Iterator[None]:
             for empty, _, _ in os.walk(local_path(url), topdown=False):
                 Path(empty).rmdir()
         raise
-
-
-def check_reach(backend: str, run: RunDescription) -> None:
-    """Check that workers can reach everything that they read and write.
-
-    Parameters
-    ----------
-    backend : {"localhost", "aws_lambda", "serial"}
-        Backend of the calls.
-    run : RunDescription
-        Description of the work.
-
-    Raises
-    ------
-    InputError
-        If the workers are on Lambda, and the store, a granule or a folder is on this machine.
-    """
-    if backend != "aws_lambda":
-        return
-    why = "workers on Lambda cannot reach this machine"
-    if not run.store.startswith("s3://"):
-        raise InputError(f"store {run.store}: {why}; give --store s3://BUCKET/NAME.zarr")
-    for name, url in run.folders.items():
-        if url is not None and not url.startswith("s3://"):
-            raise InputError(f"{name} at {url}: {why}; give --{name} s3://BUCKET/FOLDER, or leave it out")
-    local = [url for url in run.urls if not is_remote(url)]
-    if local:
-        raise InputError(
-            f"{len(local)} of {len(run.urls)} granules are local files, such as {local[0]}: {why}; "
-            "copy them to a bucket, or make a catalog of the archive with 'maggjob catalog'"
-        )

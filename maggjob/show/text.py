@@ -23,8 +23,6 @@ NOT_OBSERVED = "data          simulated granules, not observations"
 """Line of a plan or summary of simulated granules."""
 LAPTOP_MBIT = 50.0
 """Assumed speed of a laptop's connection, Mbit/s."""
-LAMBDA_START = 5.0
-"""Assumed time until the first workers of a run on Lambda have started, seconds."""
 
 
 def _counts(counts: Mapping[str, int], first: str) -> str:
@@ -218,18 +216,18 @@ def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str
     return "expected      " + ", ".join(f"{before} {unit} (was {after})" for before, after, unit in pairs)
 
 
-def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
+def plan_dict(plan: Plan, workers: int | None = None) -> dict[str, Any]:
     """Return the output of ``maggjob plan --json``: the plan, and its estimates for this machine and Lambda.
 
     Parameters
     ----------
     plan : Plan
-    workers : int
-        Maximum number of concurrent workers on Lambda.
+    workers : int, optional
+        Maximum number of concurrent workers on Lambda; by default chosen by cost.
     """
     here, plain = default_workers(), plan.to_dict()
-    over_https, on_lambda = (replace(plan, driver=driver).estimate for driver in ("https", "s3"))
-    bill = plan.bill(workers)
+    over_https = replace(plan, driver="https").estimate
+    on_lambda = plan.choice.chosen if workers is None else plan.cloud(workers)
     transfer = over_https.bytes_read * 8 / (LAPTOP_MBIT * 1e6)
     plain["here"] = {"workers": here, "wall_time_s": plan.estimate.wall_s(here)}
     plain["laptop"] = {
@@ -237,13 +235,8 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
         "megabits_a_second": LAPTOP_MBIT,
         "minutes": max(transfer, over_https.wall_s(here)) / 60,
     }
-    plain["lambda"] = {
-        "workers": workers,
-        "wall_time_s": on_lambda.wall_s(workers, LAMBDA_START),
-        "bill": bill,
-        "dollars": sum(line["dollars"] for line in bill),
-        "cells_in_quarters": len(replace(plan, driver="s3").hot(workers)),
-    }
+    by_cost = {"chosen_by_cost": workers is None, "fastest": plan.choice.fastest.to_dict()}
+    plain["lambda"] = on_lambda.to_dict() | by_cost
     memory = Prices().memory_gb * 2**30
     depths = plan.split_depths(memory)
     pieces = {str(4**depth): depths.count(depth) for depth in sorted(set(depths)) if depth}
@@ -257,17 +250,18 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
     return plain
 
 
-def plan_text(plan: Plan, workers: int = 1700) -> str:
+def plan_text(plan: Plan, workers: int | None = None) -> str:
     """Return a plan and its estimates as text.
 
     Parameters
     ----------
     plan : Plan
-    workers : int
-        Maximum number of concurrent workers on Lambda.
+    workers : int, optional
+        Maximum number of concurrent workers on Lambda; by default chosen by cost.
     """
     plain = plan_dict(plan, workers)
     expected, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
+    by_cost, fastest = (", chosen by cost" if cloud["chosen_by_cost"] else ""), cloud["fastest"]
     longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in expected["longest"][:3])
     speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
     share = f"{plan.pairs / max(1, len(plan.positions)):.1f} cells per granule; worth building from {INDEX_PAYS:g}"
@@ -288,7 +282,8 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
         f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
         f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
-        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers ({setting}):",
+        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers{by_cost}"
+        f" ({setting}):",
     ]
     lines += [f"  in quarters {cloud['cells_in_quarters']:>12,} cells"] if cloud["cells_in_quarters"] else []
     lines += [
@@ -296,6 +291,8 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         for line in cloud["bill"]
     ]
     lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
+    quick = f"{_duration(fastest['wall_time_s'])} with {fastest['workers']:,} workers"
+    lines.append(f"  {'the fastest: ' + quick:<34} ${fastest['dollars']:.4f}")
     return "\n".join(lines)
 
 

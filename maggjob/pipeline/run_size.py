@@ -1,0 +1,48 @@
+"""What a run of the cells job did, as far as its requests to buckets depend on it."""
+
+from collections.abc import Sequence
+
+from maggjob.backend.bill import Stage
+from maggjob.pipeline.balance import MappedCells
+from maggjob.pipeline.index_stage import IndexStage
+from maggjob.planning.plan import Plan
+from maggjob.planning.requests import RunSize
+
+
+def size_of(plan: Plan, index: IndexStage, cells: MappedCells, stages: Sequence[Stage]) -> RunSize:
+    """Return what a run did.
+
+    Parameters
+    ----------
+    plan : Plan
+        The original plan.
+    index : IndexStage
+        Results of the index stage.
+    cells : MappedCells
+        The cells, and how they were divided into calls.
+    stages : sequence of Stage
+        The calls by stage, after the last one.
+    """
+    calls: dict[str, int] = {}
+    for stage in stages:
+        calls[stage.name] = calls.get(stage.name, 0) + stage.submitted
+    states = index.indexed.states if index.indexed is not None else {}
+    reports = [outcome.value for outcome in cells.outcomes if outcome.value is not None and outcome.value.attempts]
+    arrays, orders = plan.arrays, len(plan.config.recipe().orders)
+    passes = ("assembly" in calls) + ("check" in calls)
+    return RunSize(
+        index_calls=calls.get("index", 0),
+        lookups=sum(states.values()),
+        indexes=states.get("made", 0),
+        map_calls=calls.get("map", 0) + calls.get("map again", 0),
+        tasks=len(cells.pieces) - cells.taken,
+        split=cells.in_quarters,
+        pieces=len(cells.pieces) - len(cells.tasks) + cells.in_quarters,
+        saved=cells.taken,
+        index_reads=sum(sum(report.indexes.values()) for report in reports),
+        shards=calls.get("assembly", 0) + calls.get("check", 0),
+        rows=passes * orders * len(cells.tasks),
+        arrays=arrays * orders,
+        shard_arrays=arrays * calls.get("assembly", 0),
+        orders=orders,
+    )
