@@ -93,7 +93,7 @@ class Plan(Displayed):
             **({"windows": len(self.windows)} if self.windows else {}),
             "driver": self.driver,
             "store": self.store_path,
-            "Lambda": f"{self.choice.chosen.brief}; at the fastest {self.choice.fastest.brief}",
+            "Lambda": self.choice.brief,
         }
 
     @cached_property

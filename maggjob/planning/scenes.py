@@ -248,7 +248,7 @@ class ScenesPlan(Displayed):
             "calls": f"{len(self._every_task):,}; {self.shared:,} scenes opened by several",
             "days without scenes": len(self.empty_days),
             "reads": f"at most about {self.pixels * PIXEL_BYTES / 1e6:,.1f} MB",
-            "Lambda": f"about {self.choice.chosen.brief}; at the fastest {self.choice.fastest.brief}",
+            "Lambda": f"about {self.choice.brief}",
             "store": self.store,
         }
 

@@ -118,8 +118,7 @@ class SeriesPlan(Displayed):
             "missing": f"{len(self.missing):,} of {len(expected_days(self.start, self.end, self.config.interval)):,}",
             "doubled": len(self.listing.doubled),
             "store": self.store,
-            "Lambda": f"{self.choice.chosen.brief}; at the fastest {self.choice.fastest.brief}; a year of PO.DAAC's job is "
-            f"${PODAAC_YEAR}",
+            "Lambda": f"{self.choice.brief}; a year of PO.DAAC's job is ${PODAAC_YEAR}",
         }
 
 

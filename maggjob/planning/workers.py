@@ -28,6 +28,11 @@ class Choice:
     fastest: CloudRun
     """The fastest run; of several, the cheapest."""
 
+    @property
+    def brief(self) -> str:
+        """Both in a few words."""
+        return f"{self.chosen.brief}; at the fastest {self.fastest.brief}"
+
 
 def numbers_up_to(limit: int) -> list[int]:
     """Return the numbers of workers to compare, ascending; the limit is one of them.

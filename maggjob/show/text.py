@@ -17,6 +17,7 @@ from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.pipeline.update import UpdatePlan
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
+from maggjob.show.bill_text import bill_lines, stage_lines
 
 UNMEASURED = f"estimates     made for {PRODUCT}; sizes and speeds of {{}} are not known"
 NOT_OBSERVED = "data          simulated granules, not observations"
@@ -65,7 +66,8 @@ def summary(result: Mapping[str, Any]) -> str:
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         *_index_lines(result),
-        *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
+        *(line for stage in result.get("stages", []) for line in stage_lines(stage)),
+        *bill_lines(result),
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells per second",
         f"work          {result['worker_time_s']:.1f} s in all workers{quarters}",
         *([_held_against(expected, result)] if expected else []),
@@ -89,7 +91,8 @@ def _session_text(result: Mapping[str, Any]) -> str:
         [
             *lines,
             *(line for name, value in result.items() if name not in OF_SESSION for line in _own_lines(name, value)),
-            *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
+            *(line for stage in result.get("stages", []) for line in stage_lines(stage)),
+            *bill_lines(result),
             f"time          {result['wall_time_s']:.1f} s",
             f"workers       {result['workers']} on {result['backend']}",
             f"output        {result['store_path']}",
@@ -101,6 +104,7 @@ OF_SESSION = frozenset(
     [
         *("store_path", "run_path", "parts_path", "window", "totals", "digests", "backend", "workers", "started"),
         *("wall_time_s", "stages", "tasks", "complete", "published", "ledger_digest"),
+        *("bill", "dollars", "expected_dollars", "user", "bill_not_kept"),
     ]
 )
 """Keys of every summary; the others are the job's own."""
@@ -137,7 +141,7 @@ def status_text(status: Status) -> str:
     if run is not None and status.stage == "stopped":
         lines.append(f"stopped       {silent} ago, in the stage {run.stage}, by {run.stopped}")
     if status.dollars is not None:
-        lines.append(f"cost          ${status.dollars:.6f} for calls on Lambda")
+        lines.append(f"cost          ${status.dollars:.6f} on Lambda")
     if status.quiet:
         what = "no part" if status.stage == "map" else "no activity (this stage writes nothing here before its end)"
         again = "if so, run the same command again: it goes on where it stopped"
@@ -188,22 +192,6 @@ def _index_lines(result: Mapping[str, Any]) -> list[str]:
     if index.get("added"):
         why.append(f"added         {index['added']:,} pairs of granule and cell that footprints missed")
     return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
-
-
-def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
-    """Return the lines about the time and cost of a stage's calls on Lambda."""
-    again = stage["submitted"] - stage["calls"]
-    notes = {"cold starts": stage["cold_starts"], "submitted again": again, "throttled": stage["throttled"]}
-    notes |= {"failed": stage["failed"], "of unknown cost": stage["unbilled"]}
-    said = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
-    queue = f"queued {stage['queued_s']:.1f} s, {stage['longest_queued_s']:.1f} s at most"
-    billed = f"billed {stage['billed_s']:,.1f} s, {stage['gb_s']:,.1f} GB-s"
-    lines = [f"{stage['name'] + ' calls':<13} {stage['calls']:,}{f' ({said})' if said else ''}; {queue}; {billed}"]
-    lines += [
-        f"  {line['what']:<12}{line['quantity']:>12,.1f} {line['unit']:<9} ${line['dollars']:.6f}"
-        for line in stage["bill"]
-    ]
-    return [*lines, *(f"  {problem}" for problem in stage["problems"])]
 
 
 def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -265,7 +253,7 @@ def plan_text(plan: Plan, workers: int | None = None) -> str:
     longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in expected["longest"][:3])
     speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
     share = f"{plan.pairs / max(1, len(plan.positions)):.1f} cells per granule; worth building from {INDEX_PAYS:g}"
-    setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
+    setting = f"ARM64, {Prices().memory_gb} GB, {Prices().date}"
     lines = [
         f"cells         {plain['total_cells']:,}",
         f"granules      {plain['total_granules']:,}, read by {plain['driver']}",
@@ -282,8 +270,7 @@ def plan_text(plan: Plan, workers: int | None = None) -> str:
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
         f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
         f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
-        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers{by_cost}"
-        f" ({setting}):",
+        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers{by_cost}; {setting}",
     ]
     lines += [f"  in quarters {cloud['cells_in_quarters']:>12,} cells"] if cloud["cells_in_quarters"] else []
     lines += [
