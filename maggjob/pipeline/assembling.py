@@ -30,6 +30,9 @@ SHARDS_HERE = 16
 For so few, that is faster than starting worker processes.
 """
 
+Left = Callable[[], Collection[str] | None]
+"""Function that returns the ids of the tasks that are still to be mapped; None for all."""
+
 
 def axis_of(plan: Plan) -> TimeAxis | None:
     """Return the time axis of the result of a plan; None without one."""
@@ -38,7 +41,7 @@ def axis_of(plan: Plan) -> TimeAxis | None:
 
 
 def describe(
-    plan: Plan, indexes: PlaceLike | None = None, left: Collection[str] | None = None, *, index: bool | None = None
+    plan: Plan, indexes: PlaceLike | None = None, left: Left = lambda: None, *, index: bool | None = None
 ) -> RunDescription:
     """Describe a plan in the terms of a `Session`, which knows nothing about cells.
 
@@ -48,8 +51,8 @@ def describe(
         A plan with a store.
     indexes : str or Path, optional
         Folder or prefix of the indexes, if the user named one.
-    left : collection of str, optional
-        Ids of the tasks of the cells that are mapped; all by default.
+    left : callable, optional
+        Returns the ids of the tasks of the cells that are mapped, None for all; called if the run is on Lambda.
     index : bool, optional
         Whether indexes are used; by default if that is worth it.
 
@@ -76,13 +79,13 @@ class _Cloud:
     """What a plan takes on Lambda with some number of workers (`maggjob.planning.cloud.CloudEstimate`)."""
 
     plan: Plan
-    left: Collection[str] | None
+    left: Left
     index: bool | None
 
     @cached_property
     def work(self) -> CloudWork:
         """The work, whatever the number of workers."""
-        return self.plan.cloud_work(self.left, indexed=self.index)
+        return self.plan.cloud_work(self.left(), indexed=self.index)
 
     def __call__(self, workers: int, prices: Prices | None = None) -> CloudRun:
         """Return what the run takes."""

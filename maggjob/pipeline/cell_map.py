@@ -1,10 +1,10 @@
 """The cells job, from a configuration to a Zarr: index the granules, map the cells, reduce the reports."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from maggjob.backend.settings import resolve_backend
+from maggjob.backend.settings import resolve_backend, settings_of
 from maggjob.config.load import ConfigLike
 from maggjob.errors import InputError
 from maggjob.inputs.places import expand
@@ -41,7 +41,7 @@ from maggjob.planning.requests import job_requests
 from maggjob.planning.windows import with_windows, without_windows
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder
-from maggjob.storage.run_folder import NEXT_PLAN, PARTS, run_folder
+from maggjob.storage.run_folder import NEXT_PLAN, PARTS
 from maggjob.storage.urls import is_remote
 
 
@@ -182,8 +182,9 @@ def execute(
         If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
-    left = earlier.left if earlier else _left(plan, options)
-    session = Session(describe(plan, options.indexes, left, index=options.index), options)
+    session = Session(
+        describe(plan, options.indexes, lambda: _left(plan, options, earlier), index=options.index), options
+    )
     _begin(session, options, plan.digest)
     if options.watch is None and in_notebook():
         with Progress(len(plan.units)) as progress:
@@ -238,18 +239,18 @@ def execute(
     return result
 
 
-def _left(plan: Plan, options: RunOptions) -> set[str] | None:
-    """Return the ids of the tasks whose parts an unfinished run on Lambda has not left; None if there is no such run.
+def _left(plan: Plan, options: RunOptions, earlier: Earlier | None) -> Collection[str] | None:
+    """Return the ids of the tasks that a run on Lambda has to map; None for all of them.
 
     What is left decides how many workers are worth starting, and what they will cost.
     """
-    if resolve_backend(options.backend) != "aws_lambda":
+    if earlier is not None:
+        return earlier.left
+    region = settings_of("aws_lambda", 1, 1, options.lithops_config, options.region).region
+    begun = earlier_run(str(plan.store_path), region)
+    if not may_resume(begun, plan.digest, restart=options.restart):
         return None
-    store, region = describe(plan, options.indexes).store, options.region
-    earlier = earlier_run(store, region)
-    if not is_remote(store) or not may_resume(earlier, plan.digest, restart=options.restart):
-        return None
-    there = set(Folder(run_folder(store), region).keys(PARTS))
+    there = set(Folder(str(plan.run_path), region).keys(PARTS))
     names = (one.task_id(cell) for one, cell in plan.units)
     return {name for name in names if f"{PARTS}/{part_key(name, '')}" not in there}
 

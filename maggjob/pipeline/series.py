@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from maggjob.backend.bill import Prices
 from maggjob.backend.outcome import Outcome
+from maggjob.backend.settings import settings_of
 from maggjob.config.series import SeriesConfig
 from maggjob.errors import RETRYABLE, ExistsError
 from maggjob.jobs.granule_mean import map_granule, report_of
@@ -157,9 +158,10 @@ class _Cloud:
     def left(self) -> int:
         """Number of granules that no earlier run has read."""
         folder, names = run_folder(self.plan.store), {one.id for one in self.plan.listing.granules}
-        if self.how.overwrite or not exists(folder, self.how.region):
+        region = settings_of("aws_lambda", 1, 1, self.how.lithops_config, self.how.region).region
+        if self.how.overwrite or not exists(folder, region):
             return len(names)
-        keys = Folder(folder, self.how.region).keys(PARTS)
+        keys = Folder(folder, region).keys(PARTS)
         return len(names - {key.rpartition("/")[2].removesuffix(".json") for key in keys})
 
     def __call__(self, workers: int, prices: Prices | None = None) -> CloudRun:

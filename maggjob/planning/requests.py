@@ -134,7 +134,7 @@ def job_requests(run: RunSize) -> S3Requests:
     return shared + of_index + of_map + of_pieces + _assembly(run) + CLIENT
 
 
-CLIENT = S3Requests(9, 41)
+CLIENT = S3Requests(9, 40)
 """The client's own, which do not grow with the run: 16 for lock, notes, plan, versions, manifest, ledger, history and
 summary, and 25 LISTs."""
 

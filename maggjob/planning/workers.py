@@ -63,5 +63,6 @@ def choose_workers(estimate: CloudEstimate, limit: int, quota: int | None = None
     within = [run for workers, run in runs.items() if workers <= limit]
     soonest = min(run.wall_s for run in within)
     latest = soonest + max(SLACK_S, SLACK_SHARE * soonest)
-    chosen = min((run for run in within if run.wall_s <= latest), key=lambda run: (run.dollars, run.wall_s))
-    return Choice(chosen, min(runs.values(), key=lambda run: (run.wall_s, run.dollars)))
+    soon = [run for run in within if run.wall_s <= latest]
+    chosen = min(soon, key=lambda run: (run.dollars, run.wall_s, run.workers))
+    return Choice(chosen, min(runs.values(), key=lambda run: (run.wall_s, run.dollars, run.workers)))
