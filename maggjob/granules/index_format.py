@@ -70,21 +70,24 @@ def index_digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def index_key(granule: Granule, digest: str) -> str:
-    """Return the key of a granule's index in the folder of indexes.
+def index_name(granule: Granule) -> str:
+    """Return the name of a granule's index: the id of the granule, and its size if the catalog knows it.
 
-    The key contains the size of the granule if the catalog knows it, so that listing the keys shows which granules
-    have no index yet. The ETag is known only once the granule is read. It is stored in the index and compared with
-    the ETag of each response.
+    So a list of names shows which granules have no index yet. The ETag is known only once the granule is read. It is
+    stored in the index and compared with the ETag of each response.
+    """
+    return granule.id if granule.size is None else f"{granule.id}.{granule.size}"
+
+
+def index_folder(digest: str) -> str:
+    """Return the prefix of all indexes for a recipe in the folder of indexes.
 
     Parameters
     ----------
-    granule : Granule
     digest : str
         `index_digest` of the recipe.
     """
-    size = "" if granule.size is None else f".{granule.size}"
-    return f"{digest[:16]}/{granule.id}{size}.idx"
+    return digest[:16]
 
 
 def encode(index: GranuleIndex) -> bytes:
@@ -148,12 +151,12 @@ def _kind(table: ChunkTable) -> str:
     )
 
 
-def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
+def decode(content: bytes | memoryview, granule: str, digest: str) -> GranuleIndex:
     """Decode and check an index.
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or memoryview
     granule : str
         Id of the granule that the index must belong to.
     digest : str

@@ -26,7 +26,8 @@ from maggjob.errors import (
 )
 from maggjob.granules.granule import OpenGranule, open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
-from maggjob.granules.index_format import decode, index_digest, index_key
+from maggjob.granules.index_format import decode, index_digest
+from maggjob.granules.index_store import AskedIndex, ask_indexes
 from maggjob.granules.memory import IN_FLIGHT
 from maggjob.granules.screening import ScreenedGranule, screen_with_times
 from maggjob.granules.selection import BeamSelection, Buffers, Columns, UnindexedRead, join_paths
@@ -55,7 +56,9 @@ class ScreenedCell:
     indexes: dict[str, int] = field(default_factory=dict)
     """Number of granules by use of their index, as in `maggjob.model.reports.CellReport`."""
     index_bytes: int = 0
-    """Bytes of indexes that were read."""
+    """Bytes that were read of stored indexes."""
+    index_requests: int = 0
+    """Number of requests for them."""
     problems: list[str] = field(default_factory=list)
     """Reasons why indexes were not used, at most `PROBLEMS`."""
 
@@ -93,6 +96,7 @@ class CellReader:
                 return found
             again = self._screen_all([granules[n] for n in left], kept)
             found.index_bytes += again.index_bytes
+            found.index_requests += again.index_requests
             for n, one in zip(left, again.granules, strict=True):
                 found.granules[n] = one
             timed |= kept
@@ -132,26 +136,28 @@ class CellReader:
         to be screened stay below `IN_FLIGHT`.
         """
         digest = index_digest(self.recipe)
-        contents = [self.reads.submit(indexes.find, index_key(granule, digest)) for granule in granules]
+        stored = ask_indexes(granules, indexes, self.reads)
+        # Taken from the front, so that a pack is freed after the last of its granules.
+        left = deque(stored.each)
+        stored.each.clear()
         waiting: deque[_Pending] = deque()
-        for granule, content in zip(granules, contents, strict=True):
-            waiting.append(self._ask(granule, content, digest, granule in timed, result))
+        for granule in granules:
+            waiting.append(self._ask(granule, left.popleft(), digest, timed=granule in timed))
             while sum(one.size for one in waiting) > IN_FLIGHT:
                 yield waiting.popleft().outcome()
+        result.index_bytes += sum(stored.sizes)
+        result.index_requests += len(stored.sizes)
         while waiting:
             yield waiting.popleft().outcome()
 
-    def _ask(
-        self, granule: Granule, fetched: Future[bytes | None], digest: str, timed: bool, result: ScreenedCell
-    ) -> "_Pending":
+    def _ask(self, granule: Granule, stored: AskedIndex, digest: str, *, timed: bool) -> "_Pending":
         """Request the ranges of one granule."""
         recipe = self.recipe
         try:
-            content = fetched.result()
-            if content is None:
+            found = stored()
+            if found is None:
                 return _Pending(0, lambda: None)
-            result.index_bytes += len(content)
-            index = decode(content, granule.id, digest)
+            index = decode(found, granule.id, digest)
             self._check_version(index, granule)
             selection = index.select(self.cell, recipe.grid)
             for path in chain.from_iterable(recipe.constant_paths[beam.group] for beam in selection.beams):

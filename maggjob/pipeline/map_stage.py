@@ -52,7 +52,7 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, 
         Number of cells of windows that stay as they are, for the status.
     """
     plan, workers = index.exact.plan, session.settings.workers
-    tasks = make_tasks(plan, session.credentials, session.region, index.place)
+    tasks = make_tasks(plan, session.credentials, session.region, index.place, index.places)
     seconds, indexed = plan.seconds(index.place is not None), index.place is not None
     depths = plan.split_depths(session.settings.worker_memory)
     every = pieces_of(tasks, seconds, workers, split=indexed, depths=depths)
