@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from maggjob.backend.bill import CostLine, Prices
 from maggjob.planning.cost import QUARTER
 from maggjob.planning.division import call_sizes, divisions
+from maggjob.planning.index_counts import IndexCounts, no_indexes
 from maggjob.planning.requests import (
     INDEXED_BYTES,
     INDEXED_CELL_BYTES,
@@ -71,25 +72,6 @@ class CloudEstimate(Protocol):
 
     def __call__(self, workers: int, prices: Prices | None = None) -> CloudRun:
         """Return what the run takes with so many workers, by default at the prices of `Prices.date`."""
-
-
-@dataclass(frozen=True)
-class IndexCounts:
-    """Numbers of index objects of a run."""
-
-    calls: int = 0
-    """Calls that make them."""
-    lookups: int = 0
-    """Objects that these calls look for."""
-    written: int = 0
-    """Objects that they write."""
-    reads: float = 0.0
-    """Objects that all cells read if none is divided, each counted once for each cell."""
-
-
-def no_indexes(workers: int) -> IndexCounts:
-    """Return the numbers of a run without indexes."""
-    return IndexCounts()
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,6 @@ KEPT_SHARE = 0.9
 # of a granule in each of its cells of order 6, and the number of these cells.
 ROWS_A_VISIT = 20_000
 CELLS_A_GRANULE = 20
-# Minimum and maximum number of granules indexed per call. With fewer, calls cost more than the work; with more, a
-# failed call loses too much work.
-GRANULES_A_CALL = (5, 16)
-# Several calls per worker, so that workers end at about the same time.
-CALLS_A_WORKER = 4
 # A cell that takes less is not worth three more calls.
 SPLIT_FROM = 3.0  # seconds
 # Share of a cell's time that a quarter takes, measured: 0.44 to 0.79, 0.60 on average. It is more than a quarter: a
@@ -257,17 +252,3 @@ def is_hot(takes: float, total: float, workers: int) -> bool:
         Number of workers at once.
     """
     return takes > max(SPLIT_FROM, total / workers)
-
-
-def granules_a_call(granules: int, workers: int) -> int:
-    """Return the number of granules that one call indexes.
-
-    Parameters
-    ----------
-    granules : int
-        Number of all granules to index.
-    workers : int
-        Number of workers at once.
-    """
-    least, most = GRANULES_A_CALL
-    return min(most, max(least, granules // (CALLS_A_WORKER * workers)))

@@ -1,9 +1,8 @@
 """The plan of a run: granules, cells, driver, and the expected time and cost."""
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from maggjob.backend.bill import Prices
@@ -15,7 +14,7 @@ from maggjob.grid.healpix import format_cell
 from maggjob.icesat2.names import PRODUCT, is_simulated, product_of
 from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
-from maggjob.planning.cloud import CloudRun, CloudWork, IndexCounts, cloud_run, no_indexes
+from maggjob.planning.cloud import CloudRun, CloudWork, cloud_run
 from maggjob.planning.cost import (
     CELLS_A_GRANULE,
     LATENCY,
@@ -23,12 +22,12 @@ from maggjob.planning.cost import (
     Estimate,
     Load,
     estimate,
-    granules_a_call,
     is_hot,
     seconds,
     work_of,
 )
 from maggjob.planning.division import cells_per_shard
+from maggjob.planning.index_counts import PackCounts, no_indexes
 from maggjob.planning.workers import Choice, choose_workers
 from maggjob.storage.credentials import data_centre
 from maggjob.storage.run_folder import run_folder
@@ -244,7 +243,7 @@ class Plan(Displayed):
             indexed=len(self.positions) if indexed else 0,
             index_s=expected.index_time_s if fresh else 0.0,
             index_cells=self.pairs if indexed else 0,
-            index_counts=partial(self._index_counts, fresh) if indexed else no_indexes,
+            index_counts=PackCounts(*self._packed, fresh) if indexed else no_indexes,
             pairs=self.pairs,
             archive_requests=expected.requests * len(todo) / max(1, len(every)),
             archive_is_free=all(data_centre(url) is not None for url in urls),
@@ -301,11 +300,11 @@ class Plan(Displayed):
         lines: list[dict[str, Any]] = self.cloud(workers, prices).to_dict()["bill"]
         return lines
 
-    def _index_counts(self, fresh: bool, workers: int) -> IndexCounts:
-        """Return the numbers of index objects of a run with some number of workers."""
-        granules = len(self.positions)
-        calls = math.ceil(granules / granules_a_call(granules, workers))
-        return IndexCounts(calls, granules, granules if fresh else 0, self.pairs)
+    @property
+    def _packed(self) -> tuple[list[str], list[dict[int, tuple[int, ...]]]]:
+        """Ids of all granules of the catalog, and the granules of each planned cell by window."""
+        windows = [{cell: one.catalog.cells[cell] for cell in one.cells} for one in self.each]
+        return [granule.id for granule in self.catalog.granules], windows
 
     @property
     def arrays(self) -> int:

@@ -42,7 +42,7 @@ class RunSize:
     index_calls: int = 0
     """Calls that build indexes; 0 for a run without indexes."""
     lookups: int = 0
-    """Index objects that these calls look for."""
+    """Index objects that these calls read, because they are there."""
     indexes: int = 0
     """Index objects that they write."""
     map_calls: int = 0
@@ -127,7 +127,8 @@ def job_requests(run: RunSize) -> S3Requests:
     # Each call reads what its stage shares.
     shared = S3Requests(run.calls, run.stages)
     # Lists of granules are one object a stage, of which each call or task reads its own part.
-    of_index = S3Requests(run.index_calls + run.lookups, run.indexes + (run.index_calls > 0))
+    # The client lists the folder of indexes.
+    of_index = S3Requests(run.index_calls + run.lookups, run.indexes + 2 * (run.index_calls > 0))
     of_map = S3Requests(run.tasks + run.index_reads + run.saved, run.tasks + 1)
     # The client reads the parts of pieces and writes that of their cell.
     of_pieces = S3Requests(run.pieces, run.split)

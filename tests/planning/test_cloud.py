@@ -8,9 +8,10 @@ from hypothesis import given, strategies as st
 
 from maggjob.backend.bill import CostLine, Prices
 from maggjob.planning import cloud, requests
-from maggjob.planning.cloud import CloudRun, CloudWork, IndexCounts, cloud_run, plain_run
+from maggjob.planning.cloud import CloudRun, CloudWork, cloud_run, plain_run
 from maggjob.planning.cost import QUARTER, SPLIT_FROM
 from maggjob.planning.division import call_sizes, cells_per_shard, divisions
+from maggjob.planning.index_counts import IndexCounts
 from maggjob.planning.requests import CLIENT, RunSize, S3Requests, call_requests, job_requests, run_requests
 from maggjob.planning.workers import SLACK_S, SLACK_SHARE, choose_workers, numbers_up_to
 
@@ -82,8 +83,8 @@ def test_indexes_are_counted_as_they_are_made() -> None:
     # A call reads the function, what the stage shares and its list; the client reads its status.
     # Once a stage, the client asks for the bucket.
     assert more.gets == 3 * 4 + 30 + 90 + 1
-    # Start and end of a call; function, shared values, lists and the last listing of the stage.
-    assert more.puts == 3 * 2 + 30 + 4
+    # Start and end of a call; function, shared values, lists, and two listings.
+    assert more.puts == 3 * 2 + 30 + 5
 
 
 def test_large_results_are_objects_of_their_own() -> None:
