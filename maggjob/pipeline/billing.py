@@ -1,14 +1,15 @@
 """What a session's calls on Lambda cost: how many workers, the limit on the cost, and the bill after the run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from maggjob.backend.bill import BillLine, CostLine, Prices, Stage, join_bills
 from maggjob.backend.bills import Bill, aws_caller, keep_bill, payer
 from maggjob.backend.settings import BackendSettings, settings_of
 from maggjob.backend.spending import SpendGuard, check_limit
 from maggjob.errors import InputError, StoreError
-from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
+from maggjob.pipeline.description import RunDescription, SessionOptions
 from maggjob.planning.cloud import CloudRun, sum_of
 from maggjob.planning.requests import S3Requests, call_requests
 from maggjob.planning.workers import choose_workers
@@ -112,16 +113,32 @@ def who_pays() -> str | None:
     return payer(caller=aws_caller)
 
 
-def keep(report: SessionReport, settings: BackendSettings, *, complete: bool) -> str | None:
+def keep(summary: Mapping[str, Any], settings: BackendSettings) -> str | None:
     """Keep the bill of a run in Lithops' bucket; return why that failed, None if it did not.
 
     A run does not fail because its bill could not be kept: the summary holds the bill, and says why.
+
+    Parameters
+    ----------
+    summary : mapping
+        Summary of the run, as plain values.
+    settings : BackendSettings
+        Where the calls were executed.
     """
-    if not report.bill or settings.private_bucket is None:
+    if "bill" not in summary or settings.private_bucket is None:
         return None
-    lines = {line.line.what: line.line.dollars for line in report.bill}
-    own = (report.started, report.run.store, complete, report.workers, report.wall_time_s)
-    bill = Bill(report.user, *own, report.dollars, report.expected_dollars, lines)
+    lines = {line["what"]: line["dollars"] for line in summary["bill"]}
+    bill = Bill(
+        summary["user"],
+        summary["started"],
+        summary["store_path"],
+        summary["complete"],
+        summary["workers"],
+        summary["wall_time_s"],
+        summary["dollars"],
+        summary["expected_dollars"],
+        lines,
+    )
     try:
         keep_bill(bill, settings.private_bucket, settings.region)
     except StoreError as problem:

@@ -225,7 +225,7 @@ def execute(
             deleted=kept.deleted if kept else frozenset(),
             cells_in_quarters=cells.in_quarters,
         )
-        session.own_requests += job_requests(size_of(plan, index, cells, session.report().stages))
+        session.own_requests += job_requests(size_of(plan, index, cells, session.report().stages, resumed=resume))
         result = replace(result, session=session.report())
         if result.published:
             if earlier is not None:

@@ -9,7 +9,7 @@ from maggjob.planning.plan import Plan
 from maggjob.planning.requests import RunSize
 
 
-def size_of(plan: Plan, index: IndexStage, cells: MappedCells, stages: Sequence[Stage]) -> RunSize:
+def size_of(plan: Plan, index: IndexStage, cells: MappedCells, stages: Sequence[Stage], *, resumed: bool) -> RunSize:
     """Return what a run did.
 
     Parameters
@@ -22,6 +22,8 @@ def size_of(plan: Plan, index: IndexStage, cells: MappedCells, stages: Sequence[
         The cells, and how they were divided into calls.
     stages : sequence of Stage
         The calls by stage, after the last one.
+    resumed : bool
+        Whether an earlier attempt was continued.
     """
     calls: dict[str, int] = {}
     for stage in stages:
@@ -38,6 +40,7 @@ def size_of(plan: Plan, index: IndexStage, cells: MappedCells, stages: Sequence[
         split=cells.in_quarters,
         pieces=len(cells.pieces) - len(cells.tasks) + cells.in_quarters,
         saved=cells.taken,
+        resumed=resumed,
         index_reads=sum(report.index_requests for report in reports),
         shards=calls.get("assembly", 0) + calls.get("check", 0),
         rows=passes * orders * len(cells.tasks),

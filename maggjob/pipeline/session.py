@@ -261,8 +261,9 @@ class Session:
     def _keep_bill_of_stopped(self) -> None:
         """Keep a bill of the calls of a run that was stopped, as far as their cost is known."""
         if self._guard is not None and self._guard.spent > 0.0:
-            line = BillLine(CostLine("calls", self._guard.spent, "dollars", 1.0))
-            keep(replace(self.report(), bill=(line,), user=who_pays()), self.settings, complete=False)
+            line = CostLine("calls", self._guard.spent, "dollars", 1.0)
+            plain = replace(self.report(), bill=(BillLine(line),), user=who_pays()).to_dict()
+            keep(plain | {"complete": False}, self.settings)
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Write the summary of the run, which marks it as done.
@@ -283,12 +284,10 @@ class Session:
         InputError
             If a value cannot be written as JSON.
         """
-        report = self.report()
-        plain = report.to_dict() | dict(content)
-        # Before the bill is kept, so that nothing is kept of a summary that cannot be written.
-        json.dumps(plain, default=as_plain)
-        problem = keep(report, self.settings, complete=bool(plain["complete"]))
-        text = json.dumps(plain | ({"bill_not_kept": problem} if problem else {}), indent=1, default=as_plain)
+        # Nothing is kept of a summary that cannot be written.
+        plain = json.loads(json.dumps(self.report().to_dict() | dict(content), default=as_plain))
+        problem = keep(plain, self.settings)
+        text = json.dumps(plain | ({"bill_not_kept": problem} if problem else {}), indent=1)
         self._finished = True
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)

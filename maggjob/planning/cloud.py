@@ -88,6 +88,8 @@ class CloudWork:
     """Whether cells may be divided to save time."""
     saved: int = 0
     """Number of cells whose parts an earlier attempt left."""
+    resumed: bool = False
+    """Whether an earlier attempt is continued."""
     indexed: int = 0
     """Number of granules whose indexes are built or looked for; 0 for a run without indexes."""
     index_s: float = 0.0
@@ -163,6 +165,7 @@ def cloud_run(work: CloudWork, workers: int, prices: Prices | None = None) -> Cl
         split=tasks.split,
         pieces=tasks.pieces,
         saved=work.saved,
+        resumed=work.resumed,
         index_reads=indexes.reads * sum(tasks.visits) / max(1, work.pairs),
         large_results=_large_results(work, tasks, sizes, indexes.calls),
         shards=work.shards,

@@ -240,6 +240,7 @@ class Plan(Displayed):
             depths=[depth for _, _, depth in todo],
             may_split=indexed and grid.parent_order < grid.child_order,
             saved=len(every) - len(todo),
+            resumed=not fresh,
             indexed=len(self.positions) if indexed else 0,
             index_s=expected.index_time_s if fresh else 0.0,
             index_cells=self.pairs if indexed else 0,

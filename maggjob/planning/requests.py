@@ -55,6 +55,8 @@ class RunSize:
     """Pieces of these cells, all together."""
     saved: int = 0
     """Cells whose parts an earlier attempt left."""
+    resumed: bool = False
+    """Whether an earlier attempt is continued."""
     index_reads: float = 0.0
     """Index objects that all tasks read, each counted once for each task."""
     large_results: int = 0
@@ -132,12 +134,15 @@ def job_requests(run: RunSize) -> S3Requests:
     of_map = S3Requests(run.tasks + run.index_reads + run.saved, run.tasks + 1)
     # The client reads the parts of pieces and writes that of their cell.
     of_pieces = S3Requests(run.pieces, run.split)
-    return shared + of_index + of_map + of_pieces + _assembly(run) + CLIENT
+    return shared + of_index + of_map + of_pieces + _assembly(run) + CLIENT + (RESUME if run.resumed else NOTHING)
 
 
-CLIENT = S3Requests(9, 40)
-"""The client's own, which do not grow with the run: 16 for lock, notes, plan, versions, manifest, ledger, history and
-summary, and 25 LISTs."""
+NOTHING = S3Requests()
+CLIENT = S3Requests(9, 41)
+"""The client's own, which do not grow with the run: 16 for lock, notes, plan, versions, manifest, ledger, history,
+summary and bill, and 25 LISTs."""
+RESUME = S3Requests(0, 5)
+"""Requests by which a run finds what an earlier attempt left."""
 
 
 def _assembly(run: RunSize) -> S3Requests:
