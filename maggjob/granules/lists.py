@@ -95,8 +95,9 @@ def _index_columns(keys: Sequence[str | None]) -> dict[str, list[Any]]:
 
 def _index_keys(columns: Mapping[str, Any], count: int) -> list[str | None]:
     """Return the key of the object that holds the index of each granule of a list."""
-    packs = columns.get("packs", ())
-    return [None if number is None else packs[number] for number in columns.get("pack", [None] * count)]
+    if "packs" not in columns:
+        return [None] * count
+    return [None if number is None else columns["packs"][number] for number in columns["pack"]]
 
 
 def _around(rest: str, name: str) -> tuple[str, str | None]:

@@ -30,10 +30,10 @@ from maggjob.model.tasks import Granule
 MAGIC, VERSION = b"maggpack", 1
 HEAD = struct.Struct("<8sHII")
 SUFFIX = ".pack"
-CODE = 6
-"""Characters of the code of an index: 30 bits. Should two indexes have the same code, one is not found, and is made
-again."""
-DIGEST = 8
+CODE = 5
+"""Characters of the code of an index, 25 bits: keys are repeated in the lists of all cells. A new granule has the code of
+one of 100,000 others once in 300 times. Its index is then looked for in a pack that does not have it, and made."""
+DIGEST = 6
 """Characters of the digest of a pack in its key."""
 MOST = 16
 """Indexes per pack, at most: keys stay shorter than the names that any file system takes."""
@@ -41,8 +41,12 @@ MOST = 16
 
 def index_code(granule: Granule) -> str:
     """Return the code by which keys of packs name the index of a granule."""
-    digest = hashlib.sha256(index_name(granule).encode()).digest()
-    return base64.b32encode(digest[:5]).decode()[:CODE].lower()
+    return _short_digest(index_name(granule).encode(), CODE)
+
+
+def _short_digest(content: bytes, length: int) -> str:
+    """Return the first characters, of 5 bits each, of the SHA-256 of some bytes."""
+    return base64.b32encode(hashlib.sha256(content).digest()).decode()[:length].lower()
 
 
 def codes_in(key: str) -> list[str]:
@@ -79,7 +83,7 @@ def encode_pack(granules: Sequence[Granule], indexes: Sequence[bytes | memoryvie
     head = HEAD.pack(MAGIC, VERSION, len(directory), zlib.crc32(directory))
     content = b"".join([head, directory, *indexes])
     codes = "".join(map(index_code, granules))
-    return f"{index_folder(digest)}/{codes}-{hashlib.sha256(content).hexdigest()[:DIGEST]}{SUFFIX}", content
+    return f"{index_folder(digest)}/{codes}-{_short_digest(content, DIGEST)}{SUFFIX}", content
 
 
 def decode_pack(key: str, content: bytes) -> dict[str, memoryview]:
