@@ -100,6 +100,14 @@ def aws_caller() -> str | None:
 def keep_bill(bill: Bill, bucket: str, region: str | None = None) -> None:
     """Write a bill to Lithops' bucket.
 
+    Parameters
+    ----------
+    bill : Bill
+    bucket : str
+        Name of the bucket.
+    region : str, optional
+        Region of the bucket.
+
     Raises
     ------
     StoreError

@@ -18,6 +18,15 @@ from maggjob.planning.workers import choose_workers
 def settings_for(backend: str, run: RunDescription, options: SessionOptions) -> BackendSettings:
     """Return where the calls of a run are executed; on Lambda, by how many workers is chosen by cost.
 
+    Parameters
+    ----------
+    backend : {"localhost", "aws_lambda", "serial"}
+        Backend of the calls.
+    run : RunDescription
+        Description of the work.
+    options : SessionOptions
+        Options of the run.
+
     Raises
     ------
     InputError
@@ -46,6 +55,15 @@ def expected_run(run: RunDescription, settings: BackendSettings) -> CloudRun | N
 
 def guard_for(limit: float | None, settings: BackendSettings, expected: CloudRun | None) -> SpendGuard | None:
     """Return what sums the cost of the calls of a run, and stops it at a limit; None if the backend costs nothing.
+
+    Parameters
+    ----------
+    limit : float or None
+        US dollars; None for no limit.
+    settings : BackendSettings
+        Where the calls are executed.
+    expected : CloudRun or None
+        What the run is expected to take.
 
     Raises
     ------

@@ -27,7 +27,8 @@ from maggjob.planning.cost import (
     work_of,
 )
 from maggjob.planning.division import cells_per_shard
-from maggjob.planning.index_counts import PackCounts, no_indexes
+from maggjob.planning.index_counts import no_indexes
+from maggjob.planning.pack_counts import PackCounts
 from maggjob.planning.workers import Choice, choose_workers
 from maggjob.storage.credentials import data_centre
 from maggjob.storage.run_folder import run_folder
