@@ -95,9 +95,9 @@ IndexFileError if it cannot be read."""
 class AskedIndexes:
     """The indexes of some granules, which have been requested."""
 
-    each: list[AskedIndex]
-    """One per granule. A pack is kept in memory as long as one of its indexes is in the list."""
-    sizes: list[int] = field(default_factory=list)
+    each: Mapping[str, AskedIndex]
+    """One per granule, by its id. The packs stay in memory until this object is gone."""
+    sizes: Sequence[int] = field(default_factory=list)
     """Bytes of each object, as requests end."""
 
 
@@ -107,7 +107,7 @@ def ask_indexes(granules: Sequence[Granule], folder: Folder, pool: Executor) -> 
     Parameters
     ----------
     granules : sequence of Granule
-        Granules that say where their indexes are.
+        Granules that say where their indexes are, each once.
     folder : Folder
         Folder of indexes.
     pool : Executor
@@ -123,7 +123,7 @@ def ask_indexes(granules: Sequence[Granule], folder: Folder, pool: Executor) -> 
         name, found = granule.id, asked[granule.index]
         return lambda: found.result().get(name, found.result().get(ANY))
 
-    return AskedIndexes([wait_for(granule) for granule in granules], sizes)
+    return AskedIndexes({granule.id: wait_for(granule) for granule in granules}, sizes)
 
 
 ANY = ""

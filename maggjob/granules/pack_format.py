@@ -31,8 +31,8 @@ MAGIC, VERSION = b"maggpack", 1
 HEAD = struct.Struct("<8sHII")
 SUFFIX = ".pack"
 CODE = 5
-"""Characters of the code of an index, 25 bits: keys are repeated in the lists of all cells. A new granule has the code of
-one of 100,000 others once in 300 times. Its index is then looked for in a pack that does not have it, and made."""
+"""Characters of the code of an index, 25 bits; keys are repeated in the lists of all cells. Once in 300 times, a new
+granule has the code of one of 100,000 others. It is then looked for in a pack that does not have it, and indexed."""
 DIGEST = 6
 """Characters of the digest of a pack in its key."""
 MOST = GRANULES_A_PACK

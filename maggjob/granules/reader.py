@@ -27,7 +27,7 @@ from maggjob.errors import (
 from maggjob.granules.granule import OpenGranule, open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
 from maggjob.granules.index_format import decode, index_digest
-from maggjob.granules.index_store import AskedIndex, ask_indexes
+from maggjob.granules.index_store import AskedIndex, AskedIndexes, ask_indexes
 from maggjob.granules.memory import IN_FLIGHT
 from maggjob.granules.screening import ScreenedGranule, screen_with_times
 from maggjob.granules.selection import BeamSelection, Buffers, Columns, UnindexedRead, join_paths
@@ -88,26 +88,30 @@ class CellReader:
         These are nearly always the first and the last of all granules. If they are not, they are read again.
         """
         timed = ends(granules)
-        found = self._screen_all(granules, timed)
+        stored = None if self.indexes is None else ask_indexes(granules, self.indexes, self.reads)
+        found = self._screen_all(granules, timed, stored)
         while True:
             kept = ends(g for g, one in zip(granules, found.granules, strict=True) if one.report.kept)
             left = [n for n, granule in enumerate(granules) if granule in kept - timed]
             if not left:
-                return found
-            again = self._screen_all([granules[n] for n in left], kept)
-            found.index_bytes += again.index_bytes
-            found.index_requests += again.index_requests
+                break
+            again = self._screen_all([granules[n] for n in left], kept, stored)
             for n, one in zip(left, again.granules, strict=True):
                 found.granules[n] = one
             timed |= kept
+        if stored is not None:
+            found.index_bytes, found.index_requests = sum(stored.sizes), len(stored.sizes)
+        return found
 
-    def _screen_all(self, granules: Sequence[Granule], timed: Collection[Granule]) -> ScreenedCell:
+    def _screen_all(
+        self, granules: Sequence[Granule], timed: Collection[Granule], stored: AskedIndexes | None
+    ) -> ScreenedCell:
         """Read and screen each granule once, with the times of the granules in ``timed``."""
-        if self.indexes is None:
+        if stored is None:
             return ScreenedCell(list(self.apart.map(lambda g: self._without_index(g, g in timed), granules)))
         result = ScreenedCell([], dict.fromkeys(INDEX_USES, 0))
         screened: list[ScreenedGranule | Future[ScreenedGranule]] = []
-        for granule, answer in zip(granules, self._by_index(granules, self.indexes, timed, result), strict=True):
+        for granule, answer in zip(granules, self._by_index(granules, stored, timed), strict=True):
             result.indexes[_use(answer)] += 1
             if isinstance(answer, ScreenedGranule):
                 screened.append(answer)
@@ -128,7 +132,7 @@ class CellReader:
         return ScreenedGranule(GranuleReport(granule.id, "failed", reason=reason, message=message))
 
     def _by_index(
-        self, granules: Sequence[Granule], indexes: Folder, timed: Collection[Granule], result: ScreenedCell
+        self, granules: Sequence[Granule], stored: AskedIndexes, timed: Collection[Granule]
     ) -> Iterator[ScreenedGranule | Exception | None]:
         """Read granules by index, in order.
 
@@ -136,17 +140,11 @@ class CellReader:
         to be screened stay below `IN_FLIGHT`.
         """
         digest = index_digest(self.recipe)
-        stored = ask_indexes(granules, indexes, self.reads)
-        # Taken from the front, so that a pack is freed after the last of its granules.
-        left = deque(stored.each)
-        stored.each.clear()
         waiting: deque[_Pending] = deque()
         for granule in granules:
-            waiting.append(self._ask(granule, left.popleft(), digest, timed=granule in timed))
+            waiting.append(self._ask(granule, stored.each[granule.id], digest, timed=granule in timed))
             while sum(one.size for one in waiting) > IN_FLIGHT:
                 yield waiting.popleft().outcome()
-        result.index_bytes += sum(stored.sizes)
-        result.index_requests += len(stored.sizes)
         while waiting:
             yield waiting.popleft().outcome()
 

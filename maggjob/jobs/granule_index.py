@@ -62,7 +62,7 @@ def index_granules(batch: IndexTask) -> IndexReport:
         granules, recipe = load_indexed(batch, folder), batch.recipe
         with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(INDEXED_AT_ONCE) as apart:
             stored = ask_indexes(granules, folder, reads).each
-            done = list(apart.map(lambda one, index: _index(one, index, recipe, archive, reads), granules, stored))
+            done = list(apart.map(lambda one: _index(one, stored[one.id], recipe, archive, reads), granules))
         report = IndexReport(batch.id, _packed(done, folder, index_digest(recipe)))
     # As in map_cell.
     except BaseException as problem:  # noqa: BLE001

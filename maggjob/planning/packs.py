@@ -89,8 +89,7 @@ def cut_packs(ordered: Sequence[int], workers: int) -> list[Sequence[int]]:
 def pack_reads(packs: Sequence[Collection[int]], windows: Sequence[Pairs], pieces: Sequence[int] | None = None) -> int:
     """Return the number of requests by which all cells read the packs, if no request fails.
 
-    A cell reads each pack of its granules once. Each piece of a divided cell reads them all. The number is exact, but
-    for cells in which nothing is kept of the first or the last granule (`maggjob.granules.reader`).
+    A cell reads each pack of its granules once, and each piece of a divided cell does.
 
     Parameters
     ----------
