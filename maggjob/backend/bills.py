@@ -1,6 +1,6 @@
 """Bills of runs in Lithops' bucket, one small object a run, so that an operator can sum them by user.
 
-An object below ``maggjob.bills/`` is JSON::
+An object below ``maggjob.bills/ID/``, with ID the user's id at AWS (`maggjob.storage.identity`), is JSON::
 
     {"format": 1, "user": "ada", "started": "2026-05-04T09:12:33.123+00:00", "store": "s3://results/map.zarr",
      "complete": true, "workers": 250, "wall_time_s": 21.4, "dollars": 0.0931, "expected": 0.0968,
@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from maggjob.storage.folder import Folder
+from maggjob.storage.identity import caller_id
 
 BILLS = "maggjob.bills"
 """Prefix of the bills in Lithops' bucket."""
@@ -110,10 +111,12 @@ def keep_bill(bill: Bill, bucket: str, region: str | None = None) -> None:
 
     Raises
     ------
+    AccessError
+        If AWS does not recognise the caller.
     StoreError
         If it cannot be written.
     """
-    Folder(f"s3://{bucket}/{BILLS}", region).put(bill.key, json.dumps(asdict(bill)).encode())
+    Folder(f"s3://{bucket}/{BILLS}/{caller_id(region)}", region).put(bill.key, json.dumps(asdict(bill)).encode())
 
 
 def bills_in(bucket: str, region: str | None = None, since: str = "") -> list[Bill]:
@@ -134,7 +137,8 @@ def bills_in(bucket: str, region: str | None = None, since: str = "") -> list[Bi
         If they cannot be read.
     """
     folder = Folder(f"s3://{bucket}/{BILLS}", region)
-    keys = [key for key in folder.keys() if key >= since and key.endswith(".json")]  # noqa: SIM118
+    names = {key: key.rpartition("/")[2] for key in folder.keys()}  # noqa: SIM118
+    keys = sorted((key for key, name in names.items() if name >= since), key=names.__getitem__)
     with ThreadPoolExecutor(READERS) as pool:
         found = [json.loads(content) for content in pool.map(folder.get, keys)]
     return [Bill(**one) for one in found if one.get("format") == FORMAT]

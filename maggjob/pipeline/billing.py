@@ -8,7 +8,7 @@ from maggjob.backend.bill import BillLine, CostLine, Prices, Stage, join_bills
 from maggjob.backend.bills import Bill, aws_caller, keep_bill, payer
 from maggjob.backend.settings import BackendSettings, settings_of
 from maggjob.backend.spending import SpendGuard, check_limit
-from maggjob.errors import InputError, StoreError
+from maggjob.errors import AccessError, InputError, StoreError
 from maggjob.pipeline.description import RunDescription, SessionOptions
 from maggjob.planning.cloud import CloudRun, sum_of
 from maggjob.planning.requests import S3Requests, call_requests
@@ -159,6 +159,6 @@ def keep(summary: Mapping[str, Any], settings: BackendSettings) -> str | None:
     )
     try:
         keep_bill(bill, settings.private_bucket, settings.region)
-    except StoreError as problem:
+    except (AccessError, StoreError) as problem:
         return str(problem)
     return None

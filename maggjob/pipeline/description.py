@@ -8,11 +8,9 @@ from typing import Any
 from maggjob.backend.bill import BillLine, Stage
 from maggjob.backend.executor import DEADLINE
 from maggjob.backend.outcome import Watcher
-from maggjob.errors import InputError
 from maggjob.model.ledger import TaskTally
 from maggjob.planning.cloud import CloudEstimate
 from maggjob.storage.run_folder import PARTS, run_folder
-from maggjob.storage.urls import is_remote
 
 
 @dataclass(frozen=True)
@@ -122,34 +120,3 @@ class SessionReport:
         """Return what a summary says of the cost."""
         dollars = {"dollars": self.dollars, "expected_dollars": self.expected_dollars}
         return {"bill": [line.to_dict() for line in self.bill], **dollars, "user": self.user}
-
-
-def check_reach(backend: str, run: RunDescription) -> None:
-    """Check that workers can reach everything that they read and write.
-
-    Parameters
-    ----------
-    backend : {"localhost", "aws_lambda", "serial"}
-        Backend of the calls.
-    run : RunDescription
-        Description of the work.
-
-    Raises
-    ------
-    InputError
-        If the workers are on Lambda, and the store, a granule or a folder is on this machine.
-    """
-    if backend != "aws_lambda":
-        return
-    why = "workers on Lambda cannot reach this machine"
-    if not run.store.startswith("s3://"):
-        raise InputError(f"store {run.store}: {why}; give --store s3://BUCKET/NAME.zarr")
-    for name, url in run.folders.items():
-        if url is not None and not url.startswith("s3://"):
-            raise InputError(f"{name} at {url}: {why}; give --{name} s3://BUCKET/FOLDER, or leave it out")
-    local = [url for url in run.urls if not is_remote(url)]
-    if local:
-        raise InputError(
-            f"{len(local)} of {len(run.urls)} granules are local files, such as {local[0]}: {why}; "
-            "copy them to a bucket, or make a catalog of the archive with 'maggjob catalog'"
-        )

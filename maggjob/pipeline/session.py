@@ -29,7 +29,8 @@ from maggjob.errors import BackendError, ConfigError, InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep, prices_of, settings_for, who_pays
-from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport, check_reach
+from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
+from maggjob.pipeline.reach import check_archive, check_reach, check_region
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.planning.requests import S3Requests
@@ -40,7 +41,7 @@ from maggjob.storage.owner import sweep
 from maggjob.storage.run_folder import SUMMARY, run_folder
 from maggjob.storage.urls import is_remote, local_path
 
-__all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport", "check_reach"]
+__all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport"]
 
 NOTHING_TO_RESUME = (BackendError, ConfigError)
 """Errors after which the same run would fail again: what it wrote to its folder is deleted."""
@@ -64,7 +65,7 @@ class Session:
         If workers cannot reach the store, the granules or another folder, or an option is not valid (raised by the
         constructor); or if another run is at work on the same store (raised on entry).
     AccessError
-        If there is no login for the archive, or it gives no credentials (raised on entry).
+        If there is no login for the archive, or it gives no credentials or denies access (raised on entry).
     StoreError
         If the run's folder cannot be written (raised on entry).
     """
@@ -77,6 +78,7 @@ class Session:
         self.backend = resolve_backend(self.options.backend)
         check_reach(self.backend, run)
         self.settings = settings_for(self.backend, run, self.options)
+        check_region(self.settings, run)
         self.region = self.settings.region
         self.folder = run_folder(run.store)
         self.credentials: str | None = None
@@ -104,6 +106,7 @@ class Session:
             login = private_object(self.run.urls, self.settings.private_bucket, self.region)
             # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)
+            check_archive(self.settings, self.run, self.credentials)
             stack.enter_context(_own_folder(self.folder, self.region))
             self.lock = stack.enter_context(locked(Folder(self.folder, self.region)))
             self._open = stack.pop_all()
