@@ -47,7 +47,15 @@ def prices_of(settings: BackendSettings) -> Prices:
 
 
 def expected_run(run: RunDescription, settings: BackendSettings) -> CloudRun | None:
-    """Return what a run is expected to take on Lambda; None if that is unknown, and on other backends."""
+    """Return what a run is expected to take on Lambda; None if that is unknown, and on other backends.
+
+    Parameters
+    ----------
+    run : RunDescription
+        Description of the work.
+    settings : BackendSettings
+        Where the calls are executed.
+    """
     if run.cloud is None or settings.backend != "aws_lambda":
         return None
     return run.cloud(settings.workers, prices_of(settings))
