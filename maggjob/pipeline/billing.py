@@ -168,5 +168,5 @@ def keep(summary: Mapping[str, Any], settings: BackendSettings) -> str | None:
     try:
         keep_bill(bill, settings.private_bucket, settings.region)
     except (AccessError, StoreError) as problem:
-        return str(problem)
+        return f"the bill was not kept in Lithops' bucket: {problem}"
     return None

@@ -29,7 +29,8 @@ class SessionOptions:
     deadline: float = DEADLINE
     """Seconds after which unfinished tasks are given up and counted as failed."""
     watch: Watcher | None = None
-    """``watch(index, outcome)``, called as each task of the map ends."""
+    """``watch(index, outcome)``, called as each task of the map ends. What it raises stops the run, which can be
+    resumed. If it has a method ``say``, that is given a line of text when the run waits for something."""
     max_cost: float | None = None
     """US dollars that this command may cost on Lambda: a dearer plan is refused, and a run that would cost more is
     stopped and can be resumed. A command that resumes counts from zero. Ignored on other backends, which cost nothing.
@@ -75,6 +76,8 @@ class SessionReport:
     """Calls on Lambda and their cost, by stage; on other backends, only a stage that the backend refused."""
     tasks: Mapping[str, TaskTally] = field(default_factory=dict)
     """Counts of the tasks that ended and failed, by stage."""
+    warnings: tuple[str, ...] = ()
+    """What could not be cleaned up, and whatever else does not concern the result."""
     bill: tuple[BillLine, ...] = ()
     """What the run has cost on Lambda, line by line; empty on other backends."""
     user: str | None = None
@@ -112,6 +115,7 @@ class SessionReport:
             "wall_time_s": self.wall_time_s,
             "complete": self.complete,
             "tasks": {stage: tally.to_dict() for stage, tally in self.tasks.items()},
+            "warnings": list(self.warnings),
             **({"stages": [stage.to_dict() for stage in self.stages]} if self.stages else {}),
             **(self._billed() if self.bill else {}),
         }

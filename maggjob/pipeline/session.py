@@ -12,12 +12,12 @@ A run that cannot start leaves nothing in its folder.
 """
 
 import json
-import os
+import logging
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -25,11 +25,12 @@ from maggjob.backend.bill import BillLine, CostLine, Stage, stage_of
 from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend
-from maggjob.errors import BackendError, ConfigError, InputError
+from maggjob.errors import InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep, prices_of, settings_for, who_pays
 from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
+from maggjob.pipeline.own_folder import ends_for_good, own_folder
 from maggjob.pipeline.reach import check_archive, check_reach, check_region
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
@@ -39,12 +40,10 @@ from maggjob.storage.folder import Folder
 from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
 from maggjob.storage.run_folder import SUMMARY, run_folder
-from maggjob.storage.urls import is_remote, local_path
 
 __all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport"]
 
-NOTHING_TO_RESUME = (BackendError, ConfigError)
-"""Errors after which the same run would fail again: what it wrote to its folder is deleted."""
+LOG = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 
@@ -95,6 +94,7 @@ class Session:
         self._stages: list[Stage] = []
         self._finished = False
         self._tallies: dict[str, TaskTally] = {}
+        self._warnings: list[str] = []
         self._most = 0
         self._open = ExitStack()
 
@@ -107,7 +107,7 @@ class Session:
             # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)
             check_archive(self.settings, self.run, self.credentials)
-            stack.enter_context(_own_folder(self.folder, self.region))
+            stack.enter_context(own_folder(self.folder, self.region, self._has_work))
             self.lock = stack.enter_context(locked(Folder(self.folder, self.region)))
             self._open = stack.pop_all()
         return self
@@ -115,16 +115,51 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if problem is not None:
-            self._note.stopped(problem)
-            self._keep_bill_of_stopped()
-            # Whoever reports the error can tell that the run may go on.
-            begun = self._note.note.stage != "not started" and not isinstance(problem, NOTHING_TO_RESUME)
-            problem.unfinished = begun  # type: ignore[attr-defined]
-        elif not self._finished:
-            # A job without values of its own: otherwise it would seem to be at work for ever.
-            self.finish({})
+        try:
+            if problem is not None:
+                self._stop(problem)
+            elif not self._finished:
+                # A job without values of its own: otherwise it would seem to be at work for ever.
+                self.finish({})
+        except BaseException:
+            self._open.__exit__(*sys.exc_info())
+            raise
         self._open.__exit__(kind, problem, trace)
+
+    def _stop(self, problem: BaseException) -> None:
+        """Record the error that stops the run, and report what no summary will tell."""
+        self._note.stopped(problem)
+        self._keep_bill_of_stopped()
+        # Whoever reports the error can tell that the run may go on.
+        begun = self._note.note.stage != "not started" and not ends_for_good(problem, self._has_work())
+        problem.unfinished = begun  # type: ignore[attr-defined]
+        for text in self._warnings:
+            LOG.warning(text)
+
+    def _has_work(self) -> bool:
+        """Return True if a stage has ended with answers, which another attempt can use."""
+        return any(tally.done for tally in self._tallies.values())
+
+    def warn(self, text: str) -> None:
+        """Add a line to the warnings of the summary, such as what could not be cleaned up.
+
+        Parameters
+        ----------
+        text : str
+            What happened, to what, and what to do.
+        """
+        self._warnings.append(text)
+
+    def say(self, text: str) -> None:
+        """Tell people at once what the run is waiting for.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """
+        say = getattr(self.options.watch, "say", None) or LOG.info
+        say(text)
 
     @property
     def elapsed(self) -> float:
@@ -207,6 +242,10 @@ class Session:
             If the backend accepts no calls.
         StoppedError
             If the user interrupts the run from the keyboard.
+        ExpiredKeysError
+            If AWS does not accept the credentials of this machine any more.
+        Exception
+            If ``watch`` raises it. Finished parts stay, and the run can be resumed.
         """
         if begin:
             self.begin(stage, pieces)
@@ -218,6 +257,8 @@ class Session:
             deadline=self.left,
             watch=watch,
             preload=preload,
+            say=self.say,
+            warn=self.warn,
             guard=self._guard,
         )
         self._most = max(self._most, len(tasks))
@@ -257,6 +298,7 @@ class Session:
             self.elapsed,
             tuple(self._stages),
             dict(self._tallies),
+            tuple(self._warnings),
             tuple(bill),
             who_pays() if bill else None,
         )
@@ -266,7 +308,9 @@ class Session:
         if self._guard is not None and self._guard.spent > 0.0:
             line = CostLine("calls", self._guard.spent, "dollars", 1.0)
             plain = replace(self.report(), bill=(BillLine(line),), user=who_pays()).to_dict()
-            keep(plain | {"complete": False}, self.settings)
+            problem = keep(plain | {"complete": False}, self.settings)
+            if problem is not None:
+                self.warn(problem)
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Write the summary of the run, which marks it as done.
@@ -290,24 +334,9 @@ class Session:
         # Nothing is kept of a summary that cannot be written.
         plain = json.loads(json.dumps(self.report().to_dict() | dict(content), default=as_plain))
         problem = keep(plain, self.settings)
-        text = json.dumps(plain | ({"bill_not_kept": problem} if problem else {}), indent=1)
+        plain["warnings"] += [problem] if problem else []
+        text = json.dumps(plain, indent=1)
         self._finished = True
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)
         return summary
-
-
-@contextmanager
-def _own_folder(url: str, region: str | None) -> Iterator[None]:
-    """Check that the run's folder can be written, and delete what the run wrote to it if there is nothing to resume."""
-    folder = Folder(url, region, create=True)
-    folder.probe()
-    before = set(folder.keys())
-    try:
-        yield
-    except NOTHING_TO_RESUME:
-        folder.delete(set(folder.keys()) - before)
-        if not before and not is_remote(url):
-            for empty, _, _ in os.walk(local_path(url), topdown=False):
-                Path(empty).rmdir()
-        raise

@@ -45,8 +45,6 @@ def bill_lines(result: Mapping[str, Any]) -> list[str]:
     for line in result["bill"]:
         aside = "" if line["expected"] is None else f"  (${line['expected']:.4f})"
         lines.append(f"  {line['what']:<12}{line['quantity']:>12,.1f} {line['unit']:<9} ${line['dollars']:.4f}{aside}")
-    if result.get("bill_not_kept"):
-        lines.append(f"  not kept in Lithops' bucket: {result['bill_not_kept']}")
     return lines
 
 
