@@ -45,7 +45,6 @@ from maggjob.grid.healpix import INVALID
 from maggjob.hdf5.chunks import ChunkTable, inflate, shuffle, unshuffle
 from maggjob.inputs.plain_json import load_json
 from maggjob.model.recipe import Recipe
-from maggjob.model.tasks import Granule
 
 MAGIC, VERSION = b"maggjidx", 2
 HEAD = struct.Struct("<8sHIII")
@@ -68,26 +67,6 @@ def index_digest(recipe: Recipe) -> str:
         coordinates,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def index_name(granule: Granule) -> str:
-    """Return the name of a granule's index: the id of the granule, and its size if the catalog knows it.
-
-    So a list of names shows which granules have no index yet. The ETag is known only once the granule is read. It is
-    stored in the index and compared with the ETag of each response.
-    """
-    return granule.id if granule.size is None else f"{granule.id}.{granule.size}"
-
-
-def index_folder(digest: str) -> str:
-    """Return the prefix of all indexes for a recipe in the folder of indexes.
-
-    Parameters
-    ----------
-    digest : str
-        `index_digest` of the recipe.
-    """
-    return digest[:16]
 
 
 def encode(index: GranuleIndex) -> bytes:

@@ -9,9 +9,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from maggjob.granules.index_format import index_digest, index_folder, index_name
 from maggjob.granules.lists import load_granules
-from maggjob.granules.pack_format import SUFFIX, codes_in, decode_pack, index_code
+from maggjob.granules.pack_format import SUFFIX, codes_in, decode_pack, index_code, index_folder, index_name
 from maggjob.model.tasks import CellTask, Granule, GranuleList, IndexTask
 from maggjob.storage.folder import Folder
 
@@ -63,7 +62,7 @@ def find_indexes(granules: Sequence[Granule], folder: Folder, digest: str) -> tu
     )
 
 
-def load_indexed(task: CellTask | IndexTask, folder: Folder) -> tuple[Granule, ...]:
+def load_indexed(task: CellTask | IndexTask, folder: Folder, digest: str) -> tuple[Granule, ...]:
     """Return the granules of a task, and where their indexes are (`maggjob.granules.lists.load_granules`).
 
     The client has listed the folder for all tasks of a run, and written down what it found in their lists. For a task
@@ -74,11 +73,13 @@ def load_indexed(task: CellTask | IndexTask, folder: Folder) -> tuple[Granule, .
     task : CellTask or IndexTask
     folder : Folder
         Folder of indexes.
+    digest : str
+        `maggjob.granules.index_format.index_digest` of the recipe.
     """
     granules = load_granules(task)
     if isinstance(task.granules, GranuleList) or all(granule.index is not None for granule in granules):
         return granules
-    return find_indexes(granules, folder, index_digest(task.recipe))
+    return find_indexes(granules, folder, digest)
 
 
 def is_pack(key: str) -> bool:

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from maggjob.errors import IndexFileError
-from maggjob.granules.index_format import index_folder, index_name
 from maggjob.inputs.plain_json import load_json
 from maggjob.model.tasks import GRANULES_A_PACK, Granule
 
@@ -37,6 +36,26 @@ DIGEST = 6
 """Characters of the digest of a pack in its key."""
 MOST = GRANULES_A_PACK
 """Indexes per pack, at most."""
+
+
+def index_name(granule: Granule) -> str:
+    """Return the name of a granule's index: the id of the granule, and its size if the catalog knows it.
+
+    So a list of names shows which granules have no index yet. The ETag is known only once the granule is read. It is
+    stored in the index and compared with the ETag of each response.
+    """
+    return granule.id if granule.size is None else f"{granule.id}.{granule.size}"
+
+
+def index_folder(digest: str) -> str:
+    """Return the prefix of all indexes for a recipe in the folder of indexes.
+
+    Parameters
+    ----------
+    digest : str
+        `maggjob.granules.index_format.index_digest` of the recipe.
+    """
+    return digest[:16]
 
 
 def index_code(granule: Granule) -> str:

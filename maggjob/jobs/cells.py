@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from maggjob.errors import InputError, MaggjobError
+from maggjob.granules.index_format import index_digest
 from maggjob.granules.index_store import load_indexed
 from maggjob.granules.lists import load_granules
 from maggjob.granules.reader import CellReader
@@ -102,7 +103,7 @@ def _map_cell(task: CellTask) -> CellReport:
     nested = parse_cell(task.cell, grid.parent_order)
     archive = Archive(task.credentials, task.region)
     indexes = None if task.indexes is None else Folder(task.indexes, task.region)
-    granules = load_granules(task) if indexes is None else load_indexed(task, indexes)
+    granules = load_granules(task) if indexes is None else load_indexed(task, indexes, index_digest(recipe))
     # Somebody has reached the archive: the client that asked for versions, or the calls that made indexes.
     archive.outage.reached = task.indexes is not None or any(granule.etag is not None for granule in granules)
     at_once = READS_AT_ONCE if indexes is None else GRANULES_BY_INDEX_AT_ONCE

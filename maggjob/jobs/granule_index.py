@@ -59,7 +59,7 @@ def index_granules(batch: IndexTask) -> IndexReport:
     archive = Archive(batch.credentials, batch.region)
     try:
         folder = Folder(batch.indexes, batch.region, create=True)
-        granules, recipe = load_indexed(batch, folder), batch.recipe
+        granules, recipe = load_indexed(batch, folder, index_digest(batch.recipe)), batch.recipe
         with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(INDEXED_AT_ONCE) as apart:
             stored = ask_indexes(granules, folder, reads).each
             done = list(apart.map(lambda one: _index(one, stored[one.id], recipe, archive, reads), granules))

@@ -18,7 +18,8 @@ from hypothesis import given, strategies as st
 from maggjob.errors import CorruptError, IndexFileError, StaleIndexError
 from maggjob.granules.granule import open_granule
 from maggjob.granules.index import INLINE, BeamIndex, GranuleIndex, make_index
-from maggjob.granules.index_format import HEAD, LENGTH, decode, encode, index_digest, index_folder, index_name
+from maggjob.granules.index_format import HEAD, LENGTH, decode, encode, index_digest
+from maggjob.granules.pack_format import index_folder, index_name
 from maggjob.granules.selection import Unindexed
 from maggjob.grid.healpix import INVALID, Grid, locate, valid_coordinates
 from maggjob.grid.tracks import locate_runs
