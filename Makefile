@@ -62,6 +62,7 @@ bench: $(READY)  ## run the benchmarks; they print figures and test nothing | lo
 	$(BIN)/python -m benchmarks.statistics_and_cell
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.waiting
 	$(BIN)/python -m benchmarks.reduce
 	$(BIN)/python -m benchmarks.catalog
 	$(BIN)/python -m benchmarks.lambda_handler

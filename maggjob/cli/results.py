@@ -2,14 +2,48 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def on_lambda(command: Command) -> Command:
+    """Add the options about how many workers a command may start on Lambda, and what they may cost."""
+    options = [
+        click.option(
+            "--max-workers",
+            type=int,
+            metavar="N",
+            help="Concurrent workers [default: by cores and memory; on Lambda by cost].",
+        ),
+        click.option(
+            "--max-cost",
+            type=float,
+            metavar="DOLLARS",
+            callback=_noted,
+            help="What this command may cost on Lambda: refuse a dearer plan, stop a run that would cost more.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _noted(context: click.Context, _: click.Parameter, limit: float | None) -> float | None:
+    """Note that a limit is ignored where nothing costs anything."""
+    backend = context.params.get("backend", "localhost")
+    if limit is not None and backend in ("localhost", "local", "serial"):
+        click.echo(f"note: --max-cost is ignored, as backend {backend} costs nothing", err=True)
+    return limit
 
 
 def tell(result: dict[str, Any], allow_partial: bool = False, again: str | None = None) -> None:
@@ -121,8 +155,10 @@ def verify_command(store: str, region: str | None, as_json: bool, **options: Any
 
 @click.command("retry")
 @click.argument("store")
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option(
+    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
+)
+@on_lambda
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
 @click.option("--index/--no-index", default=None, help="Use indexes of granules [default: if it saves time].")

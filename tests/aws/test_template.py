@@ -143,7 +143,7 @@ def test_a_prefix_for_results_is_checked(template: dict[str, Any], prefix: str, 
 
 def test_no_statement_is_wider_than_named(template: dict[str, Any]) -> None:
     found = list(statements(template))
-    assert len(found) == 23
+    assert len(found) == 24
     for name, statement in found:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], (name, statement)

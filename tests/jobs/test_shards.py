@@ -45,8 +45,8 @@ def catalog(two_granules: Catalog, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """Their catalog; each of its cells is a shard."""
     # Workers import functions of this module.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("maggjob.output.assembly.SHARD_ROWS", 4096)
-    monkeypatch.setattr("maggjob.output.assembly.CHUNK_ROWS", 4096)
+    monkeypatch.setattr("maggjob.planning.division.SHARD_ROWS", 4096)
+    monkeypatch.setattr("maggjob.planning.division.CHUNK_ROWS", 4096)
     return two_granules
 
 

@@ -135,7 +135,7 @@ def test_hot_cells_in_quarters_give_the_same(folder: Path, monkeypatch: pytest.M
     content = config(child_order=[12, 9])
     content["aggregation"]["variables"]["h_nmad"]["orders"] = [9]
     run(folder, content, index=True)
-    monkeypatch.setattr("maggjob.pipeline.balance.is_hot", lambda *given: True)
+    monkeypatch.setattr("maggjob.planning.division.is_hot", lambda *given: True)
     again = run(folder, content, index=True, store="quarters.zarr")
     assert again.cells_in_quarters == len(again.reports)
     for order in ("12", "9"):

@@ -120,7 +120,7 @@ def test_rows_are_all_cells_of_the_area(paths: list[str]) -> None:
 
 
 def test_a_shard_holds_one_cycle(paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maggjob.output.assembly.SHARD_ROWS", 1)
+    monkeypatch.setattr("maggjob.planning.division.SHARD_ROWS", 1)
     do(paths, "all.zarr")
     keys = sorted(key for key in files("all.zarr/12/dh_mean") if key != "zarr.json")
     rows = len(maggjob.area_cells(AREA)) * 4096 // (4 * 4096)
