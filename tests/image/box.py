@@ -1,7 +1,7 @@
-"""A box as Lambda makes it, for the files of an image: a command in it, on an emulated aarch64, as a user of no rights.
+"""A sandbox like Lambda's: runs a command in the files of an image, on an emulated aarch64, as a user without rights.
 
-/ is read-only, /tmp holds 512 MB and is the only place to write to, there is no /dev/shm, and the image does not know the
-user. The environment is the image's own and what Lambda sets (AWS_*, LAMBDA_*, _HANDLER), nothing else of the caller's.
+/ is read-only, only /tmp can be written to (512 MB), there is no /dev/shm, and the image does not know the user. The
+environment is the image's own and what Lambda sets (AWS_*, LAMBDA_*, _HANDLER), nothing else of the caller's.
 
 python -m tests.image.box QEMU BUNDLE COMMAND...     # BUNDLE: see tests.image.images
 """

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,24 +90,20 @@ def pushed(registry: Registry, base: str, work: Path, note: Note) -> Pushed:
 @pytest.fixture(scope="session")
 def built_by_buildah(emulation: Emulation, registry: Registry, base: str, work: Path, note: Note) -> str:
     """Return the name of the image that buildah made of the Dockerfile, by the arguments that docker would get."""
+    folder, context = work / "buildah", work / "context"
     wheels.download(f"worker-{MINOR}", work / "wheels")
-    write_context(work / "context")
-    (_, step) = build_steps(Image("1", "us-west-2", "user", "maggjob:1"), work / "context", MINOR, base=base)
+    write_context(context)
+    (_, step) = build_steps(Image("1", "us-west-2", "user", "maggjob:1"), context, MINOR, base=base)
     words = [word for name in ("--build-arg", "--file") for word in _options(step.command, name)]
     with timed(note, "built from the Dockerfile and pushed by buildah"):
         return build_by_buildah(
-            emulation,
-            registry,
-            "buildah/maggjob:first",
-            work / "buildah",
-            work / "wheels",
-            [*words, str(work / "context")],
+            emulation, registry, "buildah/maggjob:first", folder, work / "wheels", [*words, str(context)]
         )
 
 
 def _options(command: tuple[str, ...], name: str) -> Iterator[str]:
     """Return an option of a command, as often as it is there, each with its value."""
-    for word, value in zip(command, command[1:], strict=False):
+    for word, value in pairwise(command):
         if word == name:
             yield from (word, value)
 

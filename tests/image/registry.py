@@ -45,14 +45,10 @@ def registry(folder: Path) -> Iterator[Registry]:
     (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
     (folder / "config.yml").write_text(CONFIG.format(folder=folder))
     log = folder / "log"
+    command = ["docker-registry", "serve", folder / "config.yml"]
     with (
         log.open("wb") as written,
-        subprocess.Popen(
-            ["docker-registry", "serve", folder / "config.yml"],
-            stdout=written,
-            stderr=written,
-            stdin=subprocess.DEVNULL,
-        ) as process,
+        subprocess.Popen(command, stdout=written, stderr=written, stdin=subprocess.DEVNULL) as process,
     ):
         try:
             yield Registry(_address(process, log), f"{USER}:{password}")
