@@ -22,11 +22,13 @@ mmdebstrap --quiet --mode=root --architectures=arm64 --variant=essential --forma
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \\
   --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook="$FOLDER/hook" "$RELEASE" "$FOLDER/root.tar" -
 """
-# The official image has no byte code of the standard library, and calls its programs python, python3 and pip.
+# The official image has no byte code of the standard library, none of Debian's changes to Python's start, and calls its
+# programs python, python3 and pip.
 HOOK = """\
 #!/bin/sh
 set -eu
 rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"
+rm "$1/usr/lib/python$MINOR/sitecustomize.py"
 find "$1/usr" -name __pycache__ -prune -exec rm -rf {} +
 ln -s "/usr/bin/python$MINOR" "$1/usr/local/bin/python"
 ln -s "/usr/bin/python$MINOR" "$1/usr/local/bin/python3"
