@@ -45,7 +45,8 @@ def registry(folder: Path) -> Iterator[Registry]:
     (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
     (folder / "config.yml").write_text(CONFIG.format(folder=folder))
     log = folder / "log"
-    command = ["docker-registry", "serve", folder / "config.yml"]
+    # It ends with this process, even if that is killed.
+    command = ["setpriv", "--pdeathsig", "TERM", "docker-registry", "serve", folder / "config.yml"]
     with (
         log.open("wb") as written,
         subprocess.Popen(command, stdout=written, stderr=written, stdin=subprocess.DEVNULL) as process,

@@ -90,11 +90,17 @@ class Emulation:
     def folder(self, parent: Path) -> Iterator[Path]:
         """Make a folder, and delete it at the end with whatever the namespace's users own in it."""
         parent.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(prefix="work-", dir=parent))
+        for old in parent.glob("work-*"):  # of a process that was killed
+            if not Path("/proc", old.name.split("-")[1]).is_dir():
+                self._delete(old)
+        made = Path(mkdtemp(prefix=f"work-{os.getpid()}-", dir=parent))
         try:
             yield made
         finally:
-            self.run("rm", "-rf", "--one-file-system", made)
+            self._delete(made)
+
+    def _delete(self, folder: Path) -> None:
+        self.run("rm", "-rf", "--one-file-system", folder)
 
 
 __all__ = ["MINOR", "RELEASES", "ROOT", "Emulation", "UserlandError", "cache_folder", "reason_to_skip", "run"]
