@@ -24,7 +24,7 @@ GZIP_LAYERS = (
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LEFT_OUT = (
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "turtledemo", "tkinter", "lib2to3", "ensurepip"),
-    *("venv", "pydoc_data", "config-*", "distutils", "__phello__", "_pyrepl"),
+    "pydoc_data",
 )
 """Folders of the standard library that no worker imports."""
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
@@ -173,7 +173,7 @@ def standard_library(base: Base, layers: Iterable[Path]) -> StandardLibrary:
                 f"base image {base.name}: a layer is no tar file: {problem}; give another --base"
             ) from None
     library, minor = _library_of(base, tree)
-    kept = re.compile(rf"{re.escape(library)}/(?!(?:{'|'.join(map(_pattern, LEFT_OUT))})/)(?!.*/tests?/).*\.py")
+    kept = re.compile(rf"{re.escape(library)}/(?!(?:.*/)?(?:{'|'.join(LEFT_OUT)})/).*\.py")
     sources = {
         name: _reader(member.content)
         for name, member in tree.items()
@@ -181,10 +181,6 @@ def standard_library(base: Base, layers: Iterable[Path]) -> StandardLibrary:
     }
     folders = frozenset(name for name, member in tree.items() if member.kind == tarfile.DIRTYPE)
     return StandardLibrary(minor, sources, folders | {parent for name in sources for parent in _parents(name)})
-
-
-def _pattern(name: str) -> str:
-    return re.escape(name).replace(r"\*", "[^/]*")
 
 
 def _reader(content: bytes) -> Callable[[], bytes]:
