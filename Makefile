@@ -68,6 +68,7 @@ bench: $(READY)  ## run the benchmarks; they print figures and test nothing | lo
 	$(BIN)/python -m benchmarks.reduce
 	$(BIN)/python -m benchmarks.catalog
 	$(BIN)/python -m benchmarks.lambda_handler
+	$(BIN)/python -m benchmarks.cold_import
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.cycle
 
@@ -90,7 +91,7 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	    --python-version $$minor --extra aws --extra readers --extra scenes --extra view --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
 	done
-	for minor in 3.12 3.13; do for readers in '' -readers; do \
+	for minor in 3.11 3.12 3.13 3.14; do for readers in '' -readers; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	    --generate-hashes --only-binary :all: --python-platform aarch64-manylinux_2_28 --python-version $$minor \
 	    --excludes runtime/excludes.in -c requirements/test-$$minor.txt \

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from maggjob._version import __version__
 from maggjob.aws.base import Base, fetch_layers, resolve_base
-from maggjob.aws.dockerfile import Settings, read_settings
+from maggjob.aws.dockerfile import read_settings
 from maggjob.aws.image import PYTHONS, Image, image_folder
 from maggjob.aws.image_config import configure, list_layers
 from maggjob.aws.image_layers import LayerMaker, megabytes
@@ -115,7 +115,6 @@ def push_image(image: Image, login: Login, options: BuildOptions, say: Say) -> P
         say(f"{time.monotonic() - began:6.1f} s  {what}")
 
     lock = check_inputs(options)
-    settings = image_settings(lock, options)
     with _disk_errors(options.image_cache):
         base = find_base(options, image, login, tell)
         maker = LayerMaker(options.python, options.image_cache, tell)
@@ -125,7 +124,8 @@ def push_image(image: Image, login: Login, options: BuildOptions, say: Say) -> P
         for layer in made:
             is_new = there.push_blob(layer.digest, Path(layer.path))
             tell(f"layer {layer.what}: {megabytes(layer.size)} {'sent' if is_new else 'are there'}")
-        config = configure(base, made, settings)
+        given = build_arguments(lock, replace(base.name, digest=base.digest), options.python)
+        config = configure(base, made, read_settings(options.runtime_folder / "Dockerfile", given))
         manifest = list_layers(base, made, config)
         there.push_blob(manifest.config_digest, config)
         there.push_manifest(manifest, image.tag)
@@ -144,9 +144,8 @@ def show_build(image: Image, options: BuildOptions, say: Say) -> None:
     say : callable
         Called with each line.
     """
-    lock = check_inputs(options)
-    image_settings(lock, options)
-    name = base_name(options)
+    lock, name = check_inputs(options), base_name(options)
+    read_settings(options.runtime_folder / "Dockerfile", build_arguments(lock, name, options.python))
     pinned = f"@{name.digest}" if name.digest else ", at the digest that its tag has then"
     say(f"take the base image {name}{pinned}")
     say(f"compile the standard library of its Python {options.python}")
@@ -173,28 +172,14 @@ def check_inputs(options: BuildOptions) -> list[Locked]:
     return read_lock(options.lock)
 
 
-def image_settings(lock: Sequence[Locked], options: BuildOptions) -> Settings:
-    """Return the settings of the Dockerfile, with the labels of what is inside.
+def build_arguments(lock: Sequence[Locked], name: Reference, python: str) -> dict[str, str]:
+    """Return the build arguments of the Dockerfile that become labels.
 
     Parameters
     ----------
     lock : sequence of Locked
-    options : BuildOptions
-
-    Raises
-    ------
-    InputError
-        If the lock has no Lithops, or the Dockerfile cannot be followed.
-    """
-    return read_settings(options.runtime_folder / "Dockerfile", build_arguments(lock, options.python))
-
-
-def build_arguments(lock: Sequence[Locked], python: str) -> dict[str, str]:
-    """Return the build arguments that become labels.
-
-    Parameters
-    ----------
-    lock : sequence of Locked
+    name : Reference
+        The base.
     python : str
         Minor version.
 
@@ -206,7 +191,8 @@ def build_arguments(lock: Sequence[Locked], python: str) -> dict[str, str]:
     lithops = [package.version for package in lock if package.name == "lithops"]
     if not lithops:
         raise InputError("the lock has no lithops, which workers need; make the lock again")
-    return {"PYTHON": python, "LITHOPS": lithops[0], "MAGGJOB": __version__}
+    inside = {"PYTHON": python, "LITHOPS": lithops[0], "MAGGJOB": __version__}
+    return {"BASE": str(name), "DIGEST": name.digest or "", **inside}
 
 
 def base_name(options: BuildOptions) -> Reference:

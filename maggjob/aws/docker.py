@@ -9,11 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from maggjob.aws.build import DEFAULT_BASE, build_arguments
-from maggjob.aws.image import PYTHONS, Image, image_folder
+from maggjob.aws.build import BuildOptions, base_name, build_arguments, check_inputs
+from maggjob.aws.image import Image, image_folder
 from maggjob.aws.steps import Step, repository_step
-from maggjob.aws.wheels import read_lock
-from maggjob.errors import InputError
 
 PLATFORM = "linux/arm64"
 
@@ -25,15 +23,7 @@ def write_context(folder: Path) -> None:
     shutil.copytree(image_folder(), folder / "runtime")
 
 
-def build_steps(
-    image: Image,
-    context: Path,
-    python: str,
-    *,
-    base: str | None = None,
-    digest: str | None = None,
-    readers: bool = False,
-) -> list[Step]:
+def build_steps(image: Image, context: Path, options: BuildOptions) -> list[Step]:
     """Return the steps that build an image.
 
     Parameters
@@ -41,27 +31,17 @@ def build_steps(
     image : Image
     context : Path
         Build context, from `write_context`.
-    python : str
-        Minor version of the client, such as 3.12.
-    base, digest : str, optional
-        Base image, and the digest that pins it.
-    readers : bool
-        If True, include the packages that read other formats.
+    options : BuildOptions
+        ``runtime``, ``cache`` and ``base_login`` do not count: docker has its own.
 
     Raises
     ------
     InputError
         If no lock file exists for this Python version.
     """
-    if python not in PYTHONS:
-        raise InputError(f"Python {python}: images exist for {', '.join(PYTHONS)}; run maggjob with one of them")
-    name = "worker-readers" if readers else "worker"
-    arguments = {
-        "BASE": base or DEFAULT_BASE.format(python=python),
-        "DIGEST": digest or "",
-        "REQUIREMENTS": name,
-        **build_arguments(read_lock(image_folder() / f"{name}-{python}.txt"), python),
-    }
+    name = base_name(options)
+    given = build_arguments(check_inputs(options), name, options.python)
+    arguments = {**given, "REQUIREMENTS": options.lock.stem.removesuffix(f"-{options.python}")}
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     # Provenance and sbom would make an index of several manifests, which Lambda does not accept.
     plain = ["--platform", PLATFORM, "--provenance=false", "--sbom=false"]

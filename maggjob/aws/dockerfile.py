@@ -54,13 +54,16 @@ def read_settings(path: Path, arguments: Mapping[str, str]) -> Settings:
     """
     every = instructions(path.read_text(encoding="utf-8"))
     begin = max((number for number, (word, _) in enumerate(every) if word == "FROM"), default=0)
+    # Arguments before the first FROM are defaults of those that a stage declares again.
     known: dict[str, str] = {}
+    first = next((number for number, (word, _) in enumerate(every) if word == "FROM"), 0)
+    common = dict(rest.partition("=")[::2] for word, rest in every[:first] if word == "ARG")
     pairs: dict[str, dict[str, str]] = {"ENV": {}, "LABEL": {}}
     single: dict[str, str] = {}
     for word, rest in every[begin:]:
         if word == "ARG":
             name, _, default = rest.partition("=")
-            known[name] = arguments.get(name, default.strip('"'))
+            known[name] = arguments.get(name, (default or common.get(name, "")).strip('"'))
         elif word in pairs:
             pairs[word] |= dict(pair.partition("=")[::2] for pair in shlex.split(_fill(rest, known, path)))
         elif word in ("WORKDIR", "USER", "ENTRYPOINT", "CMD"):

@@ -14,8 +14,6 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 CREATED = "1980-01-01T00:00:00Z"
 """Time of the image: the same inputs give the same digest."""
-BASE_NAME, BASE_DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
-"""Labels of the base, as the OCI image specification names them."""
 
 
 def configure(base: Base, made: Sequence[Layer], settings: Settings) -> bytes:
@@ -38,12 +36,7 @@ def configure(base: Base, made: Sequence[Layer], settings: Settings) -> bytes:
         "Cmd": list(settings.cmd),
         "WorkingDir": settings.workdir,
         "User": settings.user,
-        "Labels": {
-            **(given.get("Labels") or {}),
-            **settings.labels,
-            BASE_NAME: str(base.name),
-            BASE_DIGEST: base.digest,
-        },
+        "Labels": {**(given.get("Labels") or {}), **settings.labels},
     }
     config["created"] = CREATED
     config["rootfs"]["diff_ids"] += [layer.diff_id for layer in made]

@@ -91,7 +91,7 @@ _docker = click.option("--docker", is_flag=True, help="Use Docker with buildx in
 @click.option("--readers", is_flag=True, help="Add packages for other formats (h5py, rasterio).")
 @_docker
 @_common
-def build(docker: bool, file: str, dry_run: bool, base_login: str | None, **choice: Any) -> None:
+def build(docker: bool, file: str, dry_run: bool, **choice: Any) -> None:
     """Build the image for ARM64, with the Python version that runs this command, and push it to ECR.
 
     Neither Docker nor root is needed. With --docker, the image is built there, and 'deploy --docker' pushes it.
@@ -103,19 +103,20 @@ def build(docker: bool, file: str, dry_run: bool, base_login: str | None, **choi
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, unique_runtime(HERE))
-    if docker:
-        _build_by_docker(image, dry_run, choice)
-        click.echo(f"next: maggjob runtime deploy --docker {image.runtime}")
-        return
     from maggjob.aws.build import BuildOptions, push_image, show_build
     from maggjob.aws.login import ecr_login
     from maggjob.aws.reference import LOCK
     from maggjob.aws.steps import carry_out, repository_step
 
     base_lock = local_place(file, "Lithops configuration").with_name(LOCK)
-    options = BuildOptions(HERE, base_login=base_login, base_lock=base_lock, **choice)
+    options = BuildOptions(HERE, base_lock=base_lock, **choice)
+    if docker:
+        _build_by_docker(image, options, dry_run)
+        click.echo(f"next: maggjob runtime deploy --docker {image.runtime}")
+        return
     ecr = session.client("ecr")
     if dry_run:
+        click.echo(str(repository_step(image, ecr)))
         show_build(image, options, click.echo)
     else:
         carry_out([repository_step(image, ecr)], click.echo)
@@ -123,13 +124,13 @@ def build(docker: bool, file: str, dry_run: bool, base_login: str | None, **choi
     click.echo(f"next: maggjob runtime deploy {image.runtime}")
 
 
-def _build_by_docker(image: Any, dry_run: bool, choice: Mapping[str, Any]) -> None:
+def _build_by_docker(image: Any, options: Any, dry_run: bool) -> None:
     from maggjob.aws.docker import build_steps, write_context
     from maggjob.aws.steps import carry_out
 
     with tempfile.TemporaryDirectory(prefix="maggjob-image-") as name:
         context = Path(name) / "context"
-        steps = build_steps(image, context, HERE, **choice)
+        steps = build_steps(image, context, options)
         write_context(context)
         carry_out(steps, click.echo, dry_run)
 
