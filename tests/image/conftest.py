@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from maggjob.aws.build import BuildOptions
 from maggjob.aws.docker import build_steps, write_context
 from maggjob.aws.image import Image
 from tests.aws import wheels
 from tests.image.base import make_base
-from tests.image.images import Bundle, build_by_buildah, pull, push_layout
+from tests.image.images import Bundle, build_by_buildah, digest_of, pull, push_layout
 from tests.image.push import Pushed, push
 from tests.image.registry import Registry, registry as docker_registry
 from tests.image.tools import MINOR, Emulation, UserlandError, cache_folder, reason_to_skip
@@ -93,7 +94,8 @@ def built_by_buildah(emulation: Emulation, registry: Registry, base: str, work: 
     folder, context = work / "buildah", work / "context"
     wheels.download(f"worker-{MINOR}", work / "wheels")
     write_context(context)
-    (_, step) = build_steps(Image("1", "us-west-2", "user", "maggjob:1"), context, MINOR, base=base)
+    options = BuildOptions(MINOR, base=base, digest=digest_of(registry, base))
+    (_, step) = build_steps(Image("1", "us-west-2", "user", "maggjob:1"), context, options)
     words = [word for name in ("--build-arg", "--file") for word in _options(step.command, name)]
     with timed(note, "built from the Dockerfile and pushed by buildah"):
         return build_by_buildah(

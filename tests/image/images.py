@@ -1,5 +1,6 @@
 """Images in a registry: built from the Dockerfile by buildah, pulled by skopeo, unpacked by umoci."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class Bundle:
         """Return the bytes of each layer in the registry."""
         return [layer["size"] for layer in json.loads((self.folder / "manifest.json").read_text())["layers"]]
 
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a file, given its name below `root`."""
+        return (self.root / name).read_bytes()
+
 
 def push_layout(layout: Path, registry: Registry, name: str) -> str:
     """Push what an OCI image layout has under the name base, an index and all, and return where it is."""
@@ -54,6 +59,12 @@ def push_layout(layout: Path, registry: Registry, name: str) -> str:
         + [f"oci:{layout}:base", f"docker://{target}"]
     )
     return target
+
+
+def digest_of(registry: Registry, uri: str) -> str:
+    """Return the digest of what a name stands for: of an index, not of the image in it."""
+    words = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"--creds={registry.credentials}", f"docker://{uri}"]
+    return f"sha256:{hashlib.sha256(run(words).encode()).hexdigest()}"
 
 
 def build_by_buildah(

@@ -25,9 +25,9 @@ from tests.image.tools import ROOT, Emulation, run
 pytestmark = pytest.mark.image
 
 AREA = (-105.0, -76.0, -100.0, -75.0)
-NOT_RUN = re.compile(r"\.(pyi|pyx|pxd|c|h|a)$|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json)$")
-"""Type stubs, sources in C and pip's notes."""
+PIPS_NOTES = re.compile(r"\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json)$")
 SETTINGS = ("Cmd", "Entrypoint", "Env", "User", "WorkingDir")
+"""What an image tells whoever starts it, besides labels."""
 LOOK_AROUND = """
 import json, os, platform
 def refused(path):
@@ -135,37 +135,35 @@ def test_both_builders_give_the_same_settings(
     ours, theirs, before = maggjob_bundle.settings, buildah_bundle.settings, base_bundle.settings
     assert {name: ours.get(name) for name in SETTINGS} == {name: theirs.get(name) for name in SETTINGS}
     assert set(before["Env"]) <= set(ours["Env"])
-    labels = {
-        name: {key: value for key, value in one["Labels"].items() if key.startswith("maggjob.")}
-        for name, one in (("ours", ours), ("theirs", theirs))
-    }
-    assert labels["ours"] == labels["theirs"]
-    assert set(labels["ours"]) == {"maggjob.python", "maggjob.lithops", "maggjob.version"}
+    # buildah adds its own version.
+    labels = {name: value for name, value in theirs["Labels"].items() if name != "io.buildah.version"}
+    assert labels == ours["Labels"]
+    assert {"maggjob.python", "maggjob.lithops", "maggjob.version"} <= labels.keys()
     for one in (maggjob_bundle, buildah_bundle):
         assert (one.config["architecture"], one.config["os"]) == ("arm64", "linux")
 
 
-def test_both_builders_install_the_same_files_but_what_is_not_run(
-    maggjob_bundle: Bundle, buildah_bundle: Bundle
+def test_both_builders_install_the_same_files(
+    maggjob_bundle: Bundle, buildah_bundle: Bundle, base_bundle: Bundle
 ) -> None:
-    ours, theirs = (sizes(bundle.root / "var/task") for bundle in (maggjob_bundle, buildah_bundle))
-    assert {name for name in theirs.keys() - ours.keys() if not NOT_RUN.search(name)} == set()
-    assert ours.keys() - theirs.keys() == set()
-    one, other = (bundle.root / "var/task" for bundle in (maggjob_bundle, buildah_bundle))
-    sources = [name for name in ours if not name.endswith(".pyc")]
-    assert [name for name in sources if (one / name).read_bytes() != (other / name).read_bytes()] == []
+    before = sizes(base_bundle.root).keys()
+    ours, theirs = ({*sizes(bundle.root)} - before for bundle in (maggjob_bundle, buildah_bundle))
+    assert {name for name in ours ^ theirs if not PIPS_NOTES.search(name)} == set()
+    sources = [name for name in ours & theirs if not name.endswith(".pyc")]
+    assert len(sources) > 1500
+    assert [name for name in sources if maggjob_bundle.content(name) != buildah_bundle.content(name)] == []
 
 
-def test_every_module_has_byte_code_whose_source_is_not_looked_at(bundle: Bundle) -> None:
-    task = bundle.root / "var/task"
-    compiled = {name for name in sizes(task) if name.endswith(".pyc")}
-    modules = {cache_from_source(name) for name in sizes(task) if name.endswith(".py")}
-    assert modules == compiled
-    assert len(compiled) > 1500
+def test_every_module_has_byte_code_whose_source_is_not_looked_at(bundle: Bundle, base_bundle: Bundle) -> None:
+    added = {*sizes(bundle.root)} - sizes(base_bundle.root).keys()
+    compiled = {name for name in added if name.endswith(".pyc")}
+    packages = {cache_from_source(name) for name in added if name.endswith(".py")}
+    assert len(packages) > 1500
+    assert {name for name in compiled if name.startswith("var/task/")} == packages
     for name in compiled:
-        source, found = (task / source_from_cache(name)).read_bytes(), (task / name).read_bytes()
         # A hash of the source instead of its time (1), which is not compared (2 is absent).
-        assert found[4:16] == (1).to_bytes(4, "little") + source_hash(source), name
+        expected = (1).to_bytes(4, "little") + source_hash(bundle.content(source_from_cache(name)))
+        assert bundle.content(name)[4:16] == expected, name
 
 
 # ---- in the box
@@ -190,29 +188,12 @@ def test_every_file_that_was_added_can_be_read_by_a_user_without_rights(
     assert [path for path in unreadable if not os.path.lexists(base_bundle.root / path)] == []
 
 
-def loaded_modules(emulation: Emulation, bundle: Bundle) -> tuple[list[str], list[str]]:
-    """Start cold, as Python itself tells it: return modules from byte code, and those that were compiled."""
+def test_a_cold_start_compiles_nothing(emulation: Emulation, bundle: Bundle, note: Note) -> None:
     said = in_box(emulation, bundle, "python", "-v", "-c", IMPORTS)
     loaded = re.findall(r"^# code object from '?([^'\n]+)'?$", said, re.MULTILINE)
-    assert "wrote" not in said
-    assert "could not create" not in said
-    return [path for path in loaded if path.endswith(".pyc")], [path for path in loaded if not path.endswith(".pyc")]
-
-
-def test_a_cold_start_compiles_nothing(emulation: Emulation, maggjob_bundle: Bundle, note: Note) -> None:
-    compiled, sources = loaded_modules(emulation, maggjob_bundle)
-    note(f"modules of a cold start: {len(compiled)} from byte code")
-    assert len(compiled) > 300
-    assert sources == []
-
-
-def test_a_cold_start_of_the_dockerfiles_image_compiles_no_packages(
-    emulation: Emulation, buildah_bundle: Bundle, note: Note
-) -> None:
-    compiled, sources = loaded_modules(emulation, buildah_bundle)
-    note(f"modules of a cold start: {len(compiled)} from byte code, {len(sources)} of the base compiled")
-    assert len(compiled) > 200
-    assert [path for path in sources if path.startswith("/var/task/")] == []
+    note(f"modules of a cold start: {len(loaded)}")
+    assert len(loaded) > 300
+    assert [path for path in loaded if not path.endswith(".pyc")] == []
 
 
 @pytest.fixture
