@@ -170,7 +170,7 @@ def standard_library(base: Base, layers: Iterable[Path]) -> StandardLibrary:
             _apply_layer(tree, path)
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as problem:
             raise InputError(
-                f"base image {base.name}: a layer is no tar file: {problem}; give another --base"
+                f"base image {base.name}: a layer is not a packed tar file: {problem}; give another --base"
             ) from None
     library, minor = _library_of(base, tree)
     kept = re.compile(rf"{re.escape(library)}/(?!(?:.*/)?(?:{'|'.join(LEFT_OUT)})/).*\.py")

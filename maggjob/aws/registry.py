@@ -30,7 +30,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 LONGEST_PAUSE = 60.0  # seconds
 TIMEOUT = (20, 90)
 """Seconds to wait for a connection, and for an answer."""
-PIECE = 1 << 20  # bytes
+PIECE = 1 << 16
+"""Bytes that are read at once; so many at most are lost where a pull breaks off."""
 HINTS = {
     401: "the login was refused: check user and password, or log in again",
     403: "the login has no right to this: see the message",

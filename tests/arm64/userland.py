@@ -81,7 +81,11 @@ class Userland:
         """Run a RUN instruction of the Dockerfile in it."""
         # A process in it can fork, but the machine cannot start its programs by themselves, as compileall does for -j 0
         command = command.replace("-j 0", "-j 1")
-        for there, here in (("/var/task", self.task), ("/requirements.txt", LOCK), ("/library", self.folder / "library")):
+        for there, here in (
+            ("/var/task", self.task),
+            ("/requirements.txt", LOCK),
+            ("/library", self.folder / "library"),
+        ):
             command = command.replace(there, shlex.quote(str(here)))
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         path = f"{self.python.parent}:{os.environ['PATH']}"

@@ -1,10 +1,13 @@
 """An image registry on 127.0.0.1 as the OCI distribution specification says, with logins and faults.
 
     with image_registry(user="AWS:secret") as registry:
-        registry.add_base("library/python", "3.11-slim")                 # a small base image (tests.aws.base_image)
+        add_base(registry)                                          # library/python (tests.aws.small_image)
+        options = small_options(tmp_path, registry, monkeypatch)    # small wheels and lock, no network
         push_image(image, Login(registry.url, basic("AWS:secret")), options, say)
-        registry.tags["lithops/maggjob"]["tag"], registry.blobs, registry.seen
-        registry.faults.append(Fault("GET", "blobs/", after=1000))        # the next such request breaks off
+        registry.tags[image.repository], registry.blobs, registry.seen
+        registry.faults.append(Fault("GET", "blobs/", after=1000))  # the next such request breaks off
+
+`stand_for_ecr` makes it the registry that moto's ECR names, for the command line.
 
 It stores any bytes and checks what a registry checks: digests, and that the blobs of a manifest are there.
 """
@@ -29,6 +32,7 @@ import pytest
 BLOB = re.compile(r"/v2/(.+)/blobs/(sha256:[0-9a-f]{64})")
 UPLOADS = re.compile(r"/v2/(.+)/blobs/uploads/([0-9a-f]*)")
 MANIFEST = re.compile(r"/v2/(.+)/manifests/([^/]+)")
+SIGNED = re.compile(r"/signed/(.+)/(sha256:[0-9a-f]{64})")
 
 
 def sha256(content: bytes) -> str:
@@ -89,11 +93,11 @@ class Registry:
         """127.0.0.1:PORT."""
         return self.url.removeprefix("http://")
 
-    def add_image(self, repository: str, tag: str, config: Any, layers: list[bytes], **manifest: Any) -> str:
+    def add_image(self, repository: str, tag: str, config: Any, packed: list[bytes], **manifest: Any) -> str:
         """Store an image of gzip layers; return the digest of its manifest. ``manifest`` overrides entries of it."""
         items = []
         kind = "application/vnd.oci.image.layer.v1.tar+gzip"
-        for content in layers:
+        for content in packed:
             self.blobs[repository][sha256(content)] = content
             items.append({"mediaType": kind, "size": len(content), "digest": sha256(content)})
         content = json.dumps(config).encode()
@@ -195,6 +199,8 @@ class _Request(BaseHTTPRequestHandler):
             return self.hang_up()
         if path == "/token":
             return self.give_token()
+        if match := SIGNED.fullmatch(path):
+            return self.send_blob(match[1], match[2], fault)
         if not registry.allows(authorization):
             how = f'Bearer realm="{registry.url}/token",service="stand-in",scope="repository:x:pull,push"'
             return self.refuse(401, "UNAUTHORIZED", WWW_Authenticate=how if registry.bearer else 'Basic realm="x"')
@@ -297,7 +303,7 @@ def image_registry(**options: Any) -> Iterator[Registry]:
 
 
 def stand_for_ecr(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let moto's ECR, in this process, name the registry as its endpoint, and list the images that are pushed to it.
+    """Let moto's ECR, in this process, name the registry as its endpoint, list what is pushed to it, and sign its URLs.
 
     ``registry.user`` becomes what moto's login says.
     """
@@ -319,5 +325,10 @@ def stand_for_ecr(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def put(repository: str, tag: str, manifest: bytes) -> None:
         boto3.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest.decode())
 
+    def sign(self: Any) -> ActionResult:
+        repository, digest = self._get_param("repositoryName"), self._get_param("layerDigest")
+        return ActionResult({"downloadUrl": f"{registry.url}/signed/{repository}/{digest}", "layerDigest": digest})
+
     monkeypatch.setattr(ECRResponse, "get_authorization_token", answer)
+    monkeypatch.setattr(ECRResponse, "get_download_url_for_layer", sign)
     registry.mirror = put

@@ -1,8 +1,8 @@
 """Small inputs of an image: a base with a tiny Python, wheels of a few lines, a lock of them, and a runtime folder.
 
-    with image_registry() as registry:
-        add_base(registry)                                    # library/python:3.11-slim for linux/arm64
-        options = small_options(tmp_path, registry)           # for push_image
+with image_registry() as registry:
+    add_base(registry)                                    # library/python:3.11-slim for linux/arm64
+    options = small_options(tmp_path, registry)           # for push_image
 """
 
 import base64
