@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from maggjob._version import __version__
-from maggjob.aws import base as base_module, layers as layers_module, wheels as wheels_module
+from maggjob.aws import base as base_module, elf as elf_module, layers as layers_module, wheels as wheels_module
 from maggjob.aws.base import Base, fetch_layers, standard_library
 from maggjob.aws.layers import Files, Layer, byte_code, kept_layer, write_layer
 from maggjob.aws.registry import sha256_of
@@ -19,7 +19,7 @@ from maggjob.errors import InputError
 
 NOT_IN_IMAGE = ("__pycache__", "runtime", "builtin")
 """Folders of the package that no worker reads."""
-MAKERS = (base_module, layers_module, wheels_module)
+MAKERS = (base_module, elf_module, layers_module, wheels_module)
 """Modules that decide what a layer holds."""
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from maggjob.aws.elf import without_symbols
 from maggjob.errors import BackendError, InputError
 
 TASK = "var/task"
@@ -174,9 +175,9 @@ def _explained(said: str) -> str:
 
 @contextmanager
 def installed_files(wheels: Iterable[Path]) -> Iterator[dict[str, Callable[[], bytes]]]:
-    """Return what pip would install from wheels, without programs, tests and what only pip or compilers read.
+    """Return what pip would install from wheels, without programs, tests and what only pip and compilers read.
 
-    The files can be read until the end of the block.
+    Libraries come without symbols. The files can be read until the end of the block.
 
     Raises
     ------
@@ -191,11 +192,16 @@ def installed_files(wheels: Iterable[Path]) -> Iterator[dict[str, Callable[[], b
                 name = _place(entry.filename)
                 if entry.is_dir() or name is None:
                     continue
-                read = partial(archive.read, entry)
+                read = partial(_read, archive, entry)
                 if name in files and files[name]() != read():
                     raise InputError(f"{wheel.name} and another wheel have different {name}; lock other versions")
                 files[name] = read
         yield files
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    content = archive.read(entry)
+    return without_symbols(content) if ".so" in PurePosixPath(entry.filename).suffixes else content
 
 
 def _place(name: str) -> str | None:

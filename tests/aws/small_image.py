@@ -11,6 +11,7 @@ import hashlib
 import io
 import shutil
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -38,6 +39,14 @@ PYTHON_FILES: dict[str, bytes | Link] = {
     f"{LIBRARY}/site-packages/pip/__init__.py": b"pip = True\n",
 }
 """Files of a base image."""
+
+
+def library_files() -> dict[str, bytes | Link]:
+    """Files of a base image with the standard library of this Python, without byte code, as official images."""
+    library = Path(sysconfig.get_path("stdlib"))
+    sources = [path for path in library.rglob("*.py") if "site-packages" not in path.relative_to(library).parts]
+    program = {name: content for name, content in PYTHON_FILES.items() if "/bin/" in name}
+    return program | {f"{LIBRARY}/{path.relative_to(library)}": path.read_bytes() for path in sorted(sources)}
 
 
 def layer(files: Mapping[str, bytes | Link]) -> bytes:

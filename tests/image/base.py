@@ -41,9 +41,9 @@ container=$(buildah from --arch arm64 scratch)
 buildah add --quiet "$container" "$FOLDER/root.tar" /
 buildah config --arch arm64 --os linux --cmd python3 --env LANG=C.UTF-8 --env PYTHON_VERSION="$MINOR" \\
   --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
-buildah manifest create index
-buildah commit --quiet --manifest index "$container"
-buildah manifest push --quiet --all index "oci:$FOLDER/layout:base"
+buildah manifest create localhost/index
+buildah commit --quiet --manifest localhost/index "$container"
+buildah manifest push --quiet --all localhost/index "oci:$FOLDER/layout:base"
 """
 
 

@@ -11,9 +11,9 @@ import pytest
 from maggjob.aws.build import BuildOptions
 from maggjob.aws.docker import build_steps, write_context
 from maggjob.aws.image import Image
-from tests.aws import wheels
+from tests.aws.wheels import RUNTIME
 from tests.image.base import make_base
-from tests.image.images import Bundle, build_by_buildah, digest_of, pull, push_layout
+from tests.image.images import Bundle, build_by_buildah, digest_of, fetch_wheels, pull, push_layout
 from tests.image.push import Pushed, push
 from tests.image.registry import Registry, registry as docker_registry
 from tests.image.tools import MINOR, Emulation, UserlandError, cache_folder, reason_to_skip
@@ -92,7 +92,7 @@ def pushed(registry: Registry, base: str, work: Path, note: Note) -> Pushed:
 def built_by_buildah(emulation: Emulation, registry: Registry, base: str, work: Path, note: Note) -> str:
     """Return the name of the image that buildah made of the Dockerfile, by the arguments that docker would get."""
     folder, context = work / "buildah", work / "context"
-    wheels.download(f"worker-{MINOR}", work / "wheels")
+    fetch_wheels(RUNTIME / f"worker-{MINOR}.txt", work / "wheels")
     write_context(context)
     options = BuildOptions(MINOR, base=base, digest=digest_of(registry, base))
     (_, step) = build_steps(Image("1", "us-west-2", "user", "maggjob:1"), context, options)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from tests.image.tools import Emulation, run
 # Without a Docker engine: RUN is a chroot. pip finds the wheels of the lock in a folder, and needs no network.
 BUILD = """\
 buildah() { command buildah --root "$FOLDER/storage" --runroot "$FOLDER/run" --storage-driver vfs "$@"; }
-buildah build --quiet --isolation chroot --platform linux/arm64 --tls-verify=false --creds "$CREDENTIALS" --tag built \\
+buildah build --quiet --tag localhost/built --isolation chroot --platform linux/arm64 \\
+  --tls-verify=false --creds "$CREDENTIALS" \\
   --volume "$WHEELS:/wheels:ro" --volume "$FOLDER/pip.conf:/etc/pip.conf:ro" "$@"
-buildah push --quiet --format v2s2 --tls-verify=false --creds "$CREDENTIALS" built "docker://$TARGET"
+buildah push --quiet --format v2s2 --tls-verify=false --creds "$CREDENTIALS" localhost/built "docker://$TARGET"
 """
 
 
@@ -65,6 +67,16 @@ def digest_of(registry: Registry, uri: str) -> str:
     """Return the digest of what a name stands for: of an index, not of the image in it."""
     words = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"--creds={registry.credentials}", f"docker://{uri}"]
     return f"sha256:{hashlib.sha256(run(words).encode()).hexdigest()}"
+
+
+def fetch_wheels(lock: Path, folder: Path) -> None:
+    """Fetch the wheels of a lock for aarch64 and this Python, as pip chooses them, checking their hashes."""
+    platforms = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 29)))
+    run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        + ["--require-hashes", "--only-binary=:all:", *(word for name in platforms for word in ("--platform", name))]
+        + ["--dest", str(folder), "--requirement", str(lock)]
+    )
 
 
 def build_by_buildah(
