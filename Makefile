@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo test test-all faults soak sbom test-wheels test-arm64 test-image lint bench lock clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -38,13 +38,16 @@ test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
 
 test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
-	  -m 'not network and not arm64'
+	  -m 'not network and not arm64 and not image'
 
 test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check their hashes and total size | needs the network; after 'make lock'
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
 
 test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, compare its bytes with those of x86-64 | 4 minutes, 0.4 GB, needs Debian on x86-64 and the network; when the image or arithmetic changes
 	$(BIN)/python -m pytest -m arm64 tests/arm64
+
+test-image: $(READY)  ## build, push, pull and run the image of workers on an emulated aarch64, compare its bytes with a serial run's | 20 minutes, 10 more at first, 0.2 GB kept in ~/.cache/maggjob-test-image; needs Debian on x86-64 (says what to install), its python3 and the network; when the image changes
+	$(BIN)/python -m pytest -m image tests/image
 
 faults: $(READY)  ## runs with faults drawn at random, judged by an independent count: lost, wrong and broken must be 0 | 8 minutes for 40 rounds (ROUNDS=40); when reads, retries, locks, resuming or the ledger change
 	$(BIN)/python -m benchmarks.faults --rounds $(or $(ROUNDS),40)
