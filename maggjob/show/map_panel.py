@@ -36,7 +36,7 @@ class Panel:
 
 
 def draw_image(axes: Any, image: np.ndarray, frame: Frame) -> None:
-    """Draw the pixels of a panel, below all lines.
+    """Draw the pixels of a panel, above land and sea and below all lines.
 
     Parameters
     ----------
@@ -45,16 +45,33 @@ def draw_image(axes: Any, image: np.ndarray, frame: Frame) -> None:
     image : ndarray of uint8, shape (height, width, 4)
     frame : Frame
     """
+    from matplotlib.artist import Artist
+    from matplotlib.transforms import Affine2D
+
+    class Pixels(Artist):
+        """Pixels that go to the picture as they are: matplotlib's own images are resampled, by way of float arrays."""
+
+        def draw(self, renderer: Any) -> None:
+            gc, box = renderer.new_gc(), axes.bbox
+            # matplotlib's renderers take the lowest row first.
+            upwards = np.ascontiguousarray(image[::-1])
+            if renderer.option_scale_image():
+                renderer.draw_image(gc, box.x0, box.y0, upwards, Affine2D().scale(box.width, box.height))
+            else:
+                renderer.draw_image(gc, round(box.x0), round(box.y0), upwards)
+            gc.restore()
+
     left, right, bottom, top = (value / 1e3 for value in frame.extent)
-    place = {"extent": (left, right, bottom, top), "origin": "upper", "interpolation": "none"}
-    axes.imshow(image, **place, zorder=2)
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], facecolor=SEA)
+    pixels = Pixels()
+    pixels.set_zorder(2)
+    axes.add_artist(pixels)
     for spine in axes.spines.values():
         spine.set(color=LINE, linewidth=0.8)
 
 
-def draw_coast(axes: Any, frame: Frame) -> bool:
-    """Draw land, coast and grounding line; return True if there is a grounding line.
+def draw_coast(axes: Any, frame: Frame) -> list[str]:
+    """Draw land, coast and grounding line; return the kinds of lines that are in the frame.
 
     Parameters
     ----------
@@ -66,9 +83,10 @@ def draw_coast(axes: Any, frame: Frame) -> bool:
     coast = [ring / 1e3 for ring in outlines_in(frame.extent, frame.crs, COAST)]
     grounding = [ring / 1e3 for ring in outlines_in(frame.extent, frame.crs, GROUNDING)]
     axes.add_collection(PolyCollection(coast, facecolors=LAND, edgecolors="none", zorder=1), autolim=False)
-    axes.add_collection(LineCollection(coast, colors=LINE, linewidths=0.7, zorder=4), autolim=False)
-    axes.add_collection(LineCollection(grounding, colors=ICE, linewidths=0.7, zorder=4), autolim=False)
-    return any(frame.holds(*(ring.T * 1e3)).any() for ring in grounding)
+    axes.add_collection(LineCollection(coast, colors=LINE, linewidths=0.55, zorder=4), autolim=False)
+    axes.add_collection(LineCollection(grounding, colors=ICE, linewidths=0.55, zorder=4), autolim=False)
+    kinds = ((COAST, coast), (GROUNDING, grounding))
+    return [kind for kind, rings in kinds if any(frame.holds(*(ring.T * 1e3)).any() for ring in rings)]
 
 
 def draw_cells(axes: Any, rings: np.ndarray, unread: Mapping[str, np.ndarray]) -> None:
@@ -85,7 +103,9 @@ def draw_cells(axes: Any, rings: np.ndarray, unread: Mapping[str, np.ndarray]) -
     from matplotlib.collections import LineCollection, PolyCollection
 
     if len(rings) <= BORDERS:
-        lines = LineCollection(list(rings / 1e3), colors="#00000040", linewidths=0.4, zorder=3)
+        # The more there are, the fainter they must be.
+        faint = min(1.0, (60 / max(1, len(rings))) ** 0.4)
+        lines = LineCollection(list(rings / 1e3), colors=(0, 0, 0, 0.28 * faint), linewidths=0.45 * faint, zorder=3)
         axes.add_collection(lines, autolim=False)
     for state, own in unread.items():
         colour, hatch = HATCHES[state]
@@ -201,7 +221,8 @@ def draw_colour_bar(figure: Any, axes: Any, panel: Panel) -> None:
         bar.set_ticks(np.arange(len(scale.flags)), labels=[word for _, word in scale.flags])
         bar.ax.tick_params(length=0, labelrotation=90)
     elif scale.logarithmic:
-        bar.ax.yaxis.set_major_formatter("{x:g}")
-        bar.ax.yaxis.set_minor_formatter("")
+        ticks = [n * 10**power for power in range(7) for n in (1, 2, 5) if scale.low <= n * 10**power <= scale.high]
+        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+        bar.ax.minorticks_off()
     if panel.units:
         bar.ax.set_title(panel.units, fontsize=8, pad=6)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from maggjob.show.map_image import GREY, map_images
+from maggjob.show.map_lines import COAST, GROUNDING
 from maggjob.show.map_panel import (
     HATCHES,
     ICE,
@@ -128,13 +129,12 @@ def draw_sheet(content: MapContent, path: Path) -> None:
     # A thousandth of a pixel more, as matplotlib rounds down.
     inches = [(size + 1e-3) / sheet.dots for size in sheet.size]
     figure = Figure(figsize=(inches[0], inches[1]), dpi=sheet.dots, facecolor="white")
-    grounding = False
+    kinds: list[str] = []
     for number, panel in enumerate(panels):
         left, bottom = sheet.corner(number, frame)
         axes = figure.add_axes(sheet.place(left, bottom, frame.width, frame.height))
-        # matplotlib keeps copies of an image: one at a time is enough.
         draw_image(axes, images[number], frame)
-        grounding = draw_coast(axes, frame)
+        kinds = draw_coast(axes, frame)
         draw_cells(axes, content.rings, content.unread)
         draw_graticule(axes, frame)
         draw_scale_bar(axes, frame)
@@ -143,7 +143,7 @@ def draw_sheet(content: MapContent, path: Path) -> None:
         beside = left + frame.width + sheet.px(BESIDE), bottom + (frame.height - high) // 2
         draw_colour_bar(figure, figure.add_axes(sheet.place(*beside, sheet.px(BAR), high)), panel)
     _write_heading(figure, content.heading, sheet)
-    _write_legend(figure, content, grounding)
+    _write_legend(figure, content, kinds)
     # Text of an SVG stays text, and two runs write the same bytes.
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "maggjob"}):
@@ -162,25 +162,10 @@ def _write_heading(figure: Any, heading: Heading, sheet: Sheet) -> None:
         return min(size, room / (0.55 * max(1, len(text))))
 
     size = fit(simulated + heading.title, TITLE_SIZE)
-    title = figure.text(left, top, simulated, fontsize=size, weight="bold", color="#b3261e", va="top")
-    figure.text(
-        left if not simulated else 1.0,
-        top if not simulated else 0.0,
-        heading.title,
-        fontsize=size,
-        weight="bold",
-        color="#20262b",
-        va="top",
-    ) if not simulated else figure.axes[0].annotate(
-        heading.title,
-        (1, 1),
-        xycoords=title,
-        fontsize=size,
-        weight="bold",
-        color="#20262b",
-        va="top",
-        annotation_clip=False,
-    )
+    bold: dict[str, Any] = {"fontsize": size, "weight": "bold", "va": "top"}
+    said = figure.text(left, top, simulated, color="#b3261e", **bold)
+    # Where the first words end.
+    figure.axes[0].annotate(heading.title, (1, 1), xycoords=said, color="#20262b", annotation_clip=False, **bold)
     below = top - 0.24 / inches[1]
     lines = _wrapped(heading.details, round(room / (0.5 * DETAIL_SIZE)))
     figure.text(left, below, "\n".join(lines), fontsize=DETAIL_SIZE, color=LINE, va="top", linespacing=1.35)
@@ -198,7 +183,7 @@ def _wrapped(text: str, most: int) -> list[str]:
     return lines
 
 
-def _write_legend(figure: Any, content: MapContent, grounding: bool) -> None:
+def _write_legend(figure: Any, content: MapContent, kinds: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -209,9 +194,8 @@ def _write_legend(figure: Any, content: MapContent, grounding: bool) -> None:
     for state, (colour, hatch) in HATCHES.items():
         if state in content.unread:
             handles.append(Patch(facecolor="none", edgecolor=colour, hatch=hatch, label=words[state]))
-    handles.append(Line2D([], [], color=LINE, linewidth=0.9, label="coast"))
-    if grounding:
-        handles.append(Line2D([], [], color=ICE, linewidth=0.9, label="grounding line"))
+    lines = {COAST: (LINE, "coast"), GROUNDING: (ICE, "grounding line")}
+    handles += [Line2D([], [], color=lines[kind][0], linewidth=0.9, label=lines[kind][1]) for kind in kinds]
     handles += [Line2D([], [], linestyle="none", label=note) for note in content.notes]
     figure.legend(
         handles=handles,
