@@ -6,7 +6,7 @@ Maps read the Zarr itself, so that they need neither xarray nor xdggs; a Dataset
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,7 +221,7 @@ def read_result(store: "str | Path | xr.Dataset", group: str | None = None, regi
     def read(name: str, time: int | None) -> np.ndarray:
         return np.asarray(arrays[name][:] if time is None else arrays[name][time])
 
-    return _result(opened.store, ids, variables, times, plain, read, lambda: cell_states(opened.store, region))
+    return _result(opened.store, ids, variables, times, plain, read, cache(lambda: cell_states(opened.store, region)))
 
 
 def _of_dataset(dataset: "xr.Dataset") -> CellResult:
