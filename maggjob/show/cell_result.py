@@ -204,7 +204,7 @@ def read_result(store: "str | Path | xr.Dataset", group: str | None = None, regi
     InputError
         If the Dataset has no cells, or lacks what `maggjob.open_result` gives it.
     """
-    if not isinstance(store, str | Path) and hasattr(store, "data_vars"):
+    if not isinstance(store, str | Path):
         return _of_dataset(store)
     opened = open_group(store, group, region)
     arrays = dict(opened.group.arrays())
@@ -236,11 +236,8 @@ def _of_dataset(dataset: "xr.Dataset") -> CellResult:
         epoch = np.datetime64("2018-01-01", "s").astype(np.float64)
         none = np.isnat(dataset["time_start"].values)
         times = _times(axis, dataset[axis].values, np.where(none, np.nan, np.array(spans) - epoch))
-    chosen = [n for n in map(str, dataset.data_vars) if n not in NOT_SHOWN and "cells" in dataset[n].dims]
-    variables = {
-        n: Variable(n, dict(dataset[n].attrs), axis is not None and axis in dataset[n].dims, dataset[n].dtype.kind in "iu")
-        for n in chosen
-    }
+    chosen = {n: dataset[n] for n in map(str, dataset.data_vars) if n not in NOT_SHOWN and "cells" in dataset[n].dims}
+    variables = {n: Variable(n, dict(of.attrs), axis in of.dims, of.dtype.kind in "iu") for n, of in chosen.items()}
 
     def read(name: str, time: int | None) -> np.ndarray:
         return np.asarray((dataset[name] if time is None else dataset[name].isel({axis: time})).values)

@@ -147,13 +147,10 @@ def crossings(line: np.ndarray, frame: Frame) -> list[tuple[str, float, float]]:
         (x0, y0), (x1, y1) = (line[at], line[at + 1]) if inside[at] else (line[at + 1], line[at])
         # The share of the step from inside to outside at which each side is met.
         shares = {
-            side: share
-            for side, share in (
-                ("left", (left - x0) / (x1 - x0) if x1 < left else 2.0),
-                ("right", (right - x0) / (x1 - x0) if x1 > right else 2.0),
-                ("bottom", (bottom - y0) / (y1 - y0) if y1 < bottom else 2.0),
-                ("top", (top - y0) / (y1 - y0) if y1 > top else 2.0),
-            )
+            "left": (left - x0) / (x1 - x0) if x1 < left else 2.0,
+            "right": (right - x0) / (x1 - x0) if x1 > right else 2.0,
+            "bottom": (bottom - y0) / (y1 - y0) if y1 < bottom else 2.0,
+            "top": (top - y0) / (y1 - y0) if y1 > top else 2.0,
         }
         side = min(shares, key=lambda name: shares[name])
         found.append((side, float(x0 + shares[side] * (x1 - x0)), float(y0 + shares[side] * (y1 - y0))))

@@ -213,7 +213,9 @@ def draw_colour_bar(figure: Any, axes: Any, panel: Panel) -> None:
         norm = BoundaryNorm(np.arange(len(scale.flags) + 1) - 0.5, len(scale.flags))
     else:
         norm = (LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high)
-    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((scale.below, scale.above), "neither")
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
+        (scale.below, scale.above), "neither"
+    )
     bar = figure.colorbar(ScalarMappable(norm, colours), cax=axes, extend=extend, extendfrac=0.035)
     bar.outline.set(linewidth=0.6, edgecolor=LINE)
     bar.ax.tick_params(labelsize=8, width=0.6, length=3, color=LINE)

@@ -90,7 +90,12 @@ class Sheet:
         return column * self.cell[0] + self.px(LEFT), top - frame.height
 
     def place(self, left: int, bottom: int, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return a rectangle of pixels as parts of the sheet."""
+        """Return a rectangle of pixels as parts of the sheet.
+
+        Parameters
+        ----------
+        left, bottom, width, height : int
+        """
         return left / self.size[0], bottom / self.size[1], width / self.size[0], height / self.size[1]
 
 

@@ -61,7 +61,7 @@ def _when(result: CellResult, time: int | None) -> str:
         return of if span is None else f"{of}, {span[0]} to {span[1]}"
     cycles = ranges([int(cycle) for cycle in _listed(result.attributes.get("cycles"))])
     start, end = (str(result.attributes.get(f"time_coverage_{name}", ""))[:10] for name in ("start", "end"))
-    said = f"cycle{'s' if ',' in cycles or '–' in cycles else ''} {cycles}" if cycles else ""
+    said = f"cycle{'s' if ',' in cycles or 'to' in cycles else ''} {cycles}" if cycles else ""
     return ", ".join(part for part in (said, f"{start} to {end}" if start and end else "") if part)
 
 
@@ -76,7 +76,7 @@ def ranges(numbers: Sequence[int]) -> str:
     Examples
     --------
     >>> ranges([14, 17, 18, 19])
-    '14, 17–19'
+    '14, 17 to 19'
     """
     runs: list[list[int]] = []
     for number in numbers:
@@ -84,7 +84,7 @@ def ranges(numbers: Sequence[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _counted(tally: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
@@ -97,7 +97,8 @@ def _cells(cells: Mapping[str, int]) -> str:
     if not cells:
         return ""
     states = [f"{cells[state]:,} {state}" for state in ("complete", "empty", "partial", "failed") if cells.get(state)]
-    return f"{cells['planned']:,} planned cells: {', '.join(states)}" if states else f"{cells['planned']:,} planned cells"
+    said = f"{cells['planned']:,} planned cell" + ("s" if cells["planned"] != 1 else "")
+    return f"{said}: {', '.join(states)}" if states else said
 
 
 def default_variables(result: CellResult) -> tuple[str, ...]:

@@ -75,8 +75,8 @@ def draw_map(
     Parameters
     ----------
     store : str, Path or xr.Dataset
-        The Zarr: a path, or s3://bucket/prefix. Or a Dataset from `maggjob.open_result` or computed from one, such as by
-        `maggjob.difference`.
+        The Zarr: a path, or s3://bucket/prefix. Or a Dataset from `maggjob.open_result`, or computed from one, such as
+        by `maggjob.difference`.
     out : str or Path
         File to write; its name ends in .png, .pdf or .svg.
     variables : sequence of str, optional
@@ -219,6 +219,4 @@ def content_of(result: CellResult, shown: Region, panels: Sequence[Panel], time:
             unread[state] = shown.rings[at]
     notes = [f"{shown.left_out:,} cells in the other hemisphere are not shown"] if shown.left_out else []
     frame, lookup = shown.frame, Lookup(result.ids, result.grid)
-    return MapContent(
-        heading(result, frame.crs, time), frame, lookup, panels, shown.rings, unread, tuple(notes)
-    )
+    return MapContent(heading(result, frame.crs, time), frame, lookup, panels, shown.rings, unread, tuple(notes))

@@ -180,9 +180,7 @@ def _rows(result: CellResult, parents: np.ndarray) -> np.ndarray:
     return np.where(result.ids[at] == ids, at, -1)
 
 
-def _variable(
-    result: CellResult, variable: Variable, rows: np.ndarray, cells: int, blocks: Blocks
-) -> dict[str, Any]:
+def _variable(result: CellResult, variable: Variable, rows: np.ndarray, cells: int, blocks: Blocks) -> dict[str, Any]:
     """Return what a page needs of a variable, and add its values to the blocks."""
     times: list[int | None] = [None]
     if variable.timed and result.times is not None:
@@ -248,4 +246,3 @@ def _lines(shown: Region, blocks: Blocks) -> dict[str, Any]:
 def _thinned(ring: np.ndarray) -> np.ndarray:
     """Return a ring without points that are equal to those before them."""
     return ring[np.append(True, (np.diff(ring, axis=0) != 0).any(axis=1))]
-

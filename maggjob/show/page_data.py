@@ -1,9 +1,9 @@
 """The data of a page: blocks of bytes that a browser inflates, and the dictionary that says what they are.
 
-A block is deflated (zlib) and written in base64. Values are those of the cells that have any, in ascending order of their
-ids; a block of bits says which those are, and is shared by the variables that agree. Integers are written as differences
-from one value to the next, first all of their lowest bytes, then all of the next: neighbours in the nested order are
-neighbours on the ground, so that the high bytes are almost all zero. `decode_block` is the same backwards.
+A block is deflated (zlib) and written in base64. Values are those of the cells that have any, in ascending order of
+their ids; a block of bits says which those are, and is shared by the variables that agree. Integers are written as
+differences from one value to the next, first all of their lowest bytes, then all of the next: neighbours in the nested
+order are neighbours on the ground, so that the high bytes are almost all zero. assets/data.js reads it.
 """
 
 import base64
@@ -54,7 +54,12 @@ def differences(values: np.ndarray) -> bytes:
     values : ndarray of uint8, uint16 or uint32, shape (n,)
     """
     steps = np.diff(values, prepend=values.dtype.type(0))
-    return steps.astype(values.dtype.newbyteorder("<")).view(np.uint8).reshape(len(values), values.dtype.itemsize).T.tobytes()
+    return (
+        steps.astype(values.dtype.newbyteorder("<"))
+        .view(np.uint8)
+        .reshape(len(values), values.dtype.itemsize)
+        .T.tobytes()
+    )
 
 
 @dataclass(frozen=True)

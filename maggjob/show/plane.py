@@ -74,8 +74,8 @@ class Frame:
         from pyproj import Geod
 
         middle = np.array([(self.extent[0] + self.extent[1]) / 2, (self.extent[2] + self.extent[3]) / 2])
-        ends = np.array([middle - [500.0, 0.0], middle + [500.0, 0.0]])
-        (west, east), (south, north) = transformer(self.crs).transform(*ends.T, direction="INVERSE")
+        x, y = middle[0] + np.array([-500.0, 500.0]), np.full(2, middle[1])
+        (west, east), (south, north) = transformer(self.crs).transform(x, y, direction="INVERSE")
         return 1000.0 / float(Geod(ellps="WGS84").inv(west, south, east, north)[2])
 
     def points(self, samples: int = SAMPLES) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -236,7 +236,11 @@ class Lookup:
         self._table: Any = None
         # Most results have all children of their parent cells: then two steps replace a search among millions of ids.
         whole = len(ids) == len(parents) << grid.shift
-        if whole and grid.parent_order <= DENSE_ORDER and bool(((ids & (grid.children - 1)) == self._within(ids)).all()):
+        if (
+            whole
+            and grid.parent_order <= DENSE_ORDER
+            and bool(((ids & (grid.children - 1)) == self._within(ids)).all())
+        ):
             self._table = np.full(12 << 2 * grid.parent_order, -1, np.int64)
             self._table[parents] = np.arange(len(parents)) << grid.shift
 

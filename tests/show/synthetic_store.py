@@ -93,12 +93,19 @@ def write_store(
         found[counts == 0] = np.nan
         put(name, found if timed else found[0], own, timed)
     if flags is not None:
-        put("partial", flags.astype(np.int8), {"flag_values": [0, 1, 2], "flag_meanings": "complete partial failed"}, False)
+        put(
+            "partial",
+            flags.astype(np.int8),
+            {"flag_values": [0, 1, 2], "flag_meanings": "complete partial failed"},
+            False,
+        )
     if timed:
         starts = (np.array(cycles) - 1) * 90.82 * 86400
         for name, values in (("time_start", starts), ("time_end", starts + 80 * 86400.0)):
             own = {"units": "seconds since 2018-01-01 00:00:00", "calendar": "standard"}
-            array = group.create_array(name, shape=(len(cycles),), dtype="f8", dimension_names=("cycle",), attributes=own)
+            array = group.create_array(
+                name, shape=(len(cycles),), dtype="f8", dimension_names=("cycle",), attributes=own
+            )
             array[:] = values
         for name, numbers in (("cycle", np.array(cycles)), ("granules", np.full(len(cycles), 7))):
             array = group.create_array(name, shape=(len(cycles),), dtype="i8", dimension_names=("cycle",))

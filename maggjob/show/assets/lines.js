@@ -91,8 +91,8 @@ function drawGraticule(context, view, projection, screen) {
 /** Points of a parallel about the view, with its middle where the view is. */
 function alongParallel(view, projection, latitude) {
   const [middle] = projection.inverse(view.x, view.y);
-  const radius = Math.hypot(...projection.forward(0, latitude));
-  const reach = Math.min(180, (Math.hypot(view.width, view.height) * view.scale) / Math.max(radius, 1) / DEGREE);
+  const radius = Math.hypot(...projection.forward(0, latitude)), across = Math.hypot(view.width, view.height) * view.scale;
+  const reach = across > radius ? 180 : across / radius / DEGREE;
   return Array.from({ length: 361 }, (_, i) => [middle - reach + (2 * reach * i) / 360, latitude]);
 }
 
@@ -103,7 +103,9 @@ function placeLabels(context, labels, view) {
   context.fillStyle = INK.label;
   for (const [text, x, y] of labels) {
     const wide = context.measureText(text).width;
-    const at = [Math.min(view.width - wide - 4, Math.max(4, x - wide / 2)), Math.min(view.height - 9, Math.max(9, y))];
+    // The buttons are in the upper left corner.
+    const least = y < 160 ? 62 : 4;
+    const at = [Math.min(view.width - wide - 4, Math.max(least, x - wide / 2)), Math.min(view.height - 9, Math.max(9, y))];
     if (taken.some(([a, b]) => Math.abs(a - at[0]) < wide + 14 && Math.abs(b - at[1]) < 18)) continue;
     taken.push(at);
     context.strokeText(text, ...at);

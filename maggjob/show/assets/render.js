@@ -1,12 +1,12 @@
 // Cells as pixels: every pixel shows the cell that its middle lies in.
 //
 // The place of a pixel in its base cell changes almost linearly from pixel to pixel. So it is computed at the corners of
-// blocks and interpolated in between, which is exact to a hundredth of a pixel; near the pole, where it is not linear,
-// and where a block reaches into another base cell, it is computed for each pixel.
+// blocks and interpolated in between. Towards the pole it is less and less linear, and blocks are divided; so are those
+// that reach into another base cell. What is left of them is computed for each pixel.
 
-const BLOCK = 16;
-const NEAR_POLE = 400; // pixels
-const FINEST_PIXELS = 1.2; // smallest width of a cell, in pixels
+const BLOCK = 16, SMALLEST = 4; // pixels
+const MOST_OFF = 0.06; // pixels that an interpolated place may be off
+const FINEST_PIXELS = 0.9; // smallest width of a cell, in pixels
 const BASE_WIDTH = 6371000 * Math.sqrt(Math.PI / 3);
 const GREY = 0xffd6d6d6;
 const PARTIAL = 0xff0d73d9, FAILED = 0xff2716c0; // as bytes: alpha, blue, green, red
@@ -77,18 +77,15 @@ class Cells {
     const { width, height } = image;
     const pixels = new Uint32Array(image.data.buffer);
     const order = this.orderFor(view.scale);
-    const target = { pixels, width, height, order, codes: this.codesAt(order), ranks: new Int32Array(width * height).fill(-1) };
+    const target = { pixels, width, height, order, codes: this.codesAt(order), ranks: new Int32Array(width * height).fill(-1), scale: view.scale };
     const x0 = view.x - (width / 2 - 0.5) * view.scale, y0 = view.y + (height / 2 - 0.5) * view.scale;
-    const columns = Math.ceil(width / BLOCK), corner = (i, j) => this.place(x0 + i * BLOCK * view.scale, y0 - j * BLOCK * view.scale);
+    target.at = (i, j) => [x0 + i * view.scale, y0 - j * view.scale];
+    const columns = Math.ceil(width / BLOCK), corner = (i, j) => this.place(...target.at(i * BLOCK, j * BLOCK));
     let above = Array.from({ length: columns + 1 }, (_, i) => corner(i, 0));
     for (let j = 0; j * BLOCK < height; j++) {
       const below = Array.from({ length: columns + 1 }, (_, i) => corner(i, j + 1));
       for (let i = 0; i < columns; i++) {
-        const x = x0 + (i + 0.5) * BLOCK * view.scale, y = y0 - (j + 0.5) * BLOCK * view.scale;
-        const corners = [above[i], above[i + 1], below[i], below[i + 1]];
-        const smooth = corners.every((c) => c[0] === corners[0][0]) && Math.hypot(x, y) > NEAR_POLE * view.scale;
-        if (smooth) this.smoothBlock(target, i * BLOCK, j * BLOCK, corners);
-        else this.exactBlock(target, i * BLOCK, j * BLOCK, x0, y0, view.scale);
+        this.drawBlock(target, i * BLOCK, j * BLOCK, BLOCK, [above[i], above[i + 1], below[i], below[i + 1]]);
       }
       above = below;
     }
@@ -96,16 +93,36 @@ class Cells {
     return order;
   }
 
-  smoothBlock(target, left, top, [a, b, c, d]) {
+  drawBlock(target, left, top, size, corners) {
+    if (left >= target.width || top >= target.height) return;
+    const [x, y] = target.at(left + size / 2, top + size / 2);
+    // The second derivative is one over the distance from the pole.
+    const off = (size * size) / 8 / Math.max(1e-9, Math.hypot(x, y) / target.scale - size);
+    if (off > 0 && off < MOST_OFF && corners.every((c) => c[0] === corners[0][0])) {
+      this.smoothBlock(target, left, top, size, corners);
+    } else if (size <= SMALLEST) {
+      this.exactBlock(target, left, top, size);
+    } else {
+      const half = size / 2, [a, b, c, d] = corners;
+      const place = (i, j) => this.place(...target.at(left + i * half, top + j * half));
+      const [north, west, middle, east, south] = [place(1, 0), place(0, 1), place(1, 1), place(2, 1), place(1, 2)];
+      this.drawBlock(target, left, top, half, [a, north, west, middle]);
+      this.drawBlock(target, left + half, top, half, [north, b, middle, east]);
+      this.drawBlock(target, left, top + half, half, [west, middle, c, south]);
+      this.drawBlock(target, left + half, top + half, half, [middle, east, south, d]);
+    }
+  }
+
+  smoothBlock(target, left, top, size, [a, b, c, d]) {
     const { pixels, width, height, order, codes, ranks } = target;
     const side = 2 ** order, shift = order - CONTENT.parentOrder, mask = 2 ** shift - 1, most = side - 1;
     const first = a[0] * 4 ** CONTENT.parentOrder, children = 4 ** shift, { rank } = this.parents;
-    const right = Math.min(width, left + BLOCK), bottom = Math.min(height, top + BLOCK);
+    const right = Math.min(width, left + size), bottom = Math.min(height, top + size);
     let parent = -1, at = -1;
     for (let j = top; j < bottom; j++) {
-      const v = (j - top) / BLOCK;
+      const v = (j - top) / size;
       let x = (a[1] + v * (c[1] - a[1])) * side, y = (a[2] + v * (c[2] - a[2])) * side;
-      const dx = ((b[1] + v * (d[1] - b[1])) * side - x) / BLOCK, dy = ((b[2] + v * (d[2] - b[2])) * side - y) / BLOCK;
+      const dx = ((b[1] + v * (d[1] - b[1])) * side - x) / size, dy = ((b[2] + v * (d[2] - b[2])) * side - y) / size;
       for (let i = left, k = j * width + left; i < right; i++, k++, x += dx, y += dy) {
         const column = x < 0 ? 0 : x > most ? most : Math.floor(x), row = y < 0 ? 0 : y > most ? most : Math.floor(y);
         const own = first + interleave(column >> shift, row >> shift);
@@ -117,12 +134,12 @@ class Cells {
     }
   }
 
-  exactBlock(target, left, top, x0, y0, scale) {
+  exactBlock(target, left, top, size) {
     const { pixels, width, height, order, codes, ranks } = target;
     const children = 4 ** (order - CONTENT.parentOrder);
-    for (let j = top; j < Math.min(height, top + BLOCK); j++) {
-      for (let i = left; i < Math.min(width, left + BLOCK); i++) {
-        const [parent, child] = cellAt(...this.place(x0 + i * scale, y0 - j * scale), CONTENT.parentOrder, order);
+    for (let j = top; j < Math.min(height, top + size); j++) {
+      for (let i = left; i < Math.min(width, left + size); i++) {
+        const [parent, child] = cellAt(...this.place(...target.at(i, j)), CONTENT.parentOrder, order);
         const at = this.parents.rank(parent), k = j * width + i;
         if (at < 0) continue;
         ranks[k] = at;

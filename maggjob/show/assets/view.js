@@ -104,7 +104,11 @@ function drawLegend() {
   const unread = CONTENT.unread[CONTENT.times ? state.time : 0] || {};
   if ((unread.partial || []).length) keys.push([stripes("#d9730d"), "read in part"]);
   if ((unread.failed || []).length) keys.push([stripes("#c01627"), "failed, not read"]);
-  id("keys").innerHTML = keys.map(([colour, word]) => `<li><i style="background:${colour}; outline:1px solid #0003"></i>${escaped(word)}</li>`).join("");
+  const items = keys.map(([colour, word]) => `<li><i style="background:${colour}; outline:1px solid #0003"></i>${escaped(word)}</li>`);
+  for (const [kind, word] of [["coast", "coast"], ["grounding", "grounding line"]]) {
+    if (CONTENT.lines[kind].sizes.length) items.push(`<li><i style="height:2px; vertical-align:4px; background:${INK[kind]}"></i>${word}</li>`);
+  }
+  id("keys").innerHTML = items.join("");
 }
 
 function logTicks(low, high) {
