@@ -80,7 +80,7 @@ def test_what_is_simulated_is_said_to_be(result: RunResult, tmp_path: Path) -> N
     assert "simulated granules" in summary(result.to_dict())
     assert "simulated granules" in plan_text(result.plan)
     draw_map(result.store_path, tmp_path / "map.svg", ("h_mean",))
-    assert "simulated: ICESat-2" in (tmp_path / "map.svg").read_text()
+    assert "SIMULATED DATA" in (tmp_path / "map.svg").read_text()
 
 
 def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
