@@ -59,7 +59,7 @@ def write_store(
     states : mapping, optional
         Number of parent cells by state, for the tally; all complete by default.
     flags : ndarray, optional
-        Values of ``partial``, shape (cells,).
+        Values of ``partial``, shape (cells,) or (cycles, cells).
     attributes : mapping, optional
         Further attributes.
     """
@@ -98,7 +98,7 @@ def write_store(
             "partial",
             flags.astype(np.int8),
             {"flag_values": [0, 1, 2], "flag_meanings": "complete partial failed"},
-            False,
+            flags.ndim > 1,
         )
     if timed:
         starts = (np.array(cycles) - 1) * 90.82 * 86400

@@ -1,8 +1,8 @@
 """Maps: the colours of pixels at known cells, what is written on them, and what is refused."""
 
-import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,17 @@ def test_unread_cells_are_hatched(tmp_path: Path) -> None:
     assert "cell read in part" in text
     assert "cell not read (failed)" in text
     assert "9 complete, 1 partial, 1 failed" in text
+
+
+def test_the_ledger_tells_which_cells_were_not_read_at_a_time(tmp_path: Path) -> None:
+    states = {"complete": 0, "partial": 1, "failed": 1}
+    path = write_store(tmp_path / "m.zarr", [45763, 45764], Grid(6, 8), HEIGHTS, cycles=(9, 10), states=states)
+    cells = {"cycle09": {"-6134114": "failed", "-6134121": "complete"}, "cycle10": {"-6134121": "partial"}}
+    result = replace(read_result(path), ledger=lambda: cells)
+    assert {name: found.tolist() for name, found in result.unread(0).items()} == {"failed": [45763]}
+    assert {name: found.tolist() for name, found in result.unread(1).items()} == {"partial": [45764]}
+    # Without a ledger nothing is known, and nothing is drawn.
+    assert read_result(path).unread(0) == {}
 
 
 def test_a_time_is_drawn(tmp_path: Path) -> None:
@@ -302,10 +313,6 @@ def test_other_datasets_are_refused() -> None:
 def test_the_title_of_other_results_is_theirs(store: Path) -> None:
     result = read_result(store)
     own = {"title": "ICESat-2 ATL08 by HEALPix cell", "product": ["ATL08"], "product_version": [], "cycles": [3, 4, 7]}
-    bare = type(result)(
-        **{name: getattr(result, name) for name in result.__dataclass_fields__ if name != "attributes"},
-        attributes=own | {"config": json.loads(json.dumps(result.attributes["config"]))},
-    )
-    text = heading(bare, 3031)
+    text = heading(replace(result, attributes=own | {"config": result.attributes["config"]}), 3031)
     assert (text.title, text.simulated) == ("ICESat-2 ATL08 by HEALPix cell", False)
     assert text.details.startswith("cycles 3 to 4, 7 · HEALPix order 9")
