@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from maggjob.show.basins import basins as basins
     from maggjob.show.dataset import open_result as open_result
     from maggjob.show.difference import difference as difference
+    from maggjob.show.export import export as export
     from maggjob.simulator.scene import simulate as simulate
     from maggjob.simulator.sst import simulate_sst as simulate_sst
 
@@ -75,6 +76,7 @@ _NAMES = {
     "planning.tasks": "task",
     "show.basins": "basins",
     "show.dataset": "open_result",
+    "show.export": "export",
     "show.difference": "difference",
     "simulator.scene": "simulate",
     "simulator.sst": "simulate_sst",
