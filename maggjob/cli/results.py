@@ -184,4 +184,29 @@ def retry_command(store: str, **options: Any) -> None:
     tell(result.to_dict())
 
 
-result_commands = (report_command, status_command, verify_command, retry_command, clean_command)
+@click.command("export")
+@click.argument("store")
+@click.option("-o", "--out", required=True, metavar="FILE", help="FILE.tif, FILE.nc, FILE.parquet or FILE.csv.")
+@click.option("--variables", metavar="A,B", help="Variables to export [default: all].")
+@click.option("--crs", metavar="EPSG:N", help="Reference system [default: EPSG:3031 or EPSG:3413, by hemisphere].")
+@click.option("--resolution", type=float, metavar="M", help="Width of a pixel [default: half a cell].")
+@click.option(
+    "--aoi", metavar="AREA", help="Only cells whose centres lie in it: grounded, basins:2,17, W,S,E,N, a file."
+)
+@click.option("--time", metavar="LABEL", help="A cycle or month of a result with a time axis [default: all].")
+@click.option("--group", metavar="ORDER", help="Group of a result of several orders [default: the finest].")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+def export_command(store: str, out: str, variables: str | None, **options: Any) -> None:
+    """Write a result for other programs: GeoTIFF for QGIS, netCDF, GeoParquet of cells, CSV.
+
+    \b
+    maggjob export atl06.zarr -o atl06.tif --resolution 2000
+    maggjob export atl06.zarr -o pine.csv --variables h_mean,count --aoi basins:22
+    """  # noqa: D301
+    from maggjob.show.export import export
+
+    names = None if variables is None else [name.strip() for name in variables.split(",")]
+    click.echo(export(store, out, names, **options))
+
+
+result_commands = (export_command, report_command, status_command, verify_command, retry_command, clean_command)
