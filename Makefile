@@ -5,8 +5,10 @@ VENV := .venv-$(MINOR)
 BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
+DOCS := requirements/docs-$(MINOR).txt
+DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: help demo test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo docs test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -25,6 +27,10 @@ $(READY): $(LOCK) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(DOCS_READY): $(DOCS) $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(DOCS)
 	touch $@
 
 ##@ See it work
@@ -57,6 +63,9 @@ lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS_READY)  ## build the documentation into site/; every warning is an error | seconds; before a commit that changes pages or docstrings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 ##@ Measure
 bench: $(READY)  ## run the benchmarks; they print figures and test nothing | long, wants an idle machine; when speed is the subject
 	$(BIN)/python -m benchmarks.statistics_and_cell
@@ -86,6 +95,9 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	    --python-version $$minor --extra aws --extra readers --extra scenes --extra view --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --python-version $$minor --extra docs -c requirements/test-$$minor.txt pyproject.toml \
+	    -o requirements/docs-$$minor.txt || exit 1; \
 	done
 	for minor in 3.12 3.13; do for readers in '' -readers; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -96,4 +108,4 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	done; done
 
 clean:  ## remove what the targets made, environments included; demo/ stays | no cost
-	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
