@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 DOCS := requirements/docs-$(MINOR).txt
 DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: help demo docs test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo docs notebooks test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -42,7 +42,7 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
+test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64'
 
@@ -65,6 +65,9 @@ lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then
 
 docs: $(DOCS_READY)  ## build the documentation into site/; every warning is an error | seconds; before a commit that changes pages or docstrings
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(DOCS_READY)  ## run the notebooks and store them with what they give | 2 CPU-minutes; when a notebook changes
+	$(BIN)/python docs/site/notebooks.py
 
 ##@ Measure
 bench: $(READY)  ## run the benchmarks; they print figures and test nothing | long, wants an idle machine; when speed is the subject
