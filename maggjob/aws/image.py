@@ -202,14 +202,12 @@ def build_steps(
     ]
 
 
-def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
-    """Return the steps that push an image and create its Lambda function.
+def deploy_steps(image: Image, ecr: Any) -> list[Step]:
+    """Return the steps that push an image.
 
     Parameters
     ----------
     image : Image
-    config_file : Path
-        Lithops' configuration.
     ecr : botocore.client.ECR
         Used for the login and the repository when the steps are carried out.
     """
@@ -224,7 +222,6 @@ def deploy_steps(image: Image, config_file: Path, ecr: Any) -> list[Step]:
             secret=lambda: ecr_password(ecr),
         ),
         Step(("docker", "push", image.uri)),
-        lithops_step("deploy", config_file, image.runtime),
     ]
 
 

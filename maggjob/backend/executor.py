@@ -28,7 +28,7 @@ from maggjob.backend.retry import (
     may_submit_again,
     pause_before,
 )
-from maggjob.backend.settings import check_filled_in, lithops_config, packaged_config, resolve_backend
+from maggjob.backend.settings import check_filled_in, lithops_config, name_executors, packaged_config, resolve_backend
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, MaggjobError, StoppedError
 
@@ -189,6 +189,7 @@ def _submit(
     logger.setLevel(wanted or "CRITICAL")
     try:
         with _starting():
+            name_executors(config)
             opened = lithops.FunctionExecutor(config=config, log_level=None)
         logger.setLevel(wanted or "ERROR")
         with preloading(function, preload), opened as executor:

@@ -108,13 +108,16 @@ def deploy(runtime: str, file: str, dry_run: bool) -> None:
     \b
     maggjob runtime deploy maggjob:0.1.0-py3.12-20251121T051200
     """  # noqa: D301
+    from maggjob.aws.function import deploy_function, function_name, memory_of
     from maggjob.aws.image import carry_out, deploy_steps, image_of
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
-    carry_out(
-        deploy_steps(image, local_place(file, "Lithops configuration"), session.client("ecr")), click.echo, dry_run
-    )
+    carry_out(deploy_steps(image, session.client("ecr")), click.echo, dry_run)
+    if dry_run:
+        click.echo(f"create the function {function_name(image, memory_of(config))}, its log group and its retries")
+        return
+    deploy_function(session, config, image, local_place(file, "Lithops configuration"), click.echo)
     click.echo(f"next: in section aws_lambda of {file}, set   runtime: {image.runtime}")
 
 

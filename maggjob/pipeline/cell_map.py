@@ -19,6 +19,7 @@ from maggjob.pipeline.history import HistoryEntry, add_entry
 from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.progress import Progress, in_notebook
+from maggjob.pipeline.reach import check_reach
 from maggjob.pipeline.result import RunResult, drop_unused, keep_record
 from maggjob.pipeline.resume import (
     ask_versions,
@@ -30,7 +31,7 @@ from maggjob.pipeline.resume import (
     keep_versions,
     may_resume,
 )
-from maggjob.pipeline.session import Session, SessionOptions, check_reach
+from maggjob.pipeline.session import Session, SessionOptions
 from maggjob.pipeline.target import check_target, default_store
 from maggjob.planning.make import plan as make_plan
 from maggjob.planning.plan import Plan

@@ -16,7 +16,8 @@ from maggjob.model.scenes import AssemblyTask, SceneReport, SceneTarget, SceneTa
 from maggjob.output.scene_index import contact_sheet, index_parquet
 from maggjob.output.scene_items import check_index, item_at, items_of, key_of
 from maggjob.output.table import put_table
-from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
+from maggjob.pipeline.reach import check_reach
+from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.target import check_folder
 from maggjob.planning.scenes import ScenesPlan, plan_scenes
 from maggjob.storage.folder import Folder, exists

@@ -28,6 +28,7 @@ from maggjob.backend.settings import resolve_backend, settings_of
 from maggjob.errors import BackendError, ConfigError, InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
+from maggjob.pipeline.reach import check_archive, check_reach, check_region
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.storage.earthdata import private_object
@@ -141,7 +142,7 @@ class Session:
         If workers cannot reach the store, the granules or another folder, or an option is not valid (raised by the
         constructor); or if another run is at work on the same store (raised on entry).
     AccessError
-        If there is no login for the archive, or it gives no credentials (raised on entry).
+        If there is no login for the archive, or it gives no credentials or denies access (raised on entry).
     StoreError
         If the run's folder cannot be written (raised on entry).
     """
@@ -155,6 +156,7 @@ class Session:
         check_reach(self.backend, run)
         tasks, given = next(iter(run.totals.values()), 1), self.options
         self.settings = settings_of(self.backend, tasks, given.max_workers, given.lithops_config, given.region)
+        check_region(self.settings, run)
         self.region = self.settings.region
         self.folder = run_folder(run.store)
         self.credentials: str | None = None
@@ -177,6 +179,7 @@ class Session:
             login = private_object(self.run.urls, self.settings.private_bucket, self.region)
             # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)
+            check_archive(self.settings, self.run, self.credentials)
             stack.enter_context(_own_folder(self.folder, self.region))
             self.lock = stack.enter_context(locked(Folder(self.folder, self.region)))
             self._open = stack.pop_all()
@@ -365,34 +368,3 @@ def _own_folder(url: str, region: str | None) -> Iterator[None]:
             for empty, _, _ in os.walk(local_path(url), topdown=False):
                 Path(empty).rmdir()
         raise
-
-
-def check_reach(backend: str, run: RunDescription) -> None:
-    """Check that workers can reach everything that they read and write.
-
-    Parameters
-    ----------
-    backend : {"localhost", "aws_lambda", "serial"}
-        Backend of the calls.
-    run : RunDescription
-        Description of the work.
-
-    Raises
-    ------
-    InputError
-        If the workers are on Lambda, and the store, a granule or a folder is on this machine.
-    """
-    if backend != "aws_lambda":
-        return
-    why = "workers on Lambda cannot reach this machine"
-    if not run.store.startswith("s3://"):
-        raise InputError(f"store {run.store}: {why}; give --store s3://BUCKET/NAME.zarr")
-    for name, url in run.folders.items():
-        if url is not None and not url.startswith("s3://"):
-            raise InputError(f"{name} at {url}: {why}; give --{name} s3://BUCKET/FOLDER, or leave it out")
-    local = [url for url in run.urls if not is_remote(url)]
-    if local:
-        raise InputError(
-            f"{len(local)} of {len(run.urls)} granules are local files, such as {local[0]}: {why}; "
-            "copy them to a bucket, or make a catalog of the archive with 'maggjob catalog'"
-        )

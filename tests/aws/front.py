@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import boto3
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
+from tests.aws.policies import Asked, Principal, allows as may, asked_of, service_of
 from tests.aws.sandbox import Handler, serve
 
 SIMULATED = (
@@ -25,6 +26,7 @@ REFUSED = (
     '<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>'
     "<Code>AccessDenied</Code><Message>You may not.</Message></Error><RequestId>r</RequestId></ErrorResponse>"
 )
+DENIED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error>"
 XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
@@ -34,6 +36,18 @@ def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
     """Return whether policies allow an action, as moto judges them."""
     judged = {policy.is_action_permitted(action, resource) for policy in policies}
     return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
+
+
+def refuse(request: Handler) -> None:
+    """Answer that a request is not allowed, as its service does."""
+    service = service_of(request.headers)[1]
+    if request.command == "HEAD":
+        request.reply(403)
+    elif service in ("s3", "iam"):
+        request.reply(403, (DENIED if service == "s3" else REFUSED).encode(), XML)
+    else:
+        said = {"__type": "AccessDeniedException", "message": "You may not.", "Message": "You may not."}
+        request.reply(403, said, {"X-Amzn-Errortype": "AccessDeniedException"})
 
 
 @dataclass
@@ -60,10 +74,17 @@ class Front:
     """Access keys of the requests to these buckets that were let in."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of each request."""
+    principals: dict[str, Principal] = field(default_factory=dict)
+    """Who is who, by access key. If there is any, requests are judged, and those of other keys are refused."""
+    judged: list[tuple[str, Asked, bool]] = field(default_factory=list)
+    """Access key, what was asked, and whether it was allowed, of each judged request."""
 
     def answer(self, request: Handler, body: bytes) -> bool:
         """Answer a request; return False when moto is to answer it."""
         target = request.headers.get("X-Amz-Target", "")
+        if self.principals and not self.may(request, body):
+            refuse(request)
+            return True
         if target.endswith("GetDownloadUrlForLayer"):
             digest = json.loads(body)["layerDigest"]
             request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
@@ -89,6 +110,18 @@ class Front:
             return False
         else:
             return False
+        return True
+
+    def may(self, request: Handler, body: bytes) -> bool:
+        """Return whether a request is allowed to the principal that signed it. Unsigned ones are moto's own matter."""
+        key, _ = service_of(request.headers)
+        if not key:
+            return True
+        for asked in asked_of(request.command, request.path, request.headers, body):
+            allowed = key in self.principals and may(self.principals[key], asked)
+            self.judged.append((key, asked, allowed))
+            if not allowed:
+                return False
         return True
 
     @cached_property

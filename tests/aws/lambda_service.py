@@ -188,7 +188,7 @@ class LambdaService:
         self._events.clear()
 
     def _event(self, function: dict[str, Any], request: str, body: bytes, delay: float, age: int) -> None:
-        retries = function.get("retries", 2)
+        retries = function.get("EventConfig", {}).get("MaximumRetryAttempts", 2)
         for attempt, pause in enumerate((delay, *self.retry_delays[:retries]), 1):
             if self._closing.wait(pause) or (age != self._age):
                 return
@@ -259,7 +259,24 @@ class LambdaService:
 
 def public(function: dict[str, Any]) -> dict[str, Any]:
     """Return a function as the API shows it."""
-    return {key: value for key, value in function.items() if key not in ("Code", "Tags", "retries")}
+    return {key: value for key, value in function.items() if key not in ("Code", "Tags", "EventConfig")}
+
+
+def event_config(function: dict[str, Any], method: str, body: bytes) -> tuple[int, Any, str]:
+    """Answer a request about what AWS does with events of a function: return status, answer, and name of an error."""
+    if method == "PUT":
+        wanted = json.loads(body)
+        retries, age = wanted.get("MaximumRetryAttempts", 2), wanted.get("MaximumEventAgeInSeconds", 21_600)
+        if not (0 <= retries <= 2 and 60 <= age <= 21_600):
+            return 400, {"Type": "User", "Message": f"bad request {wanted}"}, "InvalidParameterValueException"
+        function["EventConfig"] = {"MaximumRetryAttempts": retries, "MaximumEventAgeInSeconds": age}
+    if "EventConfig" not in function:
+        message = f"The function {function['FunctionArn']} doesn't have an EventInvokeConfig"
+        return 404, {"Type": "User", "Message": message}, "ResourceNotFoundException"
+    if method == "DELETE":
+        del function["EventConfig"]
+        return 204, None, ""
+    return 200, {"FunctionArn": f"{function['FunctionArn']}:$LATEST", "LastModified": 0, **function["EventConfig"]}, ""
 
 
 def _rest(service: LambdaService) -> type[Handler]:
@@ -289,9 +306,8 @@ def _rest(service: LambdaService) -> type[Handler]:
                 return self.invocation(path, function, body)
             if "/tags/" in path:
                 return self.done(path, 200, {"Tags": function["Tags"]})
-            if path.endswith("/event-invoke-config"):
-                function["retries"] = json.loads(body).get("MaximumRetryAttempts", 2)
-                return self.done(path, 200, {"MaximumRetryAttempts": function["retries"]})
+            if path.startswith("/2019-09-25/") and path.endswith("/event-invoke-config"):
+                return self.done(path, *event_config(function, self.command, body))
             if path.endswith("/concurrency"):
                 return self.done(path, 200, {})
             if self.command == "DELETE":
