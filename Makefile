@@ -5,8 +5,11 @@ VENV := .venv-$(MINOR)
 BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
+DOCS := requirements/docs-$(MINOR).txt
+DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: help demo test test-all browser faults soak sbom test-wheels test-arm64 test-image lint bench lock clean
+.PHONY: help demo docs notebooks test test-all browser faults soak sbom test-wheels test-arm64 test-image lint bench lock \
+  clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -27,6 +30,10 @@ $(READY): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+$(DOCS_READY): $(DOCS) $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(DOCS)
+	touch $@
+
 ##@ See it work
 demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | about 20 CPU-seconds; the first thing to try
 	rm -rf demo
@@ -36,7 +43,7 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
+test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64 and not image'
 
@@ -62,6 +69,12 @@ lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(DOCS_READY)  ## build the documentation into site/; every warning is an error | seconds; before a commit that changes pages or docstrings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(DOCS_READY)  ## run the notebooks and store them with what they give | 2 CPU-minutes; when a notebook changes
+	$(BIN)/python docs/site/notebooks.py
 
 ##@ Measure
 bench: $(READY)  ## run the benchmarks; they print figures and test nothing | long, wants an idle machine; when speed is the subject
@@ -93,8 +106,11 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for minor in 3.11 3.12 3.13 3.14; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --python-version $$minor --extra aws --extra readers --extra scenes --extra view --extra test pyproject.toml \
+	    --python-version $$minor --extra aws --extra export --extra readers --extra scenes --extra view --extra xdggs --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --python-version $$minor --extra docs --extra proofs -c requirements/test-$$minor.txt pyproject.toml \
+	    -o requirements/docs-$$minor.txt || exit 1; \
 	done
 	for minor in 3.11 3.12 3.13 3.14; do for readers in '' -readers; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -105,4 +121,4 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	done; done
 
 clean:  ## remove what the targets made, environments included; demo/ stays | no cost
-	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
