@@ -26,6 +26,7 @@ from maggjob.output.series_files import (
     MISSING,
     USED,
     SeriesRow,
+    check_installed,
     netcdf_bytes,
     picture,
     series_dataset,
@@ -135,6 +136,7 @@ def series(
     if session is None:
         check_reach(how.backend, _described(plan, how))
         return plan
+    check_installed()
     check_series_target(plan, session.region, overwrite=how.overwrite)
     with session:
         check_series_target(plan, session.region, overwrite=how.overwrite)

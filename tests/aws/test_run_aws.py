@@ -129,6 +129,7 @@ def assert_same(there: RunResult, here: RunResult) -> None:
     assert parts == other
 
 
+@pytest.mark.dear("two whole runs, one of them on the emulator")
 def test_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, catalog: Catalog, indexed: Indexed) -> None:
     assert_same(indexed.result, do(aws, catalog, "here.zarr", "localhost", index=True, max_workers=2))
     assert indexed.left == []

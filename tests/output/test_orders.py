@@ -46,6 +46,7 @@ def run(folder: Path, content: dict[str, Any], **options: Any) -> RunResult:
 
 @pytest.mark.parametrize("order", [12, 9, 6])
 @pytest.mark.parametrize("index", [False, True])
+@pytest.mark.dear("several runs of several orders")
 def test_each_order_is_that_of_all_its_segments(folder: Path, order: int, index: bool) -> None:
     done = run(folder, config(), index=index)
     assert done.complete
