@@ -152,7 +152,8 @@ def deploy(runtime: str, docker: bool, file: str, dry_run: bool) -> None:
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
-    carry_out(push_steps(image, session.client("ecr")) if docker else [], click.echo, dry_run)
+    if docker:
+        carry_out(push_steps(image, session.client("ecr")), click.echo, dry_run)
     if dry_run:
         click.echo(f"create the function {function_name(image, memory_of(config))}, its log group and its retries")
         return

@@ -113,7 +113,7 @@ def test_build_deploy_delete_without_docker(
     assert f"{base}@{registry.tags[BASE][f'{HERE}-slim']}" in (tmp_path / LOCK).read_text().splitlines()
 
     # The doctor finds what is inside: the small lock's Lithops, which is not this one.
-    found = check_image(image, boto3.Session(), fetch_url)
+    (found, _) = check_image(image, boto3.Session(), fetch_url, aws.fresh_config()["aws_lambda"])
     assert found.state == "bad"
     assert "has lithops 3.7.9, the client has 3.8.0" in str(found)
 
@@ -191,7 +191,7 @@ def test_build_deploy_run_delete_by_docker(aws: World, installed: Maggjob, maggj
 SHOWN = {
     ("build",): "take the base image public.ecr.aws/docker/library/python",
     ("build", "--docker"): "docker buildx build",
-    ("deploy", "maggjob:x"): "create the function lithops-worker-",
+    ("deploy", "maggjob:x"): "create the function",
     ("deploy", "--docker", "maggjob:x"): "docker push",
     ("status",): "runtime list",
     ("delete", "maggjob:x"): "aws ecr",
