@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maggjob.aws.build import BuildOptions, base_name, build_arguments, check_inputs
-from maggjob.aws.image import Image, image_folder
+from maggjob.aws.image import NOT_IN_IMAGE, Image, image_folder
 from maggjob.aws.steps import Step, repository_step
 
 PLATFORM = "linux/arm64"
@@ -18,7 +18,7 @@ PLATFORM = "linux/arm64"
 
 def write_context(folder: Path) -> None:
     """Write the build context for docker: this package as installed, the Dockerfile and the lock files."""
-    ignore = shutil.ignore_patterns("__pycache__", "runtime", "builtin")
+    ignore = shutil.ignore_patterns(*NOT_IN_IMAGE)
     shutil.copytree(Path(str(resources.files("maggjob"))), folder / "maggjob", ignore=ignore)
     shutil.copytree(image_folder(), folder / "runtime")
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
+from maggjob.aws.function import function_name, memory_of
 from maggjob.aws.iam import lacking, needed
 from maggjob.aws.image import PYTHONS, Image, image_of
 from maggjob.aws.verdicts import (
@@ -22,21 +23,27 @@ from maggjob.aws.verdicts import (
     Check,
     judge_closed_bucket,
     judge_error,
-    judge_functions,
+    judge_function,
+    judge_identity,
     judge_image,
     judge_manifest,
+    judge_metadata,
+    judge_no_function,
     judge_open_bucket,
     judge_quota,
     judge_rights,
     judge_role,
     judged,
 )
+from maggjob.backend.settings import OWN
+from maggjob.storage.run_folder import run_folder
 
 # Connections of Lithops' threads, plus a margin.
 OPEN_FILES = 1024
 MANIFESTS = ("application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json")
 SECRETS = ("access_key_id", "secret_access_key", "session_token")
-PROBE = "lithops.jobs/maggjob-doctor"
+PROBE = "maggjob-doctor"
+SPARE = "the function is there"
 # Numbers of section aws_lambda: Lithops' default, and the smallest and largest sensible value.
 NUMBERS = {"runtime_memory": (256, 128, 10_240), "runtime_timeout": (180, 1, 900), "max_workers": (1000, 1, 100_000)}
 LOG_IN_TO_AWS = "log in to AWS (aws configure, aws sso login, or AWS_PROFILE)"
@@ -71,28 +78,35 @@ def examine(
     if isinstance(identity, Check):
         left = ("account", "role", "bucket", "image", "function", "quota")
         return [*checks, identity, *(Check(name, "skipped", "needs credentials") for name in left)]
-    checks.append(Check("credentials", "ok", identity["Arn"]))
-    checks.append(check_account(section, identity["Account"]))
+    checks.append(judge_identity(identity))
+    account = identity["Account"]
+    checks.append(check_account(section, account))
     bucket = config.get("aws_s3", {}).get("storage_bucket")
-    checks.append(check_role(section, session, bucket, bucket_of(output)))
-    mend = "write storage_bucket in section aws_s3"
-    checks.append(check_bucket("Lithops' bucket", bucket, session, identity["Account"], mend))
-    if output is not None:
-        checks.append(check_output(output, session, identity["Account"]))
     image = _ask("image", lambda: image_of(config, identity), "type 'maggjob runtime build'")
-    checks += [image] if isinstance(image, Check) else check_image(image, session, fetch or fetch_url, section)
+    needs = Check("function", "skipped", "needs the image")
+    function = needs if isinstance(image, Check) else check_function(image, session, memory_of(config), bucket)
+    # Who may only invoke a function that is there need not see what it is made of.
+    spare = SPARE if function.state in ("ok", "note") else ""
+    checks.append(check_role(section, session, bucket, bucket_of(output), spare))
+    mend = "write storage_bucket in section aws_s3"
+    probe = f"lithops.jobs/{identity['UserId']}{OWN}{PROBE}"
+    checks.append(check_bucket("Lithops' bucket", bucket, session, account, mend, probe))
+    if output is not None:
+        checks.append(check_output(output, session, account))
+    checks.append(image if isinstance(image, Check) else check_image(image, session, fetch or fetch_url, spare))
+    checks.append(function)
     workers = section.get("max_workers")
     checks.append(check_quota(session, workers if isinstance(workers, int) else NUMBERS["max_workers"][0]))
     return checks
 
 
-def _ask(name: str, question: Callable[[], Any], mend: str) -> Any:
-    """Return AWS's answer, or a bad Check with the error."""
+def _ask(name: str, question: Callable[[], Any], mend: str, spare: str = "") -> Any:
+    """Return AWS's answer, or a Check with the error."""
     try:
         return question()
     # botocore raises dozens of types; each is a finding.
     except Exception as problem:  # noqa: BLE001
-        return judge_error(name, problem, mend)
+        return judge_error(name, problem, mend, spare)
 
 
 def check_versions() -> Check:
@@ -181,7 +195,9 @@ def check_account(section: Mapping[str, Any], account: str) -> Check:
     return Check("account", "ok", account)
 
 
-def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, output: str | None) -> Check:
+def check_role(
+    section: Mapping[str, Any], session: Any, bucket: str | None, output: str | None, spare: str = ""
+) -> Check:
     """Check that the workers' role exists, can be assumed by Lambda, and has the rights that a worker needs.
 
     Parameters
@@ -190,10 +206,12 @@ def check_role(section: Mapping[str, Any], session: Any, bucket: str | None, out
     session : boto3.Session
     bucket, output : str, optional
         Bucket of Lithops, and of the result.
+    spare : str
+        Why the client need not look at it; empty if it must.
     """
     given = str(section.get("execution_role", ""))
     iam = session.client("iam")
-    role = _ask("role", lambda: iam.get_role(RoleName=given.rsplit("/", 1)[-1])["Role"], DEPLOY)
+    role = _ask("role", lambda: iam.get_role(RoleName=given.rsplit("/", 1)[-1])["Role"], DEPLOY, spare)
     if isinstance(role, Check):
         return role
     verdict = judge_role(given, role)
@@ -221,10 +239,12 @@ def check_output(output: str, session: Any, account: str) -> Check:
         Account that must own the bucket.
     """
     mend = f"workers cannot write to {output}: give --store s3://BUCKET/NAME.zarr"
-    return check_bucket("output bucket", bucket_of(output), session, account, mend)
+    # Where the run's folder will be, as some may write below a prefix only.
+    probe = f"{urlsplit(run_folder(output)).path.lstrip('/')}/{PROBE}"
+    return check_bucket("output bucket", bucket_of(output), session, account, mend, probe)
 
 
-def check_bucket(what: str, name: str | None, session: Any, account: str, mend: str) -> Check:
+def check_bucket(what: str, name: str | None, session: Any, account: str, mend: str, key: str) -> Check:
     """Check that a bucket exists, belongs to the account, is in the region, and is writable.
 
     Parameters
@@ -237,6 +257,8 @@ def check_bucket(what: str, name: str | None, session: Any, account: str, mend: 
         Account that must own the bucket.
     mend : str
         What to do if the bucket has no name.
+    key : str
+        Key of an object that is written and deleted again.
     """
     if not name:
         return Check(what, "bad", "no name", mend)
@@ -251,23 +273,24 @@ def check_bucket(what: str, name: str | None, session: Any, account: str, mend: 
         return verdict
 
     def probe() -> None:
-        s3.put_object(Bucket=name, Key=PROBE, Body=b"probe")
-        s3.delete_object(Bucket=name, Key=PROBE)
+        s3.put_object(Bucket=name, Key=key, Body=b"probe")
+        s3.delete_object(Bucket=name, Key=key)
 
     answer = _ask(what, probe, "see this message")
     return answer if isinstance(answer, Check) else verdict
 
 
-def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], section: Mapping[str, Any]) -> list[Check]:
-    """Check that the image exists, is for ARM64, and has our Lithops and Python; also check its function.
+def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], spare: str = "") -> Check:
+    """Check that the image exists, is for ARM64, and has our Lithops and Python, as its labels tell.
 
     Parameters
     ----------
     image : Image
     session : boto3.Session
     fetch : callable
-    section : mapping
-        As in `examine` and `check_region`.
+        As in `examine`.
+    spare : str
+        Why the client need not look at it; empty if it must.
     """
     ecr = session.client("ecr")
 
@@ -286,43 +309,42 @@ def check_image(image: Image, session: Any, fetch: Callable[[str], bytes], secti
         where = ecr.get_download_url_for_layer(repositoryName=image.repository, layerDigest=digest)["downloadUrl"]
         return json.loads(fetch(where))
 
-    manifest = _ask("image", get, BUILD)
+    manifest = _ask("image", get, BUILD, spare)
     bad = manifest if isinstance(manifest, Check) else judge_manifest(image.runtime, manifest)
-    if bad is not None:
-        return [bad, Check("function", "skipped", "needs the image")]
-    content = _ask("image", read, "")
-    return [judge_image(image.runtime, content), check_function(image, session, section)]
+    return bad or judge_image(image.runtime, _ask("image", read, ""))
 
 
-def check_function(image: Image, session: Any, section: Mapping[str, Any]) -> Check:
-    """Check the function that Lithops created from the image, if it exists.
+def check_function(image: Image, session: Any, memory: int, bucket: str | None) -> Check:
+    """Check the function that Lithops created from the image, if it exists, and what Lithops noted about it.
 
     Parameters
     ----------
     image : Image
     session : boto3.Session
-    section : mapping
-    """
-    memory = section.get("runtime_memory", 256)
-    functions = _ask("function", lambda: functions_of(image.runtime, memory, session), "see this message")
-    return functions if isinstance(functions, Check) else judge_functions(image.runtime, memory, functions)
-
-
-def functions_of(runtime: str, memory: int, session: Any) -> list[dict[str, Any]]:
-    """Return the Lambda functions that Lithops created from a runtime.
-
-    Parameters
-    ----------
-    runtime : str
     memory : int
-        Memory of the functions, MB.
-    session : boto3.Session
+        Memory of the function, MB.
+    bucket : str, optional
+        Lithops' bucket.
     """
-    client = session.client("lambda")
-    known = [f for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
-    ours = [f for f in known if f["MemorySize"] == memory and "lithops-worker" in f["FunctionName"]]
-    tags = [client.list_tags(Resource=function["FunctionArn"])["Tags"] for function in ours]
-    return [f for f, tag in zip(ours, tags, strict=True) if tag.get("runtime_name") == runtime]
+    name = function_name(image, memory)
+    try:
+        answer = session.client("lambda").get_function(FunctionName=name)
+    # botocore raises dozens of types.
+    except Exception as problem:  # noqa: BLE001
+        return judge_no_function(image.runtime, memory, problem)
+    function = judge_function(image.runtime, memory, answer)
+    if function.state == "bad" or not bucket:
+        return function
+    s3 = session.client("s3")
+    key = f"lithops.runtimes/aws_lambda/{version('lithops')}/{image.region}/{name}.meta.json"
+    try:
+        metadata = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except s3.exceptions.NoSuchKey:
+        metadata = None
+    # What is wrong with the bucket is found by its own check.
+    except Exception:  # noqa: BLE001
+        return function
+    return judge_metadata(function, image.runtime, metadata)
 
 
 def check_quota(session: Any, workers: int) -> Check:

@@ -42,7 +42,7 @@ def needed(account: str, region: str, bucket: str | None, output: str | None = N
         found |= {
             f"arn:aws:s3:::{bucket}": ("s3:ListBucket",),
             f"arn:aws:s3:::{bucket}/lithops.jobs/x": ("s3:GetObject", "s3:PutObject"),
-            f"arn:aws:s3:::{bucket}/{PRIVATE}/x": ("s3:GetObject",),
+            f"arn:aws:s3:::{bucket}/{PRIVATE}/x/x": ("s3:GetObject",),
         }
     if output:
         changes = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")

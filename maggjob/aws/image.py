@@ -13,6 +13,8 @@ from maggjob._version import __version__
 from maggjob.errors import InputError
 
 NAME = "maggjob"
+NOT_IN_IMAGE = ("__pycache__", "runtime", "builtin", "cli", "show", "simulator")
+"""Folders of the package that no worker imports; Dockerfile.dockerignore has the same."""
 
 
 @dataclass(frozen=True)

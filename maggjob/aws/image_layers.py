@@ -12,13 +12,12 @@ from pathlib import Path
 from maggjob._version import __version__
 from maggjob.aws import base as base_module, elf as elf_module, layers as layers_module, wheels as wheels_module
 from maggjob.aws.base import Base, fetch_layers, standard_library
+from maggjob.aws.image import NOT_IN_IMAGE
 from maggjob.aws.layers import Files, Layer, byte_code, kept_layer, write_layer
 from maggjob.aws.registry import sha256_of
 from maggjob.aws.wheels import TASK, Locked, fetch_wheels, installed_files
 from maggjob.errors import InputError
 
-NOT_IN_IMAGE = ("__pycache__", "runtime", "builtin")
-"""Folders of the package that no worker reads."""
 MAKERS = (base_module, elf_module, layers_module, wheels_module)
 """Modules that decide what a layer holds."""
 

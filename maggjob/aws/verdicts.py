@@ -4,8 +4,9 @@ Everything here is a pure function of an answer, or of the error in its place. `
 """
 
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
@@ -27,7 +28,7 @@ HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 DEPLOY = "deploy the stack of runtime/template.yaml, and copy its output ExecutionRole"
 BUILD = "type 'maggjob runtime build' and 'maggjob runtime deploy'"
 
-State = Literal["ok", "bad", "skipped"]
+State = Literal["ok", "note", "bad", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Check:
     name: str
     """Subject of the check: credentials, region, role, ..."""
     state: State
-    """ok, bad, or skipped if the check could not be made."""
+    """ok; note if a run works, but not as well as it could; bad; or skipped if the check could not be made."""
     found: str
     """Finding."""
     mend: str = ""
@@ -60,8 +61,8 @@ def judged(name: str, found: str, mend: str) -> Check:
     return Check(name, "bad" if mend else "ok", found, mend)
 
 
-def judge_error(name: str, problem: Exception, mend: str) -> Check:
-    """Report a failed request as a bad check.
+def judge_error(name: str, problem: Exception, mend: str, spare: str = "") -> Check:
+    """Report a failed request as a bad check, or as a skipped one if the client was denied access and can do without.
 
     Parameters
     ----------
@@ -71,8 +72,12 @@ def judge_error(name: str, problem: Exception, mend: str) -> Check:
         Error of botocore.
     mend : str
         What to do about it, unless the client was denied access: the policy for clients fixes that.
+    spare : str
+        Why the client need not have access; empty if it must.
     """
     if _response(problem).get("Error", {}).get("Code") in DENIED:
+        if spare:
+            return Check(name, "skipped", f"you may not look at it, and need not: {spare}")
         mend = "attach the policy ClientPolicy of the stack to your role or group"
     return Check(name, "bad", f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}", mend)
 
@@ -80,6 +85,21 @@ def judge_error(name: str, problem: Exception, mend: str) -> Check:
 def _response(problem: Exception) -> Mapping[str, Any]:
     """Return AWS's answer to a failed request; empty if there was none, as for some of botocore's own errors."""
     return getattr(problem, "response", None) or {}
+
+
+def judge_identity(identity: Mapping[str, str]) -> Check:
+    """Judge who the client is: policies for users need a session of a role to have one name for all libraries.
+
+    Parameters
+    ----------
+    identity : mapping
+        Answer of STS's GetCallerIdentity.
+    """
+    if re.search(r":botocore-session-\d+$", identity["UserId"]):
+        found = f"{identity['Arn']}; the name of the session is made up, by each library another"
+        mend = "with UserPolicy calls are denied: write role_session_name, such as your name, into the profile"
+        return Check("credentials", "note", found, mend)
+    return Check("credentials", "ok", identity["Arn"])
 
 
 def judge_role(given: str, role: Mapping[str, Any]) -> Check:
@@ -206,27 +226,79 @@ def judge_image(name: str, content: Mapping[str, Any] | Check) -> Check:
     )
 
 
-def judge_functions(runtime: str, memory: int, functions: Sequence[Mapping[str, Any]]) -> Check:
-    """Judge the first of the functions that Lithops created from a runtime.
+def judge_function(runtime: str, memory: int, answer: Mapping[str, Any]) -> Check:
+    """Judge the function that Lithops created from a runtime.
 
     Parameters
     ----------
     runtime : str
     memory : int
-        Memory of the functions, MB.
-    functions : sequence of mapping
-        Functions, as in the answer of Lambda's ListFunctions.
+        Memory of the function, MB.
+    answer : mapping
+        Answer of Lambda's GetFunction.
     """
-    for function in functions:
-        if function.get("Architectures") != ["arm64"]:
-            found = f"{function['FunctionName']} is for {function.get('Architectures')}"
-            return Check("function", "bad", found, f"type 'maggjob runtime delete {runtime}', then deploy")
-        return Check("function", "ok", f"{function['FunctionName']}, {memory} MB, {function['Timeout']} s")
-    return Check("function", "skipped", f"none for {runtime} with {memory} MB yet: the first call creates it")
+    function = answer["Configuration"]
+    name = function["FunctionName"]
+    if function.get("Architectures") != ["arm64"]:
+        mend = f"type 'maggjob runtime delete {runtime}', then deploy"
+        return Check("function", "bad", f"{name} is for {function.get('Architectures')}", mend)
+    if answer.get("Concurrency", {}).get("ReservedConcurrentExecutions") == 0:
+        found = f"{name} is stopped: its reserved concurrency is 0"
+        return Check("function", "bad", found, "type 'maggjob cloud stop --undo'")
+    if function.get("State") == "Failed":
+        found = f"{name} cannot start ({function.get('StateReason', 'no reason given')})"
+        return Check("function", "bad", found, f"type 'maggjob runtime delete {runtime}', then deploy")
+    asleep = ", asleep: the first call wakes it" if function.get("State") == "Inactive" else ""
+    return Check("function", "ok", f"{name}, {memory} MB, {function['Timeout']} s{asleep}")
+
+
+def judge_no_function(runtime: str, memory: int, problem: Exception) -> Check:
+    """Judge a function that Lambda's GetFunction does not show.
+
+    Parameters
+    ----------
+    runtime : str
+    memory : int
+        Memory of the function, MB.
+    problem : Exception
+        Error of botocore.
+    """
+    if _response(problem).get("Error", {}).get("Code") == "ResourceNotFoundException":
+        found = f"none for {runtime} with {memory} MB yet: 'maggjob runtime deploy' or the first call creates it"
+        return Check("function", "skipped", found)
+    return judge_error("function", problem, "see this message")
+
+
+def judge_metadata(function: Check, runtime: str, metadata: Mapping[str, Any] | None) -> Check:
+    """Judge what Lithops noted about a function that is there when it was deployed.
+
+    Parameters
+    ----------
+    function : Check
+        The function.
+    runtime : str
+    metadata : mapping, optional
+        Content of Lithops' note; None if there is none.
+
+    Returns
+    -------
+    Check
+        The function's, unless something is wrong.
+    """
+    if metadata is None:
+        found = f"{function.found}; Lithops has no note of it in its bucket"
+        return Check("function", "note", found, f"type 'maggjob runtime deploy {runtime}', or let the operator do so")
+    ours = {"lithops_version": version("lithops"), "python_version": HERE}
+    other = [f"{key.split('_')[0]} {metadata.get(key)}" for key in ours if metadata.get(key) != ours[key]]
+    if other:
+        inside, here = " and ".join(other), f"lithops {version('lithops')} and python {HERE}"
+        found = f"{function.found}, has {inside}, the client has {here}"
+        return Check("function", "bad", found, f"run maggjob in an environment with {inside}, or {BUILD}")
+    return function
 
 
 def judge_quota(limit: Mapping[str, Any], workers: int) -> Check:
-    """Judge whether an account may run enough sandboxes at once.
+    """Judge whether an account may run enough sandboxes at once. With fewer, a run works, and takes longer.
 
     Parameters
     ----------
@@ -236,5 +308,14 @@ def judge_quota(limit: Mapping[str, Any], workers: int) -> Check:
         The configuration's max_workers.
     """
     quota = limit["UnreservedConcurrentExecutions"]
-    more = f"ask for more (Service Quotas, Lambda, concurrent executions), or write max_workers: {quota}"
-    return judged("quota", f"{quota:,} at once, max_workers is {workers:,}", more if quota < workers else "")
+    text = f"{quota:,} at once, max_workers is {workers:,}"
+    if quota >= workers:
+        return Check("quota", "ok", text)
+    if quota == 0:
+        return Check(
+            "quota", "bad", text, "no call can start: free concurrency that functions reserve, or ask for more"
+        )
+    slower = f"{text}: a run takes up to {workers / quota:,.0f} times as long as with all of them, and costs the same"
+    new = "new accounts have 10; " if quota <= 10 else ""
+    more = f"{new}ask for more (Service Quotas, Lambda, concurrent executions); until then write max_workers: {quota}"
+    return Check("quota", "note", slower, more)

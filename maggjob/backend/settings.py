@@ -1,5 +1,7 @@
 """Where the workers of a run are and which storage they can reach: workers on Lambda share no disk with the client."""
 
+import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -10,7 +12,7 @@ import yaml
 
 from maggjob.backend.preload import local_interpreter
 from maggjob.backend.workers import default_workers, memory_per_worker
-from maggjob.errors import InputError
+from maggjob.errors import AccessError, BackendError, InputError
 from maggjob.inputs.places import local_place
 from maggjob.inputs.plain_yaml import load_yaml
 
@@ -42,6 +44,14 @@ class BackendSettings:
     def worker_memory(self) -> float:
         """Memory that one worker may take, bytes; infinite if unknown."""
         return self.memory_mb * 2**20 if self.backend == "aws_lambda" else memory_per_worker(self.workers)
+
+    @property
+    def workers_region(self) -> str | None:
+        """Region of workers on Lambda; None if they are on this machine, or the configuration names none."""
+        if self.backend != "aws_lambda" or self.config is None:
+            return None
+        section = {**self.config.get("aws", {}), **self.config.get("aws_lambda", {})}
+        return section.get("region") or section.get("region_name")
 
     @property
     def private_bucket(self) -> str | None:
@@ -113,6 +123,10 @@ BACKENDS = {
     "serial": "serial",
 }
 CONFIG_FILE = "lithops_config.yaml"
+SESSION = "__LITHOPS_SESSION_ID"
+"""Environment variable with which Lithops is told the first part of the ids of its executors."""
+OWN = ":"
+"""What stands between the id of a user and the rest of a key."""
 TO_FILL_IN = "CHANGE-ME"
 
 
@@ -204,6 +218,34 @@ def packaged_config() -> Path:
     # In a wheel the file is in this folder, in a checkout beside the package.
     inside, beside = resources.files("maggjob.backend") / CONFIG_FILE, Path(str(resources.files("maggjob"))).parent
     return Path(str(inside)) if inside.is_file() else beside / CONFIG_FILE
+
+
+def name_executors(config: Mapping[str, Any]) -> None:
+    """Make the keys of Lithops' objects in a bucket begin with the id of the user at AWS.
+
+    A policy can then keep the calls of one user from the others (runtime/template.yaml, UserPolicy): whoever can write
+    an answer can run code in the client that reads it. The separator occurs in no name of a session.
+
+    Parameters
+    ----------
+    config : mapping
+        Lithops' configuration; unless it is for Lambda, nothing is changed.
+
+    Raises
+    ------
+    BackendError
+        If AWS does not recognise the caller.
+    """
+    if config.get("lithops", {}).get("backend") != "aws_lambda":
+        return
+    from maggjob.storage.identity import caller_id
+
+    try:
+        prefix = f"{caller_id(config.get('aws', {}).get('region'))}{OWN}"
+    except AccessError as problem:
+        raise BackendError(str(problem)) from None
+    if not os.environ.get(SESSION, "").startswith(prefix):
+        os.environ[SESSION] = f"{prefix}{secrets.token_hex(3)}"
 
 
 def check_filled_in(config: Mapping[str, Any]) -> None:

@@ -146,14 +146,18 @@ def deploy(runtime: str, docker: bool, file: str, dry_run: bool) -> None:
     maggjob runtime deploy maggjob:0.1.0-py3.12-20251121T051200
     """  # noqa: D301
     from maggjob.aws.docker import push_steps
+    from maggjob.aws.function import deploy_function, function_name, memory_of
     from maggjob.aws.image import image_of
-    from maggjob.aws.steps import carry_out, lithops_step
+    from maggjob.aws.steps import carry_out
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
-    steps = push_steps(image, session.client("ecr")) if docker else []
-    steps.append(lithops_step("deploy", local_place(file, "Lithops configuration"), image.runtime))
-    carry_out(steps, click.echo, dry_run)
+    if docker:
+        carry_out(push_steps(image, session.client("ecr")), click.echo, dry_run)
+    if dry_run:
+        click.echo(f"create the function {function_name(image, memory_of(config))}, its log group and its retries")
+        return
+    deploy_function(session, config, image, local_place(file, "Lithops configuration"), click.echo)
     click.echo(f"next: in section aws_lambda of {file}, set   runtime: {image.runtime}")
 
 

@@ -122,7 +122,7 @@ def run(dry_run: bool, **options: Any) -> None:
     from maggjob.pipeline.assembling import describe
     from maggjob.pipeline.cell_map import RunOptions, execute, plan_run
     from maggjob.pipeline.progress import Progress
-    from maggjob.pipeline.session import check_reach
+    from maggjob.pipeline.reach import check_reach
     from maggjob.show.text import plan_text
 
     how = RunOptions.taken_from(options)

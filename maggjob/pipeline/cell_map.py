@@ -19,6 +19,7 @@ from maggjob.pipeline.history import HistoryEntry, add_entry
 from maggjob.pipeline.index_stage import IndexStage, default_indexes, run_index_stage
 from maggjob.pipeline.map_stage import run_map_stage
 from maggjob.pipeline.progress import Progress, in_notebook
+from maggjob.pipeline.reach import check_reach
 from maggjob.pipeline.result import RunResult, drop_unused, keep_record
 from maggjob.pipeline.resume import (
     ask_versions,
@@ -30,7 +31,7 @@ from maggjob.pipeline.resume import (
     keep_versions,
     may_resume,
 )
-from maggjob.pipeline.session import Session, SessionOptions, check_reach
+from maggjob.pipeline.session import Session, SessionOptions
 from maggjob.pipeline.target import check_target, default_store
 from maggjob.planning.make import plan as make_plan
 from maggjob.planning.plan import Plan
@@ -214,6 +215,7 @@ def execute(
             indexed=index.indexed,
             calls=cells.calls,
             taken=cells.taken,
+            found=cells.found,
             absent=absent,
             deleted=kept.deleted if kept else frozenset(),
             cells_in_quarters=cells.in_quarters,
@@ -226,7 +228,10 @@ def execute(
             if earlier is not None:
                 save_plan(plan, folder)
             add_entry(folder, _entry(result, earlier))
-        drop_unused(folder, result.reports)
+        remains = drop_unused(folder, result.reports)
+        if remains is not None:
+            session.warn(f"parts that nobody needs remain in {session.folder}: {remains}")
+        result = replace(result, session=session.report())
         session.finish(result.to_dict())
     return result
 

@@ -16,7 +16,8 @@ from maggjob.model.scenes import AssemblyTask, SceneReport, SceneTarget, SceneTa
 from maggjob.output.scene_index import contact_sheet, index_parquet
 from maggjob.output.scene_items import check_index, item_at, items_of, key_of
 from maggjob.output.table import put_table
-from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
+from maggjob.pipeline.reach import check_reach
+from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.target import check_folder
 from maggjob.planning.scenes import ScenesPlan, plan_scenes
 from maggjob.storage.folder import Folder, exists
@@ -164,7 +165,10 @@ def _carry_out(session: Session, plan: ScenesPlan, how: ScenesOptions) -> Scenes
     told = _told(plan, reports, len(known)) | work
     complete = not plan.listing.lost and all(report.state == "complete" for report in reports)
     own = {"complete": complete, "scenes": told, "ledger_digest": ledger.digest}
-    Folder(session.folder, session.region).delete(Folder(session.folder, session.region).keys(PARTS))
+    run = Folder(session.folder, session.region)
+    remains = run.discard(lambda: run.keys(PARTS))
+    if remains is not None:
+        session.warn(f"parts that nobody needs remain in {session.folder}: {remains}")
     return ScenesResult(plan, reports, len(known), session.finish(own))
 
 

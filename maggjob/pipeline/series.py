@@ -31,8 +31,9 @@ from maggjob.output.series_files import (
 from maggjob.output.series_rows import series_ledger, series_rows
 from maggjob.output.series_span import DIGEST, SPAN, check_kept, series_attributes, stored_span, whole_span
 from maggjob.output.table import put_table
+from maggjob.pipeline.reach import check_reach
 from maggjob.pipeline.resume import ask_versions
-from maggjob.pipeline.session import RunDescription, Session, SessionOptions, check_reach
+from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.target import check_folder
 from maggjob.planning.series import SeriesPlan, plan_series
 from maggjob.storage.archive import Archive

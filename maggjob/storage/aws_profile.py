@@ -5,6 +5,7 @@ obstore takes credentials from the environment and from AWS's own machines, but 
 """
 
 import os
+import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,14 @@ FILES = (("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FIL
 LIFE = timedelta(minutes=10)
 """Lifetime of credentials as given to obstore, which asks again five minutes before their end. botocore renews them ten
 minutes before they expire, or earlier, so with the default of half an hour obstore would use expired ones."""
+NO_LOGIN = re.compile(r"AWS profile '.*' (gives|has) no credentials")
+"""What `credentials` raises, as it stands in an error of obstore, where a login has ended meanwhile."""
+WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
+"""Environment variable with a token by which a role is assumed, as on Kubernetes."""
+SESSION_NAME = "AWS_ROLE_SESSION_NAME"
+"""Environment variable with the name of the session of a role that is assumed with a token."""
+HUB_USER = "JUPYTERHUB_USER"
+"""Environment variable with the name of the user on a JupyterHub."""
 State = tuple[tuple[str, ...], tuple[tuple[str, int, int], ...]]
 
 
@@ -41,6 +50,17 @@ def in_use() -> bool:
     return any(names) or bool(files)
 
 
+def name_session() -> None:
+    """Name the session of a role that is assumed with a token, unless it has a name.
+
+    The name is part of ``aws:userid``. Without one, each library that assumes the role makes up its own, so that the
+    same client would be several users.
+    """
+    if os.environ.get(WEB_IDENTITY) and not os.environ.get(SESSION_NAME):
+        user = re.sub(r"[^\w+=,.@-]", "-", os.environ.get(HUB_USER, ""), flags=re.ASCII)
+        os.environ[SESSION_NAME] = f"maggjob-{user}".rstrip("-")[:64]
+
+
 def open_session(region: str | None = None) -> Any:
     """Open a boto3 session with the profile that the environment selects.
 
@@ -58,6 +78,7 @@ def open_session(region: str | None = None) -> Any:
     InputError
         If boto3 is not installed, the profile does not exist, or a file of profiles cannot be read.
     """
+    name_session()
     try:
         # Takes 0.3 s, and is not installed everywhere.
         import boto3
@@ -78,6 +99,17 @@ def open_session(region: str | None = None) -> Any:
 @lru_cache(maxsize=1)
 def _session(_: State) -> Any:
     return open_session()
+
+
+def shared_session() -> Any:
+    """Return the session of the profile that all stores of this process share: one login, and one id of the user.
+
+    Raises
+    ------
+    InputError
+        If no session can be opened; see `open_session`.
+    """
+    return _session(_state())
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """The private object of a run: credentials for the archive, readable by workers and renewed while the run lasts.
 
 Workers on this machine read a file that only the user can read. Workers on Lambda read an object in Lithops' bucket,
-which their role may read and nobody outside the account. A task contains its URL, never the credentials.
+which their role may read and nobody outside the account. Its key begins with the id of the user at AWS, so that a
+policy can keep it from other users of the bucket. A task contains its URL, never the credentials.
 """
 
 import logging
@@ -16,8 +17,9 @@ from maggjob.errors import AccessError, StoreError
 from maggjob.storage.certificates import use_certificates
 from maggjob.storage.credentials import CredentialSet, S3Credentials, data_centre, needs_login, write_private
 from maggjob.storage.folder import Folder
+from maggjob.storage.identity import caller_id
 from maggjob.storage.owner import OWNER, Owner, is_gone, me, private_folder
-from maggjob.storage.run_folder import PRIVATE
+from maggjob.storage.run_folder import private_prefix
 from maggjob.storage.stores import cause_of, plain_message
 from maggjob.storage.urls import join_url
 
@@ -81,11 +83,13 @@ def _local_file() -> Iterator[tuple[str, Write]]:
 
 @contextmanager
 def _object(bucket: str, region: str | None) -> Iterator[tuple[str, Write]]:
-    place, owner = Folder(f"s3://{bucket}/{PRIVATE}", region), me()
+    place, owner = Folder(private_prefix(bucket, caller_id(region)), region), me()
     key = f"{owner.token}.json"
     place.put(f"{owner.token}.{OWNER}", owner.to_json())
     try:
-        _sweep(place)
+        # What other clients left has expired, and may be out of this user's reach.
+        with suppress(StoreError):
+            _sweep(place)
         yield join_url(place.url, key), lambda credential_set: place.put(key, credential_set.to_json())
     finally:
         try:
@@ -96,7 +100,7 @@ def _object(bucket: str, region: str | None) -> Iterator[tuple[str, Write]]:
 
 
 def _sweep(place: Folder) -> None:
-    """Delete the objects of clients of this machine that were killed."""
+    """Delete the objects of this user's clients of this machine that were killed."""
     for key in place.keys():  # noqa: SIM118
         if key.endswith(OWNER):
             content = place.find(key)

@@ -58,12 +58,26 @@ OURS = (RUN, *KEPT, *BETWEEN, VERSIONS, WRITING, "lock-", f"{PARTS}/", "granules
 INDEXES = "maggjob-index"
 """Name of the prefix for indexes beside a result in a bucket."""
 PRIVATE = "maggjob.private"
-"""Prefix below which workers read credentials; objects that a killed client leaves expire (runtime/template.yaml)."""
+"""Prefix below which workers read credentials, by the id of the user; objects that a killed client leaves expire
+(runtime/template.yaml)."""
 
 
 def run_folder(store: str) -> str:
     """Return the path or URL of a run's folder, which lies beside its store."""
     return f"{store.rstrip('/')}.run"
+
+
+def private_prefix(bucket: str, user: str) -> str:
+    """Return the URL below which a user's credentials for workers lie in Lithops' bucket.
+
+    Parameters
+    ----------
+    bucket : str
+        Lithops' bucket.
+    user : str
+        Id of the user at AWS (`maggjob.storage.identity.caller_id`).
+    """
+    return f"s3://{bucket}/{PRIVATE}/{user}"
 
 
 def cache_folder() -> Path:

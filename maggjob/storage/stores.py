@@ -67,6 +67,7 @@ def _client(root: str, token: str | None = None) -> Any:
 
 
 def _s3(root: str, region: str | None, **options: Any) -> Any:
+    aws_profile.name_session()
     region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if "credential_provider" not in options and aws_profile.in_use():
         # Raise the clear message about an expired login here, before obstore hides it.

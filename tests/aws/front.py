@@ -1,8 +1,9 @@
 """A server in front of moto: it answers what moto does not know or is to refuse, and passes other requests on."""
 
 import json
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs
 import boto3
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
+from tests.aws.policies import Asked, Principal, allows as may, asked_of, service_of
 from tests.aws.sandbox import Handler, serve
 
 SIMULATED = (
@@ -25,15 +27,30 @@ REFUSED = (
     '<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>'
     "<Code>AccessDenied</Code><Message>You may not.</Message></Error><RequestId>r</RequestId></ErrorResponse>"
 )
+DENIED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error>"
 XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+MISSING = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
 
 
 def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
     """Return whether policies allow an action, as moto judges them."""
     judged = {policy.is_action_permitted(action, resource) for policy in policies}
     return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
+
+
+def refuse(request: Handler) -> None:
+    """Answer that a request is not allowed, as its service does."""
+    service = service_of(request.headers)[1]
+    if request.command == "HEAD":
+        request.reply(403)
+    elif service in ("s3", "iam"):
+        request.reply(403, (DENIED if service == "s3" else REFUSED).encode(), XML)
+    else:
+        said = {"__type": "AccessDeniedException", "message": "You may not.", "Message": "You may not."}
+        request.reply(403, said, {"X-Amzn-Errortype": "AccessDeniedException"})
 
 
 @dataclass
@@ -52,6 +69,14 @@ class Front:
     """Status for every request to a bucket."""
     refused: list[str] = field(default_factory=list)
     """Parts of paths that the client may not use."""
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    """Methods and buckets of requests that S3 denies: DELETE (of many objects, too), LIST or GET, for example."""
+    lost: Callable[[str], bool] = lambda path: False
+    """Tells which objects cannot be found, by path, although they are listed."""
+    shut: Callable[[str], bool] = lambda path: False
+    """Tells which objects may not be read, by path."""
+    expired: set[str] = field(default_factory=set)
+    """Access keys that no service accepts any more."""
     keys: dict[str, set[str]] = field(default_factory=dict)
     """Access keys that a bucket is open to. A bucket that is not named is open to all."""
     renewed: threading.Event | None = None
@@ -60,11 +85,36 @@ class Front:
     """Access keys of the requests to these buckets that were let in."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of each request."""
+    principals: dict[str, Principal] = field(default_factory=dict)
+    """Who is who, by access key. If there is any, requests are judged, and those of other keys are refused."""
+    judged: list[tuple[str, Asked, bool]] = field(default_factory=list)
+    """Access key, what was asked, and whether it was allowed, of each judged request."""
 
     def answer(self, request: Handler, body: bytes) -> bool:
         """Answer a request; return False when moto is to answer it."""
         target = request.headers.get("X-Amz-Target", "")
-        if target.endswith("GetDownloadUrlForLayer"):
+        if self.principals and not self.may(request, body):
+            refuse(request)
+            return True
+        key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
+        path, _, query = request.path.partition("?")
+        bucket, method = path.split("/")[1], request.command
+        if key in self.expired:
+            # An answer to HEAD has no content. S3 says 400; STS says 403.
+            request.reply(400, b"" if method == "HEAD" else EXPIRED, XML)
+        elif method == "POST" and "delete" in query and ("DELETE", bucket) in self.denied:
+            keys = re.findall(rb"<Key>(.*?)</Key>", body)
+            errors = b"".join(
+                b"<Error><Key>" + key + b"</Key><Code>AccessDenied</Code><Message>no</Message></Error>" for key in keys
+            )
+            request.reply(200, b"<DeleteResult>" + errors + b"</DeleteResult>", XML)
+        elif ("LIST" if "list-type" in query else method, bucket) in self.denied or (
+            method == "GET" and self.shut(path)
+        ):
+            request.reply(403, DENIED.encode(), XML)
+        elif method == "GET" and self.lost(path):
+            request.reply(404, MISSING, XML)
+        elif target.endswith("GetDownloadUrlForLayer"):
             digest = json.loads(body)["layerDigest"]
             request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
         elif request.path.startswith("/blob/"):
@@ -76,12 +126,11 @@ class Front:
                 request.reply(403, REFUSED.encode(), XML)
         elif any(part in request.path for part in self.refused):
             request.reply(403, {"Message": "You may not."}, {"X-Amzn-Errortype": "AccessDeniedException"})
-        elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
+        elif bucket in self.statuses:
             request.reply(self.statuses[bucket])
         elif bucket in self.keys:
             if self.used and self.renewed is not None:
                 self.renewed.wait(600)
-            key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
             if key not in self.keys[bucket]:
                 request.reply(403, EXPIRED, {"Content-Type": "application/xml"})
                 return True
@@ -89,6 +138,18 @@ class Front:
             return False
         else:
             return False
+        return True
+
+    def may(self, request: Handler, body: bytes) -> bool:
+        """Return whether a request is allowed to the principal that signed it. Unsigned ones are moto's own matter."""
+        key, _ = service_of(request.headers)
+        if not key:
+            return True
+        for asked in asked_of(request.command, request.path, request.headers, body):
+            allowed = key in self.principals and may(self.principals[key], asked)
+            self.judged.append((key, asked, allowed))
+            if not allowed:
+                return False
         return True
 
     @cached_property

@@ -13,7 +13,7 @@ import pytest
 
 import maggjob
 from maggjob.aws.build import DEFAULT_BASE, HERE, BuildOptions, push_image
-from maggjob.aws.image import PYTHONS, Image
+from maggjob.aws.image import NOT_IN_IMAGE, PYTHONS, Image
 from maggjob.aws.login import Login
 from maggjob.aws.wheels import fetch_wheels, installed_files, read_lock
 from maggjob.errors import BackendError
@@ -23,6 +23,7 @@ from tests.aws.small_image import BASE, base_config, layer, library_files
 from tests.aws.wheels import LOCKS, RUNTIME, locked
 from tests.aws.world import ROOT
 from tests.granule_files import write_granule
+from tests.test_architecture import IMPORTS
 
 LIMIT_BYTES = 140e6
 WORKER = [lock for lock in LOCKS if "readers" not in lock]
@@ -131,6 +132,16 @@ def test_the_dockerfile_names_files_and_a_handler_that_are_there() -> None:
     arguments = dict(re.findall(r"^ARG (\w+)=(.+)$", text, re.MULTILINE))
     assert f"{arguments['REQUIREMENTS']}-{arguments['PYTHON']}" in LOCKS
     assert arguments["BASE"] == DEFAULT_BASE.format(python=arguments["PYTHON"])
+
+
+def test_the_image_leaves_out_what_nothing_in_it_imports() -> None:
+    left_out = {name for name in NOT_IN_IMAGE if (ROOT / "maggjob" / name / "__init__.py").is_file()}
+    assert left_out == {"cli", "show", "simulator"}
+    for module, names in IMPORTS.items():
+        if module.split(".")[0] not in (*left_out, "__main__"):
+            assert not left_out & {name.split(".")[0] for name in names}, module
+    ignored = (RUNTIME / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {f"maggjob/{name}" for name in left_out} <= set(ignored)
 
 
 @pytest.mark.network

@@ -191,7 +191,7 @@ def test_build_deploy_run_delete_by_docker(aws: World, installed: Maggjob, maggj
 SHOWN = {
     ("build",): "take the base image public.ecr.aws/docker/library/python",
     ("build", "--docker"): "docker buildx build",
-    ("deploy", "maggjob:x"): "runtime deploy",
+    ("deploy", "maggjob:x"): "create the function",
     ("deploy", "--docker", "maggjob:x"): "docker push",
     ("status",): "runtime list",
     ("delete", "maggjob:x"): "aws ecr",

@@ -1,6 +1,7 @@
 """The CloudFormation stack: without findings of cfn-lint, created in moto, and no wider than it must be."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,16 +93,71 @@ def test_buckets_are_private_encrypted_and_emptied(template: dict[str, Any]) -> 
     assert expiring == {"lithops.jobs/", "maggjob.private/"}
 
 
+def test_a_stack_that_could_not_be_created_leaves_nothing(template: dict[str, Any]) -> None:
+    """A name that is taken would block the next try; what a stack has held is kept."""
+    kept = {name: r for name, r in template["Resources"].items() if "DeletionPolicy" in r}
+    assert kept.keys() == {"LithopsBucket", "OutputBucket", "Repository"}
+    assert {(r["DeletionPolicy"], r["UpdateReplacePolicy"]) for r in kept.values()} == {
+        ("RetainExceptOnCreate", "Retain")
+    }
+
+
+def test_no_image_with_a_tag_expires(template: dict[str, Any]) -> None:
+    """It may be that of a function, which needs it again when it wakes; and tags are never moved to another image."""
+    repository = template["Resources"]["Repository"]["Properties"]
+    assert repository["ImageTagMutability"] == "IMMUTABLE"
+    rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
+    (statement,) = repository["RepositoryPolicyText"]["Statement"]
+    assert statement["Condition"].keys() == {"ArnLike"}
+    assert statement["Condition"]["ArnLike"].keys() == {"aws:SourceArn"}
+
+
+def test_the_budget_sees_what_credits_pay_and_needs_no_address(template: dict[str, Any]) -> None:
+    budget = template["Resources"]["Budget"]
+    assert "Condition" not in budget
+    assert {budget["Properties"]["Budget"]["CostTypes"][key] for key in ("IncludeCredit", "IncludeRefund")} <= {
+        False,
+        "false",
+    }
+    condition, alarms, none = budget["Properties"]["NotificationsWithSubscribers"]["Fn::If"]
+    assert (condition, len(alarms), none) == ("HasEmail", 2, {"Ref": "AWS::NoValue"})
+
+
+@pytest.mark.parametrize(
+    ("prefix", "good"),
+    [
+        ("", True),
+        ("people/", True),
+        ("${aws:userid}/", True),
+        ("maps/${aws:PrincipalTag/user}/", True),
+        ("people", False),
+        ("*/", False),
+        ("${other}/", False),
+    ],
+)
+def test_a_prefix_for_results_is_checked(template: dict[str, Any], prefix: str, good: bool) -> None:
+    pattern = template["Parameters"]["UserPrefix"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, prefix)) == good
+
+
 def test_no_statement_is_wider_than_named(template: dict[str, Any]) -> None:
     found = list(statements(template))
-    assert len(found) == 14
+    assert len(found) == 23
     for name, statement in found:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], (name, statement)
         if statement.get("Resource") == "*":  # these three know no resources
-            assert set(actions) == {"lambda:ListFunctions", "lambda:GetAccountSettings", "ecr:GetAuthorizationToken"}
+            assert set(actions) <= {"lambda:ListFunctions", "lambda:GetAccountSettings", "ecr:GetAuthorizationToken"}
     worker = {action for name, s in found if name == "WorkerRole" for action in s["Action"] if len(action) > 1}
     assert not [action for action in worker if action.startswith(("iam:", "lambda:", "ecr:", "sts:"))]
+    user = {action for name, s in found if name == "UserPolicy" for action in s["Action"] if len(action) > 1}
+    assert not [action for action in user if action.startswith(("iam:", "ecr:", "sts:", "logs:", "cloudformation:"))]
+    assert {action for action in user if action.startswith("lambda:")} == {
+        "lambda:InvokeFunction",
+        "lambda:GetFunction",
+        "lambda:ListTags",
+    }
 
 
 def test_the_readme_gives_a_reason_for_every_statement(template: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from maggjob.backend.workers import default_workers
 from maggjob.catalog.catalog import Catalog
 from maggjob.config.load import builtin_configs
 from maggjob.errors import InputError
-from maggjob.pipeline.session import RunDescription, check_reach
+from maggjob.pipeline.reach import check_reach
+from maggjob.pipeline.session import RunDescription
 from tests.granule_files import beam, write_granule
 
 

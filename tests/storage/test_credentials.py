@@ -562,7 +562,7 @@ def test_a_private_object_in_a_bucket_is_renewed_and_deleted(
         with private_object([GRANULE], "lithops") as place:
             key, owner = Folder("s3://lithops").keys()
             assert place == f"s3://lithops/{key}"
-            assert re.fullmatch(r"maggjob\.private/[0-9a-f]{16}\.json", key)
+            assert re.fullmatch(r"maggjob\.private/\w+/[0-9a-f]{16}\.json", key)
             assert owner == key.replace("json", "owner.json")
             nasa[0].answer = whole
             until = time.monotonic() + 120
