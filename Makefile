@@ -56,7 +56,7 @@ test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check 
 test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, compare its bytes with those of x86-64 | 4 minutes, 0.4 GB, needs Debian on x86-64 and the network; when the image or arithmetic changes
 	$(BIN)/python -m pytest -m arm64 tests/arm64
 
-test-image: $(READY)  ## build, push, pull and run the image of workers on an emulated aarch64, compare its bytes with a serial run's | 20 minutes, 10 more at first, 0.2 GB kept in ~/.cache/maggjob-test-image; needs Debian on x86-64 (says what to install), its python3 and the network; when the image changes
+test-image: $(READY)  ## build, push, pull and run the image of workers on an emulated aarch64, compare its bytes with a serial run's | 10 to 20 minutes, 10 more at first, 0.1 GB kept in ~/.cache/maggjob-test-image; needs Debian on x86-64 (says what to install), its python3 and the network; when the image changes
 	$(BIN)/python -m pytest -m image tests/image
 
 faults: $(READY)  ## runs with faults drawn at random, judged by an independent count: lost, wrong and broken must be 0 | 8 minutes for 40 rounds (ROUNDS=40); when reads, retries, locks, resuming or the ledger change

@@ -83,7 +83,9 @@ class Emulation:
 
     def run(self, *command: str | Path, given: str = "", environment: Mapping[str, str] | None = None) -> str:
         """Run a command as root of a namespace, and return its output."""
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+        # As 'buildah unshare' tells buildah that its root is nobody on the machine.
+        rootless = {"_CONTAINERS_ROOTLESS_UID": str(os.getuid()), "_CONTAINERS_USERNS_CONFIGURED": "done"}
+        variables = {**os.environ, **(rootless if os.getuid() else {}), "PYTHONPATH": str(ROOT), **(environment or {})}
         return run([*self.program("namespace"), *map(str, command)], variables, given)
 
     @contextmanager
