@@ -11,7 +11,7 @@ is then null. Where the indexes of granules are stored is listed as well, if any
     {..., "packs": ["0f3a.../abcdef...-1234abcd.pack", ...], "pack": [0, 0, 1, null, ...]}
 
 ``packs`` are keys in the folder of indexes, ``pack`` is the position of a granule's pack among them, or null if it has
-no index. A granule takes some 40 bytes, half of them for its ETag, and its pack six more. Each list is complete,
+no index. A granule takes some 40 bytes, half of them for its ETag, and its pack five to nine more. Each list is complete,
 although a granule is repeated in the lists of all its cells: a worker reads one range of the object, and nothing about
 other cells.
 """
@@ -56,7 +56,8 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     list of GranuleList
         Position of each list in the object.
     """
-    packed = [_pack(granules) for granules in lists]
+    splits: Splits = {}
+    packed = [_pack(granules, splits) for granules in lists]
     content = b"".join(packed)
     key = f"granules-{_digest(content)}.zlib"
     Folder(folder, region, create=True).put(key, content)
@@ -65,7 +66,11 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     return [GranuleList(url, start, len(one), _digest(one)[:SHORT]) for one, start in zip(packed, starts, strict=False)]
 
 
-def _pack(granules: Sequence[Granule]) -> bytes:
+Splits = dict[str, dict[tuple[str, str], tuple[str, str | None]]]
+"""What is before and after an id in a URL, by base of the list, and by id and URL: a granule is in many lists."""
+
+
+def _pack(granules: Sequence[Granule], splits: Splits) -> bytes:
     """Return the bytes of a list; none for an empty one."""
     if not granules:
         return b""
@@ -73,7 +78,11 @@ def _pack(granules: Sequence[Granule]) -> bytes:
     # A common prefix of characters, cut where the names of files begin, as these are stored apart.
     base = commonprefix(urls)  # noqa: RUF071
     base = base[: base.rfind("/") + 1]
-    split = [_around(granule.url[len(base) :], granule.id) for granule in granules]
+    known = splits.setdefault(base, {})
+    for granule in granules:
+        if (granule.id, granule.url) not in known:
+            known[granule.id, granule.url] = _around(granule.url[len(base) :], granule.id)
+    split = [known[granule.id, granule.url] for granule in granules]
     columns = {
         "base": base,
         "id": [granule.id for granule in granules],

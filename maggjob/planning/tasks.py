@@ -103,11 +103,10 @@ def make_tasks(
         Key, in this folder, of the object that holds the index of each granule, by id of the granule.
     """
     recipe, run, units = plan.config.recipe(), plan.run_path, plan.units
-    lists = [one.granules(cell) for one, cell in units]
-    if places:
-        # A granule is one object in all of its cells: there are millions of pairs.
-        every = {granule.id: replace(granule, index=places.get(granule.id)) for granule in plan.used_granules}
-        lists = [tuple(every[granule.id] for granule in some) for some in lists]
+    keys = places or {}
+    # A granule is one object in all of its cells: there are millions of pairs.
+    every = {i: replace(g, index=keys.get(g.id)) for i, g in zip(plan.positions, plan.used_granules, strict=True)}
+    lists = [tuple(map(every.__getitem__, one.catalog.cells[cell])) for one, cell in units]
     digests = {one.window: one.digest for one in plan.each}
     where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)
     return [
