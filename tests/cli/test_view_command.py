@@ -58,7 +58,9 @@ def test_what_cannot_be_shown_is_told_in_one_line(store: str, options: list[str]
 
 
 def test_stores_that_are_no_results_are_told_of(store: str) -> None:
-    assert maggjob("view", "nothing.zarr").stderr.startswith("error: no result found at nothing.zarr: run 'maggjob run'")
+    assert maggjob("view", "nothing.zarr").stderr.startswith(
+        "error: no result found at nothing.zarr: run 'maggjob run'"
+    )
     group = zarr.open_group(store, mode="r+", use_consolidated=False)["9"]
     del group.attrs["tally"]
     consolidate(Path(store))
