@@ -11,9 +11,9 @@ is then null. Where the indexes of granules are stored is listed as well, if any
     {..., "packs": ["0f3a.../abcdef...-1234abcd.pack", ...], "pack": [0, 0, 1, null, ...]}
 
 ``packs`` are keys in the folder of indexes, ``pack`` is the position of a granule's pack among them, or null if it has
-no index. A granule takes some 40 bytes, half of them for its ETag, and its pack five to nine more. Each list is complete,
-although a granule is repeated in the lists of all its cells: a worker reads one range of the object, and nothing about
-other cells.
+no index. A granule takes some 40 bytes, half of them for its ETag, and its pack five to nine more. Each list is
+complete, although a granule is repeated in the lists of all its cells: a worker reads one range of the object, and
+nothing about other cells.
 """
 
 import hashlib
