@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from maggjob.aws.lithops_file import NAME
 from maggjob.aws.refusals import code_of
 from maggjob.errors import InputError
 
-NAME = "maggjob"
-"""Default name of the stack."""
 GOOD_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 20
 """Characters: the name is part of those of functions (64) and of buckets (63)."""

@@ -13,10 +13,12 @@ from typing import Any
 
 import yaml
 
-from maggjob.backend.settings import BACKENDS, CONFIG_FILE, packaged_config
+from maggjob.backend.settings import BACKENDS, CONFIG_FILE, TO_FILL_IN, packaged_config
 from maggjob.errors import InputError
 from maggjob.inputs.plain_yaml import load_yaml
 
+NAME = "maggjob"
+"""Default name of an installation, which needs no namespace."""
 OURS = "maggjob"
 """Word that each Lithops configuration for maggjob contains: in the name of the runtime, or in comments."""
 
@@ -109,6 +111,29 @@ def why_foreign(text: str, content: Any) -> str:
     if backend not in BACKENDS.values():
         return f"its backend is {backend}"
     return "" if OURS in text else f"it does not mention {OURS}"
+
+
+def check_same_installation(text: str | None, name: str) -> None:
+    """Check that a lithops_config.yaml with the values of an account is for the installation that is meant.
+
+    Parameters
+    ----------
+    text : str or None
+        Content of the file; None if there is none.
+    name : str
+        Name of the installation.
+
+    Raises
+    ------
+    InputError
+        If it is for another one, whose values would be lost.
+    """
+    section = ((load_yaml(text) or {}) if text else {}).get("aws_lambda") or {}
+    role, own = str(section.get("execution_role") or TO_FILL_IN), section.get("namespace") or NAME
+    if own != name and (TO_FILL_IN not in role or section.get("namespace")):
+        raise InputError(
+            f"{CONFIG_FILE} is for the installation {own}, not for {name}: {_other_file()}, or --name {own}"
+        )
 
 
 def _other_file() -> str:

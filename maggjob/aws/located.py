@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from maggjob.aws.image import image_of
-from maggjob.aws.installation import NAME, Function, StoredImage, list_functions, list_images, names_of
-from maggjob.aws.lithops_file import AccountValues, fill_in, read_own_file
+from maggjob.aws.installation import Function, StoredImage, list_functions, list_images, names_of
+from maggjob.aws.lithops_file import NAME, AccountValues, fill_in, read_own_file
 from maggjob.aws.refusals import is_denied, refusals
 from maggjob.aws.stack import check_ours
 from maggjob.aws.stack_state import Stack, find_stack
@@ -38,7 +38,7 @@ class Located:
     """Lithops' bucket and that for results."""
 
 
-def locate(session: Any, file: Path, name: str | None) -> Located:
+def locate(session: Any, file: Path, name: str | None, *, role_is_enough: bool = False) -> Located:
     """Find an installation by its name, or by the lithops_config.yaml that is there.
 
     Parameters
@@ -48,6 +48,8 @@ def locate(session: Any, file: Path, name: str | None) -> Located:
         lithops_config.yaml, which need not exist.
     name : str, optional
         Name of the installation; by default the one that the file is for.
+    role_is_enough : bool
+        If True, the stack need not be looked at where the right is missing and the file names a role.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def locate(session: Any, file: Path, name: str | None) -> Located:
     account, region = identity["Account"], session.region_name
     names = names_of(asked, account, region)
     with refusals("stack"):
-        stack = _look_at(session.client("cloudformation"), names.stack, may_fail=role is not None)
+        stack = _look_at(session.client("cloudformation"), names.stack, may_fail=role_is_enough and role is not None)
     if stack is None and role is None:
         raise InputError(
             f"there is no stack {names.stack} in {region} of the account {account}, and {file} names no role: "

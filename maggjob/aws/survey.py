@@ -14,8 +14,15 @@ from maggjob.aws.build import BuildOptions, base_name, check_inputs
 from maggjob.aws.function import function_name, memory_of
 from maggjob.aws.image import NAME as RUNTIME_NAME, Image, image_folder, image_of
 from maggjob.aws.image_layers import package_files
-from maggjob.aws.installation import NAME, Function, Names, get_function, list_images, names_of
-from maggjob.aws.lithops_file import AccountValues, check_writable, fill_in, read_own_file
+from maggjob.aws.installation import Function, Names, get_function, list_images, names_of
+from maggjob.aws.lithops_file import (
+    NAME,
+    AccountValues,
+    check_same_installation,
+    check_writable,
+    fill_in,
+    read_own_file,
+)
 from maggjob.aws.login import stored_login
 from maggjob.aws.refusals import code_of, refusals
 from maggjob.aws.registry import Repository
@@ -151,6 +158,7 @@ def survey(session: Any, options: SetupOptions) -> Survey:
         identity = session.client("sts").get_caller_identity()
     account, region, cloud = identity["Account"], session.region_name, session.client("cloudformation")
     name = options.name or name_in(text) or NAME
+    check_same_installation(text, name)
     names = names_of(name, account, region, options.bucket_prefix)
     with refusals("stack"):
         stack = find_stack(cloud, names.stack)

@@ -193,8 +193,15 @@ def use(
     maggjob cloud use
     maggjob cloud use --bucket hub-lithops-123456789012-us-west-2
     """  # noqa: D301
-    from maggjob.aws.installation import NAME, names_of
-    from maggjob.aws.lithops_file import check_writable, fill_in, read_own_file, write_file
+    from maggjob.aws.installation import names_of
+    from maggjob.aws.lithops_file import (
+        NAME,
+        check_same_installation,
+        check_writable,
+        fill_in,
+        read_own_file,
+        write_file,
+    )
     from maggjob.aws.refusals import refusals
     from maggjob.aws.survey import name_in
     from maggjob.aws.use import function_values, published_values, read_published
@@ -213,6 +220,7 @@ def use(
             values, start = published_values(published), published if text is None else text
         else:
             values = function_values(session, function, where, identity)
+    check_same_installation(text, values.namespace or NAME)
     filled = fill_in(start, values)
     if filled.text == text:
         click.echo(f"{path} has the values of the account")
@@ -237,7 +245,7 @@ def status(name: str | None, region: str | None, file: str) -> None:
 
     path = _file(file)
     session = _session(path, region)
-    click.echo("\n".join(overview(session, locate(session, path, name))))
+    click.echo("\n".join(overview(session, locate(session, path, name, role_is_enough=True))))
 
 
 @cloud_commands.command()
@@ -275,6 +283,8 @@ def _clear_old(session: Any, options: "SetupOptions", delete_old: bool | None) -
     from maggjob.aws.teardown import delete_functions, delete_images
 
     found = locate(session, options.file, options.name)
+    if found.runtime is None:
+        return
     with refusals("old functions and images"):
         old = find_unused(session, found, found.runtime)
     if not old.functions and not old.images:
@@ -308,7 +318,7 @@ def stop(undo: bool, name: str | None, region: str | None, file: str, dry_run: b
 
     path = _file(file)
     session = _session(path, region)
-    found = locate(session, path, name)
+    found = locate(session, path, name, role_is_enough=True)
     with refusals("stop"):
         functions = own_functions(session, found)
         if not functions:

@@ -88,6 +88,32 @@ def test_options_that_cannot_be(cloud: Cloud, words: tuple[str, ...], said: str)
     assert empty(cloud)
 
 
+def test_a_file_of_another_installation_is_left_alone(cloud: Cloud) -> None:
+    text = "# maggjob\naws_lambda:\n  namespace: team\n  execution_role: arn:aws:iam::123456789012:role/x\n"
+    FILE.write_text(text)
+    for name in ("maggjob", "other"):
+        said = last_line(cloud.setup("--name", name))
+        assert f"lithops_config.yaml is for the installation team, not for {name}: give --lithops-config" in said
+    FILE.write_text(text.replace("  namespace: team\n", ""))
+    assert "is for the installation maggjob, not for other" in last_line(cloud.setup("--name", "other"))
+    assert (cloud.buckets, stacks(), FILE.read_text()) == (set(), {}, text.replace("  namespace: team\n", ""))
+
+
+def test_nothing_is_taken_down_by_who_may_not_see_the_stack(cloud: Cloud) -> None:
+    set_up_stack(cloud)
+    role = boto3.resource("cloudformation").Stack("maggjob").outputs
+    (ours,) = [one["OutputValue"] for one in role if one["OutputKey"] == "ExecutionRole"]
+    make_function(cloud, "lithops-worker-gjob-380-0000000001", ours.rpartition("/")[2], "image:1")
+    FILE.write_text(f"# maggjob\naws_lambda:\n  execution_role: {ours}\n  runtime: maggjob:1\n")
+    cloud.door.lacking = {"cloudformation:DescribeStacks"}
+    said = last_line(cloud.type("teardown", "--yes"))
+    assert "stack: the right cloudformation:DescribeStacks is missing" in said
+    assert (len(cloud.functions), list(stacks())) == (1, ["maggjob"])
+    # To stop, the role in the file is enough.
+    assert cloud.type("stop").returncode == 0
+    assert [function["reserved"] for function in cloud.functions.values()] == [0]
+
+
 def test_a_stack_of_somebody_else_is_left_alone(cloud: Cloud) -> None:
     boto3.client("cloudformation").create_stack(
         StackName="website", TemplateBody=json.dumps({"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}}})
