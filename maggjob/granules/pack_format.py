@@ -24,7 +24,7 @@ from itertools import accumulate, pairwise
 
 from maggjob.errors import IndexFileError
 from maggjob.inputs.plain_json import load_json
-from maggjob.model.tasks import Granule
+from maggjob.model.tasks import GRANULES_A_PACK, Granule
 
 MAGIC, VERSION = b"maggpack", 1
 HEAD = struct.Struct("<8sHII")
@@ -34,8 +34,8 @@ CODE = 5
 granule has the code of one of 100,000 others. It is then looked for in a pack that does not have it, and indexed."""
 DIGEST = 6
 """Characters of the digest of a pack in its key."""
-MOST = 16
-"""Indexes per pack, at most: keys stay shorter than the names that any file system takes."""
+MOST = GRANULES_A_PACK
+"""Indexes per pack, at most."""
 
 
 def index_name(granule: Granule) -> str:

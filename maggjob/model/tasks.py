@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from maggjob.model.recipe import Recipe
 
+GRANULES_A_PACK = 16
+"""Indexes per pack, at most: keys stay shorter than the names that any file system takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Granule:

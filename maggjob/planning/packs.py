@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from maggjob.granules.pack_format import MOST
 from maggjob.icesat2.names import GranuleName
 from maggjob.icesat2.orbit import track_place
+from maggjob.model.tasks import GRANULES_A_PACK as MOST
 
 LEAST = 5
 """Granules per pack, at least, if there are so many: with fewer, calls cost more than the work."""

@@ -934,7 +934,7 @@ def test_requests_for_indexes_are_those_of_the_plan(world: World, monkeypatch: p
     catalog = replace(catalog, cells={cell: catalog.cells[cell] for cell in some})
     monkeypatch.setattr(WSGIRequestHandler, "log_request", log)
     monkeypatch.setattr("maggjob.planning.packs.pack_size", lambda *_: 2)
-    monkeypatch.setattr("maggjob.pipeline.balance.is_hot", lambda takes, total, workers: takes > total / 4)
+    monkeypatch.setattr("maggjob.planning.division.is_hot", lambda takes, total, workers: takes > total / 4)
     with s3_server("ours") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
@@ -967,6 +967,7 @@ def test_requests_for_indexes_are_those_of_the_plan(world: World, monkeypatch: p
     assert len(seen) == reads + 3 + 1
 
 
+@pytest.mark.dear("two runs over https")
 def test_granules_over_https_are_read_less_with_indexes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over loopback and with false pairs the bytes are the same, and with indexes no coordinate is read."""
     contents = {f"/{path.name}": path.read_bytes() for path in world.paths}
