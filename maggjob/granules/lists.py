@@ -66,8 +66,9 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     return [GranuleList(url, start, len(one), _digest(one)[:SHORT]) for one, start in zip(packed, starts, strict=False)]
 
 
-Splits = dict[str, dict[tuple[str, str], tuple[str, str | None]]]
-"""What is before and after an id in a URL, by base of the list, and by id and URL: a granule is in many lists."""
+Splits = dict[str, dict[int, tuple[str, str | None]]]
+"""What is before and after the id in the URL of each granule, by base of the list and identity of the object: a granule
+is one object in many lists."""
 
 
 def _pack(granules: Sequence[Granule], splits: Splits) -> bytes:
@@ -79,10 +80,7 @@ def _pack(granules: Sequence[Granule], splits: Splits) -> bytes:
     base = commonprefix(urls)  # noqa: RUF071
     base = base[: base.rfind("/") + 1]
     known = splits.setdefault(base, {})
-    for granule in granules:
-        if (granule.id, granule.url) not in known:
-            known[granule.id, granule.url] = _around(granule.url[len(base) :], granule.id)
-    split = [known[granule.id, granule.url] for granule in granules]
+    split = [known.get(id(g)) or known.setdefault(id(g), _around(g.url[len(base) :], g.id)) for g in granules]
     columns = {
         "base": base,
         "id": [granule.id for granule in granules],
