@@ -21,6 +21,7 @@ from maggjob.cli.results import (
     result_commands,
     tell,
 )
+from maggjob.cli.view import view_command
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
@@ -71,6 +72,7 @@ def cli() -> None:
     maggjob plan --config atl06.yaml         # estimate time and cost
     maggjob --config atl06.yaml              # run the job: ./atl06.zarr
     maggjob status atl06.zarr                # show its progress, from another terminal
+    maggjob view atl06.zarr -o map.png       # draw a map; view.html is a page to zoom into
 
     Every command takes --debug, which shows the traceback of an error.
     """  # noqa: D301
@@ -91,7 +93,7 @@ def _what(command: Command) -> Command:
     return command
 
 
-for _command in (doctor_command, runtime_commands, *result_commands, *change_commands, *job_commands):
+for _command in (doctor_command, runtime_commands, *result_commands, *change_commands, *job_commands, view_command):
     cli.add_command(_command)
 
 
