@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from maggjob.backend.bill import Stage, stage_of
+from maggjob.backend.call_times import StageCalls, stage_calls
 from maggjob.backend.executor import DEADLINE, run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend, settings_of
@@ -29,13 +30,14 @@ from maggjob.errors import BackendError, ConfigError, InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.reach import check_archive, check_reach, check_region
+from maggjob.pipeline.record import calls_json, package_versions
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
 from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
-from maggjob.storage.run_folder import PARTS, SUMMARY, run_folder
+from maggjob.storage.run_folder import CALLS, PARTS, SUMMARY, run_folder
 from maggjob.storage.urls import is_remote, local_path
 
 NOTHING_TO_RESUME = (BackendError, ConfigError)
@@ -121,6 +123,7 @@ class SessionReport:
             "started": self.started,
             "wall_time_s": self.wall_time_s,
             "complete": self.complete,
+            "versions": package_versions(),
             "tasks": {stage: tally.to_dict() for stage, tally in self.tasks.items()},
             **({"stages": [stage.to_dict() for stage in self.stages]} if self.stages else {}),
         }
@@ -168,6 +171,7 @@ class Session:
         self._stages: list[Stage] = []
         self._finished = False
         self._tallies: dict[str, TaskTally] = {}
+        self._calls: list[StageCalls] = []
         self._most = 0
         self._open = ExitStack()
 
@@ -282,6 +286,7 @@ class Session:
         """
         if begin:
             self.begin(stage, pieces)
+        began, since = self.elapsed, time.time()
         outcomes = run_tasks(
             function,
             tasks,
@@ -291,6 +296,9 @@ class Session:
             watch=watch,
             preload=preload,
         )
+        if tasks:
+            took = self.elapsed - began
+            self._calls.append(stage_calls(stage, outcomes, began=began, since=since, took=took))
         self._most = max(self._most, len(tasks))
         self.record(stage, outcomes, tasks, billed=self.backend == "aws_lambda")
         return outcomes
@@ -349,7 +357,9 @@ class Session:
         """
         text = json.dumps(self.report().to_dict() | dict(content), indent=1, default=as_plain)
         self._finished = True
-        Folder(self.folder, self.region).put(SUMMARY, text.encode())
+        folder = Folder(self.folder, self.region)
+        folder.put(CALLS, calls_json(self._note.note.started, self._calls))
+        folder.put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)
         return summary
 

@@ -102,7 +102,7 @@ def _session_text(result: Mapping[str, Any]) -> str:
 OF_SESSION = frozenset(
     [
         *("store_path", "run_path", "parts_path", "window", "totals", "digests", "backend", "workers", "started"),
-        *("wall_time_s", "stages", "tasks", "complete", "published", "ledger_digest"),
+        *("wall_time_s", "stages", "tasks", "versions", "complete", "published", "ledger_digest"),
     ]
 )
 """Keys of every summary; the others are the job's own."""
