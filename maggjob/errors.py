@@ -65,6 +65,13 @@ class StoreError(MaggjobError):
     retryable = True
 
 
+class ExpiredKeysError(StoreError):
+    """A request that AWS refused because the credentials of this machine have expired, or are not valid any more."""
+
+    reason = "expired"
+    retryable = False
+
+
 class LedgerError(MaggjobError):
     """Counts of a run that do not add up: the result is not published."""
 

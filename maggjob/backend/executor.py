@@ -11,12 +11,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maggjob.backend.client_keys import ClientKeys
 from maggjob.backend.invoke import Invocations
 from maggjob.backend.local import LocalJobs
-from maggjob.backend.outcome import Call, CallTimes, Outcome, Watcher, deadline_outcome, reason_of
+from maggjob.backend.outcome import Call, CallTimes, Outcome, Say, Watcher, deadline_outcome, reason_of
 from maggjob.backend.preload import preloading
 from maggjob.backend.private_root import private_root, write_whole
 from maggjob.backend.retry import (
@@ -29,8 +31,10 @@ from maggjob.backend.retry import (
     pause_before,
 )
 from maggjob.backend.settings import check_filled_in, lithops_config, name_executors, packaged_config, resolve_backend
+from maggjob.backend.waking import wake_function
 from maggjob.backend.watch import Collection
-from maggjob.errors import BackendError, MaggjobError, StoppedError
+from maggjob.errors import BackendError, ExpiredKeysError, MaggjobError, StoppedError
+from maggjob.storage.expiry import expiry_message, refused_keys
 
 __all__ = [
     "DEADLINE",
@@ -43,14 +47,15 @@ __all__ = [
     "run_tasks",
 ]
 
+LOG = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 DEADLINE = 6 * 3600.0
 # Errors of Lithops and AWS when a run cannot start, and what to do about them; `maggjob doctor` checks more.
 HINTS = {
     "Unable to locate credentials": "log in to AWS first (aws configure, aws sso login, or AWS_PROFILE)",
-    "ExpiredToken": "the AWS credentials have expired; renew them",
     "InvalidClientTokenId": "AWS does not know these credentials; check AWS_PROFILE and AWS_ACCESS_KEY_ID",
+    "HeadBucket operation: Bad Request": "the AWS credentials may have expired: see 'aws sts get-caller-identity'",
     "HeadBucket operation: Forbidden": "the bucket is another account's, or access is denied; name another in aws_s3",
     "cannot be assumed by Lambda": "check execution_role in aws_lambda",
     "is not deployed to ECR": "there is no image of this name; type 'maggjob runtime build'",
@@ -71,6 +76,8 @@ def run_tasks(
     watch: Watcher | None = None,
     policy: RetryPolicy | None = None,
     preload: Sequence[str] = (),
+    say: Say = LOG.info,
+    warn: Say = LOG.warning,
 ) -> list[Outcome[Value]]:
     """Call a function on every task.
 
@@ -87,11 +94,15 @@ def run_tasks(
     deadline : float
         Seconds after which tasks that have not ended are given up.
     watch : callable, optional
-        Called as each task ends.
+        Called as each task ends. An exception that it raises ends the run.
     policy : RetryPolicy, optional
         Waiting times and number of submissions; by default those of the backend (`maggjob.backend.retry`).
     preload : sequence of str
         Modules that the function imports while it runs; on localhost they are imported once for all calls.
+    say : callable, optional
+        Is given a line of text when the run waits for something; by default the log.
+    warn : callable, optional
+        Is given what could not be cleaned up, which loses no outcome; by default the log.
 
     Returns
     -------
@@ -104,6 +115,8 @@ def run_tasks(
         If the backend accepts no call at all.
     StoppedError
         If the run is interrupted from the keyboard.
+    ExpiredKeysError
+        If AWS does not accept the credentials of this machine any more.
     """
     if not tasks:
         return []
@@ -112,7 +125,7 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(function, tasks, dict(config or {}), end, note, policy, preload)
+        return _lithops(_Work(function, tasks, end, policy, note, say, warn), dict(config or {}), preload)
     except KeyboardInterrupt as stop:
         how = str(stop) or "stopped from the keyboard"
         raise StoppedError(f"{how}, before all of the {len(tasks)} tasks had ended") from None
@@ -155,32 +168,35 @@ def _call_here(function: Callable[[Task], Value], task: Task, end: float) -> Out
         history, reasons = History(history.submissions + 1, reason), (*reasons, reason)
 
 
-def _lithops(
-    function: Callable[[Task], Value],
-    tasks: Sequence[Task],
-    config: dict[str, Any],
-    end: float,
-    note: Watcher,
-    policy: RetryPolicy | None,
-    preload: Sequence[str],
-) -> list[Outcome[Value]]:
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done, and who is told about it."""
+
+    function: Callable[[Any], Any]
+    """Function of one task."""
+    tasks: Sequence[Any]
+    """The tasks."""
+    end: float
+    """Deadline, by `time.monotonic`."""
+    policy: RetryPolicy | None
+    """Retry policy; None for that of the backend."""
+    watch: Watcher
+    """Called as each task ends."""
+    say: Say
+    """Given a line of text when the run waits for something."""
+    warn: Say
+    """Given what could not be cleaned up."""
+
+
+def _lithops(work: _Work, config: dict[str, Any], preload: Sequence[str]) -> list[Outcome[Any]]:
     check_filled_in(config)
     if config.get("lithops", {}).get("backend") != "localhost":
-        return _submit(function, tasks, config, end, note, policy, preload, None)
+        return _submit(work, config, preload, None)
     with private_root() as root:
-        return _submit(function, tasks, config, end, note, policy, preload, root)
+        return _submit(work, config, preload, root)
 
 
-def _submit(
-    function: Callable[[Task], Value],
-    tasks: Sequence[Task],
-    config: dict[str, Any],
-    end: float,
-    note: Watcher,
-    policy: RetryPolicy | None,
-    preload: Sequence[str],
-    root: Path | None,
-) -> list[Outcome[Value]]:
+def _submit(work: _Work, config: dict[str, Any], preload: Sequence[str], root: Path | None) -> list[Outcome[Any]]:
     import lithops  # 1 s
 
     write_whole()
@@ -195,31 +211,72 @@ def _submit(
     try:
         with _starting():
             name_executors(config)
-            opened = lithops.FunctionExecutor(config=config, log_level=None)
+            executor = lithops.FunctionExecutor(config=config, log_level=None)
         logger.setLevel(wanted or "ERROR")
-        with preloading(function, preload), opened as executor:
-            backend = getattr(executor.compute_handler, "backend", None)
-            threads = getattr(executor.invoker, "invoke_pool_threads", 1)
-            invocations = None if backend is None else Invocations(backend, threads, policy or RetryPolicy())
-            handler = executor.compute_handler
-            # Another version of Lithops' local backend runs its jobs otherwise.
-            local = LocalJobs(handler, root) if root is not None and hasattr(handler, "_run_queued_job") else None
-            own = RetryPolicy() if backend is not None else LOCAL if local is not None else ONE_SUBMISSION
-            collection = Collection(executor, function, tasks, end, note, policy or own, invocations, root, local)
-            try:
-                with _starting():
-                    collection.submit_first()
-                return collection.collect()
-            finally:
-                if invocations is not None:
-                    invocations.close(executor.invoker.executor)
-                elif local is not None:
-                    local.close()
-                else:
-                    handler.clear()
-                _clean(executor)
+        try:
+            with preloading(work.function, preload):
+                return _collect(executor, work, root)
+        finally:
+            with _reported("Lithops' threads could not be ended", work.warn):
+                executor.__exit__(None, None, None)
     finally:
         logger.setLevel(level)
+
+
+def _collect(executor: Any, work: _Work, root: Path | None) -> list[Outcome[Any]]:
+    """Run tasks by an executor, and delete what it stored; a failure of the deletion is reported, and changes nothing.
+
+    Once there are outcomes, they are returned. If there is an error, no other one takes its place.
+    """
+    keys, handler = ClientKeys(), executor.compute_handler
+    backend = getattr(handler, "backend", None)
+    threads = getattr(executor.invoker, "invoke_pool_threads", 1)
+    policy = work.policy or RetryPolicy()
+    invocations = None if backend is None else Invocations(backend, threads, policy, keys)
+    # Another version of Lithops' local backend runs its jobs otherwise.
+    local = LocalJobs(handler, root) if root is not None and hasattr(handler, "_run_queued_job") else None
+    own = RetryPolicy() if backend is not None else LOCAL if local is not None else ONE_SUBMISSION
+    collection = Collection(
+        executor,
+        work.function,
+        work.tasks,
+        work.end,
+        work.watch,
+        work.policy or own,
+        invocations,
+        root,
+        local,
+        keys,
+    )
+    for client in (executor.internal_storage.get_client(), getattr(backend, "lambda_client", None)):
+        keys.follow(client)
+    try:
+        with _starting():
+            if hasattr(backend, "lambda_client"):
+                info = executor.invoker.runtime_info
+                wake_function(backend, info["runtime_name"], info["runtime_memory"], policy, work.say, work.end)
+            collection.submit_first()
+        return collection.collect()
+    finally:
+        with _reported("calls could not be ended", work.warn):
+            if invocations is not None:
+                invocations.close(executor.invoker.executor)
+            elif local is not None:
+                local.close()
+            else:
+                handler.clear()
+        with _reported("the objects of Lithops could not be listed", work.warn):
+            _clean(executor, work.warn, possible=keys.problem is None)
+
+
+@contextmanager
+def _reported(what: str, warn: Say) -> Iterator[None]:
+    """Report a failure of the cleaning up instead of raising it."""
+    try:
+        yield
+    # Neither the outcomes nor the error of the run may be lost.
+    except Exception as problem:  # noqa: BLE001
+        warn(f"{what}: {type(problem).__name__}: {' '.join(str(problem).split())}")
 
 
 @contextmanager
@@ -231,13 +288,32 @@ def _starting() -> Iterator[None]:
         raise
     except Exception as problem:
         said = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        word = refused_keys(said)
+        if word is not None and "xpired" in word:
+            raise ExpiredKeysError(f"Lithops could not start: {expiry_message(word)}") from problem
         hint = next((hint for text, hint in HINTS.items() if text in said), "'maggjob doctor' may show the cause")
         raise BackendError(f"Lithops could not start: {said}; {hint}") from problem
 
 
-def _clean(executor: Any) -> None:
-    """Delete what Lithops stored for this executor, and wait until it is deleted."""
+def _clean(executor: Any, warn: Say, *, possible: bool) -> None:
+    """Delete what Lithops stored for this executor, and wait until it is deleted; report what remains."""
     storage, bucket = executor.internal_storage.storage, executor.internal_storage.bucket
-    keys = storage.list_keys(bucket, prefix=f"lithops.jobs/{executor.executor_id}")
-    if keys:
-        storage.delete_objects(bucket, keys)
+    prefix = f"lithops.jobs/{executor.executor_id}"
+    where = f"in the bucket {bucket}, below {prefix}: they are deleted after the days of KeepDays (runtime/README.md)"
+    if not possible:
+        warn(f"objects of Lithops remain {where}")
+        return
+    keys = storage.list_keys(bucket, prefix=prefix)
+    if not keys:
+        return
+    try:
+        answers = storage.delete_objects(bucket, keys)
+    # botocore raises a dozen types.
+    except Exception as problem:  # noqa: BLE001
+        said = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        warn(f"{len(keys):,} objects of Lithops remain {where} ({said})")
+        return
+    # S3 answers 200 also where it has refused to delete some of the objects.
+    refused = [error for one in answers or () if isinstance(one, dict) for error in one.get("Errors", ())]
+    if refused:
+        warn(f"{len(refused):,} objects of Lithops remain {where} ({refused[0].get('Code')})")

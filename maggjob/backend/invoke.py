@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from types import SimpleNamespace
 from typing import Any
 
+from maggjob.backend.client_keys import ClientKeys
 from maggjob.backend.retry import NO_CONNECTION, RetryPolicy, is_temporary, may_offer_again
 from maggjob.errors import BackendError
 
@@ -33,9 +34,13 @@ class Invocations:
         Number of threads that invoke at the same time; as many connections are kept open.
     policy : RetryPolicy, optional
         Decides which calls are put off, and for how long.
+    keys : ClientKeys, optional
+        Is told when AWS does not accept the credentials any more.
     """
 
-    def __init__(self, backend: Any, threads: int = 64, policy: RetryPolicy | None = None) -> None:
+    def __init__(
+        self, backend: Any, threads: int = 64, policy: RetryPolicy | None = None, keys: ClientKeys | None = None
+    ) -> None:
         self.accepted: dict[Key, float] = {}
         """Time at which each call was accepted, by `time.monotonic`."""
         self.refused: dict[Key, str] = {}
@@ -45,7 +50,7 @@ class Invocations:
         self._closed = False
         # Time at which a call was first put off, by `time.monotonic`.
         self._put_off_since: dict[Key, float] = {}
-        self._policy = policy or RetryPolicy()
+        self._policy, self._keys = policy or RetryPolicy(), keys or ClientKeys()
         # Status and text of the last answer, per thread: each thread sends its own requests.
         self._seen = threading.local()
         self._invoke = backend.invoke
@@ -78,6 +83,7 @@ class Invocations:
             request = self._invoke(runtime, memory, payload)
         # Lithops raises Exception itself.
         except Exception as problem:  # noqa: BLE001
+            self._keys.note(self._seen.text, problem)
             return self._put_off_or_refuse(keys, self._seen.text or str(problem), runtime)
         self.accepted.update(dict.fromkeys(keys, time.monotonic()))
         return request
@@ -99,7 +105,10 @@ class Invocations:
         ------
         BackendError
             If the backend has accepted no call so far: the run can stop.
+        ExpiredKeysError
+            If AWS does not accept the credentials any more.
         """
+        self._keys.check()
         if not self.accepted:
             raise BackendError(self.refused[key])
         return self.refused[key]
@@ -138,8 +147,8 @@ def explain(status: int | None, text: str, runtime: str, offered_for: float = Re
     said = f"({status}: {' '.join(text.split())[:300]})" if status else f"({' '.join(text.split())[:300]})"
     if status == 404:
         return f"the function of runtime {runtime} does not exist {said}; type 'maggjob runtime deploy'"
-    if (status is not None and "ExpiredToken" in text) or "token included in the request is expired" in text:
-        return f"the AWS credentials have expired {said}; renew them and run again"
+    if status == 409:
+        return f"the function of runtime {runtime} was not ready for {offered_for:.0f} s {said}; run again later"
     if status in (401, 403):
         return f"AWS does not allow us to invoke {runtime} {said}; type 'maggjob doctor'"
     if status == 413:

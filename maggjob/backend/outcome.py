@@ -121,6 +121,7 @@ class Outcome(Generic[Value]):
     """Reason of the failure: ``worker`` (the function raised), ``network``, ``throttled`` or ``store`` (it raised an
     error of maggjob that may not happen again), ``died`` (the call started and sent no answer: its process or sandbox
     crashed, was killed, or ran out of time), ``memory`` (its process was killed as by the out-of-memory killer),
+    ``lost`` (the call ended, and its answer cannot be read),
     ``never_started`` (accepted, but not run), ``refused`` (not accepted by the backend), or ``deadline``. None if the
     function returned."""
     message: str | None = None
@@ -132,7 +133,9 @@ class Outcome(Generic[Value]):
 
 
 Watcher = Callable[[int, Outcome[Any]], None]
-"""``watch(index, outcome)``, called in the caller's thread as each task ends."""
+"""``watch(index, outcome)``, called in the caller's thread as each task ends. What it raises ends the run."""
+Say = Callable[[str], None]
+"""Function that is given a line of text for people."""
 
 
 def deadline_outcome() -> Outcome[Any]:
@@ -149,6 +152,11 @@ def never_started_outcome(waited: float) -> Outcome[Any]:
     """Return the outcome of a task whose calls were accepted, but did not start within ``waited`` seconds."""
     message = f"accepted, but not started within {waited:.0f} s although workers were free; run again"
     return Outcome(reason="never_started", message=message)
+
+
+def lost_outcome(why: str) -> Outcome[Any]:
+    """Return the outcome of a call that has ended, but whose answer cannot be read."""
+    return Outcome(reason="lost", message=f"the call has ended, but {why}; run again")
 
 
 def local_death_outcome(said: str) -> Outcome[Any]:
@@ -169,6 +177,8 @@ def outcome_of(future: Any) -> Outcome[Any]:
             return Outcome(reason="died", message=message)
         problem = future._exception  # noqa: SLF001
         if not isinstance(problem, tuple):
+            if status.get("exception") is False:
+                return lost_outcome("its answer is not in Lithops' bucket")
             return Outcome(reason="worker", message=str(problem).strip() or "the worker ended without an answer")
         return Outcome(reason=reason_of(problem[1]), message="".join(traceback.format_exception(*problem)).strip())
     return Outcome(value=future.result(throw_except=False))

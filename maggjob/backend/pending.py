@@ -21,7 +21,9 @@ class Attempt:
     running_since: float | None = None
     """Time at which the call was first seen running, by `time.monotonic`; None before that."""
     problem: str | None = None
-    """Reason why its answer could not be read; None if it could."""
+    """Reason why its answer could not be read at the last attempt; None if it could."""
+    tries: int = 0
+    """Number of attempts to read its answer that failed because of the storage: another one may succeed."""
 
     @property
     def key(self) -> Key:
@@ -47,7 +49,13 @@ class Attempt:
             self.future.result(throw_except=False, internal_storage=storage)
         # Only this call fails, not the run.
         except Exception as problem:  # noqa: BLE001
+            self.tries += is_of_storage(problem)
             self.problem = f"its answer could not be read: {type(problem).__name__}: {problem}"
+
+
+def is_of_storage(problem: Exception) -> bool:
+    """Return True if an answer could not be read because of the storage, False if it cannot be unpickled."""
+    return isinstance(problem, OSError) or type(problem).__module__.startswith("botocore")
 
 
 @dataclass

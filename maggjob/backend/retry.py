@@ -13,16 +13,21 @@
 5. A function that raised an exception has answered: its task is not tried again, unless it is an error of maggjob
    that may not happen again (``retryable``); then it is submitted again after a pause.
 
+6. A call ended, and its answer cannot be read: it is asked for again, and then the task is submitted again.
+7. AWS puts a function to sleep that nobody has called for weeks, and does not accept calls until it has woken up. It is
+   woken before the first call, and waited for up to ten minutes.
+
 A task is submitted at most twice on a serverless backend, where AWS's own second and third attempts at a call do not
 count, and three times on this machine. All numbers are in `RetryPolicy`; pauses are drawn at random, so that calls that
 failed together are not repeated together.
 
 The functions in this module are pure: times are arguments, and no clock is read. `maggjob.backend.invoke` asks them
-about point 1, `maggjob.backend.watch` about the other points, and both carry out the decision.
+about point 1, `maggjob.backend.waking` about point 7, and `maggjob.backend.watch` about the others.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from maggjob.errors import RETRYABLE
 
@@ -31,7 +36,7 @@ NO_CONNECTION = 0
 
 DEATHS = frozenset({"died", "memory"})
 """Reasons of calls whose process ended without an answer."""
-MAY_SUCCEED = DEATHS | RETRYABLE | {"refused"}
+MAY_SUCCEED = DEATHS | RETRYABLE | {"refused", "lost"}
 """Reasons of calls that do not end their task: another call of the same task may succeed."""
 
 
@@ -58,6 +63,12 @@ class RetryPolicy:
     whose call died; each further pause is twice as long."""
     longest_pause: float = 30.0
     """Points 3 and 5: the longest pause, seconds."""
+    answer_tries: int = 3
+    """Point 6: number of attempts to read the answer of a call that has ended."""
+    wake_for: float = 600.0
+    """Point 7: seconds to wait until a function is ready."""
+    wake_pause: float = 2.0
+    """Point 7: seconds between two looks at the function."""
     max_submissions: int = 2
     """Maximum number of submissions of a task."""
 
@@ -76,6 +87,18 @@ class History:
     """Number of submissions so far."""
     last_failure: str | None = None
     """Reason of the last failed call that did not end the task (see `ends_task`); None if there was none."""
+
+
+@dataclass(frozen=True)
+class FunctionState:
+    """State of a function, as AWS tells it."""
+
+    state: str
+    """Active, Inactive (asleep), Pending (being created, or waking up) or Failed."""
+    code: str = ""
+    """AWS's word for the reason, such as Idle, Restoring or ImageAccessDenied."""
+    reason: str = ""
+    """The reason as text."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +170,34 @@ def may_offer_again(policy: RetryPolicy, status: int | None, put_off: float) -> 
     bool
     """
     return is_temporary(status) and put_off < policy.offer_for
+
+
+def decide_function(
+    policy: RetryPolicy, function: FunctionState, waited: float, *, woken: bool
+) -> Literal["call", "wake", "wait", "give up"]:
+    """Decide what to do before the first call of a function.
+
+    Parameters
+    ----------
+    policy : RetryPolicy
+    function : FunctionState
+    waited : float
+        Seconds since the first look.
+    woken : bool
+        True if it has been woken before.
+
+    Returns
+    -------
+    str
+        ``wake``: invoke it once, which AWS refuses, and which makes it wake up. If it falls asleep again for another
+        reason than idleness, AWS could not wake it.
+    """
+    if function.state not in ("Inactive", "Pending", "Failed"):
+        return "call"
+    lost = function.state == "Inactive" and woken and function.code not in ("", "Idle")
+    if function.state == "Failed" or lost or waited >= policy.wake_for:
+        return "give up"
+    return "wake" if function.state == "Inactive" else "wait"
 
 
 def ends_task(reason: str | None) -> bool:

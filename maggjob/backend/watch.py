@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from maggjob.backend import retry
+from maggjob.backend.client_keys import ClientKeys
 from maggjob.backend.invoke import Invocations, Key
 from maggjob.backend.local import LocalJobs
 from maggjob.backend.outcome import (
@@ -28,6 +29,7 @@ from maggjob.backend.outcome import (
     Watcher,
     deadline_outcome,
     local_death_outcome,
+    lost_outcome,
     never_started_outcome,
     outcome_of,
     refused_outcome,
@@ -64,6 +66,8 @@ class Collection:
         Lithops' folder of this run, with the log of the local processes.
     local : LocalJobs, optional
         The jobs on this machine.
+    keys : ClientKeys, optional
+        The AWS credentials of this machine, as Lithops' requests show them.
     """
 
     def __init__(
@@ -77,8 +81,9 @@ class Collection:
         invocations: Invocations | None = None,
         root: Path | None = None,
         local: LocalJobs | None = None,
+        keys: ClientKeys | None = None,
     ) -> None:
-        self.root, self.local = root, local
+        self.root, self.local, self.keys = root, local, keys or ClientKeys()
         self.executor, self.function, self.tasks = executor, function, tasks
         self.end, self.note, self.policy, self.invocations = end, note, policy, invocations
         self.outcomes: list[Outcome[Any] | None] = [None] * len(tasks)
@@ -92,11 +97,21 @@ class Collection:
         self._ended_seconds: list[float] = []
 
     def collect(self) -> list[Outcome[Any]]:
-        """Submit all tasks, and return their outcomes when all have ended or the deadline has passed."""
+        """Submit all tasks, and return their outcomes when all have ended or the deadline has passed.
+
+        Raises
+        ------
+        ExpiredKeysError
+            If AWS does not accept the credentials of this machine any more.
+        Exception
+            If ``note`` raises it: it ends the run.
+        """
         with ThreadPoolExecutor(READERS) as readers:
             while self.pending or self._next < len(self.tasks):
                 looked = time.monotonic()
                 ended = self._submit_more() | self._find_ended(readers)
+                # What failed for want of credentials has not failed.
+                self.keys.check()
                 if time.monotonic() >= self.end:
                     ended = self._give_all_up() | ended
                 for index, outcome in sorted(ended.items()):
@@ -194,7 +209,9 @@ class Collection:
 
     def _outcome_of_attempt(self, attempt: Attempt) -> Outcome[Any] | None:
         """Return the outcome of a call, or None if it has not ended; record when it is first seen running."""
-        if attempt.problem is not None:
+        if attempt.tries >= self.policy.answer_tries:
+            return lost_outcome(str(attempt.problem))
+        if attempt.problem is not None and not attempt.tries:
             return Outcome(reason="worker", message=attempt.problem)
         if attempt.future.done:
             return outcome_of(attempt.future)

@@ -100,7 +100,7 @@ def quarters(task: CellTask) -> list[CellTask]:
     return [replace(task, id=f"{task.window}/{name}", cell=name, recipe=recipe) for name in names]
 
 
-def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watcher | None) -> Watcher | None:
+def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watcher) -> Watcher:
     """Return a watcher of pieces that calls a watcher of cells.
 
     A split cell is reported once, when the last of its quarters has ended.
@@ -111,11 +111,9 @@ def watch_owners(tasks: Sequence[CellTask], pieces: Sequence[Piece], watch: Watc
         One per planned cell.
     pieces : sequence of Piece
         All pieces of these cells.
-    watch : callable or None
-        The watcher of cells, called with the index of a cell and its outcome. If None, None is returned.
+    watch : callable
+        The watcher of cells, called with the index of a cell and its outcome.
     """
-    if watch is None:
-        return None
     left = _by_owner(pieces)
     ended: dict[int, dict[int, Outcome[CellReport]]] = {owner: {} for owner in left}
 
@@ -161,6 +159,8 @@ class MappedCells:
     """Number of calls in which the pieces were mapped."""
     taken: int = 0
     """Number of pieces whose reports are those of an earlier attempt."""
+    found: int = 0
+    """Number of pieces whose calls gave no answer, but whose parts are there."""
     outcomes: Sequence[Outcome[CellReport]] = ()
     """One outcome per piece; empty until the cells are mapped."""
 
@@ -240,7 +240,9 @@ def _joined(task: CellTask, done: Sequence[tuple[CellTask, CellReport]]) -> Cell
     if task.parts is not None:
         # Untagged keys are deleted as well: a quarter may have written its part and died before it reported.
         folder = Folder(task.parts, task.region, create=True)
-        folder.delete({part_key(quarter.id, tag) for quarter, own in done for tag in ("", tag_in(own.part or ""))})
+        unneeded = {part_key(quarter.id, tag) for quarter, own in done for tag in ("", tag_in(own.part or ""))}
+        # Those that remain are deleted, or told, at the end of the run.
+        folder.discard(lambda: unneeded)
     return report
 
 
@@ -349,19 +351,17 @@ def _each(batch: CellBatch, outcome: Outcome[tuple[CellReport, ...]]) -> list[Ou
     return [Outcome(value=replace(report, attempts=attempts, earlier=earlier)) for report in outcome.value]
 
 
-def watch_cells(calls: Sequence[CellBatch], watch: Watcher | None) -> Watcher | None:
+def watch_cells(calls: Sequence[CellBatch], watch: Watcher) -> Watcher:
     """Return a watcher of calls that calls a watcher of cells.
 
     Parameters
     ----------
     calls : sequence of CellBatch
         The cells of each call.
-    watch : callable or None
+    watch : callable
         The watcher of cells, called with the index of a cell and its outcome. Cells are numbered in the order of the
-        calls. If None, None is returned.
+        calls.
     """
-    if watch is None:
-        return None
     first = [0]
     for batch in calls:
         first.append(first[-1] + len(batch.tasks))

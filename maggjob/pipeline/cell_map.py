@@ -215,6 +215,7 @@ def execute(
             indexed=index.indexed,
             calls=cells.calls,
             taken=cells.taken,
+            found=cells.found,
             absent=absent,
             deleted=kept.deleted if kept else frozenset(),
             cells_in_quarters=cells.in_quarters,
@@ -227,7 +228,10 @@ def execute(
             if earlier is not None:
                 save_plan(plan, folder)
             add_entry(folder, _entry(result, earlier))
-        drop_unused(folder, result.reports)
+        remains = drop_unused(folder, result.reports)
+        if remains is not None:
+            session.warn(f"parts that nobody needs remain in {session.folder}: {remains}")
+        result = replace(result, session=session.report())
         session.finish(result.to_dict())
     return result
 

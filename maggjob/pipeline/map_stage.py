@@ -1,7 +1,8 @@
 """The second map of a run: map the cells of an exact plan, but for those that an earlier attempt completed.
 
-Cells whose granules could not be read because of the network or the archive are mapped once more at the end, when a
-short outage may be over. A cell whose call died is mapped in quarters, or in a call of its own.
+A cell whose call gave no answer, but whose part is there, is complete. Cells whose granules could not be read because
+of the network or the archive are mapped once more at the end, when a short outage may be over. A cell whose call died
+is mapped in quarters, or in a call of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +27,8 @@ from maggjob.pipeline.balance import (
     watch_owners,
     with_saved,
 )
-from maggjob.pipeline.index_stage import IndexStage, outside
-from maggjob.pipeline.resume import completed, saved_reports
+from maggjob.pipeline.index_stage import IndexStage
+from maggjob.pipeline.map_watch import CountedCells, Parts, check_keys
 from maggjob.pipeline.session import Session
 from maggjob.planning.tasks import make_tasks
 
@@ -54,7 +55,8 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, 
     seconds, indexed = plan.seconds(index.place is not None), index.place is not None
     depths = plan.split_depths(session.settings.worker_memory)
     every = pieces_of(tasks, seconds, workers, split=indexed, depths=depths)
-    saved = _saved(session, index, tasks, every) if resume else {}
+    parts = Parts(tasks, plan.listed, index, session.region)
+    saved = parts.read(every, [*tasks, *_quarters(tasks, every)]) if resume else {}
     mapped = MappedCells(tasks, with_saved(every, tasks, saved))
     outcomes: dict[int, CellOutcome] = {
         number: Outcome(value=saved[piece.task.id])
@@ -62,20 +64,21 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, 
         if piece.task.id in saved
     }
     todo = [number for number in range(len(mapped.pieces)) if number not in outcomes]
-    session.begin("map", mapped.names_of_quarters(), taken=len(outcomes) + stay)
-    watch = watch_owners(tasks, mapped.pieces, session.options.watch)
-    for number, outcome in outcomes.items():
-        if watch is not None:
+    done = CountedCells(session.options.watch)
+    with done.told(len(tasks) + stay, already=stay):
+        session.begin("map", mapped.names_of_quarters(), taken=len(outcomes) + stay)
+        watch = watch_owners(tasks, mapped.pieces, done)
+        for number, outcome in outcomes.items():
             watch(number, outcome)
-    first = [mapped.pieces[number] for number in todo]
-    calls = batches([p.task for p in first], [p.seconds for p in first], workers)
-    outcomes |= dict(zip(todo, _map(session, "map", calls, index.place, _numbered(watch, todo)), strict=True))
-    companions = _companions(calls, todo)
-    again = _second_pass(session, mapped, outcomes, companions, index.place)
+        first = [mapped.pieces[number] for number in todo]
+        calls = batches([p.task for p in first], [p.seconds for p in first], workers)
+        ended = _map(session, "map", calls, index.place, parts, first, _numbered(watch, todo))
+        outcomes |= dict(zip(todo, ended, strict=True))
+        again = _second_pass(session, mapped, outcomes, _companions(calls, todo), index.place, parts)
     # In their places, as the quarters of a cell must stay in order.
     now = [done for n, piece in enumerate(mapped.pieces) for done in again.get(n, [(piece, outcomes[n])])]
     pieces, ended = [piece for piece, _ in now], [outcome for _, outcome in now]
-    return replace(mapped, calls=len(calls), taken=len(saved), pieces=pieces, outcomes=ended)
+    return replace(mapped, calls=len(calls), taken=len(saved), found=parts.found, pieces=pieces, outcomes=ended)
 
 
 def _companions(calls: Sequence[CellBatch], numbers: Sequence[int]) -> dict[int, int]:
@@ -84,24 +87,13 @@ def _companions(calls: Sequence[CellBatch], numbers: Sequence[int]) -> dict[int,
     return dict(zip(numbers, sizes, strict=True))
 
 
-def _saved(
-    session: Session, index: IndexStage, tasks: Sequence[CellTask], pieces: Sequence[Piece]
-) -> dict[str, CellReport]:
-    """Return the reports of cells and quarters whose parts are there, by id of the task."""
-    plan = index.exact.plan
-    listed = plan.listed
-    listed |= {piece.task.id: listed[tasks[piece.owner].id] for piece in pieces}
-    quarters = [piece.task for piece in pieces if piece.task.id != tasks[piece.owner].id]
-    found = saved_reports([*tasks, *quarters], session.region)
-    indexed = index.indexed.granules.values() if index.indexed is not None else ()
-    known = {granule.id: outside(granule) for granule in indexed if granule.state != "failed"}
-    return completed(found, listed, known)
+def _quarters(tasks: Sequence[CellTask], pieces: Sequence[Piece]) -> list[CellTask]:
+    """Return the tasks of the pieces that are not whole cells."""
+    return [piece.task for piece in pieces if piece.task.id != tasks[piece.owner].id]
 
 
-def _numbered(watch: Watcher | None, numbers: Sequence[int]) -> Watcher | None:
+def _numbered(watch: Watcher, numbers: Sequence[int]) -> Watcher:
     """Return a watcher of some of the pieces that calls the watcher of all pieces."""
-    if watch is None:
-        return None
 
     def tell(number: int, outcome: CellOutcome) -> None:
         watch(numbers[number], outcome)
@@ -110,13 +102,37 @@ def _numbered(watch: Watcher | None, numbers: Sequence[int]) -> Watcher | None:
 
 
 def _map(
-    session: Session, stage: str, calls: Sequence[CellBatch], place: str | None, watch: Watcher | None = None
+    session: Session,
+    stage: str,
+    calls: Sequence[CellBatch],
+    place: str | None,
+    parts: Parts,
+    pieces: Sequence[Piece],
+    watch: Watcher | None = None,
 ) -> list[CellOutcome]:
-    """Carry out some calls, and return the outcome of each of their pieces."""
+    """Carry out the calls of some pieces, and return the outcome of each.
+
+    What a call without an answer did is told when all calls have ended, and its part has been looked for.
+    """
+    silent: list[int] = []
+    here = session.backend != "aws_lambda"
+
+    def tell(number: int, outcome: CellOutcome) -> None:
+        if here:
+            check_keys(outcome)
+        if outcome.value is None:
+            silent.append(number)
+        elif watch is not None:
+            watch(number, outcome)
+
     sent = cell_calls(calls, session.folder, session.region)
     preload = READING_IMPORTS if place is None else ()
-    ended = session.map(stage, map_call, sent, watch_cells(calls, watch), begin=False, preload=preload)
-    return spread(calls, ended)
+    ended = session.map(stage, map_call, sent, watch_cells(calls, tell), begin=False, preload=preload)
+    outcomes = parts.find(pieces, spread(calls, ended))
+    if watch is not None:
+        for number in silent:
+            watch(number, outcomes[number])
+    return outcomes
 
 
 def _second_pass(
@@ -125,6 +141,7 @@ def _second_pass(
     outcomes: Mapping[int, CellOutcome],
     companions: Mapping[int, int],
     place: str | None,
+    parts: Parts,
 ) -> dict[int, list[Done]]:
     """Map the pieces once more whose failures may not happen again.
 
@@ -143,8 +160,10 @@ def _second_pass(
     others = [piece for n, pieces in plans.items() if first[n].reason not in DEATHS for piece in pieces]
     calls = [CellBatch((task,)) for task in apart]
     calls += batches([p.task for p in others], [p.seconds for p in others], session.settings.workers)
-    ended = _map(session, "map again", calls, place)
-    of = dict(zip((task.id for call in calls for task in call.tasks), ended, strict=True))
+    by_task = {piece.task.id: piece for pieces in plans.values() for piece in pieces}
+    sent = [by_task[task.id] for call in calls for task in call.tasks]
+    ended = _map(session, "map again", calls, place, parts, sent)
+    of = dict(zip((piece.task.id for piece in sent), ended, strict=True))
     return {n: [_better(first[n], piece, of[piece.task.id]) for piece in pieces] for n, pieces in plans.items()}
 
 

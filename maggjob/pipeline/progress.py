@@ -68,6 +68,13 @@ class Progress:
             self._shown = time.monotonic()
             print(self.line, file=self.stream, flush=True)
 
+    def say(self, text: str) -> None:
+        """Print a line of text, above the bar if there is one."""
+        if self._bar is None:
+            print(text, file=self.stream, flush=True)
+        else:
+            self._bar.write(text, file=self.stream)
+
     @property
     def totals(self) -> str:
         """Totals so far, as text."""

@@ -56,6 +56,8 @@ class RunResult(Displayed):
     """What of the configuration no granule has, in words, if that is no mistake: beams that a subset lacks, times."""
     taken: int = 0
     """Number of parts that an earlier attempt at the same run left, and that were used."""
+    found: int = 0
+    """Number of cells and quarters whose parts were there although their calls had given no answer."""
     shards: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False)
     """Size and SHA-256 of each shard of the Zarr, by key."""
     deleted: frozenset[str] = frozenset()
@@ -137,6 +139,7 @@ class RunResult(Displayed):
             "calls": self.calls,
             "cells_in_quarters": self.cells_in_quarters,
             "taken": self.taken,
+            "found": self.found,
             "absent": list(self.absent),
             "unreadable": len(self.plan.catalog.provenance.get("unreadable", ())),
             "worker_time_s": worker_time + (self.indexed.worker_time_s if self.indexed else 0.0),
@@ -188,7 +191,7 @@ def keep_record(result: RunResult, folder: Folder, region: str | None) -> None:
     table.put(folder)
 
 
-def drop_unused(folder: Folder, reports: Sequence[CellReport]) -> None:
+def drop_unused(folder: Folder, reports: Sequence[CellReport]) -> str | None:
     """Delete the parts that no report names: those of failed attempts, of quarters, and of earlier runs.
 
     Parameters
@@ -196,9 +199,14 @@ def drop_unused(folder: Folder, reports: Sequence[CellReport]) -> None:
     folder : Folder
         Folder of the run.
     reports : sequence of CellReport
+
+    Returns
+    -------
+    str or None
+        Why they remain, if they cannot be deleted. The result needs none of them.
     """
     used = {f"{PARTS}/{part_below(report)}" for report in reports}
-    folder.delete(key for key in folder.keys(PARTS) if key not in used)
+    return folder.discard(lambda: [key for key in folder.keys(PARTS) if key not in used])
 
 
 def by_hand(run: RunDescription) -> SessionReport:

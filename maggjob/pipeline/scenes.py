@@ -165,7 +165,10 @@ def _carry_out(session: Session, plan: ScenesPlan, how: ScenesOptions) -> Scenes
     told = _told(plan, reports, len(known)) | work
     complete = not plan.listing.lost and all(report.state == "complete" for report in reports)
     own = {"complete": complete, "scenes": told, "ledger_digest": ledger.digest}
-    Folder(session.folder, session.region).delete(Folder(session.folder, session.region).keys(PARTS))
+    run = Folder(session.folder, session.region)
+    remains = run.discard(lambda: run.keys(PARTS))
+    if remains is not None:
+        session.warn(f"parts that nobody needs remain in {session.folder}: {remains}")
     return ScenesResult(plan, reports, len(known), session.finish(own))
 
 

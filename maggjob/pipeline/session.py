@@ -12,11 +12,12 @@ A run that cannot start leaves nothing in its folder.
 """
 
 import json
-import os
+import logging
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -26,22 +27,24 @@ from maggjob.backend.call_times import StageCalls, stage_calls
 from maggjob.backend.executor import DEADLINE, run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend, settings_of
-from maggjob.errors import BackendError, ConfigError, InputError
+from maggjob.errors import InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
+from maggjob.pipeline.description import RunDescription, SessionReport
+from maggjob.pipeline.own_folder import ends_for_good, own_folder
 from maggjob.pipeline.reach import check_archive, check_reach, check_region
-from maggjob.pipeline.record import calls_json, package_versions
+from maggjob.pipeline.record import calls_json
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
 from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
-from maggjob.storage.run_folder import CALLS, PARTS, SUMMARY, run_folder
-from maggjob.storage.urls import is_remote, local_path
+from maggjob.storage.run_folder import CALLS, SUMMARY, run_folder
 
-NOTHING_TO_RESUME = (BackendError, ConfigError)
-"""Errors after which the same run would fail again: what it wrote to its folder is deleted."""
+__all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport"]
+
+LOG = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 
@@ -62,71 +65,8 @@ class SessionOptions:
     deadline: float = DEADLINE
     """Seconds after which unfinished tasks are given up and counted as failed."""
     watch: Watcher | None = None
-    """``watch(index, outcome)``, called as each task of the map ends."""
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """Description of the work of a run, in the terms of its job."""
-
-    store: str
-    """Path or URL of the result; the run's folder lies beside it."""
-    window: str
-    """Label of the time window; part of the keys of the run's parts."""
-    totals: Mapping[str, int]
-    """Amount of work by unit, such as ``{"cells": 20, "granules": 60}``. Each part, and each task of the map, is made
-    for one item of the first unit."""
-    digests: Mapping[str, str]
-    """Digests of what determines the result, by name; ``run`` covers all of it."""
-    urls: Sequence[str] = ()
-    """URLs that are read from the archive."""
-    folders: Mapping[str, str | None] = field(default_factory=dict)
-    """Other folders that workers use, by the name of their option; None if not used."""
-
-
-@dataclass(frozen=True)
-class SessionReport:
-    """Report of a run of any job."""
-
-    run: RunDescription
-    """Description of the work."""
-    backend: str
-    """Backend of the calls."""
-    workers: int
-    """Number of concurrent workers."""
-    started: str
-    """Start of the run, UTC, ISO 8601."""
-    wall_time_s: float
-    """Seconds from the plan to the last byte written."""
-    stages: tuple[Stage, ...] = ()
-    """Calls on Lambda and their cost, by stage; on other backends, only a stage that the backend refused."""
-    tasks: Mapping[str, TaskTally] = field(default_factory=dict)
-    """Counts of the tasks that ended and failed, by stage."""
-
-    @property
-    def complete(self) -> bool:
-        """True if no task failed."""
-        return not any(tally.failed for tally in self.tasks.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values that every summary holds, as plain values."""
-        folder = run_folder(self.run.store)
-        return {
-            "store_path": self.run.store,
-            "run_path": folder,
-            "parts_path": f"{folder}/{PARTS}",
-            "window": self.run.window,
-            "totals": dict(self.run.totals),
-            "digests": dict(self.run.digests),
-            "backend": self.backend,
-            "workers": self.workers,
-            "started": self.started,
-            "wall_time_s": self.wall_time_s,
-            "complete": self.complete,
-            "versions": package_versions(),
-            "tasks": {stage: tally.to_dict() for stage, tally in self.tasks.items()},
-            **({"stages": [stage.to_dict() for stage in self.stages]} if self.stages else {}),
-        }
+    """``watch(index, outcome)``, called as each task of the map ends. What it raises stops the run, which can be
+    resumed. If it has a method ``say``, that is given a line of text when the run waits for something."""
 
 
 class Session:
@@ -172,6 +112,7 @@ class Session:
         self._finished = False
         self._tallies: dict[str, TaskTally] = {}
         self._calls: list[StageCalls] = []
+        self._warnings: list[str] = []
         self._most = 0
         self._open = ExitStack()
 
@@ -184,7 +125,7 @@ class Session:
             # The login comes before the folder, so that a failed login leaves nothing behind.
             self.credentials = stack.enter_context(login)
             check_archive(self.settings, self.run, self.credentials)
-            stack.enter_context(_own_folder(self.folder, self.region))
+            stack.enter_context(own_folder(self.folder, self.region, self._has_work))
             self.lock = stack.enter_context(locked(Folder(self.folder, self.region)))
             self._open = stack.pop_all()
         return self
@@ -192,15 +133,50 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if problem is not None:
-            self._note.stopped(problem)
-            # Whoever reports the error can tell that the run may go on.
-            begun = self._note.note.stage != "not started" and not isinstance(problem, NOTHING_TO_RESUME)
-            problem.unfinished = begun  # type: ignore[attr-defined]
-        elif not self._finished:
-            # A job without values of its own: otherwise it would seem to be at work for ever.
-            self.finish({})
+        try:
+            if problem is not None:
+                self._stop(problem)
+            elif not self._finished:
+                # A job without values of its own: otherwise it would seem to be at work for ever.
+                self.finish({})
+        except BaseException:
+            self._open.__exit__(*sys.exc_info())
+            raise
         self._open.__exit__(kind, problem, trace)
+
+    def _stop(self, problem: BaseException) -> None:
+        """Record the error that stops the run, and report what no summary will tell."""
+        self._note.stopped(problem)
+        # Whoever reports the error can tell that the run may go on.
+        begun = self._note.note.stage != "not started" and not ends_for_good(problem, self._has_work())
+        problem.unfinished = begun  # type: ignore[attr-defined]
+        for text in self._warnings:
+            LOG.warning(text)
+
+    def _has_work(self) -> bool:
+        """Return True if a stage has ended with answers, which another attempt can use."""
+        return any(tally.done for tally in self._tallies.values())
+
+    def warn(self, text: str) -> None:
+        """Add a line to the warnings of the summary, such as what could not be cleaned up.
+
+        Parameters
+        ----------
+        text : str
+            What happened, to what, and what to do.
+        """
+        self._warnings.append(text)
+
+    def say(self, text: str) -> None:
+        """Tell people at once what the run is waiting for.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """
+        say = getattr(self.options.watch, "say", None) or LOG.info
+        say(text)
 
     @property
     def elapsed(self) -> float:
@@ -283,6 +259,10 @@ class Session:
             If the backend accepts no calls.
         StoppedError
             If the user interrupts the run from the keyboard.
+        ExpiredKeysError
+            If AWS does not accept the credentials of this machine any more.
+        Exception
+            If ``watch`` raises it. Finished parts stay, and the run can be resumed.
         """
         if begin:
             self.begin(stage, pieces)
@@ -295,6 +275,8 @@ class Session:
             deadline=self.left,
             watch=watch,
             preload=preload,
+            say=self.say,
+            warn=self.warn,
         )
         if tasks:
             took = self.elapsed - began
@@ -334,6 +316,7 @@ class Session:
             self.elapsed,
             tuple(self._stages),
             dict(self._tallies),
+            tuple(self._warnings),
         )
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,19 +345,3 @@ class Session:
         folder.put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)
         return summary
-
-
-@contextmanager
-def _own_folder(url: str, region: str | None) -> Iterator[None]:
-    """Check that the run's folder can be written, and delete what the run wrote to it if there is nothing to resume."""
-    folder = Folder(url, region, create=True)
-    folder.probe()
-    before = set(folder.keys())
-    try:
-        yield
-    except NOTHING_TO_RESUME:
-        folder.delete(set(folder.keys()) - before)
-        if not before and not is_remote(url):
-            for empty, _, _ in os.walk(local_path(url), topdown=False):
-                Path(empty).rmdir()
-        raise

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from maggjob.errors import InputError, StoreError
+from maggjob.errors import InputError, MaggjobError
 from maggjob.inputs.places import store_place
 from maggjob.inputs.plain_json import load_json
 from maggjob.storage.folder import Folder, exists
@@ -130,7 +130,7 @@ class NoteWriter:
         """Write that an error stopped the run, if a stage has begun."""
         if self.note.stage != "not started":
             # Writing may fail for the same reason as the run did. The caller raises the run's error in any case.
-            with suppress(StoreError):
+            with suppress(MaggjobError):
                 self._write(replace(self.note, stopped=f"{type(problem).__name__}: {plain_message(problem)}"))
 
     def _write(self, note: RunNote) -> None:

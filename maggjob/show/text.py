@@ -53,6 +53,8 @@ def summary(result: Mapping[str, Any]) -> str:
         f"observations  {result['total_obs']:,}",
     ]
     lines += [NOT_OBSERVED] if result.get("simulated") else []
+    if result.get("found"):
+        lines.append(f"found         {result['found']:,} parts of calls that gave no answer: they count as complete")
     lines += [f"absent        no granule has {what}" for what in result.get("absent", ())]
     turning = result.get("in_transition", ())
     lines += (
@@ -76,6 +78,7 @@ def summary(result: Mapping[str, Any]) -> str:
         *([f"slow          {slow:,} reads by h5py, of layouts that h5coro cannot read"] if slow else []),
         f"output        {result['store_path']}, {result_state}",
         f"parts         {result['parts_path']} (remove them with 'maggjob clean {result['store_path']}')",
+        *_warnings(result),
     ]
     return "\n".join(lines)
 
@@ -95,14 +98,20 @@ def _session_text(result: Mapping[str, Any]) -> str:
             f"time          {result['wall_time_s']:.1f} s",
             f"workers       {result['workers']} on {result['backend']}",
             f"output        {result['store_path']}",
+            *_warnings(result),
         ]
     )
+
+
+def _warnings(result: Mapping[str, Any]) -> list[str]:
+    """Return the lines about what does not concern the result, such as what could not be cleaned up."""
+    return [f"warning       {text}" for text in result.get("warnings", ())]
 
 
 OF_SESSION = frozenset(
     [
         *("store_path", "run_path", "parts_path", "window", "totals", "digests", "backend", "workers", "started"),
-        *("wall_time_s", "stages", "tasks", "versions", "complete", "published", "ledger_digest"),
+        *("wall_time_s", "stages", "tasks", "versions", "warnings", "complete", "published", "ledger_digest"),
     ]
 )
 """Keys of every summary; the others are the job's own."""

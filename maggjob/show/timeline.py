@@ -84,9 +84,7 @@ class StagePicture:
         """
         paths = []
         for kind in self.kinds:
-            lines = [
-                _line(bar, number, end) for number, row in enumerate(self.rows) for bar in row if bar.kind == kind
-            ]
+            lines = [_line(bar, number, end) for number, row in enumerate(self.rows) for bar in row if bar.kind == kind]
             paths.append(f'<path class="{kind}" d="{"".join(lines)}"/>')
         return (
             f'<svg viewBox="0 0 {WIDTH} {max(1, len(self.rows))}" preserveAspectRatio="none" role="img" '
@@ -208,5 +206,7 @@ def ticks(end: float, most: int = 6) -> list[tuple[float, str]]:
     steps = (number * unit for unit in (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 360000) for number in (1, 2, 5))
     step = next((step for step in steps if seconds / step < most), seconds)
     if step >= 60:
-        return [(at * step / seconds, f"{at * step / 60:g} min" if at else "0") for at in range(int(seconds / step) + 1)]
+        return [
+            (at * step / seconds, f"{at * step / 60:g} min" if at else "0") for at in range(int(seconds / step) + 1)
+        ]
     return [(at * step / seconds, f"{at * step:g} s" if at else "0") for at in range(int(seconds / step) + 1)]

@@ -19,6 +19,8 @@ FILES = (("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FIL
 LIFE = timedelta(minutes=10)
 """Lifetime of credentials as given to obstore, which asks again five minutes before their end. botocore renews them ten
 minutes before they expire, or earlier, so with the default of half an hour obstore would use expired ones."""
+NO_LOGIN = re.compile(r"AWS profile '.*' (gives|has) no credentials")
+"""What `credentials` raises, as it stands in an error of obstore, where a login has ended meanwhile."""
 WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
 """Environment variable with a token by which a role is assumed, as on Kubernetes."""
 SESSION_NAME = "AWS_ROLE_SESSION_NAME"

@@ -14,7 +14,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
-from maggjob.errors import InputError, StoreError
+from maggjob.errors import ExpiredKeysError, InputError, StoreError
+from maggjob.storage.aws_profile import NO_LOGIN
+from maggjob.storage.expiry import expiry_message, refused_keys
 from maggjob.storage.patience import Outage
 from maggjob.storage.stores import ELSEWHERE, LOG_IN, METADATA, _s3, check_not_forked, plain_message
 from maggjob.storage.urls import is_remote, local_path
@@ -41,7 +43,8 @@ class Folder:
     InputError
         In the constructor, if the URL is neither a path nor s3://, or the AWS profile gives no credentials.
     StoreError
-        In every method, if the folder or object cannot be accessed.
+        In every method, if the folder or object cannot be accessed; `ExpiredKeysError` if AWS does not accept the
+        credentials any more.
     """
 
     def __init__(self, url: str, region: str | None = None, *, create: bool = False) -> None:
@@ -77,6 +80,12 @@ class Folder:
             return self.patiently(ask) if again else ask()
         # obstore raises built-in exceptions and a dozen of its own.
         except Exception as problem:  # noqa: BLE001
+            expired = refused_keys(str(problem)) if is_remote(self.url) else None
+            if expired is not None:
+                raise ExpiredKeysError(f"cannot {what} {self.url}/{key}: {expiry_message(expired)}") from None
+            if NO_LOGIN.search(str(problem)):
+                said = plain_message(problem)
+                raise ExpiredKeysError(f"cannot {what} {self.url}/{key}: {said}; then run again") from None
             hint = "check that it exists, that you may read and write it, and that it has free space"
             if METADATA in str(problem):
                 hint = LOG_IN
@@ -221,6 +230,22 @@ class Folder:
     def _delete(self, keys: list[str]) -> None:
         with suppress(FileNotFoundError):
             obstore.delete(self.store, keys)
+
+    def discard(self, keys: Callable[[], Iterable[str]]) -> str | None:
+        """Delete objects that are no longer needed; return why they remain if that fails.
+
+        A result is whole whether or not what is left over is deleted.
+
+        Parameters
+        ----------
+        keys : callable
+            Returns the keys below the folder.
+        """
+        try:
+            self.delete(keys())
+        except StoreError as problem:
+            return str(problem)
+        return None
 
     def probe(self) -> None:
         """Write and delete an object, to find out before any work is done that the folder is not writable."""

@@ -6,6 +6,7 @@ who holds it, and the holder writes it again every `BEAT` seconds. If its proces
 succeeds. Whoever finds that a higher number exists has lost the lock, and must not publish.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from maggjob.errors import ExistsError, StoppedError, StoreError
 from maggjob.storage.folder import Folder
 from maggjob.storage.owner import Owner, is_gone, me
 
+LOG = logging.getLogger(__name__)
 PREFIX = "lock-"
 """Beginning of the keys of locks."""
 BEAT = 30.0
@@ -23,6 +25,9 @@ STALE = 300.0
 """Seconds of silence, by the store's clock, after which a holder on another host is taken to have ended."""
 TRIES = 5
 """Attempts to take a lock that others try to take at the same time."""
+
+_given_back: set[str] = set()
+"""Tokens of the locks that this process has given back, some of which could not be deleted."""
 
 
 class RunLock:
@@ -91,7 +96,7 @@ class RunLock:
         now = self._now()
         for owner, written in others:
             silent = (now - written).total_seconds()
-            if not (is_gone(owner) or silent > STALE):
+            if not (is_gone(owner) or owner.token in _given_back or silent > STALE):
                 seen = f"last seen {max(0.0, silent):.0f} s ago"
                 raise ExistsError(
                     f"another run is at work in {self.folder.url}: process {owner.pid} of {owner.host.split()[0]}, "
@@ -133,6 +138,7 @@ class RunLock:
 
     def release(self) -> None:
         """Give the lock back."""
+        _given_back.add(self.owner.token)
         self._stop.set()
         if self._beat is not None:
             self._beat.join()
@@ -157,6 +163,12 @@ def locked(folder: Folder) -> Iterator[RunLock]:
     try:
         yield lock
     finally:
-        # The run's own error matters more; a lock that stays is stale as soon as this process ends.
-        with suppress(StoreError):
+        # The run's own error matters more.
+        try:
             lock.release()
+        except StoreError as problem:
+            LOG.warning(
+                "the lock of %s remains: another machine must wait five minutes before it runs there: %s",
+                folder.url,
+                problem,
+            )

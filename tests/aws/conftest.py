@@ -4,7 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.aws.front import Front, front
 from tests.aws.world import World, world
+
+KEY = "ASIACLIENT"
+"""Access key of a client that asks through the front. Sandboxes have one of their own, and ask moto."""
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +31,13 @@ def aws(aws_world: World, clean_environment: None, monkeypatch: pytest.MonkeyPat
     aws_world.service.requests.clear()
     yield aws_world
     aws_world.service.faults.clear()
+
+
+@pytest.fixture
+def door(aws: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """What the client asks instead of moto."""
+    with front(aws.endpoint) as made:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        yield made
+    aws.service.expired.clear()

@@ -1,8 +1,9 @@
 """A server in front of moto: it answers what moto does not know or is to refuse, and passes other requests on."""
 
 import json
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,8 @@ DENIED = "<Error><Code>AccessDenied</Code><Message>You may not.</Message></Error
 XML = {"Content-Type": "text/xml"}
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+MISSING = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
 
 
 def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
@@ -66,6 +69,14 @@ class Front:
     """Status for every request to a bucket."""
     refused: list[str] = field(default_factory=list)
     """Parts of paths that the client may not use."""
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    """Methods and buckets of requests that S3 denies: DELETE (of many objects, too), LIST or GET, for example."""
+    lost: Callable[[str], bool] = lambda path: False
+    """Tells which objects cannot be found, by path, although they are listed."""
+    shut: Callable[[str], bool] = lambda path: False
+    """Tells which objects may not be read, by path."""
+    expired: set[str] = field(default_factory=set)
+    """Access keys that no service accepts any more."""
     keys: dict[str, set[str]] = field(default_factory=dict)
     """Access keys that a bucket is open to. A bucket that is not named is open to all."""
     renewed: threading.Event | None = None
@@ -85,7 +96,25 @@ class Front:
         if self.principals and not self.may(request, body):
             refuse(request)
             return True
-        if target.endswith("GetDownloadUrlForLayer"):
+        key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
+        path, _, query = request.path.partition("?")
+        bucket, method = path.split("/")[1], request.command
+        if key in self.expired:
+            # An answer to HEAD has no content. S3 says 400; STS says 403.
+            request.reply(400, b"" if method == "HEAD" else EXPIRED, XML)
+        elif method == "POST" and "delete" in query and ("DELETE", bucket) in self.denied:
+            keys = re.findall(rb"<Key>(.*?)</Key>", body)
+            errors = b"".join(
+                b"<Error><Key>" + key + b"</Key><Code>AccessDenied</Code><Message>no</Message></Error>" for key in keys
+            )
+            request.reply(200, b"<DeleteResult>" + errors + b"</DeleteResult>", XML)
+        elif ("LIST" if "list-type" in query else method, bucket) in self.denied or (
+            method == "GET" and self.shut(path)
+        ):
+            request.reply(403, DENIED.encode(), XML)
+        elif method == "GET" and self.lost(path):
+            request.reply(404, MISSING, XML)
+        elif target.endswith("GetDownloadUrlForLayer"):
             digest = json.loads(body)["layerDigest"]
             request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
         elif request.path.startswith("/blob/"):
@@ -97,12 +126,11 @@ class Front:
                 request.reply(403, REFUSED.encode(), XML)
         elif any(part in request.path for part in self.refused):
             request.reply(403, {"Message": "You may not."}, {"X-Amzn-Errortype": "AccessDeniedException"})
-        elif (bucket := request.path.split("/")[1].split("?")[0]) in self.statuses:
+        elif bucket in self.statuses:
             request.reply(self.statuses[bucket])
         elif bucket in self.keys:
             if self.used and self.renewed is not None:
                 self.renewed.wait(600)
-            key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
             if key not in self.keys[bucket]:
                 request.reply(403, EXPIRED, {"Content-Type": "application/xml"})
                 return True

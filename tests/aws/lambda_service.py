@@ -27,6 +27,7 @@ from tests.aws.sandbox import Ended, Handler, Image, Sandbox, serve
 ASYNC_LIMIT = 2**20  # bytes of the event of an asynchronous invocation
 SYNC_LIMIT = 6 * 2**20
 ACCOUNT = "123456789012"
+NOT_ACTIVE = "The function is currently in the following state:"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class LambdaService:
         self.runs: list[Run] = []
         self.requests: list[tuple[str, str, int]] = []  # method, path, status of each REST call
         self.bad_roles: set[str] = set()  # ARNs that Lambda cannot assume
+        self.expired: set[str] = set()  # access keys that are not accepted any more
+        self.may_look = True  # whether the client may ask for the state of a function
+        self.created_after = 0  # requests that a new function meets Pending
         self._slots = threading.BoundedSemaphore(concurrency)
         self._idle: list[Sandbox] = []
         self._all: list[Sandbox] = []
@@ -155,7 +159,37 @@ class LambdaService:
         made = {"Timeout": 3, "MemorySize": 128, "Tags": {}, "Architectures": ["x86_64"]} | wanted
         made |= {"FunctionArn": arn, "State": "Active", "LastUpdateStatus": "Successful"}
         self.functions[name] = made
+        if self.created_after:
+            made |= {"State": "Pending", "StateReasonCode": "Creating", "StateReason": "The function is being created."}
+            made |= {"left": self.created_after}
         return 201, public(made), ""
+
+    def put_to_sleep(self, requests: int | None = 2, state: str = "Active", code: str = "") -> None:
+        """Make all functions Inactive, as those are that nobody has called for weeks.
+
+        Parameters
+        ----------
+        requests : int, optional
+            Requests that meet a function Pending once an invocation has woken it; None for all.
+        state, code : str
+            Its state afterwards, and the StateReasonCode.
+        """
+        for function in self.functions.values():
+            idle = {"State": "Inactive", "StateReasonCode": "Idle", "StateReason": "The function is idle."}
+            function |= {**idle, "left": requests, "then": (state, code)}
+
+    def look(self, function: dict[str, Any], *, invoked: bool) -> str:
+        """Return the state of a function as a request meets it. An invocation wakes one that is asleep."""
+        with self._lock:
+            if function["State"] == "Inactive" and invoked:
+                restoring = "The function is being restored."
+                function |= {"State": "Pending", "StateReasonCode": "Restoring", "StateReason": restoring}
+            elif function["State"] == "Pending" and function["left"] == 0:
+                state, code = function.get("then", ("Active", ""))
+                function |= {"State": state, "StateReasonCode": code, "StateReason": f"made by a test: {code}"}
+            elif function["State"] == "Pending" and function["left"] is not None:
+                function["left"] -= 1
+            return str(function["State"])
 
     def invoke(self, function: dict[str, Any], body: bytes) -> tuple[str, Ended]:
         """Run a synchronous invocation."""
@@ -259,7 +293,7 @@ class LambdaService:
 
 def public(function: dict[str, Any]) -> dict[str, Any]:
     """Return a function as the API shows it."""
-    return {key: value for key, value in function.items() if key not in ("Code", "Tags", "EventConfig")}
+    return {key: value for key, value in function.items() if key not in ("Code", "Tags", "EventConfig", "left", "then")}
 
 
 def event_config(function: dict[str, Any], method: str, body: bytes) -> tuple[int, Any, str]:
@@ -286,6 +320,9 @@ def _rest(service: LambdaService) -> type[Handler]:
             body = self.body()
             if "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", ""):
                 return self.done(path, 403, {"message": "Missing Authentication Token"}, "MissingAuthentication")
+            if self.headers["Authorization"].partition("Credential=")[2].split("/")[0] in service.expired:
+                message = "The security token included in the request is expired"
+                return self.done(path, 403, {"message": message}, "ExpiredTokenException")
             if path == "/2015-03-31/functions":
                 if self.command == "POST":
                     return self.done(path, *service.create(json.loads(body)))
@@ -313,12 +350,19 @@ def _rest(service: LambdaService) -> type[Handler]:
             if self.command == "DELETE":
                 del service.functions[function["FunctionName"]]
                 return self.done(path, 204)
+            if not service.may_look:
+                return self.done(path, 403, {"Message": "You may not."}, "AccessDeniedException")
+            service.look(function, invoked=False)
             code = {"ImageUri": function["Code"].get("ImageUri", "")}
             content = {"Configuration": public(function), "Tags": function["Tags"], "Code": code}
             return self.done(path, 200, content)
 
         def invocation(self, path: str, function: dict[str, Any], body: bytes) -> None:
             event = self.headers.get("X-Amz-Invocation-Type") == "Event"
+            state = service.look(function, invoked=True)
+            if state != "Active":
+                message = f"The operation cannot be performed at this time. {NOT_ACTIVE} {state}"
+                return self.done(path, 409, {"Type": "User", "Message": message}, "ResourceConflictException")
             if len(body) > (ASYNC_LIMIT if event else SYNC_LIMIT):
                 message = (
                     f"{len(body)} byte payload is too large for the {'Event' if event else 'RequestResponse'} type"

@@ -16,14 +16,15 @@ from maggjob.backend.executor import run_tasks
 from maggjob.backend.retry import RetryPolicy
 from maggjob.catalog.catalog import Catalog
 from maggjob.cli.results import INCOMPLETE, tell
-from maggjob.errors import AccessError
+from maggjob.errors import AccessError, ExpiredKeysError
 from maggjob.pipeline.result import RunResult, read_summary
 from maggjob.show.text import summary
 from maggjob.storage.credentials import CredentialSet, S3Credentials
 from tests import calls
 from tests.aws import clocks, doomed, faults
+from tests.aws.conftest import KEY
 from tests.aws.faults import Crash, Disconnect, Duplicate, Hang, Lose, OutOfMemory
-from tests.aws.front import front
+from tests.aws.front import Front, front
 from tests.aws.lambda_service import Run
 from tests.aws.world import BUCKET, World
 
@@ -175,6 +176,18 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, indexed: In
 
 
 # ---- faults: every cell is accounted for
+
+
+def with_denial(door: Front, extra: str) -> Any:
+    """Return the function that records a result, after which S3 denies deletions, and there is something to delete."""
+    from maggjob.pipeline.result import keep_record
+
+    def record(*given: Any) -> None:
+        keep_record(*given)
+        boto3.client("s3").put_object(Bucket=RESULTS, Key=extra, Body=b"")
+        door.denied |= {("DELETE", RESULTS), ("POST", RESULTS)}
+
+    return record
 
 
 @pytest.fixture
@@ -339,7 +352,97 @@ def test_an_index_or_assembly_call_that_dies_costs_no_cell(
     ]
 
 
+def test_parts_of_calls_whose_answers_are_lost_count_as_complete(
+    aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All invocations are put off once as well. The statuses of two calls are listed, but cannot be read."""
+    follow(monkeypatch, max_submissions=1)
+    asleep = faults.Refuse(409, "ResourceConflictException", "The function is in the following state: Pending")
+    aws.service.faults.at_invoke.extend([asleep, *REFUSALS, asleep])
+    made = clocks.follow(monkeypatch)
+    lost = ("-M000/00000/status.json", "-M000/00002/status.json")
+    told: list[tuple[int, str]] = []
+
+    def due() -> bool:
+        """Only the lost ones are left, and they have ended."""
+        return len(made) == 1 and 0 < len(made[0].pending) <= 2 and len(ended()) == len(catalog.cells)
+
+    def ended() -> set[str]:
+        return {call for run in aws.service.runs if run.status == "ok" for call in run.calls}
+
+    monkeypatch.setattr("lithops.monitoring.monitor.time", clocks.JumpingClock(due))
+    door.lost = lambda path: len(made) == 1 and path.endswith(lost)
+
+    def watch(index: int, outcome: Any) -> None:
+        told.append((index, "none" if outcome.value is None else outcome.value.state))
+
+    result = do(aws, catalog, "silent.zarr", index=False, watch=watch)
+    assert result.complete
+    assert balanced(result)
+    assert result.found == 2
+    assert objects(RESULTS, "silent.zarr/") == whole
+    assert sorted(told) == [(number, "complete") for number in range(len(catalog.cells))]
+    silent = [report for report in result.reports if report.earlier]
+    assert [report.earlier for report in silent] == [("died",)] * 2
+    assert {report.attempts for report in result.reports} == {1}
+    assert result.tally.errors == {}
+    stage = result.stages[0]
+    assert (stage.failed, stage.submitted, stage.throttled) == (2, len(catalog.cells), 6)
+    assert "found         2 parts of calls that gave no answer" in summary(result.to_dict())
+    assert aws.job_objects == []
+
+
 # ---- credentials
+
+
+@pytest.mark.parametrize("backend", ["aws_lambda", "serial"])
+def test_a_run_whose_keys_expire_stops_and_goes_on_with_new_ones(
+    aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """The keys of the client expire with the first cell. Those of sandboxes do not; calls in process have the same."""
+    name = f"expired-{backend}.zarr"
+    seen: list[Any] = []
+
+    def watch(index: int, outcome: Any) -> None:
+        seen.append(outcome.value.state)
+        door.expired.add(KEY)
+        aws.service.expired.add(KEY)
+
+    options: dict[str, Any] = {"backend": backend, "index": False}
+    options |= {"lithops_config": aws.fresh_config(max_workers=1)} if backend == "aws_lambda" else {}
+    with pytest.raises(ExpiredKeysError) as caught:
+        do(aws, catalog, name, watch=watch, deadline=1e9, **options)
+    aws.service.settle(60.0)  # events that were accepted end without the client
+    assert caught.value.unfinished  # type: ignore[attr-defined]
+    cells = len(catalog.cells)
+    assert str(caught.value).startswith(f"{len(seen)} of {cells} cells are done, but ")
+    assert "renew them and run the same command again" in str(caught.value)
+    assert 0 < len(seen) < cells
+    assert set(seen) == {"complete"}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIANEW")
+    there = {key for key in objects(RESULTS, f"{name}.run/parts/") if key.endswith(".npz")}
+    assert len(there) >= len(seen)
+    result = do(aws, catalog, name, **options)
+    assert result.complete
+    assert balanced(result)
+    assert result.taken == len(there)
+    assert objects(RESULTS, f"{name}/") == whole
+    assert aws.service.expired == {KEY}
+
+
+def test_a_clean_up_that_is_denied_after_the_result_is_a_warning(
+    aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that nobody needs cannot be deleted, once the result is there, and neither can the lock."""
+    extra = "denied.zarr.run/parts/cycle/left.npz"
+    monkeypatch.setattr("maggjob.pipeline.cell_map.keep_record", with_denial(door, extra))
+    result = do(aws, catalog, "denied.zarr", "serial", index=False)
+    assert result.complete
+    assert objects(RESULTS, "denied.zarr/") == whole
+    assert objects(RESULTS, extra) == {"": b""}
+    (warning,) = read_summary(result.store_path)["warnings"]
+    assert "parts that nobody needs remain in s3://results/denied.zarr.run" in warning
+    assert f"warning       {warning}" in summary(result.to_dict())
 
 
 @pytest.mark.dear("a whole run; profiles alone are in tests/storage/test_aws_profile.py")

@@ -88,11 +88,10 @@ def test_what_the_service_puts_off_is_tried_again(aws: World, monkeypatch: pytes
     ("fault", "said"),
     [
         (faults.DENIED, "not authorized to perform: lambda:InvokeFunction.*maggjob doctor"),
-        (faults.EXPIRED, "credentials have expired"),
         (faults.Refuse(404, "ResourceNotFoundException", "gone"), "maggjob runtime deploy"),
         (faults.Refuse(413, "RequestTooLargeException", "large"), "too large"),
     ],
-    ids=["right", "expired", "gone", "large"],
+    ids=["right", "gone", "large"],
 )
 def test_a_service_that_refuses_every_call_stops_the_run_at_once(aws: World, fault: Any, said: str) -> None:
     aws.service.faults.every_invoke = fault

@@ -284,3 +284,16 @@ def test_the_packaged_configuration_serves_both_backends_once_it_is_filled_in() 
     assert config["aws"] == {"region": "us-west-2"}
     with pytest.raises(InputError, match="still says CHANGE-ME"):
         run_tasks(calls.square, [1], backend="aws_lambda", config=config)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_watcher_raises_ends_the_calls(backend: str) -> None:
+    seen: list[int] = []
+
+    def watch(index: int, outcome: Outcome[Any]) -> None:
+        seen.append(index)
+        raise StoppedError("that is enough")
+
+    with pytest.raises(StoppedError, match="that is enough"):
+        do(calls.square, backend, watch=watch)
+    assert len(seen) == 1

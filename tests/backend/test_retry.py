@@ -12,11 +12,13 @@ from maggjob.backend import retry
 from maggjob.backend.retry import (
     NO_CONNECTION,
     ONE_SUBMISSION,
+    FunctionState,
     History,
     Look,
     RetryPolicy,
     Stall,
     Unstarted,
+    decide_function,
     decide_unstarted,
     ends_task,
     find_stragglers,
@@ -52,6 +54,7 @@ def test_the_policy_knows_no_clock() -> None:
         "collections.abc",
         "dataclasses",
         "maggjob.errors",
+        "typing",
     }
     assert not [node for node in nodes if isinstance(node, ast.Import)]
 
@@ -95,7 +98,15 @@ def test_what_does_not_pass_is_refused_at_once(policy: RetryPolicy, status: int 
 
 @pytest.mark.parametrize(
     ("reason", "ends"),
-    [(None, True), ("worker", True), ("never_started", True), ("deadline", True), ("died", False), ("refused", False)],
+    [
+        (None, True),
+        ("worker", True),
+        ("never_started", True),
+        ("deadline", True),
+        ("died", False),
+        ("lost", False),
+        ("refused", False),
+    ],
 )
 def test_an_answer_ends_a_task_and_a_lost_call_does_not(reason: str | None, ends: bool) -> None:
     assert ends_task(reason) == ends
@@ -301,3 +312,28 @@ def test_stragglers_stay_stragglers_and_no_clock_has_a_zero(
     assert set(slow) <= set(find_stragglers(policy, now + later, running, ended, tasks))
     moved = {index: since + later for index, since in running.items()}
     assert find_stragglers(policy, now + later, moved, ended, tasks) == slow
+
+
+# ---- 7. a function that is not ready
+
+
+@pytest.mark.parametrize(
+    ("function", "waited", "woken", "todo"),
+    [
+        (FunctionState("Active"), 0.0, False, "call"),
+        (FunctionState("Active"), 1e9, True, "call"),
+        (FunctionState("a state to come"), 0.0, False, "call"),
+        (FunctionState("Inactive", "Idle"), 0.0, False, "wake"),
+        (FunctionState("Inactive"), 10.0, True, "wake"),
+        (FunctionState("Inactive", "Idle"), 599.0, True, "wake"),
+        (FunctionState("Inactive", "Idle"), 600.0, True, "give up"),
+        (FunctionState("Inactive", "ImageDeleted"), 0.0, False, "wake"),
+        (FunctionState("Inactive", "ImageDeleted"), 1.0, True, "give up"),
+        (FunctionState("Pending", "Restoring"), 599.0, True, "wait"),
+        (FunctionState("Pending", "Creating"), 0.0, False, "wait"),
+        (FunctionState("Pending", "Restoring"), 600.0, True, "give up"),
+        (FunctionState("Failed", "InvalidImage"), 0.0, False, "give up"),
+    ],
+)
+def test_a_function_is_woken_and_waited_for(function: FunctionState, waited: float, woken: bool, todo: str) -> None:
+    assert decide_function(POLICY, function, waited, woken=woken) == todo

@@ -265,3 +265,23 @@ maggjob.run("atl06.yaml", catalog="catalog.json", store="map.zarr", backend="ser
     assert maggjob.verify_result("map.zarr", deep=True).good
     with pytest.raises(ExistsError):
         do(catalog)
+
+
+def test_what_a_watcher_raises_stops_a_run_that_can_be_resumed(made: Path, catalog: Catalog) -> None:
+    seen: list[int] = []
+
+    def watch(index: int, outcome: Any) -> None:
+        seen.append(index)
+        if len(seen) == 2:
+            raise StoppedError("the limit of $1 is reached")
+
+    with pytest.raises(StoppedError, match="limit") as caught:
+        do(catalog, watch=watch)
+    assert caught.value.unfinished  # type: ignore[attr-defined]
+    status = maggjob.read_status("map.zarr")
+    assert (status.stage, status.parts) == ("stopped", 2)
+    assert status.run is not None
+    assert status.run.stopped == "StoppedError: the limit of $1 is reached"
+    result = do(catalog)
+    assert result.taken == 2
+    assert tree("map.zarr") == tree(made / "map.zarr")

@@ -18,7 +18,7 @@ import maggjob
 from maggjob.backend.outcome import Outcome
 from maggjob.cli import commands as cli
 from maggjob.cli.results import INCOMPLETE
-from maggjob.errors import BackendError, InputError, StoppedError
+from maggjob.errors import BackendError, InputError, StoppedError, StoreError
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.status import read_status
 from tests.granule_files import SEGMENTS, beam, write_granule
@@ -208,3 +208,15 @@ def test_modules_that_a_job_uses_are_sent_along(tmp_path: Path) -> None:
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "[3, 6]\n"
+
+
+def test_a_summary_that_cannot_be_written_leaves_no_lock(tmp_path: Path) -> None:
+    run = RunDescription(str(tmp_path / "result"), "all", {"tasks": 1}, {"run": "5f0c"})
+    folder = tmp_path / "result.run"
+    with pytest.raises(StoreError, match=r"summary\.json"), Session(run, SessionOptions("serial")) as session:  # noqa: PT012
+        session.map("map", abs, [-1])
+        (folder / "summary.json" / "in the way").mkdir(parents=True)
+    assert list(folder.glob("lock-*")) == []
+    with Session(run, SessionOptions("serial")):
+        (folder / "summary.json" / "in the way").rmdir()
+        (folder / "summary.json").rmdir()

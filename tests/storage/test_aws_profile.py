@@ -17,7 +17,7 @@ import obstore
 import pytest
 
 import maggjob
-from maggjob.errors import AccessError, InputError, StoreError
+from maggjob.errors import AccessError, ExpiredKeysError, InputError, StoreError
 from maggjob.pipeline.result import read_summary
 from maggjob.storage import aws_profile, stores
 from maggjob.storage.archive import Archive, Source
@@ -215,7 +215,9 @@ def test_a_login_that_ends_meanwhile_is_named(door: Front, profile: Profile, mon
     source = Source("s3://results/there", access)
     profile("[default]\nregion = us-east-1\n")
     time.sleep(0.15)  # obstore asks no sooner than a tenth of a second after it has asked
-    with pytest.raises(StoreError, match=r"cannot read s3://results/there: .*AWS profile 'default' has no credentials"):
+    with pytest.raises(
+        ExpiredKeysError, match=r"cannot read s3://results/there: .*AWS profile 'default' has no credentials"
+    ):
         place.get("there")
     with pytest.raises(AccessError, match=r"AWS profile 'default' has no credentials"):
         source.get(0, 1)
