@@ -44,20 +44,27 @@ def _again(result: dict[str, Any]) -> str:
 
 @click.command("report")
 @click.argument("store")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole summary as JSON.")
-def report_command(store: str, as_json: bool) -> None:
-    """Print the summary of a finished run.
+@click.option("-o", "--out", metavar="FILE", help="Write a page instead, for any browser: its name ends in .html.")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: all that the page shows.")
+def report_command(store: str, out: str | None, region: str | None, as_json: bool) -> None:
+    """Show what is known of a finished run: counts, failures, time, cost, and on a page the map and all calls.
 
     \b
     maggjob report atl06.zarr
+    maggjob report atl06.zarr -o report.html
     """  # noqa: D301
-    from maggjob.pipeline.status import read_summary
+    from maggjob.pipeline.overview_files import read_overview
 
-    content = read_summary(store)
+    if out is not None:
+        from maggjob.show.report_page import write_report
+
+        path = write_report(store, out, region)
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB", err=as_json)
     if as_json:
-        click.echo(json.dumps(content, indent=1))
-    else:
-        tell(content, allow_partial=True)
+        click.echo(json.dumps(read_overview(store, region).to_dict(), indent=1))
+    elif out is None:
+        tell(dict(read_overview(store, region).summary), allow_partial=True)
 
 
 @click.command("status")

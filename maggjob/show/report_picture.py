@@ -21,17 +21,18 @@ MOST_BYTES = 1_500_000
 """Size above which a picture of a job is left out."""
 
 
-def picture_of(summary: Mapping[str, Any], region: str | None = None) -> tuple[bytes | None, str]:
+def picture_of(store: str, summary: Mapping[str, Any], region: str | None = None) -> tuple[bytes | None, str]:
     """Return the picture of a result as PNG, and what it shows; None and why, if there is none.
 
     Parameters
     ----------
+    store : str
+        Path or URL of the result.
     summary : mapping
         Summary of its run.
     region : str, optional
         Region of the bucket.
     """
-    store = str(summary["store_path"])
     if not summary.get("published", True):
         return None, "no map: this run published no result"
     try:

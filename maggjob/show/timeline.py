@@ -13,8 +13,10 @@ import numpy as np
 
 from maggjob.backend.call_times import StageCalls
 
-MOST_ROWS = 400
+MOST_ROWS = 600
 """Rows of a stage."""
+MANY = 100
+"""Rows above which bars of the rarer kinds are drawn thicker than their rows, so that they are seen."""
 WIDTH = 1000
 """Units of the picture's width."""
 NARROWEST = 1.5
@@ -86,8 +88,9 @@ class StagePicture:
         for kind in self.kinds:
             lines = [_line(bar, number, end) for number, row in enumerate(self.rows) for bar in row if bar.kind == kind]
             paths.append(f'<path class="{kind}" d="{"".join(lines)}"/>')
+        many = ' class="many"' if len(self.rows) > MANY else ""
         return (
-            f'<svg viewBox="0 0 {WIDTH} {max(1, len(self.rows))}" preserveAspectRatio="none" role="img" '
+            f'<svg{many} viewBox="0 0 {WIDTH} {max(1, len(self.rows))}" preserveAspectRatio="none" role="img" '
             f'aria-label="{len(self.calls)} calls by their start">{"".join(paths)}</svg>'
         )
 
@@ -182,7 +185,8 @@ def running_svg(running: np.ndarray) -> str:
     points = "".join(f"V{_short(100 - 100 * value / highest)}h{_short(step)}" for value in running)
     return (
         f'<svg viewBox="0 0 {WIDTH} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="calls running at once, at most {highest:.0f}"><path class="running" d="M0 100{points}V100z"/></svg>'
+        f'aria-label="calls running at once, at most {highest:.0f}">'
+        f'<path class="running" d="M0 100{points}V100z"/></svg>'
     )
 
 
