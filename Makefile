@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all faults soak sbom test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo test test-all browser faults soak sbom test-wheels test-arm64 lint bench lock clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -40,6 +40,9 @@ test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minu
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64'
 
+browser:  ## install Chromium, which the tests of pages drive | Debian, as root; without it they are skipped
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y chromium; }
+
 test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check their hashes and total size | needs the network; after 'make lock'
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
 
@@ -67,6 +70,7 @@ bench: $(READY)  ## run the benchmarks; they print figures and test nothing | lo
 	$(BIN)/python -m benchmarks.lambda_handler
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.cycle
+	$(BIN)/python -m benchmarks.view
 
 ##@ Maintain
 sbom: $(READY)  ## list what the image of workers consists of, as CycloneDX (sbom/*.json), and look for known weaknesses in all locks | needs the network; before a release

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ FLAGS = (
     "--disable-component-update --disable-sync --disable-extensions --disable-dev-shm-usage --remote-debugging-pipe"
 ).split()
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Chromium reads from descriptor 3 and writes to 4.
+START = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, pipe in zip((3, 4), pipes):
+    os.dup2(pipe, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 300.0  # seconds
 DESK, PHONE = (1440, 900, 1.0, False), (390, 844, 3.0, True)
 
@@ -144,10 +153,8 @@ def browser(folder: Path) -> Iterator[Browser]:
         raise FileNotFoundError("no Chromium")
     (folder / "profile").mkdir()
     (child_in, to), (out_of, child_out) = os.pipe(), os.pipe()
-    # Chromium reads from descriptor 3 and writes to 4.
-    command = 'exec "$0" "$@" 3<&%d 4>&%d' % (child_in, child_out)  # noqa: UP031
     process = subprocess.Popen(
-        ["/bin/sh", "-c", command, path, *FLAGS, f"--user-data-dir={folder / 'profile'}"],
+        [sys.executable, "-c", START, str(child_in), str(child_out), path, *FLAGS, f"--user-data-dir={folder}/profile"],
         pass_fds=(child_in, child_out),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -28,15 +28,16 @@ from maggjob.show.map_panel import (
 from maggjob.show.map_text import Heading
 from maggjob.show.plane import Frame, Lookup
 
-WIDE = 6.6  # inches
-"""Length of the longer side of a panel."""
-LEFT, RIGHT, ABOVE, BELOW = 0.5, 1.15, 0.5, 0.3  # inches
-"""Room beside a panel: for labels and its colour bar, its title, and labels."""
-TITLE, LEGEND = 0.72, 0.34  # inches
-"""Room above and below all panels."""
-BAR, BESIDE = 0.17, 0.42  # inches
-"""Width of a colour bar, and its distance from the panel."""
-TITLE_SIZE, DETAIL_SIZE = 12.5, 8.5  # points
+WIDE = 6.6
+"""Length of the longer side of a panel, inches."""
+LEFT, RIGHT, ABOVE, BELOW = 0.5, 1.15, 0.5, 0.3
+"""Room about a panel, inches: for labels, its colour bar, its title, and labels."""
+TITLE, LEGEND = 0.72, 0.34
+"""Room above and below all panels, inches."""
+BAR, BESIDE = 0.17, 0.42
+"""Width of a colour bar, and its distance from the panel, inches."""
+TITLE_SIZE, DETAIL_SIZE = 12.5, 8.5
+"""Sizes of text, points."""
 
 
 @dataclass(frozen=True)

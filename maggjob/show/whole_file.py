@@ -36,7 +36,7 @@ def place_of(out: PlaceLike, ends: tuple[str, ...]) -> Path:
     path = local_place(out, "picture")
     end = path.suffix.lower()
     if end not in ends:
-        raise InputError(f"cannot write {path}: give a name that ends in {', '.join(ends[:-1])} or {ends[-1]}")
+        raise InputError(f"cannot write {path}: give a name that ends in {' or '.join(ends)}")
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if path.is_dir():

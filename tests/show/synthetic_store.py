@@ -1,6 +1,7 @@
 """Results whose values a test decides, written by zarr itself: any cells, orders, conventions, times and states."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def write_store(
     states : mapping, optional
         Number of parent cells by state, for the tally; all complete by default.
     flags : ndarray, optional
-        Values of ``partial``, shape (cells,).
+        Values of ``partial``, shape (cells,) or (cycles, cells).
     attributes : mapping, optional
         Further attributes.
     """
@@ -97,18 +98,18 @@ def write_store(
             "partial",
             flags.astype(np.int8),
             {"flag_values": [0, 1, 2], "flag_meanings": "complete partial failed"},
-            False,
+            flags.ndim > 1,
         )
     if timed:
         starts = (np.array(cycles) - 1) * 90.82 * 86400
         for name, values in (("time_start", starts), ("time_end", starts + 80 * 86400.0)):
             own = {"units": "seconds since 2018-01-01 00:00:00", "calendar": "standard"}
             array = group.create_array(
-                name, shape=(len(cycles),), dtype="f8", dimension_names=("cycle",), attributes=own
+                name, shape=(len(cycles),), chunks=(1,), dtype="f8", dimension_names=("cycle",), attributes=own
             )
             array[:] = values
         for name, numbers in (("cycle", np.array(cycles)), ("granules", np.full(len(cycles), 7))):
-            array = group.create_array(name, shape=(len(cycles),), dtype="i8", dimension_names=("cycle",))
+            array = group.create_array(name, shape=(len(cycles),), chunks=(1,), dtype="i8", dimension_names=("cycle",))
             array[:] = numbers
     config = load_config("atl06.yaml").science()
     config["output"]["grid"] |= {"parent_order": grid.parent_order, "child_order": grid.child_order}
@@ -116,6 +117,7 @@ def write_store(
     group.attrs.update(
         {
             "dggs": {"name": "healpix", "refinement_level": grid.child_order, "indexing_scheme": "nested"},
+            "coordinates": "cell_ids" + " time_start time_end granules" * timed,
             "latitude_convention": grid.latitude,
             "config": json.dumps(config),
             "tally": {"observations": int(counts.sum()), "cells": cells | dict(states or {})},
@@ -129,7 +131,18 @@ def write_store(
             **(attributes or {}),
         }
     )
+    consolidate(path)
     return path
+
+
+def consolidate(path: Path) -> None:
+    """Copy the metadata of all groups to those above them, as maggjob does."""
+    with warnings.catch_warnings():
+        # zarr says that it is no part of the format yet.
+        warnings.simplefilter("ignore")
+        for group in zarr.open_group(path, mode="r", use_consolidated=False).group_keys():
+            zarr.consolidate_metadata(path, path=group)
+        zarr.consolidate_metadata(path)
 
 
 HEIGHTS: dict[str, tuple[Values, dict[str, Any]]] = {

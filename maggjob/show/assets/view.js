@@ -165,7 +165,7 @@ async function showSeries(px, py) {
   const { variable } = state, told = await ask(px, py);
   if (!CONTENT.times || !variable.timed || told.row < 0) return;
   const points = await seriesOf(variable, variable.error ? named(variable.error) : null, told.row);
-  id("series").querySelector("h2").textContent = `${variable.name} of cell ${told.id}`;
+  id("series").querySelector("h2").textContent = `${variable.name}${variable.units ? ` (${variable.units})` : ""} of cell ${told.id}`;
   id("chart").innerHTML = chartOf(points, variable) + tableOf(points, variable);
   id("series").hidden = false;
   if (window.innerWidth <= 760) id("series").scrollIntoView({ block: "start" });
