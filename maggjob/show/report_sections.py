@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from maggjob.pipeline.overview import Comparison, Failure, RunOverview
-from maggjob.show.timeline import KINDS, StagePicture, running_at_once, running_svg, stage_picture, ticks
+from maggjob.show.timeline import KINDS, StagePicture, running_at_once, running_svg, ticks
 
 GOOD, BAD, SOME = "good", "bad", "some"
 STATES = {
@@ -66,7 +66,7 @@ def table(
     numbers : iterable of int
         Columns that are aligned to the right.
     kind : str
-        Class of the table: plain, or stack, whose rows become paragraphs on a phone.
+        Class of the table: plain; values, with long words; or stack, whose rows become paragraphs on a phone.
     """
     right = set(numbers)
 
@@ -142,7 +142,7 @@ def _tasks(summary: Mapping[str, Any]) -> str:
     rows = [
         (key.replace("_", " "), value if isinstance(value, str) else json.dumps(value)) for key, value in own.items()
     ]
-    return "".join(parts) + (table((), rows) if rows else "")
+    return "".join(parts) + (table((), rows, kind="values") if rows else "")
 
 
 def timeline_section(overview: RunOverview) -> str:
@@ -151,11 +151,11 @@ def timeline_section(overview: RunOverview) -> str:
         return ""
     last = max(stage.began + stage.took for stage in overview.calls)
     end = max(1000 * overview.summary["wall_time_s"], last, 1.0)
-    pictures = [stage_picture(stage) for stage in overview.calls]
+    pictures = [StagePicture(stage) for stage in overview.calls]
     axis = "".join(f'<span style="left:{100 * at:.2f}%">{escape(text)}</span>' for at, text in ticks(end))
     grid = "".join(f'<u style="left:{100 * at:.2f}%"></u>' for at, _ in ticks(end))
     running = running_at_once(overview.calls, end)
-    kinds = {kind for picture in pictures for kind in picture.kinds}
+    kinds = {kind for picture in pictures for kind in picture.shown}
     legend = "".join(
         f'<span><i class="{kind}"></i>{escape(words)}</span>' for kind, words in KINDS.items() if kind in kinds
     )
@@ -241,17 +241,17 @@ def slowest_section(overview: RunOverview) -> str:
     rows = [
         (
             one.cell,
+            one.state,
             time_text(one.seconds),
             f"{one.granules:,}",
             f"{one.observations:,}",
             size_text(one.bytes_read),
-            one.state,
             str(one.attempts),
         )
         for one in overview.slowest
     ]
-    head = ("cell", "time", "granules", "observations", "read", "state", "attempts")
-    return table(head, rows, (1, 2, 3, 4, 6)) if rows else ""
+    head = ("cell", "state", "time", "granules", "observations", "read", "attempts")
+    return table(head, rows, (2, 3, 4, 5, 6)) if rows else ""
 
 
 def failures_section(overview: RunOverview) -> str:
@@ -281,7 +281,7 @@ def origin_section(overview: RunOverview) -> str:
         rows.append(("parts", f"{stored['parts']:,}, {size_text(stored['part_bytes'])}, unless they were deleted"))
     rows += [(f"digest: {name}", str(digest)) for name, digest in summary["digests"].items()]
     rows += [(f"version: {name}", text) for name, text in (summary.get("versions") or {}).items()]
-    parts = [table((), rows)]
+    parts = [table((), rows, kind="values")]
     if overview.configuration is not None:
         text = yaml.safe_dump(dict(overview.configuration), sort_keys=False, allow_unicode=True, width=100)
         parts.append(f"<details><summary>configuration</summary><pre>{escape(text)}</pre></details>")

@@ -7,7 +7,7 @@ The pictures have no text: they are stretched to the width of a screen, and labe
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
+from functools import cached_property
 
 import numpy as np
 
@@ -15,24 +15,26 @@ from maggjob.backend.call_times import StageCalls
 
 MOST_ROWS = 600
 """Rows of a stage."""
-MANY = 100
-"""Rows above which bars of the rarer kinds are drawn thicker than their rows, so that they are seen."""
 WIDTH = 1000
 """Units of the picture's width."""
 NARROWEST = 1.5
 """Least width of a bar in these units, so that it is seen."""
 SLOW, SLOW_MS = 3.0, 1000
-"""A call is slow if it takes so many times the median of its stage, and so many milliseconds."""
+"""A call is slow if it takes so many times the median of those that started around it, and so many milliseconds."""
+AROUND = 51
+"""Number of these calls. The longest tasks come first, so that the median of a whole stage would say little."""
+TICK = 4
+"""Width of a bar that stands for a rare call in a row of several."""
 BINS = 240
 """Steps of the curve of calls that run at once."""
-WAITING, STARTING, RUNNING, SLOWER, AGAIN, FAILED = "waiting", "starting", "running", "slow", "again", "failed"
+WAITING, SLOWER, RUNNING, AGAIN, FAILED, STARTING = "waiting", "slow", "running", "again", "failed", "starting"
 KINDS = {
     WAITING: "waiting",
-    STARTING: "start of the sandbox",
+    SLOWER: "running, three times as long as others",
     RUNNING: "running",
-    SLOWER: "running, three times the median or more",
     AGAIN: "running, submitted more than once",
     FAILED: "failed",
+    STARTING: "start of the sandbox",
 }
 """Kinds of bars, and what a legend says of each. Later ones are drawn over earlier ones."""
 
@@ -55,23 +57,47 @@ class StagePicture:
 
     calls: StageCalls
     """Its calls."""
-    per_row: int
-    """Number of calls per row."""
-    rows: tuple[tuple[Bar, ...], ...]
-    """Bars of each row, from the first call to start to the last."""
+
+    @cached_property
+    def order(self) -> list[int]:
+        """Indices of the calls, from the first to start to the last; those that never started come last."""
+        started = self.calls.started
+        return sorted(range(len(self.calls)), key=lambda i: (started[i] is None, started[i] or 0, i))
+
+    @cached_property
+    def kinds(self) -> dict[int, str]:
+        """Kind of each call that started: running, slow, again or failed."""
+        began = [index for index in self.order if self.calls.started[index] is not None]
+        ran = np.array([self.calls.ran[index] for index in began], float)
+        slow = ran > np.maximum(SLOW_MS, SLOW * _median_around(ran))
+        found = dict.fromkeys(began, RUNNING) | {
+            index: SLOWER for index, is_slow in zip(began, slow, strict=True) if is_slow
+        }
+        found |= {index: AGAIN for index in self.calls.attempts if index in found}
+        return found | {index: FAILED for index in self.calls.failed if index in found}
 
     @property
-    def kinds(self) -> list[str]:
-        """Kinds that occur."""
+    def per_row(self) -> int:
+        """Number of calls per row."""
+        return max(1, math.ceil(len(self.calls) / MOST_ROWS))
+
+    @cached_property
+    def rows(self) -> list[list[Bar]]:
+        """Bars of each row."""
+        step = self.per_row
+        return [list(self._row(self.order[first : first + step])) for first in range(0, len(self.order), step)]
+
+    @property
+    def shown(self) -> list[str]:
+        """Kinds of bars that occur, in the order in which they are drawn."""
         found = {bar.kind for row in self.rows for bar in row}
         return [kind for kind in KINDS if kind in found]
 
     def counts(self) -> dict[str, int]:
         """Return the number of calls that are told of: started in a new sandbox, slow, submitted again, failed."""
-        kinds = [_kind(self.calls, index, _limit(self.calls)) for index in range(len(self.calls))]
         return {
             "new sandboxes": len(self.calls.init),
-            "slow": kinds.count(SLOWER),
+            "slow": list(self.kinds.values()).count(SLOWER),
             "submitted again": len(self.calls.attempts),
             "failed": len(self.calls.failed),
         }
@@ -85,66 +111,49 @@ class StagePicture:
             Milliseconds that its width stands for.
         """
         paths = []
-        for kind in self.kinds:
-            lines = [_line(bar, number, end) for number, row in enumerate(self.rows) for bar in row if bar.kind == kind]
-            paths.append(f'<path class="{kind}" d="{"".join(lines)}"/>')
-        many = ' class="many"' if len(self.rows) > MANY else ""
+        for kind in self.shown:
+            bars = ((bar, number) for number, row in enumerate(self.rows) for bar in row if bar.kind == kind)
+            tick = self.per_row > 1 and kind in (AGAIN, FAILED)
+            paths.append(f'<path class="{kind}" d="{"".join(_line(bar, row, end, tick=tick) for bar, row in bars)}"/>')
+        many = ' class="many"' if self.per_row > 1 else ""
         return (
             f'<svg{many} viewBox="0 0 {WIDTH} {max(1, len(self.rows))}" preserveAspectRatio="none" role="img" '
             f'aria-label="{len(self.calls)} calls by their start">{"".join(paths)}</svg>'
         )
 
-
-def stage_picture(calls: StageCalls) -> StagePicture:
-    """Return the timeline of the calls of a stage."""
-    order = sorted(range(len(calls)), key=lambda i: (calls.started[i] is None, calls.started[i] or 0, i))
-    per_row = max(1, math.ceil(len(order) / MOST_ROWS))
-    limit = _limit(calls)
-    groups = [order[first : first + per_row] for first in range(0, len(order), per_row)]
-    return StagePicture(calls, per_row, tuple(tuple(_row(calls, group, limit)) for group in groups))
-
-
-def _limit(calls: StageCalls) -> float:
-    """Return the time above which a call of a stage is slow."""
-    ran = [ran for ran, started in zip(calls.ran, calls.started, strict=True) if started is not None]
-    return max(SLOW_MS, SLOW * median(ran)) if ran else math.inf
-
-
-def _kind(calls: StageCalls, index: int, limit: float) -> str:
-    if index in calls.failed:
-        return FAILED
-    if index in calls.attempts:
-        return AGAIN
-    return SLOWER if calls.ran[index] > limit else RUNNING
+    def _row(self, group: Sequence[int]) -> Iterator[Bar]:
+        """Yield the bars of a row: of one call, or for several calls their means, by kind."""
+        calls, origin = self.calls, self.calls.began
+        began = [index for index in group if index in self.kinds]
+        submitted = origin + min(calls.submitted[index] for index in group)
+        if not began:
+            lost = any(index in calls.failed for index in group)
+            yield Bar(FAILED if lost else WAITING, submitted, origin + calls.took)
+            return
+        times = np.array([(origin + (calls.started[index] or 0), calls.ran[index]) for index in began], float)
+        first = float(times[:, 0].mean())
+        yield Bar(WAITING, submitted, first)
+        kinds = np.array([self.kinds[index] for index in began])
+        for kind in dict.fromkeys(kinds):
+            begin, ran = times[kinds == kind].mean(axis=0)
+            yield Bar(str(kind), float(begin), float(begin + ran))
+        new = sum(calls.init.get(index, 0) for index in began) / len(began)
+        if new:
+            yield Bar(STARTING, first, first + new)
 
 
-def _row(calls: StageCalls, group: Sequence[int], limit: float) -> Iterator[Bar]:
-    """Yield the bars of a row: of one call, or of several as their means, with those that are not ordinary over it."""
-    began = [index for index in group if calls.started[index] is not None]
-    submitted = calls.began + min(calls.submitted[index] for index in group)
-    start = {index: calls.began + int(calls.started[index] or 0) for index in began}
-    if not began:
-        reasons = [calls.failed[index] for index in group if index in calls.failed]
-        yield Bar(FAILED if reasons else WAITING, submitted, calls.began + calls.took)
-        return
-    first = sum(start.values()) / len(began)
-    yield Bar(WAITING, submitted, first)
-    ends: dict[str, list[tuple[float, float]]] = {}
-    for index in began:
-        times = (start[index], start[index] + calls.ran[index])
-        ends.setdefault(_kind(calls, index, limit), []).append(times)
-    for kind in (RUNNING, SLOWER, AGAIN, FAILED):
-        if kind in ends:
-            begin, end = (sum(values) / len(ends[kind]) for values in zip(*ends[kind], strict=True))
-            yield Bar(kind, begin, end)
-    new = [calls.init[index] for index in began if index in calls.init]
-    if new:
-        yield Bar(STARTING, first, first + sum(new) / len(began))
+def _median_around(ran: np.ndarray) -> np.ndarray:
+    """Return the median of the values around each value."""
+    if len(ran) <= AROUND:
+        return np.full(len(ran), np.median(ran) if len(ran) else 0.0)
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(ran, AROUND), axis=1)
+    return np.pad(medians, AROUND // 2, mode="edge")
 
 
-def _line(bar: Bar, row: int, end: float) -> str:
-    """Return a bar as a line of a path, whose stroke is as wide as a row."""
-    x, width = WIDTH * bar.begin / end, WIDTH * (bar.end - bar.begin) / end
+def _line(bar: Bar, row: int, end: float, *, tick: bool = False) -> str:
+    """Return a bar as a line of a path, whose stroke is as wide as a row; as a tick, only its end."""
+    begin = max(bar.begin, bar.end - TICK * end / WIDTH) if tick else bar.begin
+    x, width = WIDTH * begin / end, WIDTH * (bar.end - begin) / end
     least = 0.0 if bar.kind in (WAITING, STARTING) else NARROWEST
     width = max(least, min(width, WIDTH - x))
     return f"M{_short(x)} {row}.5h{_short(width)}" if round(width, 1) > 0 else ""
