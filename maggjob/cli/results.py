@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from maggjob.cli.options import EXIT_CODES, EXIT_STATUS, EXIT_VERIFY, backend_option
+
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
 
@@ -67,7 +69,7 @@ def report_command(store: str, out: str | None, region: str | None, as_json: boo
         tell(dict(read_overview(store, region).summary), allow_partial=True)
 
 
-@click.command("status")
+@click.command("status", epilog=EXIT_STATUS)
 @click.argument("store")
 @click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -101,7 +103,7 @@ def clean_command(store: str) -> None:
     click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
 
 
-@click.command("verify")
+@click.command("verify", epilog=EXIT_VERIFY)
 @click.argument("store")
 @click.option("--deep", is_flag=True, help="Read every object and compare its digest, not only its size.")
 @click.option("--recompute", type=click.IntRange(0), default=0, metavar="N", help="Compute N random cells again.")
@@ -110,8 +112,6 @@ def clean_command(store: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_command(store: str, region: str | None, as_json: bool, **options: Any) -> None:
     """Check that a result is still what its run wrote, also after 'maggjob clean'.
-
-    Exits with 2 if it is not.
 
     \b
     maggjob verify atl06.zarr
@@ -126,9 +126,9 @@ def verify_command(store: str, region: str | None, as_json: bool, **options: Any
         sys.exit(INCOMPLETE)
 
 
-@click.command("retry")
+@click.command("retry", epilog=EXIT_CODES)
 @click.argument("store")
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
+@backend_option
 @click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
@@ -153,6 +153,3 @@ def retry_command(store: str, **options: Any) -> None:
     with Progress(len(plan.units)) as progress:
         result = execute(plan, RunOptions(**options), watch=progress)
     tell(result.to_dict())
-
-
-result_commands = (report_command, status_command, verify_command, retry_command, clean_command)

@@ -213,8 +213,14 @@ def estimate_section(overview: RunOverview) -> str:
 
 
 def _quantity(one: Comparison, value: float) -> str:
-    words = {"bytes": size_text, "s": time_text, "dollars": lambda number: f"${number:.4f}"}
-    return words.get(one.unit, lambda number: f"{number:,.0f}")(value)
+    match one.unit:
+        case "bytes":
+            return size_text(value)
+        case "s":
+            return time_text(value)
+        case "dollars":
+            return f"${value:.4f}"
+    return f"{value:,.0f}"
 
 
 def cost_section(overview: RunOverview) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,8 +30,23 @@ CHUNK = 10_000
 VERSION = "006"
 SEGMENT_STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees
 """Angle along the orbit from one segment to the next."""
+KM_PER_DEGREE = CIRCUMFERENCE / 360e3
 COARSE, FINE = 0.2, 0.005  # degrees
 """Angles along the orbit between the points that are tested for whether a pass crosses an area."""
+
+
+Box = tuple[float, float, float, float]
+"""West, south, east, north, degrees."""
+
+
+class Outline(Protocol):
+    """An area that is not a box, such as `maggjob.grid.areas.Area`."""
+
+    def contains(self, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+        """Return which points lie in the area."""
+
+    def widened(self, km: float) -> "Outline":
+        """Return the area with a margin of some kilometres."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +57,9 @@ class Scene:
     """91-day repeat cycles."""
     regions: tuple[int, ...] = (10, 11, 12)
     """Along-track regions; 10 to 12 are Antarctica, 3 to 5 the far north."""
-    area: tuple[float, float, float, float] | None = None
+    area: "Box | Outline | None" = None
     """West, south, east, north in degrees; segments outside are left out, as NSIDC's subsetter does.
-    West may be greater than east for an area across the antimeridian."""
+    West may be greater than east for an area across the antimeridian. Or any other area that tells what it holds."""
     rgts: tuple[int, ...] | None = None
     """Reference ground tracks; None for all."""
     every: int = 1
@@ -74,19 +89,21 @@ class Scene:
     """Seed of all random numbers, 0 or more."""
 
 
-def inside(latitude: np.ndarray, longitude: np.ndarray, area: tuple[float, float, float, float]) -> np.ndarray:
+def inside(latitude: np.ndarray, longitude: np.ndarray, area: Box | Outline) -> np.ndarray:
     """Return which points lie in an area.
 
     Parameters
     ----------
     latitude, longitude : ndarray, shape (n,), degrees
-    area : tuple of float
-        West, south, east, north in degrees.
+    area : tuple of float, or Outline
+        West, south, east, north in degrees; or any other area.
 
     Returns
     -------
     ndarray of bool, shape (n,)
     """
+    if not isinstance(area, tuple):
+        return area.contains(latitude, longitude)
     west, south, east, north = area
     between = (longitude - west) % 360.0 <= (east - west) % 360.0 if east - west < 360.0 else True
     return np.asarray((latitude >= south) & (latitude <= north) & between)
@@ -102,16 +119,16 @@ def passes(scene: Scene) -> list[Pass]:
         track does not exist.
     """
     _check(scene)
+    around = None if scene.area is None else _around(scene.area)
     found = [
         (rgt, region)
         for region in scene.regions
         for rgt in scene.rgts or range(1, TRACKS + 1)
-        if scene.area is None or _crosses(Pass(rgt, scene.cycles[0], region), scene.area)
+        if scene.area is None or around is None or _crosses(Pass(rgt, scene.cycles[0], region), scene.area, around)
     ]
     if not found:
-        raise InputError(
-            f"no track of regions {scene.regions} crosses area {scene.area} (west, south, east, north); give others"
-        )
+        where = f"{scene.area} (west, south, east, north)" if isinstance(scene.area, tuple) else scene.area
+        raise InputError(f"no track of regions {scene.regions} crosses area {where}; give others")
     found.sort()
     if scene.most is not None and scene.most < len(found):
         found = [found[i] for i in np.linspace(0, len(found) - 1, scene.most).round().astype(int)]
@@ -136,17 +153,24 @@ def _check(scene: Scene) -> None:
             raise InputError(f"{name} {metres} is not a standard deviation in metres; give a number, 0 or more")
 
 
-def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
+def _crosses(one: Pass, area: Box | Outline, around: Box | Outline) -> bool:
     """Return True if any beam of a pass enters an area; a coarse search with a margin precedes the fine one."""
-    west, south, east, north = area
-    # The outer beams lie 0.03 degrees beside the track.
-    margin = COARSE + 0.05
-    wide = margin / max(0.02, float(np.cos(np.radians(max(abs(south), abs(north))))))
-    around = (west - wide, south - margin, east + wide, north + margin) if east - west + 2 * wide < 360 else area
     if not inside(*ground_track(one.rgt, one.angles(COARSE)), around).any():
         return False
     fine = one.angles(FINE)
     return any(inside(*ground_track(one.rgt, fine, offset), area).any() for offset in OFFSETS)
+
+
+def _around(area: Box | Outline) -> Box | Outline:
+    """Return an area with the margin of the coarse search."""
+    if not isinstance(area, tuple):
+        # Half a step, and the outer beams.
+        return area.widened(0.5 * COARSE * KM_PER_DEGREE + 5.0)
+    west, south, east, north = area
+    # The outer beams lie 0.03 degrees beside the track.
+    margin = COARSE + 0.05
+    wide = margin / max(0.02, float(np.cos(np.radians(max(abs(south), abs(north))))))
+    return (west - wide, south - margin, east + wide, north + margin) if east - west + 2 * wide < 360 else area
 
 
 def granule_name(one: Pass) -> str:
