@@ -95,15 +95,15 @@ class PendingTask:
         """Return the attempt that gave an outcome: by default one that runs, else the first; None if there is none."""
         return attempt or max(self.attempts, key=lambda one: one.running_since is not None, default=None)
 
-    def times(self, attempt: Attempt | None, init: float = 0.0) -> CallTimes:
+    def times(self, attempt: Attempt | None, billed: float | None = None) -> CallTimes:
         """Return when the call of an attempt ran, as far as it is known.
 
         Parameters
         ----------
         attempt : Attempt, optional
             By default one that runs, else the first.
-        init : float
-            Seconds that its sandbox took to start before it.
+        billed : float, optional
+            Seconds that the call took with the start of its sandbox; by default what Lithops measured.
         """
         now, chosen = time.time(), self.chosen(attempt)
         if chosen is None:
@@ -112,7 +112,8 @@ class PendingTask:
         status = chosen.future._call_status or {}  # noqa: SLF001
         begin, end = status.get("worker_start_tstamp"), status.get("worker_end_tstamp")
         if begin is not None and end is not None:
-            measured = CallTimes(self.submitted, float(begin) - init, float(end))
+            start = float(begin) if billed is None else float(end) - billed
+            measured = CallTimes(self.submitted, start, float(end))
             return corrected(measured, max(self.submitted, float(status.get("host_submit_tstamp", 0.0))), now)
         since = chosen.running_since
         return CallTimes(self.submitted, None if since is None else now - (time.monotonic() - since), now)
@@ -139,7 +140,7 @@ class PendingTask:
         if chosen is None:
             return outcome
         call = call_of(chosen.future, self.history.submissions, put_off.get(chosen.key, 0))
-        call = replace(call, times=self.times(chosen, call.init))
+        call = replace(call, times=self.times(chosen, call.billed))
         message = outcome.message
         if message is not None and call.request is not None:
             message = f"{message}; {call.where()}"

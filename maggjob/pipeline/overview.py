@@ -176,9 +176,8 @@ def overview_of(
             "timeline: not kept by this run; runs of earlier versions, and runs by hand, keep no times of calls"
         )
     if summary.get("taken"):
-        told.append(
-            f"{summary['taken']:,} parts are those of an earlier attempt at this run, whose calls are not shown"
-        )
+        parts = f"{summary['taken']:,} parts" if summary["taken"] > 1 else "one part"
+        told.append(f"timeline: without the calls of an earlier attempt at this run, of which {parts} could be used")
     return RunOverview(
         {key: value for key, value in summary.items() if key != "results"},
         _phases(summary, calls),
