@@ -5,8 +5,11 @@ VENV := .venv-$(MINOR)
 BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
+DOCS := requirements/docs-$(MINOR).txt
+DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: help demo test test-all browser faults soak sbom test-wheels test-arm64 lint bench lock clean
+.PHONY: help demo docs notebooks test test-all browser faults soak sbom test-wheels test-arm64 test-image lint bench lock \
+  clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -27,6 +30,10 @@ $(READY): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+$(DOCS_READY): $(DOCS) $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(DOCS)
+	touch $@
+
 ##@ See it work
 demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | about 20 CPU-seconds; the first thing to try
 	rm -rf demo
@@ -36,9 +43,9 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
+test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
-	  -m 'not network and not arm64'
+	  -m 'not network and not arm64 and not image'
 
 browser:  ## install Chromium, which the tests of pages drive | Debian, as root; without it they are skipped
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y chromium; }
@@ -48,6 +55,9 @@ test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check 
 
 test-arm64: $(READY)  ## run a Lambda worker on an emulated aarch64, compare its bytes with those of x86-64 | 4 minutes, 0.4 GB, needs Debian on x86-64 and the network; when the image or arithmetic changes
 	$(BIN)/python -m pytest -m arm64 tests/arm64
+
+test-image: $(READY)  ## build, push, pull and run the image of workers on an emulated aarch64, compare its bytes with a serial run's | 10 to 20 minutes, 10 more at first, 0.1 GB kept in ~/.cache/maggjob-test-image; needs Debian on x86-64 (says what to install), its python3 and the network; when the image changes
+	$(BIN)/python -m pytest -m image tests/image
 
 faults: $(READY)  ## runs with faults drawn at random, judged by an independent count: lost, wrong and broken must be 0 | 8 minutes for 40 rounds (ROUNDS=40); when reads, retries, locks, resuming or the ledger change
 	$(BIN)/python -m benchmarks.faults --rounds $(or $(ROUNDS),40)
@@ -60,14 +70,22 @@ lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS_READY)  ## build the documentation into site/; every warning is an error | seconds; before a commit that changes pages or docstrings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(DOCS_READY)  ## run the notebooks and store them with what they give | 2 CPU-minutes; when a notebook changes
+	$(BIN)/python docs/site/notebooks.py
+
 ##@ Measure
 bench: $(READY)  ## run the benchmarks; they print figures and test nothing | long, wants an idle machine; when speed is the subject
 	$(BIN)/python -m benchmarks.statistics_and_cell
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.waiting
 	$(BIN)/python -m benchmarks.reduce
 	$(BIN)/python -m benchmarks.catalog
 	$(BIN)/python -m benchmarks.lambda_handler
+	$(BIN)/python -m benchmarks.cold_import
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.cycle
 	$(BIN)/python -m benchmarks.view
@@ -88,10 +106,13 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for minor in 3.11 3.12 3.13 3.14; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --python-version $$minor --extra aws --extra readers --extra scenes --extra view --extra test pyproject.toml \
+	    --python-version $$minor --extra aws --extra export --extra readers --extra scenes --extra view --extra xdggs --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --python-version $$minor --extra docs --extra proofs -c requirements/test-$$minor.txt pyproject.toml \
+	    -o requirements/docs-$$minor.txt || exit 1; \
 	done
-	for minor in 3.12 3.13; do for readers in '' -readers; do \
+	for minor in 3.11 3.12 3.13 3.14; do for readers in '' -readers; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	    --generate-hashes --only-binary :all: --python-platform aarch64-manylinux_2_28 --python-version $$minor \
 	    --excludes runtime/excludes.in -c requirements/test-$$minor.txt \
@@ -100,4 +121,4 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	done; done
 
 clean:  ## remove what the targets made, environments included; demo/ stays | no cost
-	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site

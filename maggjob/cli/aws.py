@@ -22,8 +22,8 @@ def runtime_commands() -> None:
     """Build and deploy the image of the Lambda worker.
 
     \b
-    maggjob runtime build                    # Docker image for ARM64, with a unique tag
-    maggjob runtime deploy maggjob:TAG       # push it to ECR, create the Lambda function
+    maggjob runtime build                    # image for ARM64, pushed to ECR with a unique tag
+    maggjob runtime deploy maggjob:TAG       # create the Lambda function
     maggjob runtime status
     maggjob runtime delete maggjob:TAG
     """  # noqa: D301
@@ -76,44 +76,84 @@ def _session(file: str, dry_run: bool) -> tuple[dict[str, Any], Any, dict[str, s
         ) from None
 
 
+_docker = click.option("--docker", is_flag=True, help="Use Docker with buildx instead of building here.")
+
+
 @runtime_commands.command()
-@click.option("--base", metavar="IMAGE", help="Base image [default: python:X.Y-slim].")
-@click.option("--digest", metavar="sha256:...", help="Digest that pins the base image.")
+@click.option("--base", metavar="IMAGE", help="Base image [default: public.ecr.aws/docker/library/python:X.Y-slim].")
+@click.option("--digest", metavar="sha256:...", help="Digest that pins the base image [default: from base.lock].")
+@click.option(
+    "--base-login",
+    metavar="USER:PASSWORD",
+    envvar="MAGGJOB_BASE_LOGIN",
+    help="Login to the registry of the base, also MAGGJOB_BASE_LOGIN [default: what 'docker login' stored, else none].",
+)
 @click.option("--readers", is_flag=True, help="Add packages for other formats (h5py, rasterio).")
+@_docker
 @_common
-def build(base: str | None, digest: str | None, readers: bool, file: str, dry_run: bool) -> None:
-    """Build the image for ARM64, with the Python version that runs this command.
+def build(docker: bool, file: str, dry_run: bool, **choice: Any) -> None:
+    """Build the image for ARM64, with the Python version that runs this command, and push it to ECR.
+
+    Neither Docker nor root is needed. With --docker, the image is built there, and 'deploy --docker' pushes it.
 
     \b
     maggjob runtime build --dry-run
     """  # noqa: D301
-    from maggjob.aws.image import build_steps, carry_out, image_of, unique_runtime, write_context
+    from maggjob.aws.image import image_of, unique_runtime
 
-    config, _, identity = _session(file, dry_run)
+    config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, unique_runtime(HERE))
+    from maggjob.aws.build import BuildOptions, push_image, show_build
+    from maggjob.aws.login import ecr_login
+    from maggjob.aws.reference import LOCK
+    from maggjob.aws.steps import carry_out, repository_step
+
+    base_lock = local_place(file, "Lithops configuration").with_name(LOCK)
+    options = BuildOptions(HERE, base_lock=base_lock, **choice)
+    if docker:
+        _build_by_docker(image, options, dry_run)
+        click.echo(f"next: maggjob runtime deploy --docker {image.runtime}")
+        return
+    ecr = session.client("ecr")
+    if dry_run:
+        click.echo(str(repository_step(image, ecr)))
+        show_build(image, options, click.echo)
+    else:
+        carry_out([repository_step(image, ecr)], click.echo)
+        push_image(image, ecr_login(ecr), options, click.echo)
+    click.echo(f"next: maggjob runtime deploy {image.runtime}")
+
+
+def _build_by_docker(image: Any, options: Any, dry_run: bool) -> None:
+    from maggjob.aws.docker import build_steps, write_context
+    from maggjob.aws.steps import carry_out
+
     with tempfile.TemporaryDirectory(prefix="maggjob-image-") as name:
         context = Path(name) / "context"
-        steps = build_steps(image, context, HERE, base=base, digest=digest, readers=readers)
+        steps = build_steps(image, context, options)
         write_context(context)
         carry_out(steps, click.echo, dry_run)
-    click.echo(f"next: maggjob runtime deploy {image.runtime}")
 
 
 @runtime_commands.command()
 @click.argument("runtime")
+@_docker
 @_common
-def deploy(runtime: str, file: str, dry_run: bool) -> None:
-    """Push an image to ECR, and create its Lambda function.
+def deploy(runtime: str, docker: bool, file: str, dry_run: bool) -> None:
+    """Create the Lambda function of an image; with --docker, push the image to ECR before.
 
     \b
     maggjob runtime deploy maggjob:0.1.0-py3.12-20251121T051200
     """  # noqa: D301
+    from maggjob.aws.docker import push_steps
     from maggjob.aws.function import deploy_function, function_name, memory_of
-    from maggjob.aws.image import carry_out, deploy_steps, image_of
+    from maggjob.aws.image import image_of
+    from maggjob.aws.steps import carry_out
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)
-    carry_out(deploy_steps(image, session.client("ecr")), click.echo, dry_run)
+    if docker:
+        carry_out(push_steps(image, session.client("ecr")), click.echo, dry_run)
     if dry_run:
         click.echo(f"create the function {function_name(image, memory_of(config))}, its log group and its retries")
         return
@@ -129,7 +169,7 @@ def status(file: str, dry_run: bool) -> None:
     \b
     maggjob runtime status
     """  # noqa: D301
-    from maggjob.aws.image import carry_out, lithops_step
+    from maggjob.aws.steps import carry_out, lithops_step
 
     lithops_config("aws_lambda", given=file)
     carry_out([lithops_step("list", local_place(file, "Lithops configuration"))], click.echo, dry_run)
@@ -144,7 +184,8 @@ def delete(runtime: str, file: str, dry_run: bool) -> None:
     \b
     maggjob runtime delete maggjob:0.1.0-py3.12-20251121T051200
     """  # noqa: D301
-    from maggjob.aws.image import carry_out, delete_steps, image_of
+    from maggjob.aws.image import image_of
+    from maggjob.aws.steps import carry_out, delete_steps
 
     config, session, identity = _session(file, dry_run)
     image = image_of(config, identity, runtime)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from maggjob.cli.options import AREA, AREA_WORDS, EXIT_CODES, FILL, backend_option
-from maggjob.cli.results import tell
+from maggjob.cli.results import on_lambda, tell
 from maggjob.errors import InputError
 
 
@@ -23,7 +23,7 @@ from maggjob.errors import InputError
 @click.option("--dry-run", is_flag=True, help="Only print what the update would do.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (with --dry-run).")
 @backend_option
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@on_lambda
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
 @click.option("--index/--no-index", default=None, help="Use indexes of granules [default: if it saves time].")

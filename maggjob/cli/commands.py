@@ -13,7 +13,7 @@ import click
 
 from maggjob.cli.groups import Commands, LazyCommands
 from maggjob.cli.options import AREA, AREA_WORDS, CONFIG, EXIT_CODES, backend_option, deadline_option, driver_option
-from maggjob.cli.results import BAD_INPUT, STOPPED, tell
+from maggjob.cli.results import BAD_INPUT, STOPPED, on_lambda, tell
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
@@ -80,7 +80,7 @@ def _what(command: Command) -> Command:
 @cli.command(epilog=EXIT_CODES)
 @_what
 @backend_option
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@on_lambda
 @click.option("--restart", is_flag=True, help="Drop the parts of an unfinished run, and start anew.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store once the new one is complete.")
 @click.option("--index/--no-index", default=None, help="Build and use indexes of granules [default: if it saves time].")
@@ -119,12 +119,10 @@ def run(dry_run: bool, **options: Any) -> None:
 
 @cli.command()
 @_what
-@click.option(
-    "--workers", type=click.IntRange(1), default=1700, show_default=True, metavar="N", help="Workers on Lambda."
-)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Workers on Lambda [default: chosen by cost].")
 @click.option("--map", "picture", metavar="PNG", help="Draw a map of area, cells and tracks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> None:
+def plan(as_json: bool, workers: int | None, picture: str | None, **options: Any) -> None:
     """Estimate a run without starting it: cells, granules, pairs, time, cost.
 
     \b

@@ -35,6 +35,7 @@ TOPICS: Mapping[str, Mapping[str, Entry]] = {
     "Results": {
         "view": Entry("view", "view_command", "draw a map of a result, or write a page to pan and zoom"),
         "report": Entry("results", "report_command", "show what is known of a finished run; a page with -o"),
+        "export": Entry("results", "export_command", "write GeoTIFF, netCDF, GeoParquet or CSV"),
         "verify": Entry("results", "verify_command", "check that a result is still what its run wrote"),
         "clean": Entry("results", "clean_command", "delete the parts of a finished run; the Zarr stays"),
     },
@@ -54,6 +55,8 @@ TOPICS: Mapping[str, Mapping[str, Entry]] = {
         "simulate-scenes": Entry("jobs", "simulate_scenes_command", "write scenes of three tiles in Greenland"),
     },
     "AWS Lambda": {
+        "cloud": Entry("cloud", "cloud_commands", "set up AWS Lambda, look at it, stop it, take it down"),
+        "bills": Entry("bills", "bills_command", "sum what runs have cost, by user"),
         "doctor": Entry("aws", "doctor_command", "check what a run on AWS Lambda needs"),
         "runtime": Entry("aws", "runtime_commands", "build, deploy and delete the image of the worker"),
     },

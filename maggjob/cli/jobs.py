@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from maggjob.cli.options import CONFIG, DRIVER, EXIT_CODES, backend_option, deadline_option
-from maggjob.cli.results import COMPLETE, INCOMPLETE
+from maggjob.cli.results import COMPLETE, INCOMPLETE, on_lambda
 from maggjob.inputs.places import local_place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -17,7 +17,7 @@ def _how(command: Command) -> Command:
     """Add the options that every job has."""
     options = [
         backend_option,
-        click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory]."),
+        on_lambda,
         click.option("--overwrite", is_flag=True, help="Replace a series that was made with another configuration."),
         click.option("--dry-run", is_flag=True, help="Only find the granules, and print what they would cost."),
         click.option(

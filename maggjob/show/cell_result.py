@@ -209,7 +209,7 @@ def read_result(store: "str | Path | xr.Dataset", group: str | None = None, regi
     opened = open_group(store, group, region)
     arrays = dict(opened.group.arrays())
     plain = dict(opened.group.attrs)
-    names = [name for name in arrays if name not in NOT_SHOWN]
+    names = _in_order([name for name in arrays if name not in NOT_SHOWN], plain["config"])
     axis = next((name for name in TIME_AXES if name in arrays), None)
     times = None
     if axis is not None:
@@ -222,6 +222,20 @@ def read_result(store: "str | Path | xr.Dataset", group: str | None = None, regi
         return np.asarray(arrays[name][:] if time is None else arrays[name][time])
 
     return _result(opened.store, ids, variables, times, plain, read, cache(lambda: cell_states(opened.store, region)))
+
+
+def _in_order(names: list[str], config: Any) -> list[str]:
+    """Return names of variables in the order of the configuration; a store lists its arrays in any order."""
+    config = json.loads(config) if isinstance(config, str) else config
+    keys = list(config.get("aggregation", {}).get("variables", {}))
+    exact = {key: (i, 0) for i, key in enumerate(keys)}
+
+    def place(name: str) -> tuple[int, int, str]:
+        # Quantiles and outputs of fits are named after their entry, or in it.
+        near = next((i for i, key in enumerate(keys) if name.startswith(key)), len(keys))
+        return (*exact.get(name, (near, 1)), name)
+
+    return sorted(names, key=place)
 
 
 def _of_dataset(dataset: "xr.Dataset") -> CellResult:

@@ -1,4 +1,4 @@
-"""Open a result as an xarray Dataset; needs the extra "view"."""
+"""Open a result as an xarray Dataset; needs the extra "view", and "xdggs" for the index of xdggs."""
 
 import json
 from importlib.util import find_spec
@@ -22,13 +22,15 @@ def check_installed() -> None:
     InputError
         If a package is missing.
     """
-    for name in ("dask", "matplotlib", "pyproj", "xarray", "xdggs"):
+    for name in ("dask", "matplotlib", "xarray"):
         if find_spec(name) is None:
             raise InputError(f"{name} is needed to look at a result; {EXTRA}")
 
 
 def open_result(store: str | Path, group: str | None = None, region: str | None = None) -> "xr.Dataset":
-    """Open a result as a lazy xarray Dataset with a HEALPix index.
+    """Open a result as a lazy xarray Dataset.
+
+    If xdggs is installed (the extra "xdggs"), the dataset has its HEALPix index, and the accessor ``.dggs`` works.
 
     Parameters
     ----------
@@ -66,9 +68,6 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     check_installed()
     import xarray as xr
 
-    # Registers the accessor.
-    import xdggs  # noqa: F401
-
     found = open_group(store, group, region)
     array: Any = found.group["cell_ids"]
     # Reading a whole shard takes one request; reading its chunks would take one each.
@@ -76,12 +75,23 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     # A shard holds one window of a time axis.
     times = {name: 1 for name in ("cycle", "month") if name in found.group}
     opened = xr.open_zarr(found.zarr_store, group=found.name, chunks={"cells": rows, **times})
-    dataset: xr.Dataset = opened.dggs.decode()
+    dataset: xr.Dataset = _decoded(opened)
     dataset.attrs = {key: _plain(value) for key, value in opened.attrs.items()}
     # xdggs removes them when it decodes; with the ellipsoid's name, a copy in netCDF or Zarr decodes, too.
     of = opened["cell_ids"].attrs
     dataset["cell_ids"].attrs = dict(of) | {"ellipsoid": of["ellipsoid"]["name"]}
     return dataset
+
+
+def _decoded(opened: "xr.Dataset") -> "xr.Dataset":
+    """Return the dataset with the HEALPix index of xdggs if that is installed, else with an index of the ids."""
+    if find_spec("xdggs") is None:
+        return opened.set_xindex("cell_ids")
+    # Registers the accessor.
+    import xdggs  # noqa: F401
+
+    decoded: xr.Dataset = opened.dggs.decode()
+    return decoded
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,10 @@ KINDS = {
     ".pdf": ((b"%PDF",), "PDF"),
     ".svg": ((b"<?xml", b"<svg"), "SVG"),
     ".html": ((b"<!DOCTYPE html>", b"<!doctype html>"), "HTML page"),
+    ".tif": ((b"II*\x00", b"II+\x00", b"MM\x00*", b"MM\x00+"), "TIFF"),
+    ".nc": ((b"\x89HDF\r\n", b"CDF"), "netCDF file"),
+    ".parquet": ((b"PAR1",), "Parquet file"),
+    ".csv": ((b"cell_ids,",), "table that maggjob exported"),
 }
 """How files of each kind begin, and what they are called, by the end of their name."""
 

@@ -7,11 +7,10 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import lithops.invokers
 import numpy as np
 import pytest
@@ -22,7 +21,8 @@ from maggjob.model.tasks import CellTask, IndexTask
 from tests.arm64 import comparison, worker
 from tests.arm64.userland import MINOR, ROOT, Userland, instructions, make
 from tests.aws.sandbox import Image
-from tests.aws.world import REGION, World, world
+from tests.aws.whole_run import run_on_both
+from tests.aws.world import World, world
 from tests.conftest import SHARED
 from tests.granule_files import NAME, write_granule
 
@@ -222,34 +222,14 @@ def lambda_of_arm64(
         yield made
 
 
-def objects(bucket: str, prefix: str) -> dict[str, bytes]:
-    found = boto3.resource("s3").Bucket(bucket).objects.filter(Prefix=prefix)
-    return {item.key.removeprefix(prefix): item.get()["Body"].read() for item in found}
-
-
 def test_a_whole_run_through_the_images_entry_point_is_the_same_bytes_as_here(
     lambda_of_arm64: World, tmp_path: Path
 ) -> None:
-    for name in ("archive", "results"):
-        boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
-    for path in maggjob.simulate(tmp_path / "granules", area=AREA, every=20, most=4):
-        boto3.client("s3").upload_file(str(path), "archive", path.name)
-    here = maggjob.make_catalog(tmp_path / "granules")
-    moved = [replace(e, urls={"s3": f"s3://archive/{Path(e.urls['file']).name}"}) for e in here.granules]
-    catalog = replace(here, granules=tuple(moved))
-    config = lambda_of_arm64.fresh_config(runtime_timeout=300)
-    given: dict[str, dict[str, Any]] = {"aws_lambda": {"lithops_config": config}, "serial": {"region": REGION}}
-    made = {}
-    for backend, options in given.items():
-        store = f"s3://results/{backend}.zarr"
-        result = maggjob.run(
-            "atl06.yaml", catalog=catalog, store=store, backend=backend, index=True, deadline=600, **options
-        )
-        assert result.complete
-        assert result.tally.observations > 1000
-        made[backend] = [objects("results", f"{backend}.zarr{below}") for below in ("/", ".run/parts/")]
-        assert len(made[backend][1]) == len(result.plan.cells) > 1
-    assert made["aws_lambda"] == made["serial"]
+    found = run_on_both(lambda_of_arm64, tmp_path / "granules", AREA)
+    assert found.complete
+    assert found.observations > 1000
+    assert sum(key.startswith(".run/parts/") for key in found.on_lambda) == found.cells > 1
+    assert found.on_lambda == found.serial
     service = lambda_of_arm64.service
     assert {run.status for run in service.runs if run.calls} == {"ok"}
     assert {Path(f"/proc/{number}/exe").resolve().name for number in service.processes} == {"qemu-aarch64"}

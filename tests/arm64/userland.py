@@ -81,15 +81,19 @@ class Userland:
         """Run a RUN instruction of the Dockerfile in it."""
         # A process in it can fork, but the machine cannot start its programs by themselves, as compileall does for -j 0
         command = command.replace("-j 0", "-j 1")
-        for there, here in (("/var/task", self.task), ("/requirements.txt", LOCK)):
+        for there, here in (
+            ("/var/task", self.task),
+            ("/requirements.txt", LOCK),
+            ("/library", self.folder / "library"),
+        ):
             command = command.replace(there, shlex.quote(str(here)))
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         path = f"{self.python.parent}:{os.environ['PATH']}"
         run(["sh", "-ec", command], {**outside, "PATH": path, "PYTHON": MINOR, "REQUIREMENTS": "worker"})
 
 
-def run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """Output of a command.
+def run(command: list[str], environment: dict[str, str] | None = None, given: str = "") -> str:
+    """Run a command with a standard input, and return its output.
 
     Raises
     ------
@@ -103,8 +107,8 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
             capture_output=True,
             text=True,
             check=False,
-            timeout=1200,
-            stdin=subprocess.DEVNULL,
+            timeout=3600,
+            input=given,
         )
     except FileNotFoundError:
         raise UserlandError(
@@ -134,26 +138,29 @@ class Packages:
     Of the machine's settings only the way out (proxies and the like) is taken: others run programs after an update.
     """
 
-    def __init__(self, architecture: str, folder: Path) -> None:
+    def __init__(self, architecture: str, folder: Path, release: str = RELEASE) -> None:
         self.folder = folder
         for name in ("state/lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True)
         (folder / "status").touch()
-        way_out = re.findall(r"^Acquire::(?!IndexTargets|Languages).*$", run(["apt-config", "dump"]), re.MULTILINE)
+        self.way_out = re.findall(
+            r"^Acquire::(?!IndexTargets|Languages|Changelogs).*$", run(["apt-config", "dump"]), re.MULTILINE
+        )
         settings = APT.format(folder=folder, architecture=architecture)
-        (folder / "apt.conf").write_text("\n".join([*way_out, settings]))
+        (folder / "apt.conf").write_text("\n".join([*self.way_out, settings]))
         if not KEYRING.is_file():
             raise UserlandError(f"{KEYRING} is not here; install debian-archive-keyring")
         problems = []
         for mirror in mirrors():
-            (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {RELEASE} main\n")
+            self.source = f"deb [signed-by={KEYRING}] {mirror} {release} main\n"
+            (folder / "sources.list").write_text(self.source)
             try:
                 self.apt("-o", "APT::Update::Error-Mode=any", "update")
                 return
             except UserlandError as problem:
                 problems.append(str(problem))
         raise UserlandError(
-            f"none of this machine's sources of packages has Debian {RELEASE} for {architecture}, or none can be "
+            f"none of this machine's sources of packages has Debian {release} for {architecture}, or none can be "
             "reached; connect to the network, or add one to apt's sources:\n" + "\n".join(problems)
         )
 
@@ -177,14 +184,14 @@ def _unpack(made: Userland) -> None:
     shutil.rmtree(made.folder / "apt")
 
 
-def _emulator(made: Userland) -> Path:
-    """Fetch qemu, which needs no libraries of the machine."""
-    packages = Packages("amd64", made.folder / "apt")
+def fetch_emulator(folder: Path) -> Path:
+    """Fetch qemu, which needs no libraries of the machine, and return its program."""
+    packages = Packages("amd64", folder / "apt")
     (package,) = (path for path in packages.fetch("qemu-user") if path.name.startswith("qemu-user_"))
     name = "./usr/bin/qemu-aarch64"
-    run(["sh", "-ec", f"dpkg-deb --fsys-tarfile '{package}' | tar --extract --directory='{made.folder}' {name}"])
-    shutil.rmtree(made.folder / "apt")
-    return made.folder / name
+    run(["sh", "-ec", f"dpkg-deb --fsys-tarfile '{package}' | tar --extract --directory='{folder}' {name}"])
+    shutil.rmtree(folder / "apt")
+    return folder / name
 
 
 def _write_starters(made: Userland) -> None:
@@ -193,7 +200,7 @@ def _write_starters(made: Userland) -> None:
     if made.machine == "x86_64":  # its own loader and libraries, not the machine's
         start = [libraries / "ld-linux-x86-64.so.2", "--argv0", python, "--library-path", libraries, python]
     else:
-        start = [_emulator(made), "-cpu", CPU, "-L", made.root, python]
+        start = [fetch_emulator(made.folder), "-cpu", CPU, "-L", made.root, python]
     (wheel,) = (made.root / "usr/share/python-wheels").glob("pip-*.whl")
     made.python.parent.mkdir()
     for name, words in (("python", start), ("pip", [made.python, wheel / "pip"])):

@@ -7,9 +7,9 @@ from tests.aws.world import ROOT, World
 
 CODE = """
 import os, sys
+from maggjob.aws.handler import handler, shared_storage
 import boto3, lithops.worker.handler as worker
 boto3.client("s3").create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-from maggjob.aws.handler import handler, shared_storage
 heavy = "pydantic yaml click healpy zarr astropy shapely matplotlib earthaccess"
 assert not [m for m in heavy.split() if m in sys.modules], sys.modules.keys()
 config = {"backend": "aws_s3", "monitoring_interval": 1,
@@ -23,6 +23,9 @@ class Context:
 print(handler({"get_metadata": {}}, Context())["lithops_version"], os.environ["__LITHOPS_ACTIVATION_ID"])
 print(os.environ["__LITHOPS_ACTIVATION_ID"])
 handler({"get_metadata": {}}, Context())
+assert not {"pika.adapters", "requests.adapters"} & sys.modules.keys(), "imported only when used"
+from maggjob.aws.base import LEFT_OUT
+assert not set(LEFT_OUT) & {name.split(".")[0] for name in sys.modules}, "its byte code is in the image"
 print(os.environ["__LITHOPS_ACTIVATION_ID"])
 """
 

@@ -1,11 +1,11 @@
-"""The image is built and deployed by a docker that records its calls, and by the real Lithops against moto."""
+"""The image is built by ourselves or by a docker that records its calls, and deployed by the real Lithops to moto."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,15 @@ import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
 import pytest
 import yaml
 
-from maggjob.aws.image import PYTHONS, Image, build_steps, image_of, unique_runtime, write_context
+from maggjob.aws.build import BuildOptions
+from maggjob.aws.docker import build_steps, write_context
+from maggjob.aws.doctor import check_image, fetch_url
+from maggjob.aws.image import Image, image_of, unique_runtime
+from maggjob.aws.reference import LOCK
 from maggjob.cli import commands
 from maggjob.errors import InputError
+from tests.aws.registry import Registry, image_registry, stand_for_ecr
+from tests.aws.small_image import BASE, add_base, small_runtime
 from tests.aws.world import ROOT, World, fresh_config
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -47,7 +53,6 @@ def maggjob(programs: str, capfd: pytest.CaptureFixture[str]) -> Maggjob:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**variables, "PATH": path}.items():
                 patch.setenv(name, value)
-            patch.setattr("maggjob.aws.image.PYTHONS", (*PYTHONS, HERE))
             patch.setattr(sys, "argv", ["maggjob", *words])
             capfd.readouterr()
             code = 0
@@ -65,8 +70,7 @@ def installed(programs: str) -> Maggjob:
     """Runs the command line in a process of its own."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        code = f"import maggjob.aws.image as i; i.PYTHONS = (*i.PYTHONS, {HERE!r})\n"
-        code += "import maggjob.cli.commands as c; c.main()"
+        code = "import maggjob.cli.commands as c; c.main()"
         command, environment = [sys.executable, "-c", code, *words], {**os.environ, "PATH": programs}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
 
@@ -78,8 +82,69 @@ def docker_calls(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def test_build_deploy_run_delete(aws: World, installed: Maggjob, maggjob: Maggjob, tmp_path: Path) -> None:
-    built = maggjob("runtime", "build", "--digest", "sha256:" + "0" * 64)
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """ECR's registry, which also has a base; the packages are small ones."""
+    with image_registry() as found:
+        add_base(found)
+        stand_for_ecr(found, monkeypatch)
+        monkeypatch.setenv("MAGGJOB_CACHE", str(tmp_path / "cache"))
+        runtime = small_runtime(tmp_path, monkeypatch)
+        monkeypatch.setattr("maggjob.aws.build.image_folder", lambda: runtime)
+        yield found
+
+
+def test_build_deploy_delete_without_docker(
+    aws: World, registry: Registry, maggjob: Maggjob, installed: Maggjob, tmp_path: Path
+) -> None:
+    base = f"{registry.host}/{BASE}:{HERE}-slim"
+    built = maggjob("runtime", "build", "--base", base)
+    assert built.returncode == 0, built.stderr
+    assert docker_calls(tmp_path) == []
+    runtime = built.stdout.split()[-1]
+    tag = runtime.split(":")[1]
+    ecr = boto3.client("ecr")
+    image = image_of(aws.fresh_config(runtime=runtime), boto3.client("sts").get_caller_identity())
+    assert registry.tags[image.repository].keys() == {tag}
+    assert [one["imageTag"] for one in ecr.list_images(repositoryName=image.repository)["imageIds"]].count(tag) == 1
+    # The password is nowhere to be seen.
+    assert "token-of-ecr" not in built.stdout + built.stderr
+    # The base is pinned beside the configuration.
+    assert f"{base}@{registry.tags[BASE][f'{HERE}-slim']}" in (tmp_path / LOCK).read_text().splitlines()
+
+    # The doctor finds what is inside: the small lock's Lithops, which is not this one.
+    found = check_image(image, boto3.Session(), fetch_url)
+    assert found.state == "bad"
+    assert "has lithops 3.7.9, the client has 3.8.0" in str(found)
+
+    again = maggjob("runtime", "build", "--base", base)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"0\.0 MB sent, 0\.0 MB fetched", again.stdout)
+
+    deployed = installed("runtime", "deploy", runtime)
+    assert deployed.returncode == 0, deployed.stderr
+    assert docker_calls(tmp_path) == []
+    function = next(f for f in aws.service.functions.values() if f["Tags"].get("runtime_name") == runtime)
+    assert function["Architectures"] == ["arm64"]
+    deleted = installed("runtime", "delete", runtime)
+    assert deleted.returncode == 0, deleted.stderr
+    assert function["FunctionName"] not in aws.service.functions
+
+
+def test_a_failed_build_leaves_nothing_that_runs(
+    aws: World, registry: Registry, maggjob: Maggjob, tmp_path: Path
+) -> None:
+    base = f"{registry.host}/{BASE}:{HERE}-slim"
+    failed = maggjob("runtime", "build", "--base", base, "--digest", "sha256:" + "0" * 64)
+    assert failed.returncode == 1
+    assert f"base image {base}@sha256:000" in failed.stderr.splitlines()[-1]
+    assert "Traceback" not in failed.stderr
+    assert not any(registry.tags[name] for name in registry.tags if name != BASE)
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_build_deploy_run_delete_by_docker(aws: World, installed: Maggjob, maggjob: Maggjob, tmp_path: Path) -> None:
+    built = maggjob("runtime", "build", "--docker", "--digest", "sha256:" + "0" * 64)
     assert built.returncode == 0, built.stderr
     runtime = built.stdout.split()[-1]
     version, build = docker_calls(tmp_path)
@@ -87,13 +152,14 @@ def test_build_deploy_run_delete(aws: World, installed: Maggjob, maggjob: Maggjo
     arguments = build["arguments"]
     assert arguments[:6] == ["buildx", "build", "--platform", "linux/arm64", "--provenance=false", "--sbom=false"]
     given = {arguments[i + 1] for i, word in enumerate(arguments) if word == "--build-arg"}
-    assert {f"BASE=python:{HERE}-slim", f"DIGEST=sha256:{'0' * 64}", f"PYTHON={HERE}", "LITHOPS=3.8.0"} <= given
+    base = f"BASE=public.ecr.aws/docker/library/python:{HERE}-slim"
+    assert {base, f"DIGEST=sha256:{'0' * 64}", f"PYTHON={HERE}", "LITHOPS=3.8.0", "REQUIREMENTS=worker"} <= given
     assert {"maggjob/aws/handler.py", "maggjob/job.py", "runtime/Dockerfile", "runtime/worker-3.12.txt"} <= set(
         build["files"]
     )
     assert not [name for name in build["files"] if "__pycache__" in name or "tests" in name]
 
-    deployed = installed("runtime", "deploy", runtime)
+    deployed = installed("runtime", "deploy", "--docker", runtime)
     assert deployed.returncode == 0, deployed.stderr
     login, push = docker_calls(tmp_path)[2:]
     backend = lithops_lambda.AWSLambdaBackend(
@@ -122,15 +188,24 @@ def test_build_deploy_run_delete(aws: World, installed: Maggjob, maggjob: Maggjo
     assert tag not in [image.get("imageTag") for image in images]
 
 
-@pytest.mark.parametrize("words", [("build",), ("deploy", "maggjob:x"), ("status",), ("delete", "maggjob:x")], ids=str)
+SHOWN = {
+    ("build",): "take the base image public.ecr.aws/docker/library/python",
+    ("build", "--docker"): "docker buildx build",
+    ("deploy", "maggjob:x"): "create the function",
+    ("deploy", "--docker", "maggjob:x"): "docker push",
+    ("status",): "runtime list",
+    ("delete", "maggjob:x"): "aws ecr",
+}
+
+
+@pytest.mark.parametrize("words", SHOWN, ids=str)
 def test_a_dry_run_shows_commands_and_does_nothing(
     aws: World, maggjob: Maggjob, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     before = dict(aws.service.functions)
     done = maggjob("runtime", *words, "--dry-run")
     assert done.returncode == 0, done.stderr
-    expected = {"build": "docker buildx build", "deploy": "docker push", "status": "runtime list", "delete": "aws ecr"}
-    assert expected[words[0]] in done.stdout
+    assert SHOWN[words] in done.stdout
     assert docker_calls(tmp_path) == []
     assert aws.service.functions == before
 
@@ -148,11 +223,11 @@ def test_a_dry_run_needs_no_account(aws: World, maggjob: Maggjob) -> None:
 @pytest.mark.parametrize(
     ("fault", "words", "said"),
     [
-        ("no-buildx", ("build",), "install docker's buildx plugin"),
-        ("no-engine", ("build",), "start the Docker engine"),
-        ("no-emulation", ("build",), "install emulation of ARM64"),
-        ("login-refused", ("deploy", "maggjob:x"), "ECR refused the login"),
-        ("push-refused", ("deploy", "maggjob:x"), "the repository does not exist"),
+        ("no-buildx", ("build", "--docker"), "install docker's buildx plugin"),
+        ("no-engine", ("build", "--docker"), "start the Docker engine"),
+        ("no-emulation", ("build", "--docker"), "install emulation of ARM64"),
+        ("login-refused", ("deploy", "--docker", "maggjob:x"), "ECR refused the login"),
+        ("push-refused", ("deploy", "--docker", "maggjob:x"), "the repository does not exist"),
     ],
 )
 def test_what_docker_refuses_is_named(
@@ -168,7 +243,7 @@ def test_what_docker_refuses_is_named(
 
 
 def test_no_docker_is_named(aws: World, maggjob: Maggjob, tmp_path: Path) -> None:
-    done = maggjob("runtime", "build", path=str(tmp_path))
+    done = maggjob("runtime", "build", "--docker", path=str(tmp_path))
     assert done.returncode == 1
     assert "docker is not installed" in done.stderr
 
@@ -206,10 +281,16 @@ def test_a_tag_is_one_that_ecr_and_lithops_take() -> None:
 
 def test_there_are_images_for_locked_pythons_only(tmp_path: Path) -> None:
     image = Image("1", "us-west-2", "user", "maggjob:1")
-    with pytest.raises(InputError, match=r"Python 3.9: images exist for 3.12 and 3.13"):
-        build_steps(image, tmp_path, "3.9")
-    (_, build) = build_steps(image, tmp_path, "3.13", readers=True, base="mine:1")
-    assert {"REQUIREMENTS=worker-readers", "BASE=mine:1", "PYTHON=3.13"} <= set(build.command)
+    with pytest.raises(
+        InputError, match=r"Python 3\.9: there is no worker-3\.9\.txt, images exist for 3\.11, 3\.12, 3"
+    ):
+        build_steps(image, tmp_path, BuildOptions("3.9"))
+    lock = tmp_path / LOCK
+    lock.write_text(f"ghcr.io/mine:1@sha256:{'1' * 64}\n")
+    options = BuildOptions(HERE, readers=True, base="ghcr.io/mine:1", base_lock=lock)
+    (_, build) = build_steps(image, tmp_path, options)
+    pinned = f"DIGEST=sha256:{'1' * 64}"
+    assert {"REQUIREMENTS=worker-readers", "BASE=ghcr.io/mine:1", f"PYTHON={HERE}", pinned} <= set(build.command)
 
 
 def test_the_context_is_a_package_that_can_be_imported(tmp_path: Path) -> None:
