@@ -100,7 +100,13 @@ class Commands(click.Group):
     """A group whose default command is ``run``: ``maggjob --config X`` runs the job."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``run`` before options that are not those of the group."""
+        """Put ``run`` before options that are not those of the group.
+
+        Parameters
+        ----------
+        ctx : click.Context
+        args : list of str
+        """
         own = {"--help", "-h", "--version"}
         if args and args[0].startswith("-") and args[0] not in own:
             args = ["run", *args]
@@ -111,7 +117,13 @@ class Commands(click.Group):
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands by topic."""
+        """Write the commands by topic.
+
+        Parameters
+        ----------
+        ctx : click.Context
+        formatter : click.HelpFormatter
+        """
         topics = {topic: {name: one.help for name, one in entries.items()} for topic, entries in TOPICS.items()}
         others = [name for name in self.commands if name not in _ENTRIES]
         if others:
@@ -122,7 +134,14 @@ class Commands(click.Group):
                 formatter.write_dl([(name.ljust(width), text) for name, text in entries.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands and options that begin like what has been typed."""
+        """Return the commands and options that begin like what has been typed.
+
+        Parameters
+        ----------
+        ctx : click.Context
+        incomplete : str
+            What has been typed.
+        """
         names = [name for name in self.commands if name.startswith(incomplete)]
         found = [CompletionItem(name, help=_ENTRIES[name].help if name in _ENTRIES else None) for name in names]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]

@@ -50,7 +50,15 @@ class Words(click.ParamType):  # type: ignore[type-arg]
         self.name, self.words, self.files = metavar, words, files
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the words that begin like what has been typed; if none does, ask for files."""
+        """Return the words that begin like what has been typed; if none does, ask for files.
+
+        Parameters
+        ----------
+        ctx : click.Context
+        param : click.Parameter
+        incomplete : str
+            What has been typed.
+        """
         found = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
         return [CompletionItem(incomplete, type="file")] if self.files and not (found and incomplete) else found
 
@@ -62,7 +70,14 @@ class ConfigName(Words):
         super().__init__("FILE", (), files=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value, after a note if a file beside may have been meant."""
+        """Return the value, after a note if a file beside may have been meant.
+
+        Parameters
+        ----------
+        value : str
+        param : click.Parameter or None
+        ctx : click.Context or None
+        """
         beside = Path(f"{value}.yaml")
         if not Path(str(value)).exists() and beside.is_file():
             from maggjob.config.builtin import find_builtin
@@ -72,7 +87,15 @@ class ConfigName(Words):
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the names of built-in configurations that begin like what has been typed; if none does, files."""
+        """Return the names of built-in configurations that begin like what has been typed; if none does, files.
+
+        Parameters
+        ----------
+        ctx : click.Context
+        param : click.Parameter
+        incomplete : str
+            What has been typed.
+        """
         from maggjob.config.builtin import builtin_names
 
         self.words = tuple(builtin_names(None))

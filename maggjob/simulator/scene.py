@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from maggjob.errors import ExistsError, InputError
 from maggjob.icesat2.names import EPOCH, SIMULATED, GranuleName
 from maggjob.icesat2.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track, swath
 from maggjob.inputs.places import local_place
+from maggjob.simulator.crossings import Box, Outline, crosses, inside, with_margin
 from maggjob.simulator.files import write_file
 from maggjob.simulator.surface import Change, change, dem, years
 from maggjob.simulator.systematic import FORWARD, cycle_bias, dem_error, orientation, pass_bias
@@ -30,23 +31,6 @@ CHUNK = 10_000
 VERSION = "006"
 SEGMENT_STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees
 """Angle along the orbit from one segment to the next."""
-KM_PER_DEGREE = CIRCUMFERENCE / 360e3
-COARSE, FINE = 0.2, 0.005  # degrees
-"""Angles along the orbit between the points that are tested for whether a pass crosses an area."""
-
-
-Box = tuple[float, float, float, float]
-"""West, south, east, north, degrees."""
-
-
-class Outline(Protocol):
-    """An area that is not a box, such as `maggjob.grid.areas.Area`."""
-
-    def contains(self, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-        """Return which points lie in the area."""
-
-    def widened(self, km: float) -> "Outline":
-        """Return the area with a margin of some kilometres."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +41,7 @@ class Scene:
     """91-day repeat cycles."""
     regions: tuple[int, ...] = (10, 11, 12)
     """Along-track regions; 10 to 12 are Antarctica, 3 to 5 the far north."""
-    area: "Box | Outline | None" = None
+    area: Box | Outline | None = None
     """West, south, east, north in degrees; segments outside are left out, as NSIDC's subsetter does.
     West may be greater than east for an area across the antimeridian. Or any other area that tells what it holds."""
     rgts: tuple[int, ...] | None = None
@@ -89,26 +73,6 @@ class Scene:
     """Seed of all random numbers, 0 or more."""
 
 
-def inside(latitude: np.ndarray, longitude: np.ndarray, area: Box | Outline) -> np.ndarray:
-    """Return which points lie in an area.
-
-    Parameters
-    ----------
-    latitude, longitude : ndarray, shape (n,), degrees
-    area : tuple of float, or Outline
-        West, south, east, north in degrees; or any other area.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-    """
-    if not isinstance(area, tuple):
-        return area.contains(latitude, longitude)
-    west, south, east, north = area
-    between = (longitude - west) % 360.0 <= (east - west) % 360.0 if east - west < 360.0 else True
-    return np.asarray((latitude >= south) & (latitude <= north) & between)
-
-
 def passes(scene: Scene) -> list[Pass]:
     """Return the passes of a scene, sorted by cycle, track and region.
 
@@ -119,12 +83,12 @@ def passes(scene: Scene) -> list[Pass]:
         track does not exist.
     """
     _check(scene)
-    around = None if scene.area is None else _around(scene.area)
+    around = None if scene.area is None else with_margin(scene.area)
     found = [
         (rgt, region)
         for region in scene.regions
         for rgt in scene.rgts or range(1, TRACKS + 1)
-        if scene.area is None or around is None or _crosses(Pass(rgt, scene.cycles[0], region), scene.area, around)
+        if scene.area is None or around is None or crosses(Pass(rgt, scene.cycles[0], region), scene.area, around)
     ]
     if not found:
         where = f"{scene.area} (west, south, east, north)" if isinstance(scene.area, tuple) else scene.area
@@ -151,26 +115,6 @@ def _check(scene: Scene) -> None:
         metres = getattr(scene, name)
         if not 0.0 <= metres < math.inf:
             raise InputError(f"{name} {metres} is not a standard deviation in metres; give a number, 0 or more")
-
-
-def _crosses(one: Pass, area: Box | Outline, around: Box | Outline) -> bool:
-    """Return True if any beam of a pass enters an area; a coarse search with a margin precedes the fine one."""
-    if not inside(*ground_track(one.rgt, one.angles(COARSE)), around).any():
-        return False
-    fine = one.angles(FINE)
-    return any(inside(*ground_track(one.rgt, fine, offset), area).any() for offset in OFFSETS)
-
-
-def _around(area: Box | Outline) -> Box | Outline:
-    """Return an area with the margin of the coarse search."""
-    if not isinstance(area, tuple):
-        # Half a step, and the outer beams.
-        return area.widened(0.5 * COARSE * KM_PER_DEGREE + 5.0)
-    west, south, east, north = area
-    # The outer beams lie 0.03 degrees beside the track.
-    margin = COARSE + 0.05
-    wide = margin / max(0.02, float(np.cos(np.radians(max(abs(south), abs(north))))))
-    return (west - wide, south - margin, east + wide, north + margin) if east - west + 2 * wide < 360 else area
 
 
 def granule_name(one: Pass) -> str:
