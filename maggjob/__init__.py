@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from maggjob.show.export import export as export
     from maggjob.show.maps import draw_map as draw_map
     from maggjob.show.page import write_page as write_page
+    from maggjob.show.report_page import write_report as write_report
     from maggjob.simulator.scene import simulate as simulate
     from maggjob.simulator.sst import simulate_sst as simulate_sst
 
@@ -82,6 +83,7 @@ _NAMES = {
     "show.export": "export",
     "show.maps": "draw_map",
     "show.page": "write_page",
+    "show.report_page": "write_report",
     "simulator.scene": "simulate",
     "simulator.sst": "simulate_sst",
 }

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "show": "backend catalog grid icesat2 model output pipeline planning statistics storage",
     "job": "jobs model",
     "coverage": "grid",
-    "cli": "aws backend catalog config icesat2 pipeline planning show simulator storage",
+    "cli": "aws backend catalog config grid icesat2 pipeline planning show simulator storage",
     "__main__": "cli",
 }
 """Each room, and the rooms of which it may import modules, besides those of the ground."""

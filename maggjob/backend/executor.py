@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from maggjob.backend.client_keys import ClientKeys
 from maggjob.backend.invoke import Invocations
 from maggjob.backend.local import LocalJobs
-from maggjob.backend.outcome import Call, Outcome, Say, Watcher, deadline_outcome, reason_of
+from maggjob.backend.outcome import Call, CallTimes, Outcome, Say, Watcher, deadline_outcome, reason_of
 from maggjob.backend.preload import preloading
 from maggjob.backend.private_root import private_root, write_whole
 from maggjob.backend.retry import (
@@ -149,11 +149,16 @@ def _serial(
 
 def _call_here(function: Callable[[Task], Value], task: Task, end: float) -> Outcome[Value]:
     """Call the function in this process, and again if it raises an error that may not happen again."""
-    history = History()
+    history, submitted = History(), time.time()
     reasons: tuple[str, ...] = ()
+
+    def call() -> Call:
+        return Call(attempts=history.submissions, times=CallTimes(submitted, started, time.time()))
+
     while True:
+        started = time.time()
         try:
-            return Outcome(value=function(task), earlier=reasons, call=Call(attempts=history.submissions))
+            return Outcome(value=function(task), earlier=reasons, call=call())
         except KeyboardInterrupt:
             raise
         # Any error is the outcome of its task.
@@ -162,7 +167,7 @@ def _call_here(function: Callable[[Task], Value], task: Task, end: float) -> Out
         history = History(history.submissions, reason)
         wait = pause_before(LOCAL, history, random.random())  # noqa: S311
         if ends_task(reason) or not may_submit_again(LOCAL, history) or time.monotonic() + wait >= end:
-            return Outcome(reason=reason, message=message, earlier=reasons, call=Call(attempts=history.submissions))
+            return Outcome(reason=reason, message=message, earlier=reasons, call=call())
         time.sleep(wait)
         history, reasons = History(history.submissions + 1, reason), (*reasons, reason)
 

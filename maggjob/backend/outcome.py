@@ -62,6 +62,18 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class CallTimes:
+    """When a task was submitted, and when its call ran: seconds since 1970 by the client's clock."""
+
+    submitted: float
+    """Time of its first submission."""
+    started: float | None
+    """Start of the call that gave the outcome, including the start of its sandbox; None if it never started."""
+    ended: float
+    """End of that call, or the time at which it was given up."""
+
+
+@dataclass(frozen=True)
 class Call:
     """What is known about the call of one task; unknown values are None."""
 
@@ -85,6 +97,8 @@ class Call:
     """Number of times that the backend put it off (429, 5xx, no connection)."""
     large: bool = False
     """True if its result was too large for its status, so that Lithops wrote and read an object of its own."""
+    times: CallTimes | None = None
+    """When it ran; None if it was never submitted."""
 
     def where(self, group: str | None = None) -> str:
         """Return where the call's log is, as text for people.

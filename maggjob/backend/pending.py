@@ -1,12 +1,14 @@
 """A task that was submitted to Lithops and has not ended: its calls, and what has been tried for it."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from maggjob.backend.call_times import corrected
 from maggjob.backend.invoke import Key
-from maggjob.backend.outcome import Outcome, call_of
+from maggjob.backend.outcome import CallTimes, Outcome, call_of
 from maggjob.backend.retry import History
 
 
@@ -72,6 +74,8 @@ class PendingTask:
     """Time at which it is submitted once more, by `time.monotonic`; None if no submission is planned."""
     seconds: float | None = None
     """Seconds that its successful call took on its worker; None before it ended."""
+    submitted: float = field(default_factory=time.time)
+    """Time of its first submission, seconds since 1970."""
 
     def is_accepted(self, accepted: Mapping[Key, float]) -> bool:
         """Return True if the backend has accepted all calls of the task."""
@@ -86,6 +90,33 @@ class PendingTask:
         self.failure = failure
         self.reasons = (*self.reasons, str(failure.reason))
         self.history = replace(self.history, last_failure=failure.reason)
+
+    def chosen(self, attempt: Attempt | None = None) -> Attempt | None:
+        """Return the attempt that gave an outcome: by default one that runs, else the first; None if there is none."""
+        return attempt or max(self.attempts, key=lambda one: one.running_since is not None, default=None)
+
+    def times(self, attempt: Attempt | None, billed: float | None = None) -> CallTimes:
+        """Return when the call of an attempt ran, as far as it is known.
+
+        Parameters
+        ----------
+        attempt : Attempt, optional
+            By default one that runs, else the first.
+        billed : float, optional
+            Seconds that the call took with the start of its sandbox; by default what Lithops measured.
+        """
+        now, chosen = time.time(), self.chosen(attempt)
+        if chosen is None:
+            return CallTimes(self.submitted, None, now)
+        # As in `Attempt.seconds`.
+        status = chosen.future._call_status or {}  # noqa: SLF001
+        begin, end = status.get("worker_start_tstamp"), status.get("worker_end_tstamp")
+        if begin is not None and end is not None:
+            start = float(begin) if billed is None else float(end) - billed
+            measured = CallTimes(self.submitted, start, float(end))
+            return corrected(measured, max(self.submitted, float(status.get("host_submit_tstamp", 0.0))), now)
+        since = chosen.running_since
+        return CallTimes(self.submitted, None if since is None else now - (time.monotonic() - since), now)
 
     def add_call(
         self, outcome: Outcome[Any], put_off: Mapping[Key, int], attempt: Attempt | None = None
@@ -105,10 +136,11 @@ class PendingTask:
         Outcome
             The message of a failure says where the log of the call is.
         """
-        chosen = attempt or max(self.attempts, key=lambda one: one.running_since is not None, default=None)
+        chosen = self.chosen(attempt)
         if chosen is None:
             return outcome
         call = call_of(chosen.future, self.history.submissions, put_off.get(chosen.key, 0))
+        call = replace(call, times=self.times(chosen, call.billed))
         message = outcome.message
         if message is not None and call.request is not None:
             message = f"{message}; {call.where()}"

@@ -307,7 +307,7 @@ class Collection:
             return outcome
         outcome = replace(outcome, earlier=pending.reasons)
         if self.invocations is None:
-            return replace(outcome, call=Call(attempts=pending.history.submissions))
+            return replace(outcome, call=Call(attempts=pending.history.submissions, times=pending.times(attempt)))
         return pending.add_call(outcome, self.invocations.put_off, attempt)
 
 

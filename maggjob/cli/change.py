@@ -6,24 +6,23 @@ from typing import Any
 
 import click
 
+from maggjob.cli.options import AREA, AREA_WORDS, EXIT_CODES, FILL, backend_option
 from maggjob.cli.results import on_lambda, tell
 from maggjob.errors import InputError
 
 
-@click.command("update")
+@click.command("update", epilog=EXIT_CODES)
 @click.argument("store")
 @click.option("--catalog", metavar="FILE", help="Catalog of everything [default: ask as the result's own catalog did].")
 @click.option("--config", metavar="FILE", help="Configuration, to be checked [default: the result's own].")
 @click.option("--cycles", metavar="A-B", help="First and last cycle to search for [default: as before].")
-@click.option("--aoi", metavar="AREA", help="Area of the search [default: as before].")
+@click.option("--aoi", type=AREA, metavar="AREA", help=f"Area of the search: {AREA_WORDS} [default: as before].")
 @click.option("--end", metavar="DATE", help="Last day to search for, if the search is by days [default: as before].")
 @click.option("--withdrawn", is_flag=True, help="Accept that granules of the result are missing from the catalog.")
 @click.option("--allow-partial", is_flag=True, help="Accept partial and failed cells: publish, and exit with 0.")
 @click.option("--dry-run", is_flag=True, help="Only print what the update would do.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (with --dry-run).")
-@click.option(
-    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
-)
+@backend_option
 @on_lambda
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
@@ -85,45 +84,57 @@ def history_command(store: str, region: str | None, as_json: bool) -> None:
 
 @click.command("basins")
 @click.argument("store")
-@click.option("--polygons", metavar="FILE", help="Polygons with names [default: Antarctica's 27 drainage basins].")
+@click.option(
+    "--aoi", type=AREA, metavar="AREA", help=f"Area: {AREA_WORDS} [default: each of Antarctica's 27 drainage basins]."
+)
+@click.option("--each", is_flag=True, help="Each polygon of the file for itself, by its name.")
 @click.option("--names", metavar="A,B", help="Only the polygons with these names, such as 21,22.")
-@click.option("--aoi", metavar="AREA", help="One area instead: grounded, basins:2,17, W,S,E,N, a file.")
+@click.option("--polygons", metavar="FILE", hidden=True)
 @click.option("--rate", default="dh_dt", show_default=True, metavar="NAME", help="Variable of the rate.")
 @click.option("--error", default="dh_dt_error", show_default=True, metavar="NAME", help="Variable of its error.")
 @click.option(
     "--correlation-km", type=float, default=50.0, show_default=True, metavar="KM", help="Range of the errors; 0: none."
 )
 @click.option(
-    "--systematic", type=float, default=0.0, show_default=True, metavar="S", help="Error that all cells have in common."
+    "--systematic",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="RATE",
+    help="Error that all cells have in common, in the units of the rate.",
 )
 @click.option(
     "--fill",
     default="none",
     show_default=True,
-    help="none, or mean: apply the mean rate to the uncovered area as well.",
+    type=FILL,
+    metavar=FILL.name,
+    help="Rate of the uncovered area: none, or the mean.",
 )
 @click.option("-o", "--out", metavar="CSV", help="Also write the table as CSV.")
 @click.option("--group", metavar="NAME", help="Group of the Zarr [default: that of the finest order].")
 @click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def basins_command(
-    store: str, names: str | None, aoi: str | None, out: str | None, as_json: bool, **asked: Any
+    store: str, names: str | None, aoi: str | None, each: bool, out: str | None, as_json: bool, **asked: Any
 ) -> None:
     """Compute the mean rate and the volume change of drainage basins, with standard errors.
 
     \b
     maggjob basins change.zarr -o basins.csv
     maggjob basins change.zarr --aoi grounded --correlation-km 100
-    maggjob basins change.zarr --polygons glaciers.gpkg --names "Pine Island,Thwaites" --fill mean
+    maggjob basins change.zarr --aoi glaciers.gpkg --names "Pine Island,Thwaites" --fill mean
     """  # noqa: D301
+    from maggjob.cli.places import polygons_of
     from maggjob.show.basins import basins
     from maggjob.show.basins_text import basin_lines, csv_place, write_basins
 
     if aoi is not None:
-        given = [name for name, value in (("polygons", asked["polygons"]), ("names", names)) if value is not None]
-        if given:
-            raise InputError(f"--aoi is one area; leave --{given[0]} out")
-        asked["polygons"] = {aoi: aoi}
+        if asked["polygons"] is not None:
+            raise InputError("--aoi and --polygons both set the area; leave --polygons out")
+        asked["polygons"] = polygons_of(aoi, names, each=each)
+    elif each and asked["polygons"] is None:
+        raise InputError("--each is about the polygons of a file; give --aoi FILE")
     path = None if out is None else csv_place(out)
     wanted = None if names is None else [name.strip() for name in names.split(",") if name.strip()]
     table = basins(store, names=wanted, **asked)
@@ -135,6 +146,3 @@ def basins_command(
     click.echo("\n".join(basin_lines(table)))
     if path is not None:
         click.echo(f"table  {path}")
-
-
-change_commands = (update_command, history_command, basins_command)

@@ -11,53 +11,31 @@ from typing import Any, TypeVar
 
 import click
 
-from maggjob._version import __version__
-from maggjob.cli.aws import doctor_command, runtime_commands
-from maggjob.cli.bills import bills_command
-from maggjob.cli.change import change_commands
-from maggjob.cli.cloud import cloud_commands
-from maggjob.cli.jobs import job_commands
-from maggjob.cli.results import (
-    BAD_INPUT,
-    STOPPED,
-    on_lambda,
-    result_commands,
-    tell,
-)
-from maggjob.cli.view import view_command
+from maggjob.cli.groups import Commands, LazyCommands
+from maggjob.cli.options import AREA, AREA_WORDS, CONFIG, EXIT_CODES, backend_option, deadline_option, driver_option
+from maggjob.cli.results import BAD_INPUT, STOPPED, on_lambda, tell
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
 
 GO_ON = "the run is not finished; run the same command again to go on where it stopped"
-# Packages that may affect results.
-VERSIONS = ("lithops", "h5coro", "mortie", "obstore", "zarr", "numpy", "earthaccess")
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class _Commands(click.Group):
-    """A group whose default command is ``run``: ``maggjob --config X`` runs the job."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"--help", "-h", "--version"}
-        if args and args[0].startswith("-") and args[0] not in own:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
 
 
 def _print_versions(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    from importlib.metadata import version
-    from platform import platform, python_version
+    from maggjob.pipeline.record import package_versions
 
-    click.echo(f"maggjob {__version__}")
-    click.echo("\n".join(f"{name} {version(name)}" for name in VERSIONS))
-    click.echo(f"python {python_version()} on {platform(terse=True)}")
+    click.echo("\n".join(f"{name} {version}" for name, version in package_versions().items()))
     context.exit()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    commands=LazyCommands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -72,22 +50,25 @@ def cli() -> None:
     \b
     maggjob demo                             # run the whole job on simulated granules, in a minute
     maggjob catalog --cycle 22               # list the granules with NASA's CMR: catalog.json
-    maggjob plan --config atl06.yaml         # estimate time and cost
-    maggjob --config atl06.yaml              # run the job: ./atl06.zarr
+    maggjob plan --config atl06              # estimate time and cost
+    maggjob --config atl06                   # run the job: ./atl06.zarr
     maggjob status atl06.zarr                # show its progress, from another terminal
     maggjob view atl06.zarr -o map.png       # draw a map; view.html is a page to zoom into
+    maggjob report atl06.zarr -o report.html # what the run did, and what it took
 
-    Every command takes --debug, which shows the traceback of an error.
+    Every command takes --help, and --debug, which shows the traceback of an error.
     """  # noqa: D301
 
 
 def _what(command: Command) -> Command:
     """Add the options that select what to work on."""
     options = [
-        click.option("--config", required=True, metavar="FILE", help="Configuration file, or name of a built-in one."),
+        click.option(
+            "--config", required=True, type=CONFIG, metavar="FILE", help="Configuration file, or built-in: atl06, ..."
+        ),
         click.option("--catalog", metavar="FILE", help="Catalog [default: the configuration's, or ./catalog.json]."),
         click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, or ./<config>.zarr]."),
-        click.option("--driver", metavar="NAME", help="s3, https or file [default: the configuration's]."),
+        driver_option,
         click.option("--max-cells", type=int, metavar="N", help="Only the N cells with the most granules."),
         click.option("--morton-cell", metavar="ID", help="Only this cell, such as -6134114."),
     ]
@@ -96,16 +77,9 @@ def _what(command: Command) -> Command:
     return command
 
 
-OTHERS = (cloud_commands, doctor_command, runtime_commands, bills_command, view_command)
-for _command in (*OTHERS, *result_commands, *change_commands, *job_commands):
-    cli.add_command(_command)
-
-
-@cli.command()
+@cli.command(epilog=EXIT_CODES)
 @_what
-@click.option(
-    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
-)
+@backend_option
 @on_lambda
 @click.option("--restart", is_flag=True, help="Drop the parts of an unfinished run, and start anew.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store once the new one is complete.")
@@ -114,9 +88,7 @@ for _command in (*OTHERS, *result_commands, *change_commands, *job_commands):
 @click.option("--dry-run", is_flag=True, help="Only print what the run would do.")
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
-@click.option(
-    "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
-)
+@deadline_option
 @click.option("--allow-partial", is_flag=True, help="Accept partial and failed cells: exit with 0, and overwrite.")
 def run(dry_run: bool, **options: Any) -> None:
     """Run the job: read, bin, reduce, write.
@@ -185,9 +157,9 @@ def _paging(came: int, total: int) -> None:
 @click.option("--cycles", metavar="A-B", help="First and last cycle.")
 @click.option("--start", metavar="DATE", help="First day (2024-01-31), instead of cycles.")
 @click.option("--end", metavar="DATE", help="Last day.")
-@click.option("--aoi", metavar="AREA", help="antarctica [default], grounded, basins:2,17, greenland, W,S,E,N, a file.")
-@click.option("--south-of", type=float, metavar="LAT", help="Area: everything south of a latitude.")
-@click.option("--north-of", type=float, metavar="LAT", help="Area: everything north of a latitude.")
+@click.option("--aoi", type=AREA, metavar="AREA", help=f"Area of the search: {AREA_WORDS} [default: antarctica].")
+@click.option("--south-of", type=float, metavar="LAT", hidden=True)
+@click.option("--north-of", type=float, metavar="LAT", hidden=True)
 @click.option("--short-name", metavar="NAME", help=f"Product [default: {PRODUCT}].")
 @click.option("--version", metavar="VVV", help=f"Version of the product [default: {VERSION}].")
 @click.option("--provider", metavar="NAME", help=f"Provider in CMR [default: {PROVIDER}].")
@@ -198,7 +170,12 @@ def _paging(came: int, total: int) -> None:
 )
 @click.option("--from-files", "places", multiple=True, metavar="DIR|GLOB", help="Local granules, instead of a search.")
 @click.option(
-    "--config", default="atl06.yaml", show_default=True, metavar="FILE", help="Source of grid and coordinates."
+    "--config",
+    default="atl06",
+    show_default=True,
+    type=CONFIG,
+    metavar="FILE",
+    help="Configuration with the grid and the coordinates.",
 )
 @click.option("--out", default="catalog.json", show_default=True, metavar="FILE", help="Catalog to write.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out granules and records that cannot be read.")
@@ -257,39 +234,51 @@ def catalog(
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--cycle", "cycles", type=int, multiple=True, default=(22,), show_default=True, help="91-day cycle.")
-@click.option("--region", "regions", type=int, multiple=True, default=(10, 11, 12), show_default=True, help="1 to 14.")
-@click.option("--area", type=float, nargs=4, metavar="W S E N", help="Omit segments outside this area, degrees.")
-@click.option("--rgt", "rgts", type=int, multiple=True, help="Reference ground track, 1 to 1387 [default: all].")
+@click.option(
+    "--cycle", "cycles", type=int, multiple=True, default=(22,), show_default=True, metavar="N", help="91-day cycle."
+)
+@click.option(
+    "--region",
+    "regions",
+    type=int,
+    multiple=True,
+    default=(10, 11, 12),
+    show_default=True,
+    metavar="N",
+    help="Along-track region, 1 to 14.",
+)
+@click.option("--aoi", type=AREA, metavar="AREA", help=f"Omit segments outside this area: {AREA_WORDS}.")
+@click.option("--area", type=float, nargs=4, metavar="W S E N", hidden=True)
+@click.option(
+    "--rgt", "rgts", type=int, multiple=True, metavar="N", help="Reference ground track, 1 to 1387 [default: all]."
+)
 @click.option(
     "--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Keep every N-th segment."
 )
 @click.option("--most", type=click.IntRange(1), metavar="N", help="At most N granules per cycle.")
 @click.option("--everything", is_flag=True, help="Write all datasets of a native granule, not only the main ones.")
+@click.option("--pass-bias", type=float, default=0.0, show_default=True, metavar="METRES", help="Bias of each pass.")
+@click.option("--cycle-bias", type=float, default=0.0, show_default=True, metavar="METRES", help="Bias of each cycle.")
 @click.option(
-    "--pass-bias", type=float, default=0.0, show_default=True, metavar="M", help="Bias of each pass, M metres."
-)
-@click.option(
-    "--cycle-bias", type=float, default=0.0, show_default=True, metavar="M", help="Bias of each cycle, M metres."
-)
-@click.option(
-    "--dem-error", type=float, default=0.0, show_default=True, metavar="M", help="Smooth error of dem_h, M metres."
+    "--dem-error", type=float, default=0.0, show_default=True, metavar="METRES", help="Smooth error of dem_h."
 )
 @click.option("--flips", is_flag=True, help="Let the orientation (sc_orient) flip every 251 days.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random numbers.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random numbers.")
 @click.option("--records", metavar="FILE", help="Also write CMR-like records of the granules as JSON.")
 def simulate(folder: str, records: str | None, **options: Any) -> None:
     """Write simulated granules with real geometry and an invented surface.
 
     \b
-    maggjob simulate granules --area -108 -76.5 -98 -73.6 --every 5 --most 60
+    maggjob simulate granules --aoi -108,-76.5,-98,-73.6 --every 5 --most 60
     maggjob simulate granules --rgt 858 --region 11          # one granule of full size
 
-    Biases and errors are random; M is their standard deviation.
+    Biases and errors are random, with these standard deviations.
     """  # noqa: D301
+    from maggjob.cli.places import area_of
     from maggjob.simulator.scene import Scene, cmr_records, simulate as write
 
     options["rgts"] = options["rgts"] or None
+    options["area"] = area_of(options.pop("aoi"), options["area"])
     listed = None if records is None else local_place(records, "records")
     if listed is not None:
         may_replace(listed, (b'{"hits"', b'{"items"'), "list of records")
@@ -303,7 +292,7 @@ def simulate(folder: str, records: str | None, **options: Any) -> None:
     click.echo(f"{folder}: {len(paths):,} granules, {size:,.1f} MB")
 
 
-@cli.command()
+@cli.command(epilog=EXIT_CODES)
 @click.argument("folder", default="demo", metavar="[DIR]")
 def demo(folder: str) -> None:
     """Run the whole job on simulated granules: simulate, catalogue, run, draw a map.

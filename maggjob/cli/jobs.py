@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from maggjob.cli.options import CONFIG, DRIVER, EXIT_CODES, backend_option, deadline_option
 from maggjob.cli.results import COMPLETE, INCOMPLETE, on_lambda
 from maggjob.inputs.places import local_place
 
@@ -15,9 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _how(command: Command) -> Command:
     """Add the options that every job has."""
     options = [
-        click.option(
-            "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
-        ),
+        backend_option,
         on_lambda,
         click.option("--overwrite", is_flag=True, help="Replace a series that was made with another configuration."),
         click.option("--dry-run", is_flag=True, help="Only find the granules, and print what they would cost."),
@@ -27,9 +26,7 @@ def _how(command: Command) -> Command:
         click.option(
             "--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml]."
         ),
-        click.option(
-            "--deadline", type=float, default=21600.0, show_default=True, metavar="S", help="Give up after S seconds."
-        ),
+        deadline_option,
     ]
     for option in reversed(options):
         command = option(command)
@@ -56,13 +53,15 @@ def simulate_sst_command(folder: str, **options: Any) -> None:
     click.echo(f"{folder}: {len(paths):,} granules, {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB")
 
 
-@click.command()
-@click.option("--config", required=True, metavar="FILE", help="Configuration of a series, or name of a built-in one.")
+@click.command(epilog=EXIT_CODES)
+@click.option(
+    "--config", required=True, type=CONFIG, metavar="FILE", help="Configuration of a series, or built-in: mur25_sst."
+)
 @click.option("--start", required=True, metavar="DAY", help="First day, such as 2019-01-01.")
 @click.option("--end", required=True, metavar="DAY", help="Last day.")
 @click.option("--files", multiple=True, metavar="PLACE", help="Folder, pattern or file, in place of a search of CMR.")
 @click.option("--store", metavar="PATH", help="Zarr [default: the configuration's, or ./<config>.zarr].")
-@click.option("--driver", metavar="NAME", help="s3 or https [default: the configuration's].")
+@click.option("--driver", type=DRIVER, metavar="s3|https", help="How granules are read [default: the configuration's].")
 @_how
 def series(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Make a time series of area-weighted means of gridded granules: a Zarr, a netCDF and a picture.
@@ -82,8 +81,10 @@ def series(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     click.echo("\n".join(plan_lines(done)))
 
 
-@click.command()
-@click.option("--config", required=True, metavar="FILE", help="Configuration of scenes, or name of a built-in one.")
+@click.command(epilog=EXIT_CODES)
+@click.option(
+    "--config", required=True, type=CONFIG, metavar="FILE", help="Configuration of scenes, or built-in: sentinel2."
+)
 @click.option("--regions", required=True, metavar="FILE", help="GeoPackage, shapefile or GeoJSON with the regions.")
 @click.option("--names", metavar="NAMES", help="Names of regions, with commas [default: all].")
 @click.option("--start", required=True, metavar="DAY", help="First day, such as 2023-07-01.")
@@ -127,6 +128,3 @@ def simulate_scenes_command(folder: str, **options: Any) -> None:
 
     items = simulate_scenes(local_place(folder, "folder"), **options)
     click.echo(f"{items}: items of the scenes beside it; {items.with_name('regions.json')}: two regions")
-
-
-job_commands = (series, scenes, simulate_sst_command, simulate_scenes_command)

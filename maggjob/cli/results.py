@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from maggjob.cli.options import AREA, AREA_WORDS, EXIT_CODES, EXIT_STATUS, EXIT_VERIFY, backend_option
+
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
 
@@ -78,23 +80,30 @@ def _again(result: dict[str, Any]) -> str:
 
 @click.command("report")
 @click.argument("store")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole summary as JSON.")
-def report_command(store: str, as_json: bool) -> None:
-    """Print the summary of a finished run.
+@click.option("-o", "--out", metavar="FILE", help="Write a page instead, for any browser: its name ends in .html.")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: all that the page shows.")
+def report_command(store: str, out: str | None, region: str | None, as_json: bool) -> None:
+    """Show what is known of a finished run: counts, failures, time, cost, and on a page the map and all calls.
 
     \b
     maggjob report atl06.zarr
+    maggjob report atl06.zarr -o report.html
     """  # noqa: D301
-    from maggjob.pipeline.status import read_summary
+    from maggjob.pipeline.overview_files import read_overview
 
-    content = read_summary(store)
+    if out is not None:
+        from maggjob.show.report_page import write_report
+
+        path = write_report(store, out, region)
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB", err=as_json)
     if as_json:
-        click.echo(json.dumps(content, indent=1))
-    else:
-        tell(content, allow_partial=True)
+        click.echo(json.dumps(read_overview(store, region).to_dict(), indent=1))
+    elif out is None:
+        tell(dict(read_overview(store, region).summary), allow_partial=True)
 
 
-@click.command("status")
+@click.command("status", epilog=EXIT_STATUS)
 @click.argument("store")
 @click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -128,7 +137,7 @@ def clean_command(store: str) -> None:
     click.echo(f"{store}: {delete_parts(store):,} parts and lists deleted")
 
 
-@click.command("verify")
+@click.command("verify", epilog=EXIT_VERIFY)
 @click.argument("store")
 @click.option("--deep", is_flag=True, help="Read every object and compare its digest, not only its size.")
 @click.option("--recompute", type=click.IntRange(0), default=0, metavar="N", help="Compute N random cells again.")
@@ -137,8 +146,6 @@ def clean_command(store: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_command(store: str, region: str | None, as_json: bool, **options: Any) -> None:
     """Check that a result is still what its run wrote, also after 'maggjob clean'.
-
-    Exits with 2 if it is not.
 
     \b
     maggjob verify atl06.zarr
@@ -153,11 +160,9 @@ def verify_command(store: str, region: str | None, as_json: bool, **options: Any
         sys.exit(INCOMPLETE)
 
 
-@click.command("retry")
+@click.command("retry", epilog=EXIT_CODES)
 @click.argument("store")
-@click.option(
-    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
-)
+@backend_option
 @on_lambda
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
@@ -189,9 +194,9 @@ def retry_command(store: str, **options: Any) -> None:
 @click.option("-o", "--out", required=True, metavar="FILE", help="FILE.tif, FILE.nc, FILE.parquet or FILE.csv.")
 @click.option("--variables", metavar="A,B", help="Variables to export [default: all].")
 @click.option("--crs", metavar="EPSG:N", help="Reference system [default: EPSG:3031 or EPSG:3413, by hemisphere].")
-@click.option("--resolution", type=float, metavar="M", help="Width of a pixel [default: half a cell].")
+@click.option("--resolution", type=float, metavar="METRES", help="Width of a pixel [default: half a cell].")
 @click.option(
-    "--aoi", metavar="AREA", help="Only cells whose centres lie in it: grounded, basins:2,17, W,S,E,N, a file."
+    "--aoi", type=AREA, metavar="AREA", help=f"Only cells whose centres lie in it: {AREA_WORDS} [default: all]."
 )
 @click.option("--time", metavar="LABEL", help="A cycle or month of a result with a time axis [default: all].")
 @click.option("--group", metavar="ORDER", help="Group of a result of several orders [default: the finest].")
@@ -207,6 +212,3 @@ def export_command(store: str, out: str, variables: str | None, **options: Any) 
 
     names = None if variables is None else [name.strip() for name in variables.split(",")]
     click.echo(export(store, out, names, **options))
-
-
-result_commands = (export_command, report_command, status_command, verify_command, retry_command, clean_command)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from maggjob.cli.options import AREA, AREA_WORDS
 from maggjob.errors import InputError
 
 
@@ -15,7 +16,7 @@ from maggjob.errors import InputError
 )
 @click.option("--variable", "variables", multiple=True, metavar="NAME", help="Variable; several give several panels.")
 @click.option("--cycle", "--month", "time", metavar="LABEL", help="Cycle or month [default: the last with data].")
-@click.option("--aoi", metavar="AREA", help="Only this area: grounded, basins:2,17, W,S,E,N, a file [default: all].")
+@click.option("--aoi", type=AREA, metavar="AREA", help=f"Only this area: {AREA_WORDS} [default: all].")
 @click.option("--group", metavar="NAME", help="Group of the Zarr [default: that of the finest order].")
 @click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
 def view_command(store: str, out: str, variables: tuple[str, ...], time: str | None, **asked: Any) -> None:

@@ -3,23 +3,24 @@
 Any problem raises one `ConfigError` that names the file, the key, the value, and what is allowed.
 """
 
-import re
 import reprlib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from maggjob.config.builtin import END, builtin_configs, builtin_names, find_builtin
 from maggjob.config.schema import Config
 from maggjob.config.source import Search
 from maggjob.errors import ConfigError, InputError
 from maggjob.inputs.places import local_place
 from maggjob.inputs.plain_yaml import load_yaml
+
+__all__ = ["ConfigLike", "builtin_configs", "load_config", "make_search", "read_content", "validate"]
 
 ConfigLike = str | Path | Mapping[str, Any] | Config
 """A file, the name of a built-in configuration, or the content of a configuration."""
@@ -28,30 +29,14 @@ COMMANDS = {"cells": "run", "series": "series", "scenes": "scenes"}
 """Jobs, and the command that takes a configuration of each."""
 
 
-def builtin_configs(job: str = "cells") -> dict[str, Path]:
-    """Return the path of each built-in configuration of a job by name.
-
-    Parameters
-    ----------
-    job : str
-        Job of the configurations: cells or series.
-    """
-    # A wheel has them in this folder, a checkout beside the package.
-    package = Path(str(resources.files("maggjob")))
-    inside = package / "config" / "builtin"
-    folder = inside if inside.is_dir() else package.parent / "configs"
-    own = re.compile(r"^job: (\w+)", re.MULTILINE)
-    found = {path: own.search(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
-    return {path.name: path for path, of in found.items() if ("cells" if of is None else of.group(1)) == job}
-
-
 def load_config(path: ConfigLike) -> Config:
     """Read a configuration.
 
     Parameters
     ----------
     path : str, Path, mapping or Config
-        A file or, if no such file exists, the name of a built-in configuration. A mapping is validated; a `Config` is
+        A file or, if no such file exists, the name of a built-in configuration, with or without ``.yaml``. So
+        ``atl06`` is the built-in one also where there is a file atl06.yaml. A mapping is validated; a `Config` is
         returned unchanged.
 
     Raises
@@ -62,7 +47,7 @@ def load_config(path: ConfigLike) -> Config:
     Examples
     --------
     >>> import maggjob
-    >>> maggjob.load_config("atl06.yaml").output.grid.child_order
+    >>> maggjob.load_config("atl06").output.grid.child_order
     12
     """
     return path if isinstance(path, Config) else validate(Config, *read_content(path))
@@ -88,25 +73,14 @@ def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tu
     try:
         file = local_place(path, "configuration")
     except InputError as problem:
-        raise ConfigError(f"{problem}; built-in configurations are {', '.join(builtin_configs(job))}") from None
+        raise ConfigError(f"{problem}; built-in configurations are {', '.join(builtin_names(job))}") from None
     try:
         found = file.is_file()
     except OSError:
         # The name is too long for a file.
         found = False
     if not found:
-        builtin = builtin_configs(job)
-        if str(path) not in builtin:
-            other = next((of for of in COMMANDS if str(path) in builtin_configs(of)), None)
-            if other is not None:
-                raise ConfigError(
-                    f"{path} is a built-in configuration of another job: 'maggjob {COMMANDS[other]}' takes it; those "
-                    f"of this job are {', '.join(builtin)}"
-                )
-            raise ConfigError(
-                f"no configuration {str(path)!r}: no such file; built-in configurations are {', '.join(builtin)}"
-            )
-        file = builtin[str(path)]
+        file = _builtin(str(path), job)
     try:
         content = load_yaml(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as problem:
@@ -118,6 +92,29 @@ def read_content(path: str | Path | Mapping[str, Any], job: str = "cells") -> tu
         known = f"'maggjob {COMMANDS[of]}' takes it" if of in COMMANDS else f"known are {', '.join(COMMANDS)}"
         raise ConfigError(f"{path}: job is {of!r}, not {job!r}; {known}")
     return content, str(path)
+
+
+def _builtin(name: str, job: str) -> Path:
+    """Return the path of a built-in configuration of a job.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    found = find_builtin(name, job)
+    if found is not None:
+        return found
+    known = ", ".join(builtin_names(job))
+    other = next((of for of in COMMANDS if find_builtin(name, of)), None)
+    if other is not None:
+        raise ConfigError(
+            f"{name} is a built-in configuration of another job: 'maggjob {COMMANDS[other]}' takes it; those of this "
+            f"job are {known}"
+        )
+    beside = Path(f"{name}{END}")
+    hint = f"; there is a file {beside}: give its whole name" if beside.is_file() else ""
+    raise ConfigError(f"no configuration {name!r}: no such file{hint}; built-in configurations are {known}")
 
 
 # A YAML alias may expand to a very large value.

@@ -51,6 +51,39 @@ class Area:
     north: BaseGeometry = EMPTY
     """Part in the northern hemisphere, in EPSG:3413, metres."""
 
+    def __str__(self) -> str:
+        return self.name
+
+    def contains(self, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+        """Return which points lie in the area.
+
+        Parameters
+        ----------
+        latitude, longitude : ndarray, shape (n,), degrees
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        inside = np.zeros(latitude.shape, bool)
+        for crs, part, here in ((SOUTH, self.south, latitude < 0), (NORTH, self.north, latitude >= 0)):
+            if not part.is_empty and here.any():
+                shapely.prepare(part)
+                x, y = transformer(crs).transform(longitude[here], latitude[here])
+                inside[here] = shapely.contains_xy(part, x, y)
+        return inside
+
+    def widened(self, km: float) -> "Area":
+        """Return the area with a margin, which is that wide or wider wherever the projections enlarge.
+
+        Parameters
+        ----------
+        km : float
+            Width, kilometres.
+        """
+        # At the equator, the projections enlarge twice.
+        return Area(self.name, self.south.buffer(2e3 * km), self.north.buffer(2e3 * km))
+
     def latitudes(self) -> tuple[float, float]:
         """Return the southernmost and northernmost latitude in degrees, accurate to 0.1 degrees."""
         found: list[float] = []

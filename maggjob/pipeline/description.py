@@ -9,6 +9,7 @@ from maggjob.backend.bill import BillLine, Stage
 from maggjob.backend.executor import DEADLINE
 from maggjob.backend.outcome import Watcher
 from maggjob.model.ledger import TaskTally
+from maggjob.pipeline.record import package_versions
 from maggjob.planning.cloud import CloudEstimate
 from maggjob.storage.run_folder import PARTS, run_folder
 
@@ -114,6 +115,7 @@ class SessionReport:
             "started": self.started,
             "wall_time_s": self.wall_time_s,
             "complete": self.complete,
+            "versions": package_versions(),
             "tasks": {stage: tally.to_dict() for stage, tally in self.tasks.items()},
             "warnings": list(self.warnings),
             **({"stages": [stage.to_dict() for stage in self.stages]} if self.stages else {}),

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from maggjob.backend.bill import BillLine, CostLine, Stage, stage_of
+from maggjob.backend.call_times import StageCalls, stage_calls
 from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend
@@ -32,6 +33,7 @@ from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep,
 from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
 from maggjob.pipeline.own_folder import ends_for_good, own_folder
 from maggjob.pipeline.reach import check_archive, check_reach, check_region
+from maggjob.pipeline.record import calls_json
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.planning.requests import S3Requests
@@ -39,7 +41,7 @@ from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
 from maggjob.storage.lock import RunLock, locked
 from maggjob.storage.owner import sweep
-from maggjob.storage.run_folder import SUMMARY, run_folder
+from maggjob.storage.run_folder import CALLS, SUMMARY, run_folder
 
 __all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport"]
 
@@ -94,6 +96,7 @@ class Session:
         self._stages: list[Stage] = []
         self._finished = False
         self._tallies: dict[str, TaskTally] = {}
+        self._calls: list[StageCalls] = []
         self._warnings: list[str] = []
         self._most = 0
         self._open = ExitStack()
@@ -249,6 +252,7 @@ class Session:
         """
         if begin:
             self.begin(stage, pieces)
+        began, since = self.elapsed, time.time()
         outcomes = run_tasks(
             function,
             tasks,
@@ -261,6 +265,9 @@ class Session:
             warn=self.warn,
             guard=self._guard,
         )
+        if tasks:
+            took = self.elapsed - began
+            self._calls.append(stage_calls(stage, outcomes, began=began, since=since, took=took))
         self._most = max(self._most, len(tasks))
         self.record(stage, outcomes, tasks, billed=self.backend == "aws_lambda")
         return outcomes
@@ -337,6 +344,8 @@ class Session:
         plain["warnings"] += [problem] if problem else []
         text = json.dumps(plain, indent=1)
         self._finished = True
-        Folder(self.folder, self.region).put(SUMMARY, text.encode())
+        folder = Folder(self.folder, self.region)
+        folder.put(CALLS, calls_json(self._note.note.started, self._calls))
+        folder.put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)
         return summary

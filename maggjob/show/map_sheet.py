@@ -164,8 +164,8 @@ def _write_heading(figure: Any, heading: Heading, sheet: Sheet) -> None:
     simulated = "SIMULATED DATA · " if heading.simulated else ""
 
     def fit(text: str, size: float) -> float:
-        # A letter is about half as wide as it is high.
-        return min(size, room / (0.55 * max(1, len(text))))
+        # A bold letter is about two thirds as wide as it is high.
+        return min(size, room / (0.68 * max(1, len(text))))
 
     size = fit(simulated + heading.title, TITLE_SIZE)
     bold: dict[str, Any] = {"fontsize": size, "weight": "bold", "va": "top"}

@@ -112,7 +112,7 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
 OF_SESSION = frozenset(
     [
         *("store_path", "run_path", "parts_path", "window", "totals", "digests", "backend", "workers", "started"),
-        *("wall_time_s", "stages", "tasks", "warnings", "complete", "published", "ledger_digest"),
+        *("wall_time_s", "stages", "tasks", "versions", "warnings", "complete", "published", "ledger_digest"),
         *("bill", "dollars", "expected_dollars", "user"),
     ]
 )

@@ -21,6 +21,7 @@ from maggjob.errors import ExistsError, InputError
 from maggjob.icesat2.names import EPOCH, SIMULATED, GranuleName
 from maggjob.icesat2.orbit import BEAMS, CIRCUMFERENCE, OFFSETS, SPACING, TRACKS, Pass, ground_track, swath
 from maggjob.inputs.places import local_place
+from maggjob.simulator.crossings import Box, Outline, crosses, inside, with_margin
 from maggjob.simulator.files import write_file
 from maggjob.simulator.surface import Change, change, dem, years
 from maggjob.simulator.systematic import FORWARD, cycle_bias, dem_error, orientation, pass_bias
@@ -30,8 +31,6 @@ CHUNK = 10_000
 VERSION = "006"
 SEGMENT_STEP = SPACING / CIRCUMFERENCE * 360.0  # degrees
 """Angle along the orbit from one segment to the next."""
-COARSE, FINE = 0.2, 0.005  # degrees
-"""Angles along the orbit between the points that are tested for whether a pass crosses an area."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,9 @@ class Scene:
     """91-day repeat cycles."""
     regions: tuple[int, ...] = (10, 11, 12)
     """Along-track regions; 10 to 12 are Antarctica, 3 to 5 the far north."""
-    area: tuple[float, float, float, float] | None = None
+    area: Box | Outline | None = None
     """West, south, east, north in degrees; segments outside are left out, as NSIDC's subsetter does.
-    West may be greater than east for an area across the antimeridian."""
+    West may be greater than east for an area across the antimeridian. Or any other area that tells what it holds."""
     rgts: tuple[int, ...] | None = None
     """Reference ground tracks; None for all."""
     every: int = 1
@@ -74,24 +73,6 @@ class Scene:
     """Seed of all random numbers, 0 or more."""
 
 
-def inside(latitude: np.ndarray, longitude: np.ndarray, area: tuple[float, float, float, float]) -> np.ndarray:
-    """Return which points lie in an area.
-
-    Parameters
-    ----------
-    latitude, longitude : ndarray, shape (n,), degrees
-    area : tuple of float
-        West, south, east, north in degrees.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-    """
-    west, south, east, north = area
-    between = (longitude - west) % 360.0 <= (east - west) % 360.0 if east - west < 360.0 else True
-    return np.asarray((latitude >= south) & (latitude <= north) & between)
-
-
 def passes(scene: Scene) -> list[Pass]:
     """Return the passes of a scene, sorted by cycle, track and region.
 
@@ -102,16 +83,16 @@ def passes(scene: Scene) -> list[Pass]:
         track does not exist.
     """
     _check(scene)
+    around = None if scene.area is None else with_margin(scene.area)
     found = [
         (rgt, region)
         for region in scene.regions
         for rgt in scene.rgts or range(1, TRACKS + 1)
-        if scene.area is None or _crosses(Pass(rgt, scene.cycles[0], region), scene.area)
+        if scene.area is None or around is None or crosses(Pass(rgt, scene.cycles[0], region), scene.area, around)
     ]
     if not found:
-        raise InputError(
-            f"no track of regions {scene.regions} crosses area {scene.area} (west, south, east, north); give others"
-        )
+        where = f"{scene.area} (west, south, east, north)" if isinstance(scene.area, tuple) else scene.area
+        raise InputError(f"no track of regions {scene.regions} crosses area {where}; give others")
     found.sort()
     if scene.most is not None and scene.most < len(found):
         found = [found[i] for i in np.linspace(0, len(found) - 1, scene.most).round().astype(int)]
@@ -134,19 +115,6 @@ def _check(scene: Scene) -> None:
         metres = getattr(scene, name)
         if not 0.0 <= metres < math.inf:
             raise InputError(f"{name} {metres} is not a standard deviation in metres; give a number, 0 or more")
-
-
-def _crosses(one: Pass, area: tuple[float, float, float, float]) -> bool:
-    """Return True if any beam of a pass enters an area; a coarse search with a margin precedes the fine one."""
-    west, south, east, north = area
-    # The outer beams lie 0.03 degrees beside the track.
-    margin = COARSE + 0.05
-    wide = margin / max(0.02, float(np.cos(np.radians(max(abs(south), abs(north))))))
-    around = (west - wide, south - margin, east + wide, north + margin) if east - west + 2 * wide < 360 else area
-    if not inside(*ground_track(one.rgt, one.angles(COARSE)), around).any():
-        return False
-    fine = one.angles(FINE)
-    return any(inside(*ground_track(one.rgt, fine, offset), area).any() for offset in OFFSETS)
 
 
 def granule_name(one: Pass) -> str:

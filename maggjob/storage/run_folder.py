@@ -13,6 +13,7 @@ A run keeps its files in one folder beside its result, ``<store>.run``::
     lock-N.json         who works on the store (`maggjob.storage.lock`)
     versions.json       versions of the granules that the parts were made from (`maggjob.pipeline.resume`)
     history.jsonl       the runs that made the result, one per line (`maggjob.pipeline.history`)
+    calls.json          when each call ran (`maggjob.pipeline.record`)
     summary.json        summary of the run; written last
 """
 
@@ -25,6 +26,8 @@ PARTS = "parts"
 """Folder of the parts."""
 SUMMARY = "summary.json"
 """Key of the summary."""
+CALLS = "calls.json"
+"""Key of the times of all calls."""
 RUN = "run.json"
 """Key of the record of the run."""
 NEW = "new"
@@ -49,7 +52,7 @@ UPDATING = "updating"
 """Attribute of the root of a store whose data are being replaced."""
 VERSIONS = "versions.json"
 """Key of the versions (ETags) of the granules that the parts were made from."""
-KEPT = (SUMMARY, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV, HISTORY)
+KEPT = (SUMMARY, CALLS, MANIFEST, PLAN, LEDGER_PARQUET, LEDGER_CSV, HISTORY)
 """Keys that stay when the parts are deleted: they say what the result is made of, and let it be verified."""
 BETWEEN = (NEXT_LEDGER, NEXT_PLAN)
 """Keys that stay only if a client was killed while it replaced a manifest; they are then part of the result."""

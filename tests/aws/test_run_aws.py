@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from maggjob.backend.retry import RetryPolicy
 from maggjob.catalog.catalog import Catalog
 from maggjob.cli.results import INCOMPLETE, tell
 from maggjob.errors import AccessError, ExpiredKeysError
+from maggjob.pipeline.overview_files import read_overview
 from maggjob.pipeline.result import RunResult, read_summary
 from maggjob.show.text import summary
 from maggjob.storage.credentials import CredentialSet, S3Credentials
@@ -177,6 +179,26 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, indexed: In
     here = read_summary(f"s3://{RESULTS}/whole.zarr")  # of a run without calls
     assert "stages" not in here
     assert "calls  " not in summary(here)
+
+
+def test_the_times_of_all_calls_are_kept(aws: World, indexed: Indexed) -> None:
+    """Against what the service saw from outside."""
+    result, runs = indexed.result, [run for run in indexed.runs if run.calls]
+    overview = read_overview(result.store_path)
+    assert [stage.stage for stage in overview.calls] == ["index", "map", "assembly"]
+    assert sum(len(stage) for stage in overview.calls) == len(runs)
+    assert sum(len(stage.init) for stage in overview.calls) == sum(run.cold for run in runs)
+    for stage, kept in zip(overview.calls, result.stages, strict=True):
+        assert None not in stage.started
+        assert stage.attempts == stage.failed == {}
+        # What is billed is what ran, with the start of the sandbox.
+        assert sum(stage.ran) / 1000 == pytest.approx(kept.billed_s, abs=0.002 * len(stage))
+        # Calls of one sandbox follow each other.
+        for sandbox in set(stage.workers):
+            columns = zip(stage.started, stage.ran, stage.workers, strict=True)
+            own = sorted((start or 0, ran) for start, ran, where in columns if where == sandbox)
+            assert all(start + ran <= later + 2 for (start, ran), (later, _) in pairwise(own))
+    assert overview.dollars == pytest.approx(sum(line.dollars for stage in result.stages for line in stage.bill))
 
 
 # ---- faults: every cell is accounted for

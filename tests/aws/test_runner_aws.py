@@ -11,6 +11,7 @@ from typing import Any
 import lithops.serverless.backends.aws_lambda.aws_lambda as lithops_lambda
 import pytest
 
+from maggjob.backend.call_times import stage_calls
 from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome
 from maggjob.backend.retry import RetryPolicy
@@ -190,6 +191,14 @@ def test_a_call_that_hangs_gets_a_backup(aws: World) -> None:
     outcomes = do(aws, 4, doomed.naps, policy=RetryPolicy(backup_after=1, backup_factor=1))
     assert [o.value for o in outcomes] == [0, 1, 2, 3]
     assert max(o.call.attempts for o in outcomes) == 2
+    columns = stage_calls("map", outcomes, began=0.0, since=0.0, took=0.0)
+    (again,) = columns.attempts
+    others = [at for i, at in enumerate(columns.started) if i != again]
+    assert columns.attempts[again] == 2
+    assert len(set(columns.workers)) == len({o.call.log_stream for o in outcomes})
+    # The backup started after all others, and the task had been submitted with them.
+    assert (columns.started[again] or 0) > max(at or 0 for at in others)
+    assert columns.submitted[again] == pytest.approx(columns.submitted[0], abs=100)
     assert {run.status for run in aws.service.runs} == {"ok"}  # the end of the call that hangs was not waited for
 
 

@@ -406,7 +406,7 @@ def test_a_plan_that_cannot_be_is_refused(maggjob: Typed, granules: Path, option
 
 def test_help_names_what_there_is(maggjob: Typed) -> None:
     for command, options in (
-        ("catalog", "--cycle --cycles --start --end --aoi --south-of --north-of --from-records --from-files --info"),
+        ("catalog", "--cycle --cycles --start --end --aoi --from-records --from-files --info"),
         ("plan", "--workers --map --json --catalog"),
     ):
         code, said, _ = maggjob(command, "--help")

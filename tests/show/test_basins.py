@@ -257,6 +257,12 @@ def test_the_command_takes_an_area_or_a_file(store: str) -> None:
     (of_file,) = json.loads(typed("basins", store, *OPTIONS, "--polygons", "mine.geojson", "--json").stdout)
     (of_box,) = json.loads(typed("basins", store, *OPTIONS, "--aoi", "-106,-76,-104,-75", "--json").stdout)
     assert of_file["name"] == "west"
+    # The older spelling, and the one that all commands have.
+    for options in (("--each",), ("--names", "west")):
+        done = typed("basins", store, *OPTIONS, "--aoi", "mine.geojson", *options, "--json")
+        assert json.loads(done.stdout) == [of_file]
+    (as_one,) = json.loads(typed("basins", store, *OPTIONS, "--aoi", "mine.geojson", "--json").stdout)
+    assert as_one == of_file | {"name": "mine.geojson"}
     assert of_file["cells"] > 0
     for name in ("area_km2", "cells", "rate", "rate_error", "volume"):
         assert of_file[name] == pytest.approx(of_box[name], rel=1e-12)
@@ -268,6 +274,8 @@ def test_the_command_refuses_with_one_line(store: str) -> None:
         (store,): "has no variable 'dh_dt'",
         (store, *OPTIONS, "--names", "1"): "counts in polygon '1'",
         (store, *OPTIONS, "--aoi", "grounded", "--names", "21"): "leave --names out",
+        (store, *OPTIONS, "--aoi", "grounded", "--each"): "leave --each out",
+        (store, *OPTIONS, "--each"): "give --aoi FILE",
         (store, *OPTIONS, "--aoi", "grounded", "--polygons", "x.gpkg"): "leave --polygons out",
         (store, *OPTIONS, "-o", "notes.csv"): "is not a table of basins",
         (store, *OPTIONS, "-o", "no/such/folder.csv"): "cannot write the table",
