@@ -333,6 +333,9 @@ def test_a_whole_map(team: Hub, archive: Archive, tmp_path: Path, who: str) -> N
     jobs = [a.resource for _, a, _ in team.door.judged if f"{LITHOPS}/lithops.jobs/" in a.resource]
     assert len(jobs) > 10
     assert all(f"lithops.jobs/{team.user_id(who)}:" in resource for resource in jobs)
-    assert [key for key in team.keys_of(LITHOPS) if not key.startswith("lithops.runtimes/")] == []
+    kept = ("lithops.runtimes/", f"maggjob.bills/{team.user_id(who)}/")
+    others = [f"maggjob.bills/{team.user_id(other)}/" for other in ("jane", "operator")]
+    assert [key for key in team.keys_of(LITHOPS) if not key.startswith((*kept, *others))] == []
+    assert any(key.startswith(kept[1]) for key in team.keys_of(LITHOPS))
     objects = boto3.resource("s3").Bucket(MAPS).objects.filter(Prefix=f"{who}/map.zarr/")
     assert {one.key.removeprefix(f"{who}/map.zarr/"): one.get()["Body"].read() for one in objects} == archive.zarr

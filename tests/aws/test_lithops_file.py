@@ -30,7 +30,7 @@ def test_a_new_file_is_the_packaged_one_with_the_values() -> None:
 
 
 def test_what_a_person_changed_stays_and_what_is_replaced_is_said() -> None:
-    mine = PACKAGED.replace("max_workers: 1700", "max_workers: 12   # our quota").replace(
+    mine = PACKAGED.replace("max_workers: 400", "max_workers: 12   # our quota").replace(
         "runtime: maggjob:CHANGE-ME", "runtime: maggjob:0   # of last week"
     )
     mine += "# the end\n"

@@ -295,7 +295,8 @@ def test_a_call_that_dies_is_a_failed_cell(
     clocks.let_die(monkeypatch, aws.service, {0: len(doom)}, strikes)
     aws.service.faults.of_calls |= {(0, f"{number:05d}"): fault for number, fault in enumerate(doom)}
     name = f"died-{request.node.callspec.id}.zarr"
-    result = do(aws, catalog, name, index=False)
+    # As many workers as cells, so that no two cells share a call.
+    result = do(aws, catalog, name, index=False, max_workers=len(catalog.cells))
     ended = sum(not isinstance(fault, Hang) for fault in doom)  # a hanging run goes on
     lost, others = result.reports[: len(doom)], result.reports[len(doom) :]
     assert others
