@@ -198,7 +198,7 @@ def test_the_times_of_all_calls_are_kept(aws: World, indexed: Indexed) -> None:
             columns = zip(stage.started, stage.ran, stage.workers, strict=True)
             own = sorted((start or 0, ran) for start, ran, where in columns if where == sandbox)
             assert all(start + ran <= later + 2 for (start, ran), (later, _) in pairwise(own))
-    assert overview.dollars == pytest.approx(sum(line.dollars for stage in result.stages for line in stage.bill))
+    assert overview.dollars == pytest.approx(sum(line["dollars"] for line in result.to_dict()["bill"]))
 
 
 # ---- faults: every cell is accounted for
