@@ -20,7 +20,8 @@ from maggjob.statistics.functions import FUNCTIONS
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {
     "From a search to a map": "find_catalog make_catalog plan Plan run execute RunResult retry read_status",
-    "Results": "open_result draw_map write_page write_report export difference basins ledger verify_result history HistoryEntry",
+    "Results": "open_result draw_map write_page write_report export difference basins ledger verify_result history "
+    "HistoryEntry",
     "Updates": "plan_update UpdatePlan update",
     "With Lithops by hand": "tasks task CellTask Granule map_cell CellReport reduce_tally Tally assemble_run "
     "archive_credentials lithops_config area_cells",
