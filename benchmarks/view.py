@@ -1,4 +1,4 @@
-"""Pictures and pages of results: CPU time, peak memory and size, of one cell and of all of Antarctica.
+"""Pictures, pages and exports of results: CPU time, peak memory and size, of one cell and of all of Antarctica.
 
 python -m benchmarks.view
 
@@ -21,7 +21,9 @@ from tests.show.synthetic_store import height, write_store
 
 AREAS = {"20 cells": "-108,-76.5,-98,-73.6", "Antarctica": "grounded"}
 """Areas by what they are called."""
-FILES = ("map.png", "map.pdf", "view.html")
+FILES = ("map.png", "map.pdf", "view.html", "map.tif", "map.nc", "map.parquet", "map.csv")
+RESOLUTION = 2000.0
+"""Width of a pixel of exported rasters, metres."""
 
 
 def rough(latitude: np.ndarray, longitude: np.ndarray, time: int) -> np.ndarray:
@@ -32,8 +34,15 @@ def measure(store: str, out: str) -> None:
     """Write one file, and print what it cost."""
     if out.endswith(".html"):
         from maggjob.show.page import write_page as write
-    else:
+    elif out.endswith((".png", ".pdf")):
         from maggjob.show.maps import draw_map as write
+    else:
+        from maggjob.show.export import export
+
+        def write(store: str, out: str) -> Path:
+            raster = {"resolution": RESOLUTION} if out.endswith((".tif", ".nc")) else {}
+            return export(store, out, **raster)
+
     start = time.process_time()
     path = write(store, out)
     # Unlike ru_maxrss, this does not begin with the peak of the process that started this one.
