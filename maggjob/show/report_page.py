@@ -85,13 +85,14 @@ def report_html(overview: RunOverview, picture: bytes | None = None, caption: st
     store = str(overview.summary["store_path"])
     name = store.rstrip("/").rpartition("/")[2]
     style = (Path(str(resources.files("maggjob.show"))) / "assets" / "report.css").read_text(encoding="utf-8")
+    estimated = any(one.expected is not None for one in overview.estimate)
     sections = [
         ("map" if "cells" in overview.summary else "picture", _figure(picture, caption)),
         ("ledger" if "cells" in overview.summary else "tasks", tally_section(overview)),
         ("failed", failures_section(overview)),
         ("timeline of calls", timeline_section(overview)),
         ("time by phase", phases_section(overview)),
-        ("estimate and outcome", estimate_section(overview)),
+        ("estimate and outcome" if estimated else "work", estimate_section(overview)),
         ("cost on Lambda", cost_section(overview)),
         ("slowest cells", slowest_section(overview)),
         ("origin", origin_section(overview)),

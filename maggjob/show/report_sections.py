@@ -1,6 +1,5 @@
 """The sections of a report's page, each a function from an overview to HTML. Everything that is told is escaped."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -51,6 +50,28 @@ def time_text(seconds: float) -> str:
         return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def value_text(value: object) -> str:
+    """Return a value that a job counted as text.
+
+    Examples
+    --------
+    >>> value_text({"used": 18, "failed": 1200}), value_text(3.55393395), value_text(True)
+    ('18 used, 1,200 failed', '3.55393', 'yes')
+    """
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.6g}"
+        case Mapping():
+            return ", ".join(f"{value_text(one)} {key}" for key, one in value.items())
+        case list():
+            return ", ".join(map(value_text, value))
+    return str(value)
 
 
 def table(
@@ -139,9 +160,7 @@ def _tasks(summary: Mapping[str, Any]) -> str:
         for key, value in summary[job].items()
         if key != "errors"
     }
-    rows = [
-        (key.replace("_", " "), value if isinstance(value, str) else json.dumps(value)) for key, value in own.items()
-    ]
+    rows = [(key.replace("_", " "), value_text(value)) for key, value in own.items()]
     return "".join(parts) + (table((), rows, kind="values") if rows else "")
 
 
@@ -203,13 +222,17 @@ def phases_section(overview: RunOverview) -> str:
 
 
 def estimate_section(overview: RunOverview) -> str:
-    """Return the estimate beside the outcome."""
+    """Return the estimate beside the outcome; only the outcome, if nothing was estimated."""
+    if not overview.estimate:
+        return ""
+    if all(one.expected is None for one in overview.estimate):
+        return table((), [(one.what, _quantity(one, one.actual)) for one in overview.estimate], (1,))
     rows = []
     for one in overview.estimate:
         before = "not estimated" if one.expected is None else _quantity(one, one.expected)
         ratio = f"{one.actual / one.expected:.2f}" if one.expected else ""
         rows.append((one.what, before, _quantity(one, one.actual), ratio))
-    return table(("", "expected", "was", "ratio"), rows, (1, 2, 3)) if rows else ""
+    return table(("", "expected", "was", "ratio"), rows, (1, 2, 3))
 
 
 def _quantity(one: Comparison, value: float) -> str:

@@ -496,7 +496,7 @@ def test_a_large_value_is_shown_in_brief(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no/such.yaml", "atl07.yaml", "", ".", "x\0y", "n" * 5000, Path("nothing")])
 def test_a_file_that_is_not_there_is_refused(name: str | Path) -> None:
-    with pytest.raises(ConfigError, match=r"atl06, atl06_cycles"):
+    with pytest.raises(ConfigError, match=r"are atl06, atl06_cycles"):
         load_config(name)
 
 

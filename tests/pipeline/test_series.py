@@ -487,7 +487,7 @@ def test_a_plan_reads_nothing_and_costs_less() -> None:
         ({"start": "2019-01-32"}, InputError, "2019-01-32"),
         ({"start": "2020-01-01", "end": "2020-01-02"}, CatalogError, "no granule from 2020-01-01 to 2020-01-02"),
         ({"files": "nowhere"}, CatalogError, "nowhere"),
-        ({"config": "atl06.yaml"}, ConfigError, "'maggjob run' takes it; those of this job are mur25_sst.yaml"),
+        ({"config": "atl06.yaml"}, ConfigError, "'maggjob run' takes it; those of this job are mur25_sst"),
         ({"config": "none.yaml"}, ConfigError, "none.yaml"),
         ({"backend": "aws_lambda"}, InputError, "cannot reach this machine"),
     ],

@@ -177,7 +177,7 @@ def test_other_jobs_have_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "mur25_sst.yaml", start="2019-01-01", end="2019-01-04", files=("sst",), store="sst.zarr", backend="serial"
     )
     page = Page(write_report("sst.zarr").read_text())
-    assert page.attributes("id") == ["picture", "tasks", "failed", "timeline", "time", "estimate", "origin"]
+    assert page.attributes("id") == ["picture", "tasks", "failed", "timeline", "time", "work", "origin"]
     assert "data:image/png" in page.attributes("src")[0]
     assert "missing1" in page.text, "a day"
     assert "nothing failed" in page.text
