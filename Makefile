@@ -5,8 +5,11 @@ VENV := .venv-$(MINOR)
 BIN := $(VENV)/bin
 LOCK := requirements/test-$(MINOR).txt
 READY := $(VENV)/.ready
+DOCS := requirements/docs-$(MINOR).txt
+DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: help demo test test-all faults soak sbom test-wheels test-arm64 test-image lint bench lock clean
+.PHONY: help demo docs notebooks test test-all browser faults soak sbom test-wheels test-arm64 test-image lint bench lock \
+  clean
 
 # "##@" begins a group; "## what it does | what it costs, when to use it" follows a target.
 ##@ This list
@@ -27,6 +30,10 @@ $(READY): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+$(DOCS_READY): $(DOCS) $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(DOCS)
+	touch $@
+
 ##@ See it work
 demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | about 20 CPU-seconds; the first thing to try
 	rm -rf demo
@@ -36,9 +43,12 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
+test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64 and not image'
+
+browser:  ## install Chromium, which the tests of pages drive | Debian, as root; without it they are skipped
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y chromium; }
 
 test-wheels: $(READY)  ## download the locked wheels of the Lambda image, check their hashes and total size | needs the network; after 'make lock'
 	$(BIN)/python -m pytest -m network tests/aws/test_image.py
@@ -60,17 +70,25 @@ lint: $(READY)  ## check style (ruff) and types (mypy) | a minute at first, then
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS_READY)  ## build the documentation into site/; every warning is an error | seconds; before a commit that changes pages or docstrings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(DOCS_READY)  ## run the notebooks and store them with what they give | 2 CPU-minutes; when a notebook changes
+	$(BIN)/python docs/site/notebooks.py
+
 ##@ Measure
 bench: $(READY)  ## run the benchmarks; they print figures and test nothing | long, wants an idle machine; when speed is the subject
 	$(BIN)/python -m benchmarks.statistics_and_cell
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.waiting
 	$(BIN)/python -m benchmarks.reduce
 	$(BIN)/python -m benchmarks.catalog
 	$(BIN)/python -m benchmarks.lambda_handler
 	$(BIN)/python -m benchmarks.cold_import
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.cycle
+	$(BIN)/python -m benchmarks.view
 
 ##@ Maintain
 sbom: $(READY)  ## list what the image of workers consists of, as CycloneDX (sbom/*.json), and look for known weaknesses in all locks | needs the network; before a release
@@ -88,8 +106,11 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for minor in 3.11 3.12 3.13 3.14; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --python-version $$minor --extra aws --extra readers --extra scenes --extra view --extra test pyproject.toml \
+	    --python-version $$minor --extra aws --extra export --extra readers --extra scenes --extra view --extra xdggs --extra test pyproject.toml \
 	    -o requirements/test-$$minor.txt || exit 1; \
+	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --python-version $$minor --extra docs --extra proofs -c requirements/test-$$minor.txt pyproject.toml \
+	    -o requirements/docs-$$minor.txt || exit 1; \
 	done
 	for minor in 3.11 3.12 3.13 3.14; do for readers in '' -readers; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -100,4 +121,4 @@ lock: $(READY)  ## update the locked versions, for every minor version of Python
 	done; done
 
 clean:  ## remove what the targets made, environments included; demo/ stays | no cost
-	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv-* .arm64 sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,12 +82,14 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
     """
     from maggjob.config.load import load_config
     from maggjob.granules.granule import open_granule
-    from maggjob.granules.index_format import decode, index_digest, index_key
+    from maggjob.granules.index_format import decode, index_digest
+    from maggjob.granules.index_store import ask_indexes, find_indexes
     from maggjob.granules.selection import Buffers
     from maggjob.grid.healpix import format_cell
     from maggjob.jobs.granule_index import index_granules
     from maggjob.model.tasks import CellTask, Granule, IndexTask
     from maggjob.storage.archive import Archive
+    from maggjob.storage.folder import Folder
 
     recipe = load_config("atl06.yaml").recipe()
     granules = tuple(Granule(p.stem, f"{root}/{p.name}", p.stat().st_size) for p in paths)
@@ -99,8 +102,13 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
     name = format_cell(cell, 6)
     plain = CellTask(f"cycle22/{name}", name, "cycle22", recipe, granules, parts=str(folder / "parts"))
     chunks, asked, archive, digest = [], [], Archive(), index_digest(recipe)
+    found = find_indexes(near, Folder(str(indexes)), digest)
+    with ThreadPoolExecutor() as pool:
+        stored = {name: index() for name, index in ask_indexes(found, Folder(str(indexes)), pool).each.items()}
+    # As the tasks of a run are, which have read a list that says where indexes are.
+    listed = tuple(replace(far, index=one.index) for far, one in zip(granules, found, strict=True))
     for granule, far in zip(near, granules, strict=True):
-        index = decode((indexes / index_key(granule, digest)).read_bytes(), granule.id, digest)
+        index = decode(stored[granule.id], granule.id, digest)
         selection = index.select(cell, recipe.grid)
         ranges = selection.ranges(recipe.needed_paths)
         asked.append((far, ranges))
@@ -118,7 +126,7 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
     (folder / "chunks").write_bytes(pickle.dumps(chunks))
     (folder / "ranges").write_bytes(pickle.dumps(asked))
     content = {"nested": cell, "chunks": str(folder / "chunks"), "ranges": str(folder / "ranges")}
-    tasks = {way: plain if way != "c" else replace(plain, indexes=str(indexes)) for way in WAYS}
+    tasks = {way: plain if way != "c" else replace(plain, granules=listed, indexes=str(indexes)) for way in WAYS}
     for way, task in tasks.items():
         (folder / way).write_bytes(pickle.dumps(content | {"task": task}))
     return {way: folder / way for way in WAYS}

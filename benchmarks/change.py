@@ -140,11 +140,11 @@ def large(cycles: int) -> None:
         catalog = Client(Path(name), cycles).find
     plan = maggjob.plan("atl06_trend.yaml", catalog=catalog, check=False)
     told: Plan = replace(plan, driver="s3")
-    dollars = sum(line["dollars"] for line in told.bill(1700))
+    chosen = told.choice.chosen
     depths = told.split_depths(2 * 2**30)
     print(
-        f"plan of {cycles} cycles: {len(told.positions):,} granules, {told.pairs:,} pairs, ${dollars:.2f}, "
-        f"{told.estimate.wall_s(1700):.0f} s with 1,700 workers; cells divided to fit in 2 GB: "
+        f"plan of {cycles} cycles: {len(told.positions):,} granules, {told.pairs:,} pairs, ${chosen.dollars:.2f}, "
+        f"{chosen.wall_s:.0f} s with {chosen.workers:,} workers; cells divided to fit in 2 GB: "
         f"{sum(depth > 0 for depth in depths)} of {len(depths)}"
     )
 

@@ -20,9 +20,9 @@ class Cycle:
     """Segments of good quality."""
     memory: float = 1.769
     """Memory of a worker in GB: one processor."""
-    workers: int = 500
+    workers: int = 200
     """Concurrent workers, each of which starts once."""
-    start: float = 1.5
+    start: float = 0.8
     """Seconds of INIT, to start the interpreter and import modules; the image is cached."""
     objects: int = 4
     """Objects of Lithops per call: its data, state, result and log."""

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from maggjob.catalog.records import Record
 from maggjob.catalog.search import Listing, to_catalog
 from maggjob.config.load import load_config, make_search
 from maggjob.granules.lists import load_granules
+from maggjob.granules.pack_format import encode_pack
 from maggjob.grid.areas import parse_area
 from maggjob.grid.healpix import format_cell
 from maggjob.icesat2.names import EPOCH
@@ -35,11 +36,13 @@ from maggjob.icesat2.orbit import Pass, region_angles, swath
 from maggjob.model.invariants import Planned, check_reports
 from maggjob.model.ledger import reduce_tally
 from maggjob.model.reports import CellCounts, CellReport, GranuleReport, IndexedGranule
+from maggjob.model.tasks import Granule
 from maggjob.output.table import ledger_columns, put_table
 from maggjob.pipeline.facts import facts_of
 from maggjob.pipeline.index_stage import Indexed, exact_plan
 from maggjob.pipeline.resume import keep_versions
 from maggjob.planning.make import plan as make_plan
+from maggjob.planning.packs import cut_packs, order_granules, pack_reads
 from maggjob.planning.tasks import make_tasks
 from maggjob.show.text import plan_text
 from maggjob.storage.folder import Folder
@@ -49,7 +52,7 @@ TRACKS, REGIONS = 1387, (10, 11, 12)
 ARCHIVE = "nsidc-cumulus-prod-protected/ATLAS/ATL06/007"
 BEAMS = {f"gt{beam}": "read" for beam in ("1l", "1r", "2l", "2r", "3l", "3r")}
 INVALID, OUTSIDE = 3, 1000
-INDEXED_A_CALL = 16
+WORKERS = 200
 MB = 1e6
 
 
@@ -128,21 +131,35 @@ class Client:
         for cell, positions in self.load.cells.items():
             for position in positions:
                 cells.setdefault(position, {})[cell] = segments(position, cell)
-        found = [
-            IndexedGranule(
-                g.id,
-                "made",
-                sum(cells[i].values()) + INVALID + OUTSIDE,
-                INVALID,
-                BEAMS,
-                CellCounts(cells[i]),
-                etag=etag(g.id),
+        every = self.load.granules
+
+        def answer(pack: Sequence[int]) -> tuple[IndexedGranule, ...]:
+            key, _ = encode_pack([Granule(every[i].id, "") for i in pack], [b""] * len(pack), "0123456789abcdef")
+            return tuple(
+                IndexedGranule(
+                    every[i].id,
+                    "made",
+                    sum(cells[i].values()) + INVALID + OUTSIDE,
+                    INVALID,
+                    BEAMS,
+                    CellCounts(cells[i]),
+                    index=key,
+                    etag=etag(every[i].id),
+                )
+                for i in pack
             )
-            for i, g in enumerate(self.load.granules)
-        ]
-        calls = [tuple(found[i : i + INDEXED_A_CALL]) for i in range(0, len(found), INDEXED_A_CALL)]
+
+        calls = [answer(pack) for pack in cut_packs(self._ordered(), WORKERS)]
         answers = [pickle.loads(pickle.dumps(call)) for call in calls]
         return Indexed("indexes", {granule.id: granule for answer in answers for granule in answer})
+
+    def _ordered(self) -> list[int]:
+        return order_granules([g.id for g in self.load.granules], [self.load.cells])
+
+    @cached_property
+    def packs(self) -> int:
+        """Number of requests by which all cells read their packs."""
+        return pack_reads(cut_packs(self._ordered(), WORKERS), [self.load.cells])
 
     @cached_property
     def exact(self) -> Any:
@@ -159,7 +176,7 @@ class Client:
     @cached_property
     def tasks(self) -> Any:
 
-        made = make_tasks(self.exact)
+        made = make_tasks(self.exact, places=self.indexed.places)
         self.bytes = sum(task.granules.size for task in made)
         return made
 
@@ -228,6 +245,7 @@ NEEDS = {
     "plan": ("load",),
     "text": ("plan",),
     "seconds": ("plan",),
+    "packs": ("load",),
     "exact": ("plan", "indexed"),
     "versions": ("exact",),
     "tasks": ("exact",),

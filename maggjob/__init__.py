@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from maggjob.show.basins import basins as basins
     from maggjob.show.dataset import open_result as open_result
     from maggjob.show.difference import difference as difference
+    from maggjob.show.export import export as export
+    from maggjob.show.maps import draw_map as draw_map
+    from maggjob.show.page import write_page as write_page
     from maggjob.simulator.scene import simulate as simulate
     from maggjob.simulator.sst import simulate_sst as simulate_sst
 
@@ -76,6 +79,9 @@ _NAMES = {
     "show.basins": "basins",
     "show.dataset": "open_result",
     "show.difference": "difference",
+    "show.export": "export",
+    "show.maps": "draw_map",
+    "show.page": "write_page",
     "simulator.scene": "simulate",
     "simulator.sst": "simulate_sst",
 }

@@ -102,6 +102,10 @@ class StoppedError(MaggjobError):
     reason = "stopped"
 
 
+class SpendError(StoppedError):
+    """A run that was stopped before it cost more than its limit."""
+
+
 class GranuleError(MaggjobError):
     """A granule that could not be read in whole or in part."""
 

@@ -207,14 +207,19 @@ def without_token(answer: Answer) -> Answer:
 
 
 @contextmanager
-def s3_server(*buckets: str) -> Iterator[str]:
-    """An S3 with some buckets: its endpoint. One at a time in a process: they would share what they hold."""
+def s3_server(*buckets: str, seen: list[Seen] | None = None) -> Iterator[str]:
+    """An S3 with some buckets: its endpoint. One at a time in a process: they would share what they hold.
+
+    Every request is added to ``seen``, if it is given, with its query as a header ``query``.
+    """
     from moto.server import ThreadedMotoServer
 
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
     try:
         host, port = moto.get_host_and_port()
+        if seen is not None:
+            moto._server.app = _noting(moto._server.app, seen)
         endpoint = f"http://{host}:{port}"
         urlopen(Outgoing(f"{endpoint}/moto-api/reset", method="POST")).close()  # what this process kept of another one
         for bucket in buckets:
@@ -223,6 +228,19 @@ def s3_server(*buckets: str) -> Iterator[str]:
         yield endpoint
     finally:
         moto.stop()
+
+
+def _noting(app: Callable[..., Any], seen: list[Seen]) -> Callable[..., Any]:
+    """A WSGI application that adds each request to a list, and passes it on to another."""
+
+    def noted(environ: dict[str, Any], start_response: Any) -> Any:
+        headers = {name[5:].lower().replace("_", "-"): str(v) for name, v in environ.items() if name[:5] == "HTTP_"}
+        seen.append(
+            Seen(environ["REQUEST_METHOD"], environ["PATH_INFO"], headers | {"query": environ.get("QUERY_STRING", "")})
+        )
+        return app(environ, start_response)
+
+    return noted
 
 
 class ToLoopback(requests.adapters.HTTPAdapter):

@@ -62,7 +62,13 @@ def memory_of(config: Mapping[str, Any]) -> int:
 
 
 def deploy_function(
-    session: Any, config: Mapping[str, Any], image: Image, config_file: Path, say: Callable[[str], object]
+    session: Any,
+    config: Mapping[str, Any],
+    image: Image,
+    config_file: Path,
+    say: Callable[[str], object],
+    *,
+    quiet: bool = False,
 ) -> str:
     """Create the function of an image, and set up its logs and what AWS does with its calls.
 
@@ -79,6 +85,8 @@ def deploy_function(
         File of the configuration, for Lithops.
     say : callable
         Called with the text of each step.
+    quiet : bool
+        If True, show nothing of what Lithops prints.
 
     Returns
     -------
@@ -94,7 +102,7 @@ def deploy_function(
     # Before the function exists: its first call would create the log group without a retention.
     say(f"logs of {name} are kept for {KEEP_LOGS} days")
     _ask("log group", lambda: keep_logs(session.client("logs"), log_group(name)))
-    carry_out([lithops_step("deploy", config_file, image.runtime)], say)
+    carry_out([lithops_step("deploy", config_file, image.runtime)], say, quiet=quiet)
     say(f"AWS tries a call of {name} that dies {RETRIES} time again, and drops calls that wait for {EVENT_AGE} s")
     _ask(
         "calls of the function",

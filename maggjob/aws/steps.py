@@ -109,7 +109,9 @@ def ensure_repository(ecr: Any, name: str) -> None:
         return
 
 
-def carry_out(steps: Sequence[Step], say: Callable[[str], object], dry_run: bool = False) -> None:
+def carry_out(
+    steps: Sequence[Step], say: Callable[[str], object], dry_run: bool = False, *, quiet: bool = False
+) -> None:
     """Run steps one after the other, showing each before it runs.
 
     Parameters
@@ -119,6 +121,8 @@ def carry_out(steps: Sequence[Step], say: Callable[[str], object], dry_run: bool
         Called with the text of each step.
     dry_run : bool
         If True, only show the steps.
+    quiet : bool
+        If True, show neither the commands nor what they print; errors have their last line.
 
     Raises
     ------
@@ -126,12 +130,13 @@ def carry_out(steps: Sequence[Step], say: Callable[[str], object], dry_run: bool
         If a step fails or its program is not installed. The message names the step, its last output and a remedy.
     """
     for step in steps:
-        say(str(step))
+        if not quiet:
+            say(str(step))
         if not dry_run:
-            _carry_out(step)
+            _carry_out(step, quiet)
 
 
-def _carry_out(step: Step) -> None:
+def _carry_out(step: Step, quiet: bool) -> None:
     try:
         if step.call is not None:
             step.call()
@@ -140,15 +145,17 @@ def _carry_out(step: Step) -> None:
     # Errors of boto3 and of botocore: AWS refused the request.
     except Exception as problem:  # noqa: BLE001
         raise BackendError(f"{step}: {type(problem).__name__}: {problem}; type 'maggjob doctor'") from None
-    code, said = run_and_show(step.command, given)
+    code, said = run_and_show(step.command, given, quiet)
     if code:
         known = HINTS if step.command[0] == "docker" else {}
         hint = next((hint for text, hint in known.items() if text in said), "see above")
         last = next((line for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")
+        if quiet:
+            raise BackendError(last.strip()[:400])
         raise BackendError(f"exit code {code} of {step}: {last.strip()[:300]}; {hint}")
 
 
-def run_and_show(command: Sequence[str], given: str) -> tuple[int, str]:
+def run_and_show(command: Sequence[str], given: str, quiet: bool = False) -> tuple[int, str]:
     """Run a command, and copy its standard error to ours as it arrives.
 
     Parameters
@@ -156,6 +163,8 @@ def run_and_show(command: Sequence[str], given: str) -> tuple[int, str]:
     command : sequence of str
     given : str
         Standard input of the command.
+    quiet : bool
+        If True, copy nothing.
 
     Returns
     -------
@@ -172,7 +181,11 @@ def run_and_show(command: Sequence[str], given: str) -> tuple[int, str]:
     try:
         # Our own commands, run without a shell.
         process = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL if quiet else None,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     except FileNotFoundError:
         raise BackendError(f"{command[0]} is not installed, or not on the PATH; install it, and try again") from None
@@ -184,6 +197,7 @@ def run_and_show(command: Sequence[str], given: str) -> tuple[int, str]:
                 process.stdin.close()
         said: deque[str] = deque(maxlen=200)
         for line in process.stderr or ():
-            sys.stderr.write(line)
+            if not quiet:
+                sys.stderr.write(line)
             said.append(line)
     return process.returncode, "".join(said)

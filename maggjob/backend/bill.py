@@ -1,7 +1,7 @@
 """Duration and cost of a stage's calls on Lambda, summed from what is known about each call."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -50,13 +50,9 @@ class Prices:
     """MB logged per call: 120 bytes by Lithops (measured), and Lambda's START, END and REPORT lines (estimated)."""
     memory_gb: float = 1.73
     """Memory of a worker, GB: 1,769 MB, at which Lambda gives a worker one whole core."""
-    init_s: float = 1.5
-    """Seconds that a new worker takes to start; they are charged."""
-    puts_a_call: int = 3
-    """Objects written per call of the map: its part, Lithops' status and its result. Without a part it is one less."""
-    gets_a_call: int = 6
-    """Objects read per call: function, task, recipe and list of granules by the worker, the status by the client, and
-    the part by the call that writes its shard. The calls that write shards are few and are not counted."""
+    init_s: float = 0.8
+    """Seconds that a new worker takes to start; they are charged. 1.5 were assumed for images without byte code of the
+    standard library, which saves 0.7 s of a core and half of the import (``python -m benchmarks.cold_import``)."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,8 @@ class Stage:
     """Number of calls whose duration is unknown, because they died or did not end. They still cost something."""
     bill: tuple[CostLine, ...]
     """Lines of the bill."""
+    large: int
+    """Number of calls whose result was an object of its own."""
     problems: tuple[str, ...]
     """Reason and last line of the message of the first failed calls; the line names the log stream."""
 
@@ -134,8 +132,40 @@ def stage_of(name: str, outcomes: Sequence[Outcome[Any]], memory_mb: float, pric
             CostLine("requests", submitted, "calls", prices.call),
             CostLine("logs", submitted * prices.log_mb_a_call, "MB", prices.log_mb),
         ),
+        sum(call.large for call in calls),
         tuple(f"{outcome.reason}: {_last_line(outcome)}" for outcome in lost[:EXAMPLES]),
     )
+
+
+@dataclass(frozen=True)
+class BillLine:
+    """One line of the bill of a run: what was paid for, beside what was expected."""
+
+    line: CostLine
+    """What was paid for."""
+    expected: float | None = None
+    """US dollars that were expected; None if nothing was."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the line as plain values."""
+        return asdict(self.line) | {"dollars": self.line.dollars, "expected": self.expected}
+
+
+def join_bills(bills: Iterable[Sequence[CostLine]], expected: Mapping[str, float] | None = None) -> list[BillLine]:
+    """Return one bill for several, line by line, each beside what was expected.
+
+    Parameters
+    ----------
+    bills : iterable of sequence of CostLine
+        Lines with the same name have the same unit and price.
+    expected : mapping, optional
+        US dollars that were expected, by name of the line.
+    """
+    found: dict[str, CostLine] = {}
+    for line in (line for bill in bills for line in bill):
+        before = found.get(line.what)
+        found[line.what] = line if before is None else replace(before, quantity=before.quantity + line.quantity)
+    return [BillLine(line, None if expected is None else expected.get(what, 0.0)) for what, line in found.items()]
 
 
 def _last_line(outcome: Outcome[Any]) -> str:

@@ -31,6 +31,7 @@ from maggjob.backend.retry import (
     pause_before,
 )
 from maggjob.backend.settings import check_filled_in, lithops_config, name_executors, packaged_config, resolve_backend
+from maggjob.backend.spending import SpendGuard
 from maggjob.backend.waking import wake_function
 from maggjob.backend.watch import Collection
 from maggjob.errors import BackendError, ExpiredKeysError, MaggjobError, StoppedError
@@ -78,6 +79,7 @@ def run_tasks(
     preload: Sequence[str] = (),
     say: Say = LOG.info,
     warn: Say = LOG.warning,
+    guard: SpendGuard | None = None,
 ) -> list[Outcome[Value]]:
     """Call a function on every task.
 
@@ -103,6 +105,8 @@ def run_tasks(
         Is given a line of text when the run waits for something; by default the log.
     warn : callable, optional
         Is given what could not be cleaned up, which loses no outcome; by default the log.
+    guard : SpendGuard, optional
+        Stops the run before its calls on a serverless backend cost more than a limit.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def run_tasks(
     BackendError
         If the backend accepts no call at all.
     StoppedError
-        If the run is interrupted from the keyboard.
+        If the run is interrupted from the keyboard, or would cost more than its limit.
     ExpiredKeysError
         If AWS does not accept the credentials of this machine any more.
     """
@@ -125,7 +129,7 @@ def run_tasks(
     try:
         if backend == "serial":
             return _serial(function, tasks, end, note)
-        return _lithops(_Work(function, tasks, end, policy, note, say, warn), dict(config or {}), preload)
+        return _lithops(_Work(function, tasks, end, policy, note, say, warn, guard), dict(config or {}), preload)
     except KeyboardInterrupt as stop:
         how = str(stop) or "stopped from the keyboard"
         raise StoppedError(f"{how}, before all of the {len(tasks)} tasks had ended") from None
@@ -181,6 +185,8 @@ class _Work:
     """Given a line of text when the run waits for something."""
     warn: Say
     """Given what could not be cleaned up."""
+    guard: SpendGuard | None = None
+    """Stops the run before its calls on a serverless backend cost more than a limit."""
 
 
 def _lithops(work: _Work, config: dict[str, Any], preload: Sequence[str]) -> list[Outcome[Any]]:
@@ -242,6 +248,7 @@ def _collect(executor: Any, work: _Work, root: Path | None) -> list[Outcome[Any]
         root,
         local,
         keys,
+        work.guard,
     )
     for client in (executor.internal_storage.get_client(), getattr(backend, "lambda_client", None)):
         keys.follow(client)

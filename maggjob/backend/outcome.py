@@ -83,6 +83,8 @@ class Call:
     """Number of submissions of the task."""
     throttled: int = 0
     """Number of times that the backend put it off (429, 5xx, no connection)."""
+    large: bool = False
+    """True if its result was too large for its status, so that Lithops wrote and read an object of its own."""
 
     def where(self, group: str | None = None) -> str:
         """Return where the call's log is, as text for people.
@@ -216,4 +218,5 @@ def call_of(future: Any, attempts: int, throttled: int) -> Call:
         billed,
         attempts,
         throttled,
+        "result" not in status and status.get("func_result_size", 0) > 0,
     )

@@ -99,6 +99,8 @@ class FunctionState:
     """AWS's word for the reason, such as Idle, Restoring or ImageAccessDenied."""
     reason: str = ""
     """The reason as text."""
+    is_stopped: bool = False
+    """True if no call may start: its reserved concurrency is 0."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,8 @@ def decide_function(
         ``wake``: invoke it once, which AWS refuses, and which makes it wake up. If it falls asleep again for another
         reason than idleness, AWS could not wake it.
     """
+    if function.is_stopped:
+        return "give up"
     if function.state not in ("Inactive", "Pending", "Failed"):
         return "call"
     lost = function.state == "Inactive" and woken and function.code not in ("", "Idle")

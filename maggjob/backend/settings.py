@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,8 +18,11 @@ from maggjob.inputs.plain_yaml import load_yaml
 
 # MB; Lithops' own default for runtime_memory.
 LAMBDA_MEMORY = 256
-# Lithops' own default for max_workers of aws_lambda, and the usual quota of an account.
-LAMBDA_WORKERS = 1000
+FAIR_SHARE = 400
+"""Largest number of workers on Lambda unless the configuration or the user says otherwise: several users of a hub can
+run at once within the usual quota of an account."""
+QUOTA = 1000
+"""Usual quota of concurrent calls of an AWS account."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def settings_of(
     max_workers: int | None = None,
     given: Mapping[str, Any] | str | Path | None = None,
     region: str | None = None,
+    choose: Callable[[int], int] | None = None,
 ) -> BackendSettings:
     """Decide where the calls of a run are executed, and by how many workers at once.
 
@@ -85,12 +89,14 @@ def settings_of(
     tasks : int
         Number of tasks of the map, which limits the number of local workers.
     max_workers : int, optional
-        Maximum number of workers; by default as many as cores and memory allow, on Lambda what the Lithops
+        Maximum number of workers; by default as many as cores and memory allow, on Lambda at most what the Lithops
         configuration says.
     given : mapping or path, optional
         See `maggjob.backend.settings.lithops_config`.
     region : str, optional
         Region of the buckets; by default that of the Lithops configuration for Lambda, else the environment's.
+    choose : callable, optional
+        Chooses the number of workers on Lambda, given the largest number of them that the configuration allows.
 
     Raises
     ------
@@ -106,10 +112,10 @@ def settings_of(
         return BackendSettings(backend, workers, lithops_config(backend, workers, given), region)
     config = lithops_config(backend, None, given)
     check_filled_in(config)
-    most = config["aws_lambda"].get("max_workers", LAMBDA_WORKERS)
+    most = config["aws_lambda"].get("max_workers", FAIR_SHARE)
     if type(most) is not int or most < 1:
         raise InputError(f"max_workers of aws_lambda in the Lithops configuration is {most!r}; write 1 or more")
-    workers = min(max_workers or most, most)
+    workers = max_workers or (most if choose is None else min(most, choose(most)))
     config["aws_lambda"] = {**config["aws_lambda"], "max_workers": workers}
     where = config["aws_lambda"].get("region") or config.get("aws", {}).get("region")
     return BackendSettings(backend, workers, config, region or where)

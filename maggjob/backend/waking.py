@@ -38,7 +38,7 @@ def wake_function(
     Raises
     ------
     BackendError
-        If the function has failed, or is not ready in time.
+        If the function has failed or is stopped, or is not ready in time.
     """
     client, name = backend.lambda_client, backend._format_function_name(runtime, memory)  # noqa: SLF001
     began, woken, waits = time.monotonic(), False, False
@@ -66,12 +66,14 @@ def _state_of(client: Any, name: str) -> FunctionState | None:
     from botocore.exceptions import ClientError
 
     try:
-        found = client.get_function(FunctionName=name)["Configuration"]
+        answer = client.get_function(FunctionName=name)
     except ClientError as problem:
         if problem.response["Error"]["Code"] in UNKNOWN:
             return None
         raise
-    return FunctionState(found.get("State", ""), found.get("StateReasonCode", ""), found.get("StateReason", ""))
+    found, reserved = answer["Configuration"], answer.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+    reason = found.get("StateReasonCode", ""), found.get("StateReason", "")
+    return FunctionState(found.get("State", ""), *reason, is_stopped=reserved == 0)
 
 
 def _wake(client: Any, name: str) -> None:
@@ -86,6 +88,11 @@ def _wake(client: Any, name: str) -> None:
 
 
 def _why_not(name: str, found: FunctionState, waited: float) -> str:
+    if found.is_stopped:
+        return (
+            f"the function {name} is stopped: its reserved concurrency is 0; 'maggjob cloud stop --undo' lets calls "
+            "start again"
+        )
     why = ": ".join(filter(None, (found.code, " ".join(found.reason.split()))))
     said = f"the function {name} is {found.state}{f' ({why})' if why else ''}"
     if found.state == "Pending" or found.code == "Idle":

@@ -36,6 +36,7 @@ from maggjob.backend.outcome import (
 )
 from maggjob.backend.pending import Attempt, PendingTask, find_running
 from maggjob.backend.private_root import last_words
+from maggjob.backend.spending import SpendGuard
 
 POLL = 0.1
 """Minimum pause between two looks at the pending tasks, seconds."""
@@ -68,6 +69,8 @@ class Collection:
         The jobs on this machine.
     keys : ClientKeys, optional
         The AWS credentials of this machine, as Lithops' requests show them.
+    guard : SpendGuard, optional
+        Stops the run before its calls cost more than a limit.
     """
 
     def __init__(
@@ -82,8 +85,9 @@ class Collection:
         root: Path | None = None,
         local: LocalJobs | None = None,
         keys: ClientKeys | None = None,
+        guard: SpendGuard | None = None,
     ) -> None:
-        self.root, self.local, self.keys = root, local, keys or ClientKeys()
+        self.root, self.local, self.keys, self.guard = root, local, keys or ClientKeys(), guard
         self.executor, self.function, self.tasks = executor, function, tasks
         self.end, self.note, self.policy, self.invocations = end, note, policy, invocations
         self.outcomes: list[Outcome[Any] | None] = [None] * len(tasks)
@@ -116,6 +120,7 @@ class Collection:
                     ended = self._give_all_up() | ended
                 for index, outcome in sorted(ended.items()):
                     self._close(index, outcome)
+                self._check_spending()
                 if self.invocations is not None:
                     self._follow_policy(self.invocations)
                 else:
@@ -123,6 +128,14 @@ class Collection:
                 if self.pending and not ended:
                     time.sleep(max(POLL, SHARE * (time.monotonic() - looked)))
         return [outcome for outcome in self.outcomes if outcome is not None]
+
+    def _check_spending(self) -> None:
+        """Stop if the calls that the backend has accepted would cost more than the limit."""
+        if self.guard is None or self.invocations is None:
+            return
+        accepted, now = self.invocations.accepted, time.monotonic()
+        under_way = [a for p in self.pending.values() for a in p.attempts if a.key in accepted]
+        self.guard.check(0.0 if a.running_since is None else now - a.running_since for a in under_way)
 
     def submit_first(self) -> None:
         """Submit the first tasks. Errors of Lithops are raised, as no call runs yet."""
@@ -269,6 +282,8 @@ class Collection:
         self.outcomes[index] = outcome
         pending = self.pending.pop(index, None)
         if pending is not None:
+            if self.guard is not None:
+                self.guard.add(outcome, pending.seconds)
             seconds = pending.seconds if outcome.call.billed is None else outcome.call.billed
             if outcome.value is not None and seconds is not None:
                 insort(self._ended_seconds, seconds)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from maggjob.cli.results import tell
+from maggjob.cli.results import on_lambda, tell
 from maggjob.errors import InputError
 
 
@@ -21,8 +21,10 @@ from maggjob.errors import InputError
 @click.option("--allow-partial", is_flag=True, help="Accept partial and failed cells: publish, and exit with 0.")
 @click.option("--dry-run", is_flag=True, help="Only print what the update would do.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (with --dry-run).")
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option(
+    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
+)
+@on_lambda
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
 @click.option("--index/--no-index", default=None, help="Use indexes of granules [default: if it saves time].")

@@ -13,14 +13,18 @@ import click
 
 from maggjob._version import __version__
 from maggjob.cli.aws import doctor_command, runtime_commands
+from maggjob.cli.bills import bills_command
 from maggjob.cli.change import change_commands
+from maggjob.cli.cloud import cloud_commands
 from maggjob.cli.jobs import job_commands
 from maggjob.cli.results import (
     BAD_INPUT,
     STOPPED,
+    on_lambda,
     result_commands,
     tell,
 )
+from maggjob.cli.view import view_command
 from maggjob.errors import InputError, MaggjobError, StoppedError
 from maggjob.icesat2.names import PRODUCT, PROVIDER, VERSION
 from maggjob.inputs.places import local_place, may_replace
@@ -71,6 +75,7 @@ def cli() -> None:
     maggjob plan --config atl06.yaml         # estimate time and cost
     maggjob --config atl06.yaml              # run the job: ./atl06.zarr
     maggjob status atl06.zarr                # show its progress, from another terminal
+    maggjob view atl06.zarr -o map.png       # draw a map; view.html is a page to zoom into
 
     Every command takes --debug, which shows the traceback of an error.
     """  # noqa: D301
@@ -91,14 +96,17 @@ def _what(command: Command) -> Command:
     return command
 
 
-for _command in (doctor_command, runtime_commands, *result_commands, *change_commands, *job_commands):
+OTHERS = (cloud_commands, doctor_command, runtime_commands, bills_command, view_command)
+for _command in (*OTHERS, *result_commands, *change_commands, *job_commands):
     cli.add_command(_command)
 
 
 @cli.command()
 @_what
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option(
+    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
+)
+@on_lambda
 @click.option("--restart", is_flag=True, help="Drop the parts of an unfinished run, and start anew.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store once the new one is complete.")
 @click.option("--index/--no-index", default=None, help="Build and use indexes of granules [default: if it saves time].")
@@ -139,12 +147,10 @@ def run(dry_run: bool, **options: Any) -> None:
 
 @cli.command()
 @_what
-@click.option(
-    "--workers", type=click.IntRange(1), default=1700, show_default=True, metavar="N", help="Workers on Lambda."
-)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Workers on Lambda [default: chosen by cost].")
 @click.option("--map", "picture", metavar="PNG", help="Draw a map of area, cells and tracks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(as_json: bool, workers: int, picture: str | None, **options: Any) -> None:
+def plan(as_json: bool, workers: int | None, picture: str | None, **options: Any) -> None:
     """Estimate a run without starting it: cells, granules, pairs, time, cost.
 
     \b

@@ -14,8 +14,8 @@ from maggjob.inputs.places import local_place
 from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.result import RunResult
 from maggjob.planning.make import plan
-from maggjob.show.dataset import check_installed
-from maggjob.show.maps import draw_map
+from maggjob.show.maps import check_matplotlib, draw_map
+from maggjob.show.page import write_page
 from maggjob.show.rates import draw_rates
 from maggjob.simulator.scene import Scene, check_h5py, simulate
 from maggjob.simulator.surface import Change, planted_rate, years
@@ -65,10 +65,10 @@ def demo(
     ExistsError
         If the folder is not empty.
     InputError
-        If a package of the extra "view" is not installed.
+        If matplotlib or h5py is not installed.
     """
     check_h5py()
-    check_installed()
+    check_matplotlib()
     here = local_place(folder, "folder")
     if here.exists() and (not here.is_dir() or any(here.iterdir())):
         raise ExistsError(f"{here} is not an empty folder; remove it, or give another one")
@@ -88,6 +88,8 @@ def demo(
             watch=watch,
         )
     picture = draw_map(store, here / "map.png")
+    page = write_page(store, here / "view.html")
+    say(f"page          {page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser, and zoom in")
     _rates(here, say)
     return result, picture
 

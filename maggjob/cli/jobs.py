@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from maggjob.cli.results import COMPLETE, INCOMPLETE
+from maggjob.cli.results import COMPLETE, INCOMPLETE, on_lambda
 from maggjob.inputs.places import local_place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -15,8 +15,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _how(command: Command) -> Command:
     """Add the options that every job has."""
     options = [
-        click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial."),
-        click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory]."),
+        click.option(
+            "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
+        ),
+        on_lambda,
         click.option("--overwrite", is_flag=True, help="Replace a series that was made with another configuration."),
         click.option("--dry-run", is_flag=True, help="Only find the granules, and print what they would cost."),
         click.option(

@@ -2,14 +2,48 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def on_lambda(command: Command) -> Command:
+    """Add the options about how many workers a command may start on Lambda, and what they may cost."""
+    options = [
+        click.option(
+            "--max-workers",
+            type=int,
+            metavar="N",
+            help="Concurrent workers [default: by cores and memory; on Lambda by cost].",
+        ),
+        click.option(
+            "--max-cost",
+            type=float,
+            metavar="DOLLARS",
+            callback=_noted,
+            help="What this command may cost on Lambda: refuse a dearer plan, stop a run that would cost more.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _noted(context: click.Context, _: click.Parameter, limit: float | None) -> float | None:
+    """Note that a limit is ignored where nothing costs anything."""
+    backend = context.params.get("backend", "localhost")
+    if limit is not None and backend in ("localhost", "local", "serial"):
+        click.echo(f"note: --max-cost is ignored, as backend {backend} costs nothing", err=True)
+    return limit
 
 
 def tell(result: dict[str, Any], allow_partial: bool = False, again: str | None = None) -> None:
@@ -121,8 +155,10 @@ def verify_command(store: str, region: str | None, as_json: bool, **options: Any
 
 @click.command("retry")
 @click.argument("store")
-@click.option("--backend", default="localhost", show_default=True, help="localhost, aws_lambda, or serial.")
-@click.option("--max-workers", type=int, metavar="N", help="Local processes [default: by cores and memory].")
+@click.option(
+    "--backend", default="localhost", show_default=True, is_eager=True, help="localhost, aws_lambda, or serial."
+)
+@on_lambda
 @click.option("--region", metavar="NAME", help="Region of the buckets [default: environment, profile, us-west-2].")
 @click.option("--lithops-config", metavar="FILE", help="Lithops configuration [default: ./lithops_config.yaml].")
 @click.option("--index/--no-index", default=None, help="Use indexes of granules [default: if it saves time].")
@@ -148,4 +184,29 @@ def retry_command(store: str, **options: Any) -> None:
     tell(result.to_dict())
 
 
-result_commands = (report_command, status_command, verify_command, retry_command, clean_command)
+@click.command("export")
+@click.argument("store")
+@click.option("-o", "--out", required=True, metavar="FILE", help="FILE.tif, FILE.nc, FILE.parquet or FILE.csv.")
+@click.option("--variables", metavar="A,B", help="Variables to export [default: all].")
+@click.option("--crs", metavar="EPSG:N", help="Reference system [default: EPSG:3031 or EPSG:3413, by hemisphere].")
+@click.option("--resolution", type=float, metavar="M", help="Width of a pixel [default: half a cell].")
+@click.option(
+    "--aoi", metavar="AREA", help="Only cells whose centres lie in it: grounded, basins:2,17, W,S,E,N, a file."
+)
+@click.option("--time", metavar="LABEL", help="A cycle or month of a result with a time axis [default: all].")
+@click.option("--group", metavar="ORDER", help="Group of a result of several orders [default: the finest].")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+def export_command(store: str, out: str, variables: str | None, **options: Any) -> None:
+    """Write a result for other programs: GeoTIFF for QGIS, netCDF, GeoParquet of cells, CSV.
+
+    \b
+    maggjob export atl06.zarr -o atl06.tif --resolution 2000
+    maggjob export atl06.zarr -o pine.csv --variables h_mean,count --aoi basins:22
+    """  # noqa: D301
+    from maggjob.show.export import export
+
+    names = None if variables is None else [name.strip() for name in variables.split(",")]
+    click.echo(export(store, out, names, **options))
+
+
+result_commands = (export_command, report_command, status_command, verify_command, retry_command, clean_command)

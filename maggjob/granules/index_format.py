@@ -45,7 +45,6 @@ from maggjob.grid.healpix import INVALID
 from maggjob.hdf5.chunks import ChunkTable, inflate, shuffle, unshuffle
 from maggjob.inputs.plain_json import load_json
 from maggjob.model.recipe import Recipe
-from maggjob.model.tasks import Granule
 
 MAGIC, VERSION = b"maggjidx", 2
 HEAD = struct.Struct("<8sHIII")
@@ -68,23 +67,6 @@ def index_digest(recipe: Recipe) -> str:
         coordinates,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def index_key(granule: Granule, digest: str) -> str:
-    """Return the key of a granule's index in the folder of indexes.
-
-    The key contains the size of the granule if the catalog knows it, so that listing the keys shows which granules
-    have no index yet. The ETag is known only once the granule is read. It is stored in the index and compared with
-    the ETag of each response.
-
-    Parameters
-    ----------
-    granule : Granule
-    digest : str
-        `index_digest` of the recipe.
-    """
-    size = "" if granule.size is None else f".{granule.size}"
-    return f"{digest[:16]}/{granule.id}{size}.idx"
 
 
 def encode(index: GranuleIndex) -> bytes:
@@ -148,12 +130,12 @@ def _kind(table: ChunkTable) -> str:
     )
 
 
-def decode(content: bytes, granule: str, digest: str) -> GranuleIndex:
+def decode(content: bytes | memoryview, granule: str, digest: str) -> GranuleIndex:
     """Decode and check an index.
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or memoryview
     granule : str
         Id of the granule that the index must belong to.
     digest : str

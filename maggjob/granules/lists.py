@@ -6,16 +6,23 @@ A list is a JSON document of columns, compressed by zlib::
      "after": [".h5", ...], "size": [119000000, ...], "etag": ["9e107d9d...", ...]}
 
 The URL of a granule is ``base + before + id + after``. It is ``base + before`` if it does not contain the id; ``after``
-is then null. A granule takes some 40 bytes, half of them for its ETag. Each list is complete, although a granule is
-repeated in the lists of all its cells: a worker reads one range of the object, and nothing about other cells.
+is then null. Where the indexes of granules are stored is listed as well, if any is known::
+
+    {..., "packs": ["0f3a.../abcdef...-1234abcd.pack", ...], "pack": [0, 0, 1, null, ...]}
+
+``packs`` are keys in the folder of indexes, ``pack`` is the position of a granule's pack among them, or null if it has
+no index. A granule takes some 40 bytes, half of them for its ETag, and its pack five to nine more. Each list is
+complete, although a granule is repeated in the lists of all its cells: a worker reads one range of the object, and
+nothing about other cells.
 """
 
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from os.path import commonprefix
+from typing import Any
 
 from maggjob.errors import InputError, StoreError
 from maggjob.icesat2.names import newest_of
@@ -49,7 +56,8 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     list of GranuleList
         Position of each list in the object.
     """
-    packed = [_pack(granules) for granules in lists]
+    splits: Splits = {}
+    packed = [_pack(granules, splits) for granules in lists]
     content = b"".join(packed)
     key = f"granules-{_digest(content)}.zlib"
     Folder(folder, region, create=True).put(key, content)
@@ -58,7 +66,12 @@ def write_lists(lists: Sequence[Sequence[Granule]], folder: str, region: str | N
     return [GranuleList(url, start, len(one), _digest(one)[:SHORT]) for one, start in zip(packed, starts, strict=False)]
 
 
-def _pack(granules: Sequence[Granule]) -> bytes:
+Splits = dict[str, dict[int, tuple[str, str | None]]]
+"""What is before and after the id in the URL of each granule, by base of the list and identity of the object: a granule
+is one object in many lists."""
+
+
+def _pack(granules: Sequence[Granule], splits: Splits) -> bytes:
     """Return the bytes of a list; none for an empty one."""
     if not granules:
         return b""
@@ -66,7 +79,8 @@ def _pack(granules: Sequence[Granule]) -> bytes:
     # A common prefix of characters, cut where the names of files begin, as these are stored apart.
     base = commonprefix(urls)  # noqa: RUF071
     base = base[: base.rfind("/") + 1]
-    split = [_around(granule.url[len(base) :], granule.id) for granule in granules]
+    known = splits.setdefault(base, {})
+    split = [known.get(id(g)) or known.setdefault(id(g), _around(g.url[len(base) :], g.id)) for g in granules]
     columns = {
         "base": base,
         "id": [granule.id for granule in granules],
@@ -74,8 +88,23 @@ def _pack(granules: Sequence[Granule]) -> bytes:
         "after": [after for _, after in split],
         "size": [granule.size for granule in granules],
         "etag": [granule.etag for granule in granules],
+        **_index_columns([granule.index for granule in granules]),
     }
     return zlib.compress(json.dumps(columns, separators=(",", ":")).encode(), LEVEL)
+
+
+def _index_columns(keys: Sequence[str | None]) -> dict[str, list[Any]]:
+    """Return the columns that say where indexes are; none if no granule has one."""
+    packs = list(dict.fromkeys(key for key in keys if key is not None))
+    numbers: dict[str | None, int | None] = {None: None, **{key: number for number, key in enumerate(packs)}}
+    return {"packs": packs, "pack": [numbers[key] for key in keys]} if packs else {}
+
+
+def _index_keys(columns: Mapping[str, Any], count: int) -> list[str | None]:
+    """Return the key of the object that holds the index of each granule of a list."""
+    if "packs" not in columns:
+        return [None] * count
+    return [None if number is None else columns["packs"][number] for number in columns["pack"]]
 
 
 def _around(rest: str, name: str) -> tuple[str, str | None]:
@@ -88,9 +117,10 @@ def _unpack(content: bytes) -> tuple[Granule, ...]:
     columns = load_json(zlib.decompress(content), finite=False)
     base, names = columns["base"], columns["id"]
     others = zip(*(columns[name] for name in ("before", "after", "size", "etag")), strict=True)
+    indexes = _index_keys(columns, len(names))
     return tuple(
-        Granule(name, base + before + ("" if after is None else name + after), size, etag)
-        for name, (before, after, size, etag) in zip(names, others, strict=True)
+        Granule(name, base + before + ("" if after is None else name + after), size, etag, index)
+        for name, (before, after, size, etag), index in zip(names, others, indexes, strict=True)
     )
 
 
@@ -131,5 +161,5 @@ def load_granules(task: CellTask | IndexTask) -> tuple[Granule, ...]:
         raise StoreError(f"{where.url}: bytes from {where.start} are not those that were written; run again")
     try:
         return _unpack(content)
-    except (zlib.error, ValueError, TypeError, KeyError) as problem:
+    except (zlib.error, ValueError, TypeError, KeyError, IndexError) as problem:
         raise StoreError(f"{where.url}: bytes from {where.start} are not a list of granules ({problem})") from problem

@@ -26,7 +26,8 @@ from maggjob.errors import (
 )
 from maggjob.granules.granule import OpenGranule, open_granule, read_granule, unindexed_read
 from maggjob.granules.index import GranuleIndex
-from maggjob.granules.index_format import decode, index_digest, index_key
+from maggjob.granules.index_format import decode, index_digest
+from maggjob.granules.index_store import AskedIndex, AskedIndexes, ask_indexes
 from maggjob.granules.memory import IN_FLIGHT
 from maggjob.granules.screening import ScreenedGranule, screen_with_times
 from maggjob.granules.selection import BeamSelection, Buffers, Columns, UnindexedRead, join_paths
@@ -55,7 +56,9 @@ class ScreenedCell:
     indexes: dict[str, int] = field(default_factory=dict)
     """Number of granules by use of their index, as in `maggjob.model.reports.CellReport`."""
     index_bytes: int = 0
-    """Bytes of indexes that were read."""
+    """Bytes that were read of stored indexes."""
+    index_requests: int = 0
+    """Number of requests for them."""
     problems: list[str] = field(default_factory=list)
     """Reasons why indexes were not used, at most `PROBLEMS`."""
 
@@ -85,25 +88,30 @@ class CellReader:
         These are nearly always the first and the last of all granules. If they are not, they are read again.
         """
         timed = ends(granules)
-        found = self._screen_all(granules, timed)
+        stored = None if self.indexes is None else ask_indexes(granules, self.indexes, self.reads)
+        found = self._screen_all(granules, timed, stored)
         while True:
             kept = ends(g for g, one in zip(granules, found.granules, strict=True) if one.report.kept)
             left = [n for n, granule in enumerate(granules) if granule in kept - timed]
             if not left:
-                return found
-            again = self._screen_all([granules[n] for n in left], kept)
-            found.index_bytes += again.index_bytes
+                break
+            again = self._screen_all([granules[n] for n in left], kept, stored)
             for n, one in zip(left, again.granules, strict=True):
                 found.granules[n] = one
             timed |= kept
+        if stored is not None:
+            found.index_bytes, found.index_requests = sum(stored.sizes), len(stored.sizes)
+        return found
 
-    def _screen_all(self, granules: Sequence[Granule], timed: Collection[Granule]) -> ScreenedCell:
+    def _screen_all(
+        self, granules: Sequence[Granule], timed: Collection[Granule], stored: AskedIndexes | None
+    ) -> ScreenedCell:
         """Read and screen each granule once, with the times of the granules in ``timed``."""
-        if self.indexes is None:
+        if stored is None:
             return ScreenedCell(list(self.apart.map(lambda g: self._without_index(g, g in timed), granules)))
         result = ScreenedCell([], dict.fromkeys(INDEX_USES, 0))
         screened: list[ScreenedGranule | Future[ScreenedGranule]] = []
-        for granule, answer in zip(granules, self._by_index(granules, self.indexes, timed, result), strict=True):
+        for granule, answer in zip(granules, self._by_index(granules, stored, timed), strict=True):
             result.indexes[_use(answer)] += 1
             if isinstance(answer, ScreenedGranule):
                 screened.append(answer)
@@ -124,7 +132,7 @@ class CellReader:
         return ScreenedGranule(GranuleReport(granule.id, "failed", reason=reason, message=message))
 
     def _by_index(
-        self, granules: Sequence[Granule], indexes: Folder, timed: Collection[Granule], result: ScreenedCell
+        self, granules: Sequence[Granule], stored: AskedIndexes, timed: Collection[Granule]
     ) -> Iterator[ScreenedGranule | Exception | None]:
         """Read granules by index, in order.
 
@@ -132,26 +140,22 @@ class CellReader:
         to be screened stay below `IN_FLIGHT`.
         """
         digest = index_digest(self.recipe)
-        contents = [self.reads.submit(indexes.find, index_key(granule, digest)) for granule in granules]
         waiting: deque[_Pending] = deque()
-        for granule, content in zip(granules, contents, strict=True):
-            waiting.append(self._ask(granule, content, digest, granule in timed, result))
+        for granule in granules:
+            waiting.append(self._ask(granule, stored.each[granule.id], digest, timed=granule in timed))
             while sum(one.size for one in waiting) > IN_FLIGHT:
                 yield waiting.popleft().outcome()
         while waiting:
             yield waiting.popleft().outcome()
 
-    def _ask(
-        self, granule: Granule, fetched: Future[bytes | None], digest: str, timed: bool, result: ScreenedCell
-    ) -> "_Pending":
+    def _ask(self, granule: Granule, stored: AskedIndex, digest: str, *, timed: bool) -> "_Pending":
         """Request the ranges of one granule."""
         recipe = self.recipe
         try:
-            content = fetched.result()
-            if content is None:
+            found = stored()
+            if found is None:
                 return _Pending(0, lambda: None)
-            result.index_bytes += len(content)
-            index = decode(content, granule.id, digest)
+            index = decode(found, granule.id, digest)
             self._check_version(index, granule)
             selection = index.select(self.cell, recipe.grid)
             for path in chain.from_iterable(recipe.constant_paths[beam.group] for beam in selection.beams):

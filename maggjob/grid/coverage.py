@@ -70,7 +70,8 @@ def outline(cells: np.ndarray, order: int, latitude: Latitude, side: int = SIDE)
     if len(cells) == 0:
         return np.empty((0, 4 * side + 1, 2))
     rings = mortie.mort2polygon(nested_to_word(cells, order), step=side, latitude=latitude)
-    return np.asarray(rings, np.float64)[:, :, ::-1]
+    # For one cell, mortie returns no outer dimension.
+    return np.asarray(rings, np.float64).reshape(len(cells), 4 * side + 1, 2)[:, :, ::-1]
 
 
 def area_cells(area: Area | AreaLike, order: int = 6, latitude: Latitude = "authalic") -> np.ndarray:

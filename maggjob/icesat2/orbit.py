@@ -16,7 +16,9 @@ TRACKS = 1387
 """Number of reference ground tracks per cycle."""
 CYCLE_DAYS = 90.82  # days
 """Time between the starts of two cycles. The nominal 91 days are not solar days: they are slightly shorter."""
-DRIFT = 360.0 * 91 / TRACKS  # degrees
+REVOLUTIONS = 91
+"""Turns of the Earth below the orbit per cycle."""
+DRIFT = 360.0 * REVOLUTIONS / TRACKS  # degrees
 """Longitude by which the node moves west from one track to the next."""
 NODE_0 = 23.50  # degrees east
 """Longitude of the ascending node of track 0."""
@@ -38,6 +40,22 @@ CYCLE_2 = date(2018, 12, 28)
 """First day of cycle 2."""
 SECONDS_TO_CYCLE_2 = 361 * 86400.0  # seconds
 """Time from 2018-01-01 to the start of cycle 2 on 2018-12-28."""
+
+
+def track_place(rgt: int) -> int:
+    """Return the place of a track among all tracks from west to east, from 0: neighbouring tracks differ by one.
+
+    Parameters
+    ----------
+    rgt : int
+        Reference ground track.
+
+    Examples
+    --------
+    >>> [track_place(rgt) for rgt in (1387, 442, 884)]
+    [0, 1, 2]
+    """
+    return -REVOLUTIONS * rgt % TRACKS
 
 
 def cycle_start(cycle: int) -> date:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from maggjob.errors import InputError, MaggjobError
+from maggjob.granules.index_format import index_digest
+from maggjob.granules.index_store import load_indexed
 from maggjob.granules.lists import load_granules
 from maggjob.granules.reader import CellReader
 from maggjob.granules.screening import ScreenedGranule
@@ -100,10 +102,10 @@ def _map_cell(task: CellTask) -> CellReport:
     recipe, grid = task.recipe, task.recipe.grid
     nested = parse_cell(task.cell, grid.parent_order)
     archive = Archive(task.credentials, task.region)
-    granules = load_granules(task)
+    indexes = None if task.indexes is None else Folder(task.indexes, task.region)
+    granules = load_granules(task) if indexes is None else load_indexed(task, indexes, index_digest(recipe))
     # Somebody has reached the archive: the client that asked for versions, or the calls that made indexes.
     archive.outage.reached = task.indexes is not None or any(granule.etag is not None for granule in granules)
-    indexes = None if task.indexes is None else Folder(task.indexes, task.region)
     at_once = READS_AT_ONCE if indexes is None else GRANULES_BY_INDEX_AT_ONCE
     with ThreadPoolExecutor(at_once) as reads, ThreadPoolExecutor(GRANULES_AT_ONCE) as apart:
         reader = CellReader(recipe, nested, archive, indexes, reason_and_message, reads, apart)
@@ -115,6 +117,7 @@ def _map_cell(task: CellTask) -> CellReport:
         requests=archive.requests,
         indexes=found.indexes,
         index_bytes=found.index_bytes,
+        index_requests=found.index_requests,
         index_problems=tuple(found.problems),
         by_h5py=sum(one.by_h5py for one in found.granules),
     )

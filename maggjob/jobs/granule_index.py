@@ -1,15 +1,21 @@
-"""The index stage: make an index of each granule, so that cells need not read coordinates and HDF5 structure."""
+"""The index stage: make an index of each granule, so that cells need not read coordinates and HDF5 structure.
+
+A call writes all indexes that it makes as one pack. Nothing that is stored is changed: a call that is killed leaves
+nothing, or a whole pack, and another attempt writes the same bytes under the same key.
+"""
 
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from maggjob.errors import IndexFileError, MaggjobError
+from maggjob.errors import IndexFileError, MaggjobError, StoreError
 from maggjob.granules.granule import OpenGranule, open_granule
 from maggjob.granules.index import GranuleIndex, make_index
-from maggjob.granules.index_format import decode, encode, index_digest, index_key
+from maggjob.granules.index_format import decode, encode, index_digest
+from maggjob.granules.index_store import AskedIndex, ask_indexes, is_pack, load_indexed
 from maggjob.granules.lists import load_granules, write_lists
+from maggjob.granules.pack_format import MOST, encode_pack
 from maggjob.granules.screening import ABSENT, READ
 from maggjob.jobs.cells import READS_AT_ONCE
 from maggjob.jobs.wire import WireTask, read_shared, wire_tasks
@@ -26,12 +32,12 @@ INDEXED_AT_ONCE = 8
 
 
 def index_granules(batch: IndexTask) -> IndexReport:
-    """Make and write the indexes of some granules. Valid existing indexes are kept.
+    """Make the indexes of some granules, and write them as one pack. Valid existing indexes are kept.
 
     Parameters
     ----------
     batch : IndexTask
-        Any number of granules; each takes some 60 ms of CPU time and 6 MB of reads.
+        Any number of granules; each takes some 60 ms of CPU time and 6 MB of reads. `MOST` of them share a pack.
 
     Returns
     -------
@@ -53,10 +59,11 @@ def index_granules(batch: IndexTask) -> IndexReport:
     archive = Archive(batch.credentials, batch.region)
     try:
         folder = Folder(batch.indexes, batch.region, create=True)
-        granules = load_granules(batch)
+        granules, recipe = load_indexed(batch, folder, index_digest(batch.recipe)), batch.recipe
         with ThreadPoolExecutor(READS_AT_ONCE) as reads, ThreadPoolExecutor(INDEXED_AT_ONCE) as apart:
-            done = tuple(apart.map(lambda granule: _index(granule, batch.recipe, folder, archive, reads), granules))
-        report = IndexReport(batch.id, done)
+            stored = ask_indexes(granules, folder, reads).each
+            done = list(apart.map(lambda one: _index(one, stored[one.id], recipe, archive, reads), granules))
+        report = IndexReport(batch.id, _packed(done, folder, index_digest(recipe)))
     # As in map_cell.
     except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)
@@ -70,43 +77,88 @@ def index_granules(batch: IndexTask) -> IndexReport:
     )
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """Outcome of one granule, before its index is packed."""
+
+    granule: Granule
+    """The granule."""
+    report: IndexedGranule
+    """Its report."""
+    content: bytes | memoryview | None = None
+    """The encoded index, if it is to be written."""
+
+    def not_written(self, problem: StoreError) -> IndexedGranule:
+        """Return the report of an index that could not be written; one of an earlier version stays where it is."""
+        if self.report.state == "there":
+            return self.report
+        return IndexedGranule(self.granule.id, "failed", reason=problem.reason, message=str(problem))
+
+
 def _index(
-    granule: Granule, recipe: Recipe, folder: Folder, archive: Archive, reads: ThreadPoolExecutor
-) -> IndexedGranule:
+    granule: Granule, stored: AskedIndex, recipe: Recipe, archive: Archive, reads: ThreadPoolExecutor
+) -> _Outcome:
     """Index one granule unless a valid index exists. A failure is reported, not raised."""
     digest = index_digest(recipe)
-    key = index_key(granule, digest)
     try:
         opened = open_granule(granule, archive, recipe.reader)
-        content = folder.find(key)
-        index = None if content is None else _good(content, opened, digest)
-        state = "there"
-        if index is None:
-            index, state = make_index(opened, recipe, digest, reads), "made"
-            content = encode(index)
-            folder.put(key, content)
-        rows = index.cells(recipe.grid)
-        present = {beam.group for beam in index.beams}
-        beams = {group: READ if group in present else ABSENT for group in recipe.groups}
-        found = IndexedGranule(
-            granule.id, state, index.rows, index.invalid, beams, CellCounts(rows), len(content or b"")
-        )
-        lacking = recipe.lacking({beam.group: {*beam.datasets, *index.constants}.__contains__ for beam in index.beams})
-        return replace(found, size=index.size, etag=index.etag, slow=index.slow, lacking=lacking)
+        there = _there(stored, opened, digest)
+        if there is None:
+            index = make_index(opened, recipe, digest, reads)
+            content: bytes | memoryview = encode(index)
+            return _Outcome(granule, _report(granule, index, recipe, "made", len(content)), content)
+        index, old = there
+        report = replace(_report(granule, index, recipe, "there", len(old)), index=granule.index)
+        # Cells read packs with fewer requests, so an index that is an object of its own is packed.
+        return _Outcome(granule, report, None if is_pack(str(granule.index)) else old)
     # As in map_cell.
     except BaseException as problem:  # noqa: BLE001
         reason, message = reason_and_message(problem)
-    return IndexedGranule(granule.id, "failed", reason=reason, message=message)
+    return _Outcome(granule, IndexedGranule(granule.id, "failed", reason=reason, message=message))
 
 
-def _good(content: bytes, granule: OpenGranule, digest: str) -> GranuleIndex | None:
-    """Return the decoded index; None if it is damaged, or if its granule has changed or may have changed."""
+def _report(granule: Granule, index: GranuleIndex, recipe: Recipe, state: str, size: int) -> IndexedGranule:
+    """Return the report of a granule that has an index of some bytes."""
+    rows = index.cells(recipe.grid)
+    present = {beam.group for beam in index.beams}
+    beams = {group: READ if group in present else ABSENT for group in recipe.groups}
+    found = IndexedGranule(granule.id, state, index.rows, index.invalid, beams, CellCounts(rows), size)
+    lacking = recipe.lacking({beam.group: {*beam.datasets, *index.constants}.__contains__ for beam in index.beams})
+    return replace(found, size=index.size, etag=index.etag, slow=index.slow, lacking=lacking)
+
+
+def _there(stored: AskedIndex, granule: OpenGranule, digest: str) -> tuple[GranuleIndex, memoryview] | None:
+    """Return the stored index, and its bytes.
+
+    None is returned if there is no index, it is damaged, or its granule has changed or may have changed.
+    """
     try:
-        index = decode(content, granule.id, digest)
+        found = stored()
+        if found is None:
+            return None
+        index = decode(found, granule.id, digest)
         index.check(granule.source.size, granule.source.etag)
     except IndexFileError:
         return None
-    return index
+    return index, found
+
+
+def _packed(outcomes: Sequence[_Outcome], folder: Folder, digest: str) -> tuple[IndexedGranule, ...]:
+    """Write the indexes that are to be written, and return the reports of all granules."""
+    waiting = [(number, one) for number, one in enumerate(outcomes) if one.content is not None]
+    found = [one.report for one in outcomes]
+    for first in range(0, len(waiting), MOST):
+        some = waiting[first : first + MOST]
+        contents = [one.content or b"" for _, one in some]
+        key, content = encode_pack([one.granule for _, one in some], contents, digest)
+        try:
+            folder.put(key, content)
+            written = [replace(one.report, index=key) for _, one in some]
+        except StoreError as problem:
+            written = [one.not_written(problem) for _, one in some]
+        for (number, _), report in zip(some, written, strict=True):
+            found[number] = report
+    return tuple(found)
 
 
 def index_calls(tasks: Sequence[IndexTask], folder: str, region: str | None = None) -> list[WireTask]:

@@ -192,6 +192,7 @@ def join_quarters(name: str, cell: str, quarters: Sequence[CellReport]) -> CellR
         earlier=tuple(reason for quarter in quarters for reason in quarter.earlier),
         indexes=add_counts(quarter.indexes for quarter in quarters),
         index_bytes=sum(quarter.index_bytes for quarter in quarters),
+        index_requests=sum(quarter.index_requests for quarter in quarters),
         index_problems=tuple(problem for quarter in quarters for problem in quarter.index_problems),
     )
 

@@ -142,7 +142,9 @@ class CellReport:
     """Number of granules by use of their index (`INDEX_USES`), summed over the quarters of a cell; empty if the task
     asks for no indexes."""
     index_bytes: int = 0
-    """Bytes of indexes read; each index takes one more request."""
+    """Bytes of indexes read; packs are read whole."""
+    index_requests: int = 0
+    """Number of requests for them: one per pack."""
     index_problems: tuple[str, ...] = ()
     """The first few messages on why an index was not used; the granules were read without it."""
     fits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -215,6 +217,8 @@ class IndexedGranule:
     """Number of segments by nested id of each cell (of the parent order) that has any."""
     index_bytes: int = 0
     """Size of the index in bytes."""
+    index: str | None = None
+    """Key, in the folder of indexes, of the object that holds the index."""
     size: int | None = None
     """Size of the granule in bytes."""
     etag: str | None = None

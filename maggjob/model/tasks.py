@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from maggjob.model.recipe import Recipe
 
+GRANULES_A_PACK = 16
+"""Indexes per pack, at most: keys stay shorter than the names that any file system takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Granule:
@@ -21,6 +24,8 @@ class Granule:
     """Size in bytes, if it is known exactly."""
     etag: str | None = None
     """Version of the object when the run began (its ETag, or what stands for it); None if it is not known."""
+    index: str | None = None
+    """Key, in the folder of indexes, of the object that holds its index; None if it has none, or it is not known."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class CellTask:
     region: str | None = None
     """Region of the buckets that are read and written. If None, the environment's."""
     indexes: str | None = None
-    """Folder or prefix of the granules' indexes. A granule without an index there is read without."""
+    """Folder or prefix of the granules' indexes; None to read granules without. A list of granules says where in it the
+    indexes are; if the task contains its granules, they are looked for. A granule without an index is read without."""
 
     @property
     def part(self) -> str | None:
@@ -85,7 +91,7 @@ class IndexTask:
     recipe: Recipe
     """Recipe that the indexes will serve."""
     granules: tuple[Granule, ...] | GranuleList
-    """Granules to index, or the place where they are listed."""
+    """Granules to index, or the place where they are listed. Existing indexes are found as for a `CellTask`."""
     indexes: str
     """Folder or prefix to write the indexes to."""
     credentials: str | None = None

@@ -18,14 +18,9 @@ from maggjob.model.tasks import CellTask
 from maggjob.output.arrays import Shape, create_array, source_attributes, variables
 from maggjob.output.attributes import group_attributes, root_attributes
 from maggjob.output.time_axis import TimeAxis, write_coordinates
+from maggjob.planning.division import cells_per_chunk, cells_per_shard
 from maggjob.storage.folder import Folder
 from maggjob.storage.urls import join_url, local_path
-
-# Target for the rows per chunk: four cells of 4,096 children, 64 KiB. In smaller chunks, zarr would spend more time on
-# the chunk than on its values.
-CHUNK_ROWS = 1 << 14
-# Largest number of rows per shard: 256 cells of 4,096 children, which is a 3 MB object and one second of a worker.
-SHARD_ROWS = 1 << 20
 
 WriteShards = Callable[[Sequence[ShardTask]], Sequence[ShardReport]]
 Objects = dict[str, tuple[int, str]]
@@ -103,8 +98,8 @@ class Assembly:
     def shape(self) -> Shape:
         """Shape of the arrays: a chunk is a whole number of cells, a shard a whole number of chunks."""
         children = self.grid.children
-        rows, chunk = len(self.cells) * children, max(1, CHUNK_ROWS // children) * children
-        shard = min(-(-rows // chunk), max(1, SHARD_ROWS // chunk)) * chunk
+        rows, chunk = len(self.cells) * children, cells_per_chunk(children) * children
+        shard = cells_per_shard(len(self.cells), children) * children
         return Shape(rows, chunk, shard, self.axis.kind if self.axis else None, len(self.windows))
 
     @property

@@ -4,12 +4,14 @@ import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maggjob.config.series import SeriesConfig
+from maggjob.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -68,6 +70,19 @@ def series_dataset(
     states = np.array([row.state for row in rows], np.int8)
     dataset["state"] = ("time", states, flags | {"flag_meanings": MEANINGS})
     return dataset
+
+
+def check_installed() -> None:
+    """Check that the packages that write a series are installed.
+
+    Raises
+    ------
+    InputError
+        If one is missing.
+    """
+    for name in ("h5netcdf", "matplotlib", "xarray"):
+        if find_spec(name) is None:
+            raise InputError(f"{name} is needed to write a series; install the extra: pip install 'maggjob[view]'")
 
 
 def zarr_objects(dataset: "xr.Dataset") -> dict[str, bytes]:

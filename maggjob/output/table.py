@@ -190,6 +190,37 @@ def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
     import pandas as pd
     from arro3.io import read_parquet
 
+    table = read_parquet(io.BytesIO(_ledger_bytes(store, region))).read_all()
+    return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+
+
+def cell_states(store: str, region: str | None = None) -> dict[str, dict[str, str]]:
+    """Return the state of each planned cell, from the ledger: by the label of its window, then by its id.
+
+    Parameters
+    ----------
+    store : str
+        Path or s3:// URL of the Zarr.
+    region : str, optional
+        Region of the bucket.
+
+    Raises
+    ------
+    InputError
+        If the run left no ledger, or it is damaged.
+    """
+    from arro3.io import read_parquet
+
+    found: dict[str, dict[str, str]] = {}
+    for batch in read_parquet(io.BytesIO(_ledger_bytes(store, region))):
+        columns = (batch[name].to_pylist() for name in ("window", "cell", "cell_state"))
+        for window, cell, state in zip(*columns, strict=True):
+            found.setdefault(window, {})[cell] = state
+    return found
+
+
+def _ledger_bytes(store: str, region: str | None) -> bytes:
+    """Return the Parquet file of the ledger, after a check of its digest."""
     store = store_place(store)
     folder = run_folder(store)
     content = Folder(folder, region).find(LEDGER_PARQUET) if exists(folder, region) else None
@@ -203,5 +234,4 @@ def ledger(store: str, region: str | None = None) -> "pd.DataFrame":
     # arro3 panics on damaged bytes.
     if digest_of_bytes(content) != expected:
         raise InputError(f"{name} is damaged ({len(content)} bytes, not those of the manifest); run again")
-    table = read_parquet(io.BytesIO(content)).read_all()
-    return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+    return content

@@ -1,8 +1,10 @@
 """The reduce of a run: the reports of all cells are checked and tallied, and the Zarr is written from their parts."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from maggjob.backend.bill import Prices
 from maggjob.backend.outcome import Outcome
 from maggjob.errors import BackendError, InputError, LedgerError
 from maggjob.inputs.places import PlaceLike, expand
@@ -18,6 +20,7 @@ from maggjob.pipeline.facts import facts_of
 from maggjob.pipeline.result import RunResult, by_hand
 from maggjob.pipeline.session import RunDescription, Session
 from maggjob.pipeline.target import check_target, is_published
+from maggjob.planning.cloud import CloudRun, CloudWork, cloud_run
 from maggjob.planning.plan import Plan
 from maggjob.storage.folder import exists
 
@@ -27,6 +30,9 @@ SHARDS_HERE = 16
 For so few, that is faster than starting worker processes.
 """
 
+Left = Callable[[], Collection[str] | None]
+"""Function that returns the ids of the tasks that are still to be mapped; None for all."""
+
 
 def axis_of(plan: Plan) -> TimeAxis | None:
     """Return the time axis of the result of a plan; None without one."""
@@ -34,7 +40,9 @@ def axis_of(plan: Plan) -> TimeAxis | None:
     return None if kind == "none" else TimeAxis(kind, tuple(one.window for one in plan.each))
 
 
-def describe(plan: Plan, indexes: PlaceLike | None = None) -> RunDescription:
+def describe(
+    plan: Plan, indexes: PlaceLike | None = None, left: Left = lambda: None, *, index: bool | None = None
+) -> RunDescription:
     """Describe a plan in the terms of a `Session`, which knows nothing about cells.
 
     Parameters
@@ -43,6 +51,10 @@ def describe(plan: Plan, indexes: PlaceLike | None = None) -> RunDescription:
         A plan with a store.
     indexes : str or Path, optional
         Folder or prefix of the indexes, if the user named one.
+    left : callable, optional
+        Returns the ids of the tasks of the cells that are mapped, None for all; called if the run is on Lambda.
+    index : bool, optional
+        Whether indexes are used; by default if that is worth it.
 
     Raises
     ------
@@ -58,7 +70,26 @@ def describe(plan: Plan, indexes: PlaceLike | None = None) -> RunDescription:
         {"run": plan.digest, "configuration": plan.config.digest},
         [granule.url for granule in plan.used_granules],
         {"indexes": None if indexes is None else expand(indexes, "indexes")},
+        _Cloud(plan, left, index),
     )
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """What a plan takes on Lambda with some number of workers (`maggjob.planning.cloud.CloudEstimate`)."""
+
+    plan: Plan
+    left: Left
+    index: bool | None
+
+    @cached_property
+    def work(self) -> CloudWork:
+        """The work, whatever the number of workers."""
+        return self.plan.cloud_work(self.left(), indexed=self.index)
+
+    def __call__(self, workers: int, prices: Prices | None = None) -> CloudRun:
+        """Return what the run takes."""
+        return cloud_run(self.work, workers, prices)
 
 
 def shard_writer(session: Session) -> WriteShards:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from maggjob.jobs.parts import Level, Part, agree, ledger_digest, ledger_of, loa
 from maggjob.model.ledger import failed_report, join_quarters
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask
-from maggjob.planning.cost import QUARTER, is_hot
+from maggjob.planning.cost import QUARTER
+from maggjob.planning.division import CALLS_A_WORKER, call_sizes, divisions
 from maggjob.storage.folder import Folder
 
 CELLS_AT_ONCE = 16
@@ -62,11 +64,10 @@ def pieces_of(
     depths : sequence of int, optional
         How many times each cell must be divided so that its pieces fit in a worker's memory; by default never.
     """
-    total, pieces = sum(seconds), []
-    needed = depths or [0] * len(tasks)
-    for owner, (task, takes, depth) in enumerate(zip(tasks, seconds, needed, strict=True)):
-        hot = split and task.recipe.can_split and is_hot(takes, total, workers)
-        times = max(depth, int(hot))
+    pieces = []
+    split = split and all(task.recipe.can_split for task in tasks)
+    every = divisions(seconds, workers, split=split, depths=depths)
+    for owner, (task, takes, times) in enumerate(zip(tasks, seconds, every, strict=True)):
         pieces += [Piece(part, owner, QUARTER**times * takes) for part in divided(task, times)]
     return sorted(pieces, key=lambda piece: -piece.seconds)
 
@@ -278,13 +279,9 @@ def _attributes(report: CellReport, parts: Sequence[Part]) -> Mapping[str, Mappi
     return attributes
 
 
-CALLS_A_WORKER = 8
-"""Target number of calls per worker: workers then finish at about the same time, and a call that dies loses little."""
-MOST = 16
-"""Cells per call, at most."""
-
-
-def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -> list[CellBatch]:
+def batches(
+    tasks: Sequence[CellTask], seconds: Sequence[float], workers: int, calls_a_worker: int = CALLS_A_WORKER
+) -> list[CellBatch]:
     """Group cells into calls: consecutive cells, until a call takes its share of the total time.
 
     Parameters
@@ -295,18 +292,11 @@ def batches(tasks: Sequence[CellTask], seconds: Sequence[float], workers: int) -
         Expected duration of each task.
     workers : int
         Number of concurrent workers.
+    calls_a_worker : int
+        Target number of calls per worker.
     """
-    share = sum(seconds) / (CALLS_A_WORKER * workers)
-    calls: list[CellBatch] = []
-    waiting: list[CellTask] = []
-    time = 0.0
-    for task, takes in zip(tasks, seconds, strict=True):
-        if waiting and (time + takes > share or len(waiting) == MOST):
-            calls.append(CellBatch(tuple(waiting)))
-            waiting, time = [], 0.0
-        waiting.append(task)
-        time += takes
-    return [*calls, CellBatch(tuple(waiting))] if waiting else calls
+    ends = list(accumulate(call_sizes(seconds, workers, calls_a_worker), initial=0))
+    return [CellBatch(tuple(tasks[start:end])) for start, end in pairwise(ends)]
 
 
 def with_saved(pieces: Sequence[Piece], tasks: Sequence[CellTask], saved: Mapping[str, CellReport]) -> list[Piece]:

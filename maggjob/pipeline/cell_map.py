@@ -1,13 +1,14 @@
 """The cells job, from a configuration to a Zarr: index the granules, map the cells, reduce the reports."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from maggjob.backend.settings import resolve_backend
+from maggjob.backend.settings import resolve_backend, settings_of
 from maggjob.config.load import ConfigLike
 from maggjob.errors import InputError
 from maggjob.inputs.places import expand
+from maggjob.jobs.parts import part_key
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
 from maggjob.output.assembly import Kept
@@ -31,15 +32,17 @@ from maggjob.pipeline.resume import (
     keep_versions,
     may_resume,
 )
+from maggjob.pipeline.run_size import size_of
 from maggjob.pipeline.session import Session, SessionOptions
 from maggjob.pipeline.target import check_target, default_store
 from maggjob.planning.make import plan as make_plan
 from maggjob.planning.plan import Plan
 from maggjob.planning.presence import check_local
+from maggjob.planning.requests import job_requests
 from maggjob.planning.windows import with_windows, without_windows
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder
-from maggjob.storage.run_folder import NEXT_PLAN
+from maggjob.storage.run_folder import NEXT_PLAN, PARTS
 from maggjob.storage.urls import is_remote
 
 
@@ -78,7 +81,7 @@ def run(config: ConfigLike, *, dry_run: bool = False, **options: Any) -> RunResu
         Options of the plan, see `plan`: ``catalog``, ``store``, ``driver``, ``max_cells`` and ``morton_cell``. If
         neither ``store`` nor the configuration names a store, it is named after the configuration file.
         Options of the run, see `RunOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``,
-        ``deadline``, ``watch``, ``overwrite``, ``allow_partial``, ``index`` and ``indexes``.
+        ``deadline``, ``watch``, ``max_cost``, ``overwrite``, ``allow_partial``, ``index`` and ``indexes``.
 
     Returns
     -------
@@ -154,6 +157,8 @@ class Earlier:
     """Granules that were withdrawn, or replaced by a newer revision."""
     take_over: Callable[[Folder], None]
     """Makes parts of the earlier result parts of this run; called before the cells are mapped."""
+    left: frozenset[str] = frozenset()
+    """Ids of the tasks of the cells to map."""
 
 
 def execute(
@@ -178,7 +183,9 @@ def execute(
         If the run cannot start, or its counts do not agree.
     """
     options = replace(options or RunOptions(), **changes)
-    session = Session(describe(plan, options.indexes), options)
+    session = Session(
+        describe(plan, options.indexes, lambda: _left(plan, options, earlier), index=options.index), options
+    )
     _begin(session, options, plan.digest)
     if options.watch is None and in_notebook():
         with Progress(len(plan.units)) as progress:
@@ -219,8 +226,9 @@ def execute(
             absent=absent,
             deleted=kept.deleted if kept else frozenset(),
             cells_in_quarters=cells.in_quarters,
-            session=session.report(),
         )
+        session.own_requests += job_requests(size_of(plan, index, cells, session.report().stages, resumed=resume))
+        result = replace(result, session=session.report())
         if result.published:
             if earlier is not None:
                 save_plan(plan, folder, NEXT_PLAN)
@@ -234,6 +242,22 @@ def execute(
         result = replace(result, session=session.report())
         session.finish(result.to_dict())
     return result
+
+
+def _left(plan: Plan, options: RunOptions, earlier: Earlier | None) -> Collection[str] | None:
+    """Return the ids of the tasks that a run on Lambda has to map; None for all of them.
+
+    What is left decides how many workers are worth starting, and what they will cost.
+    """
+    if earlier is not None:
+        return earlier.left
+    region = settings_of("aws_lambda", 1, 1, options.lithops_config, options.region).region
+    begun = earlier_run(str(plan.store_path), region)
+    if not may_resume(begun, plan.digest, restart=options.restart):
+        return None
+    there = set(Folder(str(plan.run_path), region).keys(PARTS))
+    names = (one.task_id(cell) for one, cell in plan.units)
+    return {name for name in names if f"{PARTS}/{part_key(name, '')}" not in there}
 
 
 def _with_versions(session: Session, index: IndexStage) -> IndexStage:

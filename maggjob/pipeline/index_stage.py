@@ -10,16 +10,20 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from maggjob.backend.outcome import Outcome
-from maggjob.errors import LedgerError
+from maggjob.errors import LedgerError, MaggjobError
 from maggjob.granules.granule import READING_IMPORTS
+from maggjob.granules.index_format import index_digest
+from maggjob.granules.index_store import find_indexes, is_pack
+from maggjob.granules.pack_format import MOST
 from maggjob.icesat2.windows import window_number, window_text
 from maggjob.jobs.granule_index import index_call, index_calls
 from maggjob.model.reports import GranuleReport, IndexedGranule, IndexReport
-from maggjob.model.tasks import IndexTask
+from maggjob.model.tasks import Granule, IndexTask
 from maggjob.pipeline.session import Session
-from maggjob.planning.cost import granules_a_call
+from maggjob.planning.packs import cut_packs, order_granules
 from maggjob.planning.plan import Plan
 from maggjob.planning.windows import joined, window_digest
+from maggjob.storage.folder import Folder
 from maggjob.storage.run_folder import INDEXES, cache_folder
 from maggjob.storage.urls import is_remote, join_url
 
@@ -44,6 +48,13 @@ class Indexed:
     """Largest memory use of a worker, in bytes."""
     added: int = 0
     """Number of pairs of a granule and a cell that the catalog lacked, because the granule's outline was too narrow."""
+    unlisted: str | None = None
+    """Why it is not known which indexes existed before, so that all were made."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Key of the object that holds the index of each granule, by id of the granule."""
+        return {name: granule.index for name, granule in self.granules.items() if granule.index is not None}
 
     @property
     def states(self) -> dict[str, int]:
@@ -60,8 +71,9 @@ class Indexed:
 
     @property
     def problems(self) -> list[str]:
-        """Messages about the first granules, at most five, whose index could not be built."""
-        return [f"{g.id}: {g.message}" for g in self.granules.values() if g.state == "failed"][:5]
+        """Messages on the folder, and about the first granules, at most five, whose index could not be built."""
+        failed = [f"{g.id}: {g.message}" for g in self.granules.values() if g.state == "failed"][:5]
+        return failed if self.unlisted is None else [self.unlisted, *failed]
 
 
 @dataclass(frozen=True)
@@ -94,10 +106,35 @@ def default_indexes(plan: Plan) -> str:
     return str(cache_folder() / "index")
 
 
+def known_indexes(plan: Plan, place: str, region: str | None = None) -> tuple[Granule, ...]:
+    """Return the granules of a plan, with the stored object that holds the index of each.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan whose used granules are indexed.
+    place : str
+        Folder or prefix of the indexes; it is created if needed.
+    region : str, optional
+        Region of the bucket.
+
+    Raises
+    ------
+    MaggjobError
+        If the folder cannot be listed.
+    """
+    return find_indexes(plan.used_granules, Folder(place, region, create=True), index_digest(plan.config.recipe()))
+
+
 def index_tasks(
-    plan: Plan, place: str, workers: int, credentials: str | None = None, region: str | None = None
+    plan: Plan,
+    place: str,
+    workers: int,
+    credentials: str | None = None,
+    region: str | None = None,
+    known: Sequence[Granule] | None = None,
 ) -> list[IndexTask]:
-    """Return tasks that build the missing indexes of the granules of a plan, several granules per task.
+    """Return tasks that build the missing indexes of the granules of a plan, one pack per task.
 
     Parameters
     ----------
@@ -111,14 +148,34 @@ def index_tasks(
         Path or URL of the archive's credentials.
     region : str, optional
         Region of the bucket.
+    known : sequence of Granule, optional
+        The granules with their stored indexes (`known_indexes`); by default no index is known.
     """
-    granules = plan.used_granules
-    size = granules_a_call(len(granules), workers)
-    recipe = plan.config.recipe()
+    granules = dict(zip(plan.positions, plan.used_granules if known is None else known, strict=True))
+    names = [entry.id for entry in plan.catalog.granules]
+    ordered = order_granules(names, [{cell: one.catalog.cells[cell] for cell in one.cells} for one in plan.each])
+    packs: dict[str, list[int]] = {}
+    loose: list[int] = []
+    for position in ordered:
+        index = granules[position].index
+        # Single indexes of earlier versions are packed as if they were made.
+        (packs.setdefault(index, []) if index is not None and is_pack(index) else loose).append(position)
+    recipe, calls = plan.config.recipe(), [*_joined(list(packs.values())), *cut_packs(loose, workers)]
     return [
-        IndexTask(f"{plan.window}/index/{i}", recipe, granules[i : i + size], place, credentials, region)
-        for i in range(0, len(granules), size)
+        IndexTask(f"{plan.window}/index/{i}", recipe, tuple(granules[p] for p in call), place, credentials, region)
+        for i, call in enumerate(calls)
     ]
+
+
+def _joined(packs: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Join the granules of packs that are there already into calls of as many granules as a pack may have."""
+    calls: list[list[int]] = []
+    for pack in packs:
+        if calls and len(calls[-1]) + len(pack) <= MOST:
+            calls[-1] += pack
+        else:
+            calls.append(list(pack))
+    return calls
 
 
 def collect(place: str, tasks: Sequence[IndexTask], outcomes: Sequence[Outcome[IndexReport]]) -> Indexed:
@@ -270,6 +327,11 @@ class IndexStage:
     indexed: Indexed | None = None
     """Results of the index stage; None if it was skipped."""
 
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Key of the object that holds the index of each granule, by id of the granule."""
+        return {} if self.indexed is None else self.indexed.places
+
 
 def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexStage:
     """Index the granules of a plan, and derive the exact plan.
@@ -286,10 +348,16 @@ def run_index_stage(session: Session, plan: Plan, place: str | None) -> IndexSta
     # Without cells there is nothing to index: only metadata of a result change.
     if place is None or not plan.units:
         return IndexStage(ExactPlan(plan, plan))
-    tasks = index_tasks(plan, place, session.settings.workers, session.credentials, session.region)
+    known, unlisted = None, None
+    try:
+        known = known_indexes(plan, place, session.region)
+    except MaggjobError as problem:
+        # All indexes are made, and the summary says why; if they cannot be written either, each call says so.
+        unlisted = str(problem)
+    tasks = index_tasks(plan, place, session.settings.workers, session.credentials, session.region, known)
     sent, began = index_calls(tasks, session.folder, session.region), time.monotonic()
     indexed = collect(place, tasks, session.map("index", index_call, sent, preload=READING_IMPORTS))
-    indexed = replace(indexed, wall_time_s=time.monotonic() - began)
+    indexed = replace(indexed, wall_time_s=time.monotonic() - began, unlisted=unlisted)
     exact = exact_plan(plan, indexed)
     # If all granules failed, the folder of the indexes may not exist, and the tasks of cells could not open it.
     usable = set(indexed.states) != {"failed"}

@@ -30,6 +30,8 @@ from maggjob.pipeline.balance import (
 from maggjob.pipeline.index_stage import IndexStage
 from maggjob.pipeline.map_watch import CountedCells, Parts, check_keys
 from maggjob.pipeline.session import Session
+from maggjob.planning import cloud
+from maggjob.planning.division import CALLS_A_WORKER
 from maggjob.planning.tasks import make_tasks
 
 CellOutcome = Outcome[CellReport]
@@ -51,7 +53,7 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, 
         Number of cells of windows that stay as they are, for the status.
     """
     plan, workers = index.exact.plan, session.settings.workers
-    tasks = make_tasks(plan, session.credentials, session.region, index.place)
+    tasks = make_tasks(plan, session.credentials, session.region, index.place, index.places)
     seconds, indexed = plan.seconds(index.place is not None), index.place is not None
     depths = plan.split_depths(session.settings.worker_memory)
     every = pieces_of(tasks, seconds, workers, split=indexed, depths=depths)
@@ -71,7 +73,7 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, 
         for number, outcome in outcomes.items():
             watch(number, outcome)
         first = [mapped.pieces[number] for number in todo]
-        calls = batches([p.task for p in first], [p.seconds for p in first], workers)
+        calls = _batches(session, first)
         ended = _map(session, "map", calls, index.place, parts, first, _numbered(watch, todo))
         outcomes |= dict(zip(todo, ended, strict=True))
         again = _second_pass(session, mapped, outcomes, _companions(calls, todo), index.place, parts)
@@ -79,6 +81,13 @@ def run_map_stage(session: Session, index: IndexStage, *, resume: bool = False, 
     now = [done for n, piece in enumerate(mapped.pieces) for done in again.get(n, [(piece, outcomes[n])])]
     pieces, ended = [piece for piece, _ in now], [outcome for _, outcome in now]
     return replace(mapped, calls=len(calls), taken=len(saved), found=parts.found, pieces=pieces, outcomes=ended)
+
+
+def _batches(session: Session, pieces: Sequence[Piece]) -> list[CellBatch]:
+    """Group pieces into calls, into fewer where calls cost something."""
+    calls_a_worker = cloud.CALLS_A_WORKER if session.backend == "aws_lambda" else CALLS_A_WORKER
+    seconds = [piece.seconds for piece in pieces]
+    return batches([piece.task for piece in pieces], seconds, session.settings.workers, calls_a_worker)
 
 
 def _companions(calls: Sequence[CellBatch], numbers: Sequence[int]) -> dict[int, int]:
@@ -159,7 +168,7 @@ def _second_pass(
     apart = [piece.task for n, pieces in plans.items() if first[n].reason in DEATHS for piece in pieces]
     others = [piece for n, pieces in plans.items() if first[n].reason not in DEATHS for piece in pieces]
     calls = [CellBatch((task,)) for task in apart]
-    calls += batches([p.task for p in others], [p.seconds for p in others], session.settings.workers)
+    calls += _batches(session, others)
     by_task = {piece.task.id: piece for pieces in plans.values() for piece in pieces}
     sent = [by_task[task.id] for call in calls for task in call.tasks]
     ended = _map(session, "map again", calls, place, parts, sent)

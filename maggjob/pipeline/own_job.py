@@ -39,8 +39,8 @@ def session(
     urls : sequence of str
         URLs that are read from NASA's archive: for these, workers get credentials.
     **options
-        Fields of `SessionOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``, ``deadline`` and
-        ``watch``.
+        Fields of `SessionOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``, ``deadline``,
+        ``watch`` and ``max_cost``.
 
     Raises
     ------

@@ -19,7 +19,8 @@ from maggjob.output.table import put_table
 from maggjob.pipeline.reach import check_reach
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.target import check_folder
-from maggjob.planning.scenes import ScenesPlan, plan_scenes
+from maggjob.planning.requests import S3Requests
+from maggjob.planning.scenes import OWN, ScenesPlan, plan_scenes
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PARTS, run_folder
 from maggjob.storage.urls import is_remote, local_path
@@ -75,7 +76,7 @@ def scenes(
     **options
         ``regions``, ``names``, ``start``, ``end``, ``items`` and ``store`` as for
         `maggjob.planning.scenes.plan_scenes`; and those of `ScenesOptions`: ``backend``, ``max_workers``, ``region``,
-        ``lithops_config``, ``deadline``, ``watch`` and ``overwrite``.
+        ``lithops_config``, ``deadline``, ``watch``, ``max_cost`` and ``overwrite``.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def scenes(
     urls = [asset.url for scene in plan.listing.scenes for asset in scene.bands.values()]
     counts = {"windows": len(plan.targets), "regions": len(plan.regions), "scenes": len(plan.listing.scenes)}
     digests = {"run": plan.digest, "configuration": plan.config.digest}
-    run = RunDescription(plan.store, WINDOW, counts, digests, urls)
+    run = RunDescription(plan.store, WINDOW, counts, digests, urls, cloud=plan.cloud)
     if dry_run:
         check_reach(how.backend, run)
         return plan
@@ -163,6 +164,7 @@ def _carry_out(session: Session, plan: ScenesPlan, how: ScenesOptions) -> Scenes
         folder.put("contact.png", contact_sheet(items, pictures))
     ledger = put_table(_ledger(plan, reports), Folder(session.folder, session.region))
     told = _told(plan, reports, len(known)) | work
+    session.own_requests += OWN + S3Requests(gets=2 * len(left) + len(items), puts=3 * len(left))
     complete = not plan.listing.lost and all(report.state == "complete" for report in reports)
     own = {"complete": complete, "scenes": told, "ledger_digest": ledger.digest}
     run = Folder(session.folder, session.region)

@@ -6,10 +6,13 @@ A granule that was read once is not read again: its part stays, and a later end 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maggjob.backend.bill import Prices
 from maggjob.backend.outcome import Outcome
+from maggjob.backend.settings import settings_of
 from maggjob.config.series import SeriesConfig
 from maggjob.errors import RETRYABLE, ExistsError
 from maggjob.jobs.granule_mean import map_granule, report_of
@@ -23,6 +26,7 @@ from maggjob.output.series_files import (
     MISSING,
     USED,
     SeriesRow,
+    check_installed,
     netcdf_bytes,
     picture,
     series_dataset,
@@ -35,7 +39,9 @@ from maggjob.pipeline.reach import check_reach
 from maggjob.pipeline.resume import ask_versions
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.target import check_folder
-from maggjob.planning.series import SeriesPlan, plan_series
+from maggjob.planning.cloud import CloudRun
+from maggjob.planning.requests import S3Requests
+from maggjob.planning.series import OWN, SeriesPlan, plan_series
 from maggjob.storage.archive import Archive
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import PARTS, run_folder
@@ -98,8 +104,8 @@ def series(
         If True, only find the granules, and return the plan.
     **options
         ``start``, ``end``, ``files``, ``store`` and ``driver`` as for `maggjob.planning.series.plan_series`; and those
-        of `SeriesOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``, ``deadline``, ``watch`` and
-        ``overwrite``.
+        of `SeriesOptions`: ``backend``, ``max_workers``, ``region``, ``lithops_config``, ``deadline``, ``watch``,
+        ``max_cost`` and ``overwrite``.
 
     Returns
     -------
@@ -121,25 +127,49 @@ def series(
     """
     own = {field.name: options.pop(field.name) for field in fields(SeriesOptions) if field.name in options}
     how, plan = SeriesOptions(**own), plan_series(config, **options)
-    session = None if dry_run else Session(_described(plan), how)
+    session = None if dry_run else Session(_described(plan, how), how)
     region = how.region if session is None else session.region
     if not how.overwrite and (span := whole_span(plan, region)) != (plan.start, plan.end):
         asked, plan = plan, plan_series(config, **options | dict(zip(("start", "end"), span, strict=True)))
         check_kept(plan, asked, region)
-        session = None if dry_run else Session(_described(plan), how)
+        session = None if dry_run else Session(_described(plan, how), how)
     if session is None:
-        check_reach(how.backend, _described(plan))
+        check_reach(how.backend, _described(plan, how))
         return plan
+    check_installed()
     check_series_target(plan, session.region, overwrite=how.overwrite)
     with session:
         check_series_target(plan, session.region, overwrite=how.overwrite)
         return _carry_out(session, plan, how)
 
 
-def _described(plan: SeriesPlan) -> RunDescription:
+def _described(plan: SeriesPlan, how: SeriesOptions) -> RunDescription:
     digests = {"run": plan.digest, "configuration": plan.config.digest}
     granules = plan.listing.granules
-    return RunDescription(plan.store, WINDOW, {"granules": len(granules)}, digests, list(map(plan.url, granules)))
+    urls = list(map(plan.url, granules))
+    return RunDescription(plan.store, WINDOW, {"granules": len(granules)}, digests, urls, cloud=_Cloud(plan, how))
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """What a series takes on Lambda with some number of workers (`maggjob.planning.cloud.CloudEstimate`)."""
+
+    plan: SeriesPlan
+    how: SeriesOptions
+
+    @cached_property
+    def left(self) -> int:
+        """Number of granules that no earlier run has read."""
+        folder, names = run_folder(self.plan.store), {one.id for one in self.plan.listing.granules}
+        region = settings_of("aws_lambda", 1, 1, self.how.lithops_config, self.how.region).region
+        if self.how.overwrite or not exists(folder, region):
+            return len(names)
+        keys = Folder(folder, region).keys(PARTS)
+        return len(names - {key.rpartition("/")[2].removesuffix(".json") for key in keys})
+
+    def __call__(self, workers: int, prices: Prices | None = None) -> CloudRun:
+        """Return what the run takes."""
+        return self.plan.cloud(workers, prices, left=self.left)
 
 
 def check_series_target(plan: SeriesPlan, region: str | None, *, overwrite: bool) -> None:
@@ -204,6 +234,7 @@ def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> Series
         _write(plan, session.region, dataset)
     ledger = put_table(series_ledger(plan, reports), Folder(session.folder, session.region))
     beside = dict(zip(("netcdf", "picture"), _beside(plan.store), strict=True))
+    session.own_requests += OWN + S3Requests(gets=len(known), puts=len(left))
     summary = session.finish(
         {
             "complete": told["failed"] == 0,

@@ -17,23 +17,24 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from maggjob.backend.bill import Stage, stage_of
-from maggjob.backend.executor import DEADLINE, run_tasks
+from maggjob.backend.bill import BillLine, CostLine, Stage, stage_of
+from maggjob.backend.executor import run_tasks
 from maggjob.backend.outcome import Outcome, Watcher
-from maggjob.backend.settings import resolve_backend, settings_of
+from maggjob.backend.settings import resolve_backend
 from maggjob.errors import InputError
 from maggjob.inputs.plain_json import as_plain
 from maggjob.model.ledger import TaskTally, tally_tasks
-from maggjob.pipeline.description import RunDescription, SessionReport
+from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep, prices_of, settings_for, who_pays
+from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
 from maggjob.pipeline.own_folder import ends_for_good, own_folder
 from maggjob.pipeline.reach import check_archive, check_reach, check_region
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
+from maggjob.planning.requests import S3Requests
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder
 from maggjob.storage.lock import RunLock, locked
@@ -45,26 +46,6 @@ __all__ = ["RunDescription", "Session", "SessionOptions", "SessionReport"]
 LOG = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """Options of a run of any job."""
-
-    backend: str = "localhost"
-    """Backend of the calls: localhost (or local), aws_lambda (or lambda), or serial."""
-    max_workers: int | None = None
-    """Largest number of concurrent workers; by default as many as cores and memory allow, or as Lithops' configuration
-    says."""
-    region: str | None = None
-    """Region of the buckets; by default from the Lithops configuration on Lambda, else from the environment."""
-    lithops_config: Mapping[str, Any] | str | Path | None = None
-    """Configuration of Lithops; by default ./lithops_config.yaml if it exists, else a built-in one."""
-    deadline: float = DEADLINE
-    """Seconds after which unfinished tasks are given up and counted as failed."""
-    watch: Watcher | None = None
-    """``watch(index, outcome)``, called as each task of the map ends. What it raises stops the run, which can be
-    resumed. If it has a method ``say``, that is given a line of text when the run waits for something."""
 
 
 class Session:
@@ -95,8 +76,7 @@ class Session:
             raise InputError(f"deadline is {self.options.deadline}; give a number of seconds, 0 or more")
         self.backend = resolve_backend(self.options.backend)
         check_reach(self.backend, run)
-        tasks, given = next(iter(run.totals.values()), 1), self.options
-        self.settings = settings_of(self.backend, tasks, given.max_workers, given.lithops_config, given.region)
+        self.settings = settings_for(self.backend, run, self.options)
         check_region(self.settings, run)
         self.region = self.settings.region
         self.folder = run_folder(run.store)
@@ -106,6 +86,11 @@ class Session:
         """Lock of the run's folder, held while the session lasts."""
         note = RunNote.of(self.backend, self.settings.workers, run.window, run.totals, run.digests)
         self._note = NoteWriter(note, self.folder, self.region)
+        self.expected = expected_run(run, self.settings)
+        """What the run is expected to take on Lambda; None if that is unknown, and on other backends."""
+        self._guard = guard_for(self.options.max_cost, self.settings, self.expected)
+        self.own_requests = S3Requests()
+        """Requests of the job to the user's buckets, apart from those of Lithops; jobs add to it."""
         self._stages: list[Stage] = []
         self._finished = False
         self._tallies: dict[str, TaskTally] = {}
@@ -144,6 +129,7 @@ class Session:
     def _stop(self, problem: BaseException) -> None:
         """Record the error that stops the run, and report what no summary will tell."""
         self._note.stopped(problem)
+        self._keep_bill_of_stopped()
         # Whoever reports the error can tell that the run may go on.
         begun = self._note.note.stage != "not started" and not ends_for_good(problem, self._has_work())
         problem.unfinished = begun  # type: ignore[attr-defined]
@@ -273,6 +259,7 @@ class Session:
             preload=preload,
             say=self.say,
             warn=self.warn,
+            guard=self._guard,
         )
         self._most = max(self._most, len(tasks))
         self.record(stage, outcomes, tasks, billed=self.backend == "aws_lambda")
@@ -301,6 +288,8 @@ class Session:
     def report(self) -> SessionReport:
         """Return the report of the run so far."""
         workers = min(self.settings.workers, self._most or self.settings.workers)
+        prices = prices_of(self.settings)
+        bill = bill_of_run(self._stages, self.own_requests, self.elapsed, self.expected, prices)
         return SessionReport(
             self.run,
             self.backend,
@@ -310,7 +299,18 @@ class Session:
             tuple(self._stages),
             dict(self._tallies),
             tuple(self._warnings),
+            tuple(bill),
+            who_pays() if bill else None,
         )
+
+    def _keep_bill_of_stopped(self) -> None:
+        """Keep a bill of the calls of a run that was stopped, as far as their cost is known."""
+        if self._guard is not None and self._guard.spent > 0.0:
+            line = CostLine("calls", self._guard.spent, "dollars", 1.0)
+            plain = replace(self.report(), bill=(BillLine(line),), user=who_pays()).to_dict()
+            problem = keep(plain | {"complete": False}, self.settings)
+            if problem is not None:
+                self.warn(problem)
 
     def finish(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Write the summary of the run, which marks it as done.
@@ -331,7 +331,11 @@ class Session:
         InputError
             If a value cannot be written as JSON.
         """
-        text = json.dumps(self.report().to_dict() | dict(content), indent=1, default=as_plain)
+        # Nothing is kept of a summary that cannot be written.
+        plain = json.loads(json.dumps(self.report().to_dict() | dict(content), default=as_plain))
+        problem = keep(plain, self.settings)
+        plain["warnings"] += [problem] if problem else []
+        text = json.dumps(plain, indent=1)
         self._finished = True
         Folder(self.folder, self.region).put(SUMMARY, text.encode())
         summary: dict[str, Any] = json.loads(text)

@@ -164,7 +164,7 @@ class Status:
     result: Mapping[str, Any] | None = None
     """The summary without its list of results; None until the run is done."""
     dollars: float | None = None
-    """Cost of the calls on Lambda in US dollars; None on other backends, and until the run is done."""
+    """Cost on Lambda in US dollars; None on other backends, and until the run is done."""
 
 
 def status_of(
@@ -209,8 +209,14 @@ def status_of(
     sensible = stage == MAP and not quiet and note is not None and parts - taken > note.workers
     left = max(0, note.parts - parts) / pace if note is not None and pace is not None and sensible else None
     result = None if summary is None else {key: value for key, value in summary.items() if key != "results"}
-    dollars = sum(calls["dollars"] for calls in result["stages"]) if result and "stages" in result else None
+    dollars = _dollars(result) if result and "stages" in result else None
     return Status(store, stage, run, parts, silent, pace and 60 * pace, left, quiet, result, dollars)
+
+
+def _dollars(result: Mapping[str, Any]) -> float:
+    """Return what a run has cost; summaries of earlier versions tell it of the calls only."""
+    known = result.get("dollars")
+    return sum(calls["dollars"] for calls in result["stages"]) if known is None else float(known)
 
 
 def _count_parts(keys: Iterable[str], pieces: Mapping[str, Sequence[str]]) -> int:

@@ -324,7 +324,7 @@ def _earlier(update: UpdatePlan, region: str | None) -> Earlier:
         take_over_parts(update.same, old, update.plan, manifest, folder)
 
     etags = {name: one.etag for name, one in manifest.granules.items() if one.etag is not None}
-    return Earlier(kept, listed, etags, update.added, update.removed, take_over)
+    return Earlier(kept, listed, etags, update.added, update.removed, take_over, frozenset(update.mapped))
 
 
 def update(

@@ -1,12 +1,14 @@
 """Estimate of a run's time, requests and cost: a small model with measured coefficients, and dated prices.
 
     seconds of a cell = CELL + sum over its granules of (VISIT + SCAN * segments of the granule
-                        + KEEP * segments of it in the cell + requests * latency / side by side)
+                        + KEEP * segments of it in the cell)
+                        + connections * HANDSHAKE + requests * latency / requests that wait at once
 
 A visit is the reading of one granule for one cell. ``python -m benchmarks.estimate`` fits the coefficients to runs and
-checks the estimate against other runs; they hold for the machine that they were first fitted on. The number of segments
-of each granule in each cell is unknown before the run: a granule's segments are assumed to be spread evenly over the
-cells that they are expected in.
+checks the estimate against other runs; they hold for the machine that they were first fitted on. The last line was
+measured by ``python -m benchmarks.waiting``; what it says of waiting holds on any machine. The number of segments of
+each granule in each cell is unknown before the run: a granule's segments are assumed to be spread evenly over the cells
+that they are expected in. What calls, workers and requests add on Lambda is in `maggjob.planning.cloud`.
 """
 
 import math
@@ -14,23 +16,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maggjob.backend.bill import CostLine, Prices
-
 # Share of segments that pass the quality and fill filters: 0.85 to 0.96 over the ice sheets.
 KEPT_SHARE = 0.9
 # Assumed for granules about which nothing is known, from cycle 22 (version 007) over Antarctica: the number of segments
 # of a granule in each of its cells of order 6, and the number of these cells.
 ROWS_A_VISIT = 20_000
 CELLS_A_GRANULE = 20
-# Minimum and maximum number of granules indexed per call. With fewer, calls cost more than the work; with more, a
-# failed call loses too much work.
-GRANULES_A_CALL = (5, 16)
-# Several calls per worker, so that workers end at about the same time.
-CALLS_A_WORKER = 4
 # A cell that takes less is not worth three more calls.
 SPLIT_FROM = 3.0  # seconds
-# Assumed share of a cell's time that a quarter takes: a track crosses two quarters, and chunks extend beyond both.
-QUARTER = 0.4
+# Share of a cell's time that a quarter takes, measured: 0.44 to 0.79, 0.60 on average. It is more than a quarter: a
+# track crosses two quarters, chunks extend beyond both, and each quarter reads the index of every granule.
+QUARTER = 0.6
+# Seconds of a core for a connection over TLS, measured: 0.4 to 0.8 ms.
+HANDSHAKE = 0.0005
 # Time to the first byte.
 LATENCY = {"file": 0.0, "s3": 0.03, "https": 0.15}  # seconds
 
@@ -55,8 +53,13 @@ class Work:
     """Maximum number of segments per granule that count: those of the chunks that a cell reads."""
     line: float = 106e3
     """Bytes per request."""
-    side_by_side: int = 8
-    """Number of granules of a cell that are read at once."""
+    side_by_side: float = 40.0
+    """Number of requests of a cell that wait at once, at most. Measured with 58 granules: 33 to 42; on a busy machine
+    the client waits less for the archive and more for its core."""
+    each: float = 4.4
+    """Number of requests of one granule that wait at once."""
+    connections: int = 64
+    """Number of connections of a cell, at most."""
 
 
 WITHOUT_INDEX = Work()
@@ -69,7 +72,9 @@ WITH_INDEX = Work(
     scan_bytes=7.4,
     rows_most=60_000.0,
     line=35e3,
-    side_by_side=64,
+    side_by_side=64.0,
+    each=4.6,
+    connections=200,
 )
 
 
@@ -87,6 +92,8 @@ class IndexWork:
     """Bytes per segment: its coordinates, compressed."""
     line: float = 86e3
     """Bytes per request."""
+    side_by_side: float = 20.0
+    """Number of requests that wait at once, measured with sixteen granules per call."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,11 @@ def seconds(load: Load, work: Work, latency: float) -> float:
         Seconds per request until the first byte arrives.
     """
     cpu = work.cell_s + work.visit_s * load.visits + work.scan_s * load.granule_rows + work.keep_s * load.rows
-    return cpu + requests(load, work) * latency / min(work.side_by_side, max(1, load.visits))
+    asked = requests(load, work)
+    at_once = min(work.side_by_side, work.each * max(1, load.visits))
+    # Only remote archives make one wait, and are read over TLS.
+    connecting = HANDSHAKE * min(work.connections, asked) if latency else 0.0
+    return cpu + connecting + asked * latency / at_once
 
 
 def bytes_read(load: Load, work: Work) -> float:
@@ -214,7 +225,7 @@ def estimate(
     rows = indexed or ()
     index_bytes = making.granule_bytes * len(rows) + making.row_bytes * sum(rows)
     index_time = making.granule_s * len(rows) + making.row_s * sum(rows)
-    index_time += index_bytes / making.line * LATENCY[driver] / work.side_by_side
+    index_time += index_bytes / making.line * LATENCY[driver] / making.side_by_side
     times = sorted(((load.cell, seconds(load, work, LATENCY[driver])) for load in loads), key=lambda t: -t[1])
     return Estimate(
         observations=KEPT_SHARE * sum(load.rows for load in loads),
@@ -241,45 +252,3 @@ def is_hot(takes: float, total: float, workers: int) -> bool:
         Number of workers at once.
     """
     return takes > max(SPLIT_FROM, total / workers)
-
-
-def granules_a_call(granules: int, workers: int) -> int:
-    """Return the number of granules that one call indexes.
-
-    Parameters
-    ----------
-    granules : int
-        Number of all granules to index.
-    workers : int
-        Number of workers at once.
-    """
-    least, most = GRANULES_A_CALL
-    return min(most, max(least, granules // (CALLS_A_WORKER * workers)))
-
-
-def lambda_cost(expected: Estimate, cells: int, workers: int, archive_is_free: bool, prices: Prices) -> list[CostLine]:
-    """Return the bill of a run on AWS Lambda, line by line.
-
-    Parameters
-    ----------
-    expected : Estimate
-    cells : int
-        Maximum number of calls on cells: small cells share a call. Calls that build indexes are added.
-    workers : int
-        Maximum number of workers at once; no stage starts more than it has calls.
-    archive_is_free : bool
-        True if somebody else pays for requests to the granules' bucket, as NASA does.
-    prices : Prices
-    """
-    of_indexes = math.ceil(expected.indexes / granules_a_call(expected.indexes, workers))
-    calls, started = cells + of_indexes, min(workers, max(cells, of_indexes))
-    index_reads = expected.visits if expected.indexes else 0
-    return [
-        CostLine("compute", expected.worker_time_s * prices.memory_gb, "GB-s", prices.gb_second),
-        CostLine("starts", started * prices.init_s * prices.memory_gb, "GB-s", prices.gb_second),
-        CostLine("calls", calls, "calls", prices.call),
-        CostLine("S3 GET", calls * prices.gets_a_call + index_reads, "requests", prices.get),
-        CostLine("S3 PUT", calls * prices.puts_a_call - of_indexes + expected.indexes, "requests", prices.put),
-        CostLine("logs", calls * prices.log_mb_a_call, "MB", prices.log_mb),
-        CostLine("archive GET", expected.requests, "requests", 0.0 if archive_is_free else prices.get),
-    ]

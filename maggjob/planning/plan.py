@@ -1,11 +1,12 @@
 """The plan of a run: granules, cells, driver, and the expected time and cost."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from maggjob.backend.bill import Prices
+from maggjob.backend.settings import FAIR_SHARE, QUOTA
 from maggjob.catalog.catalog import Catalog
 from maggjob.config.schema import Config, digest_of
 from maggjob.granules.memory import predicted_memory, split_depth
@@ -13,19 +14,22 @@ from maggjob.grid.healpix import format_cell
 from maggjob.icesat2.names import PRODUCT, is_simulated, product_of
 from maggjob.model.display import Displayed
 from maggjob.model.tasks import Granule
+from maggjob.planning.cloud import CloudRun, CloudWork, cloud_run
 from maggjob.planning.cost import (
     CELLS_A_GRANULE,
     LATENCY,
-    QUARTER,
     ROWS_A_VISIT,
     Estimate,
     Load,
     estimate,
     is_hot,
-    lambda_cost,
     seconds,
     work_of,
 )
+from maggjob.planning.division import cells_per_shard
+from maggjob.planning.index_counts import no_indexes
+from maggjob.planning.pack_counts import PackCounts
+from maggjob.planning.workers import Choice, choose_workers
 from maggjob.storage.credentials import data_centre
 from maggjob.storage.run_folder import run_folder
 
@@ -89,6 +93,7 @@ class Plan(Displayed):
             **({"windows": len(self.windows)} if self.windows else {}),
             "driver": self.driver,
             "store": self.store_path,
+            "Lambda": self.choice.brief,
         }
 
     @cached_property
@@ -207,6 +212,83 @@ class Plan(Displayed):
         """Expected work of the run, with indexes if they are worth building."""
         return self.expected(self.worth_index)
 
+    def cloud_work(self, left: Collection[str] | None = None, *, indexed: bool | None = None) -> CloudWork:
+        """Return the work of the run on AWS Lambda, where granules are read by S3.
+
+        Parameters
+        ----------
+        left : collection of str, optional
+            Ids of the tasks of the cells that are mapped; all by default. The parts of the others are there, and so are
+            the indexes.
+        indexed : bool, optional
+            Whether indexes are built and used; by default if that is worth it.
+        """
+        own, indexed = replace(self, driver="s3"), self.worth_index if indexed is None else indexed
+        every = list(zip(own.loads, own.seconds(indexed), own.split_depths(Prices().memory_gb * 2**30), strict=True))
+        names = [one.task_id(cell) for one, cell in self.units]
+        todo = [one for one, name in zip(every, names, strict=True) if left is None or name in left]
+        expected, fresh = own.expected(indexed), left is None
+        grid, recipe = self.config.grid, self.config.recipe()
+        urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
+        shards = [
+            -(-len(self.cells) // cells_per_shard(len(self.cells), recipe.at(o).grid.children)) for o in recipe.orders
+        ]
+        arrays = self.arrays
+        windows = len(self.each)
+        return CloudWork(
+            seconds=[takes for _, takes, _ in todo],
+            visits=[load.visits for load, _, _ in todo],
+            depths=[depth for _, _, depth in todo],
+            may_split=indexed and grid.parent_order < grid.child_order,
+            saved=len(every) - len(todo),
+            resumed=not fresh,
+            indexed=len(self.positions) if indexed else 0,
+            index_s=expected.index_time_s if fresh else 0.0,
+            index_cells=self.pairs if indexed else 0,
+            index_counts=PackCounts(*self._packed, fresh) if indexed else no_indexes,
+            pairs=self.pairs,
+            archive_requests=expected.requests * len(todo) / max(1, len(every)),
+            archive_is_free=all(data_centre(url) is not None for url in urls),
+            shards=sum(shards) * windows,
+            rows=len(every) * len(shards),
+            arrays=arrays * len(shards),
+            shard_arrays=sum(shards) * (arrays + (windows - 1) * len(recipe.statistics)),
+            orders=len(shards),
+        )
+
+    def cloud(self, workers: int, prices: Prices | None = None) -> CloudRun:
+        """Return what the run takes on AWS Lambda with some number of workers.
+
+        Parameters
+        ----------
+        workers : int
+            Maximum number of workers at once.
+        prices : Prices, optional
+            By default the prices of `Prices.date`.
+        """
+        return cloud_run(self._cloud_work, workers, prices)
+
+    def choose_workers(self, limit: int = FAIR_SHARE, quota: int = QUOTA) -> Choice:
+        """Return the run on AWS Lambda whose number of workers is chosen by cost, and the fastest one.
+
+        Parameters
+        ----------
+        limit : int
+            Largest number of workers to choose.
+        quota : int
+            Largest number of workers of the fastest run.
+        """
+        return choose_workers(self.cloud, limit, quota)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The run on AWS Lambda within a fair share of the usual quota, and the fastest one within all of it."""
+        return self.choose_workers()
+
+    @cached_property
+    def _cloud_work(self) -> CloudWork:
+        return self.cloud_work()
+
     def bill(self, workers: int, prices: Prices | None = None) -> list[dict[str, Any]]:
         """Return the cost of the run on AWS Lambda, line by line, as plain values.
 
@@ -217,14 +299,20 @@ class Plan(Displayed):
         prices : Prices, optional
             By default the prices of `Prices.date`.
         """
-        urls = [self.catalog.granules[i].urls.get("s3", "") for i in self.positions]
-        free = all(data_centre(url) is not None for url in urls)
-        by_s3 = replace(self, driver="s3")
-        expected, hot = by_s3.estimate, by_s3.hot(workers)
-        more = (4 * QUARTER - 1) * sum(hot)
-        expected = replace(expected, worker_time_s=expected.worker_time_s + more)
-        lines = lambda_cost(expected, len(self.units) + 3 * len(hot), workers, free, prices or Prices())
-        return [asdict(line) | {"dollars": line.dollars} for line in lines]
+        lines: list[dict[str, Any]] = self.cloud(workers, prices).to_dict()["bill"]
+        return lines
+
+    @property
+    def _packed(self) -> tuple[list[str], list[dict[int, tuple[int, ...]]]]:
+        """Ids of all granules of the catalog, and the granules of each planned cell by window."""
+        windows = [{cell: one.catalog.cells[cell] for cell in one.cells} for one in self.each]
+        return [granule.id for granule in self.catalog.granules], windows
+
+    @property
+    def arrays(self) -> int:
+        """Number of arrays of one order of the result."""
+        ids = 1 + (self.config.aggregation.coordinates.morton is not None)
+        return ids + len(self.config.recipe().statistics) + self.config.output.partial
 
     def task_id(self, cell: int) -> str:
         """Return the id of a cell's task: window and cell."""

@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from maggjob.backend.bill import CostLine, Prices
+from maggjob.backend.settings import FAIR_SHARE, QUOTA
 from maggjob.catalog.sources import check_sources
 from maggjob.catalog.stac import SceneListing, scenes_in, search_scenes
 from maggjob.config.scenes import ScenesConfig, load_scenes_config
@@ -20,6 +21,9 @@ from maggjob.grid.regions import NamedRegion, read_regions
 from maggjob.inputs.places import store_place
 from maggjob.model.display import Displayed
 from maggjob.model.scenes import Scene, SceneRecipe, SceneTarget, SceneTask, Template
+from maggjob.planning.cloud import CloudRun, plain_run
+from maggjob.planning.requests import S3Requests
+from maggjob.planning.workers import Choice, choose_workers
 
 SNAP = 6
 """Borders of a grid are multiples of this many pixels: 60 m, which the pixels of all bands of Sentinel-2 share."""
@@ -29,6 +33,8 @@ MOST_PIXELS = 200_000_000
 """Largest region in pixels times bands: a worker joins its windows in memory."""
 PIXEL_S = 7e-8
 """Seconds of a worker per pixel of a scene that is read, merged and written: 6e-8 measured (benchmarks/scenes.py)."""
+OWN = S3Requests(gets=40, puts=60)
+"""Requests of the client that do not grow with the run, about."""
 PIXEL_BYTES = 1.6
 """Bytes of a compressed pixel, and of the tiles around a window, that are read, about."""
 
@@ -196,18 +202,40 @@ class ScenesPlan(Displayed):
     @property
     def shared(self) -> int:
         """Scenes that more than one call opens, each counted once less than its calls."""
-        opened = [scene.id for task in self.tasks(self.targets, "", None) for scene in task.scenes]
+        opened = [scene.id for task in self._every_task for scene in task.scenes]
         return len(opened) - len(set(opened))
+
+    def cloud(self, workers: int, prices: Prices | None = None) -> CloudRun:
+        """Return what the run takes on AWS Lambda.
+
+        Parameters
+        ----------
+        workers : int
+            Maximum number of workers at once.
+        prices : Prices, optional
+            By default the prices of `Prices.date`.
+        """
+        bands = len(self.config.bands) + (self.config.classes is not None)
+        own = OWN + S3Requests(gets=2 * len(self.targets), puts=3 * len(self.targets))
+        pixels = [
+            sum(one.template.width * one.template.height * len(one.scenes) for one in task.targets) * bands
+            for task in self._every_task
+        ]
+        return plain_run([number * PIXEL_S for number in pixels], own, workers, prices)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The run on AWS Lambda whose number of workers is chosen by cost, and the fastest one."""
+        return choose_workers(self.cloud, FAIR_SHARE, QUOTA)
 
     def bill(self, prices: Prices | None = None) -> list[CostLine]:
         """Return the expected bill on AWS Lambda."""
-        prices, calls = prices or Prices(), len(self.tasks(self.targets, "", None))
-        return [
-            CostLine("compute", self.pixels * PIXEL_S * prices.memory_gb, "GB-s", prices.gb_second),
-            CostLine("starts", min(calls, 1000) * prices.init_s * prices.memory_gb, "GB-s", prices.gb_second),
-            CostLine("calls", calls, "calls", prices.call),
-            CostLine("S3 PUT", 3 * len(self.targets) + 2 * calls, "requests", prices.put),
-        ]
+        return list(self.cloud(self.choice.chosen.workers, prices).bill)
+
+    @cached_property
+    def _every_task(self) -> list[SceneTask]:
+        """Tasks for all windows, without places to write to."""
+        return self.tasks(self.targets, "", None)
 
     def facts(self) -> dict[str, object]:
         """Return what is shown of a plan."""
@@ -217,10 +245,10 @@ class ScenesPlan(Displayed):
             "regions": f"{len(self.regions):,}, on {', '.join(sorted({one.template.crs for one in self.regions}))}",
             "scenes": f"{len(self.listing.scenes):,}, {len(self.listing.lost):,} unusable",
             "results": f"{len({one.name for one in self.targets}):,} in {len(windows):,} windows",
-            "calls": f"{len(self.tasks(self.targets, '', None)):,}; {self.shared:,} scenes opened by several",
+            "calls": f"{len(self._every_task):,}; {self.shared:,} scenes opened by several",
             "days without scenes": len(self.empty_days),
             "reads": f"at most about {self.pixels * PIXEL_BYTES / 1e6:,.1f} MB",
-            "Lambda": f"about ${sum(line.dollars for line in self.bill()):.4f}",
+            "Lambda": f"about {self.choice.brief}",
             "store": self.store,
         }
 

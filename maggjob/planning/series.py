@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from maggjob.backend.bill import CostLine, Prices
+from maggjob.backend.settings import FAIR_SHARE, QUOTA
 from maggjob.catalog.grids import GridGranule, GridListing, expected_days, grids_in, search_grids
 from maggjob.config.schema import digest_of
 from maggjob.config.series import SeriesConfig, load_series_config
@@ -14,13 +16,16 @@ from maggjob.errors import CatalogError, InputError
 from maggjob.inputs.places import store_place
 from maggjob.model.display import Displayed
 from maggjob.model.means import MeanTask
+from maggjob.planning.cloud import CloudRun, plain_run
+from maggjob.planning.requests import S3Requests
+from maggjob.planning.workers import Choice, choose_workers
 
-GRANULE_S = 0.05
-"""Seconds of a worker for a granule of MUR25 and its mask: 0.014 measured (benchmarks/series.py), and the call."""
+GRANULE_S = 0.014
+"""Seconds of a worker for a granule of MUR25 and its mask, measured (benchmarks/series.py)."""
 REQUESTS, LATENCY = 6, 0.03
 """Requests for a granule, one after the other, and seconds until the first byte of each arrives."""
-PUTS, GETS = 3, 4
-"""Objects that a call writes: its part, Lithops' status and result; and that it and the client read for it."""
+OWN = S3Requests(gets=20, puts=60)
+"""Requests of the client that do not grow with the series, about; each granule adds the PUT of its part."""
 PODAAC_YEAR = 0.72
 """Dollars of a year of MUR25 by PO.DAAC's own job, as its guide states."""
 
@@ -74,23 +79,36 @@ class SeriesPlan(Displayed):
         own = (self.config.recipe, parts, credentials, region)
         return [MeanTask(one.id, self.url(one), one.size, str(one.day), *own) for one in self.listing.granules]
 
+    def cloud(self, workers: int, prices: Prices | None = None, *, left: int | None = None) -> CloudRun:
+        """Return what the run takes on AWS Lambda, for granules like those of MUR25.
+
+        Parameters
+        ----------
+        workers : int
+            Maximum number of workers at once.
+        prices : Prices, optional
+            By default the prices of `Prices.date`.
+        left : int, optional
+            Number of granules that an earlier run has not read; all by default.
+        """
+        every = len(self.listing.granules)
+        calls = every if left is None else left
+        own = OWN + S3Requests(gets=every - calls, puts=calls)
+        return plain_run([GRANULE_S + REQUESTS * LATENCY] * calls, own, workers, prices)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The run on AWS Lambda whose number of workers is chosen by cost, and the fastest one."""
+        return choose_workers(self.cloud, FAIR_SHARE, QUOTA)
+
     def bill(self, prices: Prices | None = None) -> list[CostLine]:
         """Return the expected bill on AWS Lambda, for granules like those of MUR25."""
-        prices, calls = prices or Prices(), len(self.listing.granules)
-        seconds = calls * (GRANULE_S + REQUESTS * LATENCY)
-        return [
-            CostLine("compute", seconds * prices.memory_gb, "GB-s", prices.gb_second),
-            CostLine("starts", min(calls, 1000) * prices.init_s * prices.memory_gb, "GB-s", prices.gb_second),
-            CostLine("calls", calls, "calls", prices.call),
-            CostLine("S3 GET", calls * GETS, "requests", prices.get),
-            CostLine("S3 PUT", calls * PUTS, "requests", prices.put),
-            CostLine("logs", calls * prices.log_mb_a_call, "MB", prices.log_mb),
-        ]
+        return list(self.cloud(self.choice.chosen.workers, prices).bill)
 
     @property
     def dollars(self) -> float:
         """Expected cost on AWS Lambda, US dollars."""
-        return sum(line.dollars for line in self.bill())
+        return self.choice.chosen.dollars
 
     def facts(self) -> dict[str, object]:
         """Return what is shown of a plan."""
@@ -100,7 +118,7 @@ class SeriesPlan(Displayed):
             "missing": f"{len(self.missing):,} of {len(expected_days(self.start, self.end, self.config.interval)):,}",
             "doubled": len(self.listing.doubled),
             "store": self.store,
-            "Lambda": f"${self.dollars:.4f}; a year of PO.DAAC's job is ${PODAAC_YEAR}",
+            "Lambda": f"{self.choice.brief}; a year of PO.DAAC's job is ${PODAAC_YEAR}",
         }
 
 

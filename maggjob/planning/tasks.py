@@ -1,8 +1,8 @@
 """Tasks of a plan: each contains its granules, or the place of their list, and takes at most two kilobytes."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from maggjob.catalog.catalog import granule_id, split_newest
@@ -82,7 +82,11 @@ def recipe_digest(recipe: Recipe) -> str:
 
 
 def make_tasks(
-    plan: Plan, credentials: str | None = None, region: str | None = None, indexes: str | None = None
+    plan: Plan,
+    credentials: str | None = None,
+    region: str | None = None,
+    indexes: str | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> list[CellTask]:
     """Return the tasks of a plan; if it has a store, write their lists of granules beside it.
 
@@ -95,9 +99,14 @@ def make_tasks(
         Region of the buckets.
     indexes : str, optional
         Folder of the indexes.
+    places : mapping, optional
+        Key, in this folder, of the object that holds the index of each granule, by id of the granule.
     """
     recipe, run, units = plan.config.recipe(), plan.run_path, plan.units
-    lists = [one.granules(cell) for one, cell in units]
+    keys = places or {}
+    # A granule is one object in all of its cells: there are millions of pairs.
+    every = {i: replace(g, index=keys.get(g.id)) for i, g in zip(plan.positions, plan.used_granules, strict=True)}
+    lists = [tuple(map(every.__getitem__, one.catalog.cells[cell])) for one, cell in units]
     digests = {one.window: one.digest for one in plan.each}
     where: Sequence[tuple[Granule, ...] | GranuleList] = lists if run is None else write_lists(lists, run, region)
     return [

@@ -1,16 +1,12 @@
-"""Open a result as an xarray Dataset; needs the extra "view"."""
+"""Open a result as an xarray Dataset; needs the extra "view", and "xdggs" for the index of xdggs."""
 
 import json
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maggjob.errors import InputError, StoreError
-from maggjob.inputs.places import store_place
-from maggjob.storage.folder import Folder, exists
-from maggjob.storage.run_folder import UPDATING
-from maggjob.storage.stores import plain_message
+from maggjob.errors import InputError
+from maggjob.show.zarr_group import open_group
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,13 +22,15 @@ def check_installed() -> None:
     InputError
         If a package is missing.
     """
-    for name in ("dask", "matplotlib", "pyproj", "xarray", "xdggs"):
+    for name in ("dask", "matplotlib", "xarray"):
         if find_spec(name) is None:
             raise InputError(f"{name} is needed to look at a result; {EXTRA}")
 
 
 def open_result(store: str | Path, group: str | None = None, region: str | None = None) -> "xr.Dataset":
-    """Open a result as a lazy xarray Dataset with a HEALPix index.
+    """Open a result as a lazy xarray Dataset.
+
+    If xdggs is installed (the extra "xdggs"), the dataset has its HEALPix index, and the accessor ``.dggs`` works.
 
     Parameters
     ----------
@@ -68,46 +66,16 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     True
     """
     check_installed()
-    store = store_place(store)
     import xarray as xr
 
-    # Registers the accessor.
-    import xdggs  # noqa: F401
-    import zarr
-    from zarr.storage import ObjectStore
-
-    if not exists(store, region):
-        raise StoreError(f"no result found at {store}: run 'maggjob run' first, or give another path")
-    zarr_store = ObjectStore(Folder(store, region).store)
-    try:
-        root = zarr.open_group(zarr_store, mode="r")
-        groups = sorted(root.group_keys())
-    except (FileNotFoundError, ValueError) as problem:
-        raise StoreError(
-            f"{store} cannot be opened: it is not a Zarr, or its run did not finish ({plain_message(problem)})"
-        ) from problem
-    if group is None:
-        # The finest of several orders.
-        groups = [str(root.attrs["group"])] if root.attrs.get("group") in groups else groups
-        if len(groups) != 1:
-            raise StoreError(f"{store} has the groups {groups}; select one with group=")
-        group = groups[0]
-    if root.attrs.get(UPDATING):
-        raise StoreError(
-            f"{store} is being updated, or an update was interrupted: wait for it, or complete it with "
-            f"'maggjob update {store}'"
-        )
-    if group not in groups:
-        raise StoreError(f"{store} has no group {group!r}; it has {', '.join(groups)}")
-    array: Any = root[f"{group}/cell_ids"]
-    _check_whole(Folder(store, region), root[group], store)
+    found = open_group(store, group, region)
+    array: Any = found.group["cell_ids"]
     # Reading a whole shard takes one request; reading its chunks would take one each.
-    (rows,) = array.shards
+    (rows,) = array.shards or array.chunks
     # A shard holds one window of a time axis.
-    members: Any = root[group]
-    times = {name: 1 for name in ("cycle", "month") if name in members}
-    opened = xr.open_zarr(zarr_store, group=group, chunks={"cells": rows, **times})
-    dataset: xr.Dataset = opened.dggs.decode()
+    times = {name: 1 for name in ("cycle", "month") if name in found.group}
+    opened = xr.open_zarr(found.zarr_store, group=found.name, chunks={"cells": rows, **times})
+    dataset: xr.Dataset = _decoded(opened)
     dataset.attrs = {key: _plain(value) for key, value in opened.attrs.items()}
     # xdggs removes them when it decodes; with the ellipsoid's name, a copy in netCDF or Zarr decodes, too.
     of = opened["cell_ids"].attrs
@@ -115,19 +83,15 @@ def open_result(store: str | Path, group: str | None = None, region: str | None 
     return dataset
 
 
-def _check_whole(folder: Folder, group: Any, store: str) -> None:
-    """Check that no shard is missing: Zarr would read it as fill values, without a word."""
-    there = set(folder.keys(group.path))
-    for name, array in group.arrays():
-        pieces = array.shards or array.chunks
-        every = product(*(range(-(-length // piece)) for length, piece in zip(array.shape, pieces, strict=True)))
-        keys = ["/".join([group.path, name, "c", *map(str, place)]) for place in every]
-        missing = [key for key in keys if key not in there]
-        if missing:
-            raise StoreError(
-                f"{store} lacks {len(missing)} of {len(keys)} shards of {name}, such as {missing[0]}, which read as no "
-                "data; 'maggjob verify' shows more"
-            )
+def _decoded(opened: "xr.Dataset") -> "xr.Dataset":
+    """Return the dataset with the HEALPix index of xdggs if that is installed, else with an index of the ids."""
+    if find_spec("xdggs") is None:
+        return opened.set_xindex("cell_ids")
+    # Registers the accessor.
+    import xdggs  # noqa: F401
+
+    decoded: xr.Dataset = opened.dggs.decode()
+    return decoded
 
 
 def _plain(value: Any) -> Any:

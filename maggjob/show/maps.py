@@ -1,232 +1,222 @@
-"""Draw a map of a result; needs the extra "view".
+"""Draw a map of a result; needs matplotlib, which is in the extra "view"."""
 
-Each pixel looks up its cell, so cells have their true shape, and the cost does not depend on the number of cells.
-"""
-
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maggjob.errors import InputError
-from maggjob.grid.areas import NORTH, SOUTH, transformer
-from maggjob.grid.healpix import Latitude, locate
-from maggjob.inputs.places import local_place, may_replace
-from maggjob.show.dataset import check_installed, open_result
+from maggjob.grid.areas import Area, AreaLike, parse_area
+from maggjob.inputs.places import PlaceLike
+from maggjob.show.cell_result import CellResult, read_result
+from maggjob.show.colours import scale_of
+from maggjob.show.dataset import EXTRA
+from maggjob.show.map_panel import Panel
+from maggjob.show.map_sheet import MapContent, draw_sheet
+from maggjob.show.map_text import default_variables, heading, panel_title
+from maggjob.show.plane import MOST, Frame, Lookup, area_frame, frame_of, hemisphere, parent_rings
+from maggjob.show.whole_file import place_of, write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
 
-WIDTH = 1100
-"""Width of a panel, pixels."""
+ENDS = (".png", ".pdf", ".svg")
+"""Ends of the names of pictures."""
+MOST_PANELS = 9
+"""Panels of a map."""
+MOST_PIXELS = 2.5 * MOST * MOST
+"""Pixels of all panels together, about: memory grows with them."""
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """The pixels of a map, and the cell that each of them shows."""
+class Region:
+    """The part of a result that a map shows."""
 
-    crs: int
-    """EPSG code of the projection."""
-    centres: Any
-    """Centres of the cells of the result, as returned by xdggs."""
-    extent: tuple[float, float, float, float]
-    """Left, right, bottom and top, kilometres."""
-    cell: np.ndarray
-    """Nested id of the cell that each pixel lies in, shape (height, width)."""
-    row: np.ndarray
-    """Row of the result that each pixel shows, shape (height, width); -1 for none."""
+    frame: Frame
+    """Part of the plane."""
+    parents: np.ndarray
+    """Nested ids of the parent cells that reach into it."""
+    rings: np.ndarray
+    """Their outlines, metres, shape (n, points, 2)."""
+    left_out: int
+    """Number of parent cells in the other hemisphere."""
+
+
+def check_matplotlib() -> None:
+    """Check that matplotlib is installed.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError(f"matplotlib is needed to draw a map; {EXTRA}")
 
 
 def draw_map(
-    store: str | Path,
-    out: str | Path,
-    variables: tuple[str, ...] | None = None,
+    store: "str | Path | xr.Dataset",
+    out: PlaceLike,
+    variables: Sequence[str] | None = None,
     region: str | None = None,
+    *,
+    time: str | int | None = None,
+    aoi: AreaLike | None = None,
+    group: str | None = None,
 ) -> Path:
     """Draw a map of a result in polar stereographic projection, one panel per variable.
 
-    Every pixel shows the cell that contains it, so cells have their true shape and place. Cells without data are grey.
+    Cells have their true shape and place. Planned cells without data are grey, parent cells that were read in part or
+    not at all are hatched. The map has as many pixels as its cells need, at most 4,000.
 
     Parameters
     ----------
-    store : str or Path
-        The Zarr.
+    store : str, Path or xr.Dataset
+        The Zarr: a path, or s3://bucket/prefix. Or a Dataset from `maggjob.open_result`, or computed from one, such as
+        by `maggjob.difference`.
     out : str or Path
-        PNG to write.
-    variables : tuple of str, optional
-        Variables to draw; by default ``h_mean``, or the first floating-point variable, and ``count``.
+        File to write; its name ends in .png, .pdf or .svg.
+    variables : sequence of str, optional
+        Variables to draw; by default a rate or a change and its error, or ``h_mean`` and ``count``.
     region : str, optional
         Region of the bucket.
+    time : str or int, optional
+        Cycle, or month such as ``2019-04``, of a result with a time axis; by default the last one with data.
+    aoi : str, Path, sequence of four numbers, or mapping, optional
+        Area to which the map is limited, as for `maggjob.make_catalog`; by default all planned cells.
+    group : str, optional
+        Group of the Zarr; by default that of the finest order.
 
     Returns
     -------
     Path
-        The PNG.
+        The file.
 
     Raises
     ------
     StoreError
         If the store is not a complete result.
     InputError
-        If the result lacks a variable, or a package of the extra "view" is not installed.
+        If the result lacks a variable or a time, the area has no cells, matplotlib is not installed, or the file cannot
+        be written. Nothing is written then.
+
+    Examples
+    --------
+    >>> import maggjob
+    >>> paths = maggjob.simulate("granules", area=(-105, -76, -100, -75), every=100, most=3)
+    >>> result = maggjob.run("atl06.yaml", catalog=maggjob.make_catalog("granules"), store="map.zarr", backend="serial")
+    >>> draw_map("map.zarr", "map.png", ["h_mean"], aoi=(-104, -76, -101, -75)).name
+    'map.png'
     """
-    check_installed()
-    path = local_place(out, "map")
-    may_replace(path, (b"\x89PNG",), "PNG")
-    from matplotlib.figure import Figure
-
-    dataset, of_window = latest_window(open_result(store, region=region))
-    variables = variables if variables is not None else _default_variables(dataset)
-    unknown = [name for name in variables if name not in dataset]
-    if unknown:
-        raise InputError(f"{store} has no variable {unknown[0]!r}; it has {', '.join(map(str, dataset.data_vars))}")
-    canvas = canvas_of(dataset)
-    order, height, width = int(dataset.dggs.grid_info.level), *canvas.row.shape
-    parent_order = int(json.loads(dataset.attrs["config"])["output"]["grid"]["parent_order"])
-    edges = edges_of(canvas.cell >> 2 * (order - parent_order), canvas.row >= 0)
-    figure = Figure(figsize=(6.4 * len(variables), 5.2 * height / width + 0.9), layout="constrained", dpi=100)
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(variables))), variables, strict=True):
-        draw_panel(figure, axes, dataset[name], canvas, edges)
-    tally = json.loads(dataset.attrs["tally"])
-    # Such as "simulated: ICESat-2 land-ice heights by HEALPix cell".
-    title = dataset.attrs.get("title", "")
-    simulated = f"{title}\n" if "simulated" in title else ""
-    figure.suptitle(
-        f"{simulated}{tally['observations']:,} observations of {dataset.attrs['number_of_granules']:,} granules in "
-        f"{tally['cells']['planned']:,} cells, HEALPix order {order}, EPSG:{canvas.crs}{of_window}"
-    )
-    figure.savefig(path)
-    return path
+    path = place_of(out, ENDS)
+    check_matplotlib()
+    result = read_result(store, group, region)
+    names = tuple(variables) if variables else default_variables(result)
+    for name in names:
+        result.variable(name)
+    if len(names) > MOST_PANELS:
+        raise InputError(f"{len(names)} variables are asked for; a map has at most {MOST_PANELS} panels")
+    position = time_position(result, time)
+    shown = region_of(result, aoi, most=pixels_for(len(names)))
+    panels = [panel_of(result, name, position) for name in names]
+    content = content_of(result, shown, panels, position)
+    return write_whole(path, lambda beside: draw_sheet(content, beside))
 
 
-def latest_window(dataset: "xr.Dataset") -> tuple["xr.Dataset", str]:
-    """Return the last window with granules of a result with a time axis, and its label for a title.
-
-    A result without a time axis is returned as it is, with an empty label.
-    """
-    for kind in ("cycle", "month"):
-        if kind in dataset.dims:
-            there = np.flatnonzero(dataset["granules"].values > 0)
-            number = int(there[-1]) if len(there) else dataset.sizes[kind] - 1
-            value = dataset[kind].values[number]
-            return dataset.isel({kind: number}), f"; {kind} {value if kind == 'cycle' else str(value)[:7]}"
-    return dataset, ""
+def pixels_for(panels: int) -> int:
+    """Return the largest number of pixels along a side of a panel."""
+    return int(min(MOST, (MOST_PIXELS / max(1, panels)) ** 0.5))
 
 
-def _default_variables(dataset: "xr.Dataset") -> tuple[str, ...]:
-    variables = json.loads(dataset.attrs["config"])["aggregation"]["variables"]
-    # A fit gives variables of other names than its own; so does a list of quantiles.
-    named = [str(name) for key, of in variables.items() for name in (of.get("outputs") or [key]) if name in dataset]
-    first = "h_mean" if "h_mean" in dataset else next((n for n in named if dataset[n].dtype.kind == "f"), None)
-    return tuple(name for name in (first, "count") if name is not None and name in dataset)
-
-
-def canvas_of(dataset: "xr.Dataset") -> Canvas:
-    """Look up the cell of each pixel."""
-    centres = dataset.dggs.cell_centers()
-    crs = SOUTH if float(centres.latitude.mean()) < 0 else NORTH
-    to_plane = transformer(crs)
-    px, py = to_plane.transform(centres.longitude.values, centres.latitude.values)
-    margin = 0.03 * max(np.ptp(px), np.ptp(py)) + 2000.0
-    x = np.linspace(px.min() - margin, px.max() + margin, WIDTH)
-    y = np.arange(py.min() - margin, py.max() + margin, x[1] - x[0])
-    longitude, latitude = to_plane.transform(*np.meshgrid(x, y), direction="INVERSE")
-    convention: Latitude = dataset.attrs["latitude_convention"]
-    cell = locate(latitude.ravel(), longitude.ravel(), int(dataset.dggs.grid_info.level), convention)
-    cell = cell.reshape(latitude.shape)
-    ids = dataset["cell_ids"].values.astype(np.int64)
-    sorting = np.argsort(ids)
-    at = np.minimum(np.searchsorted(ids, cell, sorter=sorting), len(ids) - 1)
-    row = np.where(ids[sorting[at]] == cell, sorting[at], -1)
-    return Canvas(crs, centres, (x[0] / 1e3, x[-1] / 1e3, y[0] / 1e3, y[-1] / 1e3), cell, row)
-
-
-def draw_panel(
-    figure: Any,
-    axes: Any,
-    variable: "xr.DataArray",
-    canvas: Canvas,
-    edges: np.ndarray,
-    *,
-    limits: tuple[float, float] | None = None,
-    colours: str = "viridis",
-) -> None:
-    """Draw one variable.
+def time_position(result: CellResult, asked: str | int | None) -> int | None:
+    """Return the position of a time; None for a result without a time axis.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure
-    axes : matplotlib.axes.Axes
-    variable : xr.DataArray, dims ("cells",)
-    canvas : Canvas
-    edges : ndarray, shape (height, width)
-        From `edges_of`.
-    limits : tuple of float, optional
-        Values at the ends of the colours; by default the 2nd and 98th percentiles.
-    colours : str
-        Name of matplotlib's colour map.
+    result : CellResult
+    asked : str or int, optional
+        Label of the time; by default the last one with data.
+
+    Raises
+    ------
+    InputError
+        If the result has no such time.
     """
-    import matplotlib as mpl
-
-    name, row = str(variable.name), canvas.row
-    shown = np.where(row >= 0, variable.values.astype(np.float64)[row], np.nan)
-    norm: Any = mpl.colors.Normalize(*(_limits(shown) if limits is None else limits))
-    if name == "count":
-        shown[shown == 0] = np.nan
-        norm = mpl.colors.LogNorm(1, max(2.0, np.nanmax(shown, initial=1.0)))
-    place: dict[str, Any] = {"extent": canvas.extent, "origin": "lower"}
-    axes.imshow(np.where(row >= 0, 0.9, np.nan), **place, cmap="gray", vmin=0, vmax=1)
-    image = axes.imshow(shown, **place, cmap=colours, norm=norm, interpolation="nearest")
-    axes.imshow(edges, **place, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(title=_title(variable.attrs, name), xlabel="x (km)", ylabel="y (km)", aspect="equal")
-    _graticule(axes, canvas)
-    figure.colorbar(image, ax=axes, shrink=0.85)
+    if result.times is None:
+        if asked is not None:
+            raise InputError(f"{result.name} has no time axis, so there is no {asked} in it; leave the time out")
+        return None
+    return result.times.latest if asked is None else result.times.position(asked)
 
 
-def edges_of(parent: np.ndarray, planned: np.ndarray) -> np.ndarray:
-    """Return an image of the borders of planned parent cells: 0.55 on a border, NaN elsewhere.
+def region_of(result: CellResult, aoi: AreaLike | None = None, most: int = MOST) -> Region:
+    """Return the part of a result that a map shows.
 
     Parameters
     ----------
-    parent : np.ndarray
-        Nested id of the parent cell of each pixel, shape (height, width).
-    planned : np.ndarray
-        True for pixels in planned cells, shape (height, width).
+    result : CellResult
+    aoi : optional
+        Area to which it is limited.
+    most : int
+        Largest number of pixels along the longer side.
+
+    Raises
+    ------
+    InputError
+        If no cell of the result lies in the area.
     """
-    group = np.where(planned, parent, -1)
-    edge = np.zeros(group.shape, bool)
-    edge[:, 1:] |= group[:, 1:] != group[:, :-1]
-    edge[1:] |= group[1:] != group[:-1]
-    return np.where(edge, 0.55, np.nan)
+    crs, here = hemisphere(result.parents, result.grid)
+    parents = result.parents[here]
+    rings = parent_rings(parents, result.grid, crs)
+    left_out = int((~here).sum())
+    if aoi is None:
+        low, high = rings.min(axis=(0, 1)), rings.max(axis=(0, 1))
+        extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+        return Region(frame_of(extent, crs, result.grid.child_order, most), parents, rings, left_out)
+    area = aoi if isinstance(aoi, Area) else parse_area(aoi)
+    left, right, bottom, top = area_frame(area, crs)
+    low, high = rings.min(axis=1), rings.max(axis=1)
+    inside = (low[:, 0] <= right) & (high[:, 0] >= left) & (low[:, 1] <= top) & (high[:, 1] >= bottom)
+    if not inside.any():
+        raise InputError(f"{result.name} has no cells in the area {area.name}; give one that overlaps its cells")
+    frame = frame_of((left, right, bottom, top), crs, result.grid.child_order, most)
+    return Region(frame, parents[inside], rings[inside], left_out)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Return colour limits, the 2nd and 98th percentiles, so that outliers do not stretch them."""
-    good = values[np.isfinite(values)]
-    return (0.0, 1.0) if not len(good) else (float(np.percentile(good, 2)), float(np.percentile(good, 98)))
+def panel_of(result: CellResult, name: str, time: int | None) -> Panel:
+    """Return a panel of a variable.
+
+    Parameters
+    ----------
+    result : CellResult
+    name : str
+        Variable.
+    time : int or None
+        Position of the time.
+    """
+    variable, values = result.variable(name), result.values(name, time)
+    return Panel(panel_title(variable), values, scale_of(variable, values, result.attributes["config"]), variable.units)
 
 
-def _title(attributes: Mapping[str, Any], name: str) -> str:
-    units = attributes.get("units", "1")
-    return f"{name}: {attributes.get('long_name', name)}" + (f" ({units})" if units != "1" else "")
+def content_of(result: CellResult, shown: Region, panels: Sequence[Panel], time: int | None) -> MapContent:
+    """Return what a map of panels shows.
 
-
-def _graticule(axes: Any, canvas: Canvas) -> None:
-    """Draw parallels and meridians."""
-    latitude, longitude = canvas.centres.latitude.values, canvas.centres.longitude.values
-    to_plane = transformer(canvas.crs)
-    spread = float(np.ptp(latitude))
-    step = next(s for s in (0.5, 1, 2, 5, 10) if spread / s <= 6 or s == 10)
-    wide = step if abs(latitude).max() < 60 else min(30, max(1, round(step * 4)))
-    for parallel in np.arange(np.floor(latitude.min()), np.ceil(latitude.max()) + step, step):
-        x, y = to_plane.transform(np.linspace(-180, 180, 2000), np.full(2000, parallel))
-        axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
-    for meridian in np.arange(-180, 180, wide):
-        if ((longitude - meridian + 180) % 360 - 180 < 2 * wide).any():
-            lines = np.linspace(latitude.min() - step, latitude.max() + step, 50)
-            x, y = to_plane.transform(np.full(50, meridian), lines)
-            axes.plot(np.divide(x, 1e3), np.divide(y, 1e3), color="k", lw=0.4, alpha=0.5)
-    axes.set(xlim=canvas.extent[:2], ylim=canvas.extent[2:])
+    Parameters
+    ----------
+    result : CellResult
+    shown : Region
+    panels : sequence of Panel
+    time : int or None
+        Position of the time.
+    """
+    unread = {}
+    for state, cells in result.unread(time).items():
+        at = np.isin(shown.parents, cells)
+        if at.any():
+            unread[state] = shown.rings[at]
+    notes = [f"{shown.left_out:,} cells in the other hemisphere are not shown"] if shown.left_out else []
+    frame, lookup = shown.frame, Lookup(result.ids, result.grid)
+    return MapContent(heading(result, frame.crs, time), frame, lookup, panels, shown.rings, unread, tuple(notes))

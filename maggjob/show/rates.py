@@ -1,14 +1,17 @@
 """A picture of rates beside those that are expected, and of the cells where they differ by more than their error."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from maggjob.inputs.places import local_place, may_replace
-from maggjob.show.dataset import check_installed, open_result
-from maggjob.show.maps import canvas_of, draw_panel, edges_of
+from maggjob.grid.centers import centers
+from maggjob.show.cell_result import read_result
+from maggjob.show.colours import Scale
+from maggjob.show.map_panel import Panel
+from maggjob.show.map_sheet import draw_sheet
+from maggjob.show.maps import ENDS, check_matplotlib, content_of, panel_of, pixels_for, region_of
+from maggjob.show.whole_file import place_of, write_whole
 
 Expected = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Function from latitudes and longitudes in degrees, shape (n,), to rates."""
@@ -26,7 +29,7 @@ def draw_rates(
     store : str or Path
         The Zarr.
     out : str or Path
-        PNG to write.
+        File to write; its name ends in .png, .pdf or .svg.
     expected : callable
         Returns the expected rates at the centres of the cells, in the units of the rate.
     rate, error : str
@@ -35,7 +38,7 @@ def draw_rates(
     Returns
     -------
     path : Path
-        The PNG.
+        The file.
     share : float
         Share of the cells with a rate whose difference is below `FAR` standard errors.
 
@@ -44,46 +47,31 @@ def draw_rates(
     StoreError
         If the store is not a complete result.
     InputError
-        If a package of the extra "view" is not installed.
+        If matplotlib is not installed, a variable does not exist, or the file cannot be written.
     """
-    check_installed()
-    path = local_place(out, "picture")
-    may_replace(path, (b"\x89PNG",), "PNG")
-    from matplotlib.figure import Figure
-
-    dataset = open_result(store)
-    canvas = canvas_of(dataset)
-    centres = canvas.centres
-    planted = expected(centres.latitude.values, centres.longitude.values)
-    found, sigma = dataset[rate].astype(np.float64), dataset[error].astype(np.float64)
-    there = np.isfinite(found.values)
+    path = place_of(out, ENDS)
+    check_matplotlib()
+    result = read_result(store)
+    centres = centers(result.ids, result.grid.child_order, result.grid.latitude)
+    planted = expected(*centres)
+    found, sigma = result.values(rate), result.values(error)
+    there = np.isfinite(found)
     with np.errstate(all="ignore"):
-        scores = (found.values - planted) / sigma.values
+        scores = (found - planted) / sigma
     share = float(np.mean(np.abs(scores[there]) < FAR)) if there.any() else float("nan")
-    order, height, width = int(dataset.dggs.grid_info.level), *canvas.row.shape
-    parent = int(json.loads(dataset.attrs["config"])["output"]["grid"]["parent_order"])
-    edges = edges_of(canvas.cell >> 2 * (order - parent), canvas.row >= 0)
-    units = found.attrs.get("units", "1")
-    wanted = found.copy(data=np.where(there, planted, np.nan))
+    units = result.variable(rate).units
+    wanted = np.where(there, planted, np.nan)
     most = float(np.nanpercentile(np.abs(planted[there]), 99)) if there.any() else 1.0
+
+    def around_zero(values: np.ndarray, end: float) -> Scale:
+        return Scale("diverging", -end, end, below=bool((values < -end).any()), above=bool((values > end).any()))
+
     panels = [
-        (found.rename(f"{rate} found"), (-most, most), "RdBu", {"long_name": "fitted", "units": units}),
-        (wanted.rename("rate planted"), (-most, most), "RdBu", {"units": units}),
-        (sigma.rename(error), None, "viridis", {"long_name": "standard error by pass", "units": units}),
-        (
-            found.copy(data=scores).rename("z"),
-            (-2 * FAR, 2 * FAR),
-            "PuOr",
-            {"long_name": f"(found - planted) / error; |z| < {FAR:g} in {share:.0%}", "units": "1"},
-        ),
+        Panel(f"{rate} found ({units})", found, around_zero(found, most), units),
+        Panel(f"rate planted ({units})", wanted, around_zero(wanted, most), units),
+        panel_of(result, error, None),
+        Panel(f"(found - planted) / error: below {FAR:g} in {share:.0%}", scores, around_zero(scores, 2 * FAR)),
     ]
-    figure = Figure(figsize=(13.0, 2 * (5.2 * height / width) + 1.0), layout="constrained", dpi=90)
-    every = figure.subplots(2, 2).ravel()
-    for axes, (variable, limits, colours, attributes) in zip(every, panels, strict=True):
-        variable.attrs = attributes
-        draw_panel(figure, axes, variable, canvas, edges, limits=limits, colours=colours)
-    title = dataset.attrs.get("title", "")
-    cycles = ", ".join(map(str, dataset.attrs["cycles"]))
-    figure.suptitle(f"{title}: rate of change of height from cycles {cycles}, {int(there.sum()):,} cells")
-    figure.savefig(path)
-    return path, share
+    shown = region_of(result, most=pixels_for(len(panels)))
+    content = content_of(result, shown, panels, None)
+    return write_whole(path, lambda beside: draw_sheet(content, beside)), share

@@ -2,6 +2,7 @@
 
 from maggjob.pipeline.scenes import ScenesResult
 from maggjob.planning.scenes import ScenesPlan
+from maggjob.show.bill_text import bill_lines
 
 
 def plan_lines(plan: ScenesPlan) -> list[str]:
@@ -46,6 +47,7 @@ def result_lines(result: ScenesResult) -> list[str]:
     return [
         *lines,
         *billed,
+        *bill_lines(summary),
         f"time          {summary['wall_time_s']:.1f} s, {told['worker_time_s']:.1f} s in all workers",
         f"read          {told['bytes_read'] / 1e6:,.1f} MB in {told['requests']:,} requests",
         f"output        {result.plan.store}: GeoTIFFs by region, index.parquet, contact.png",

@@ -2,6 +2,7 @@
 
 from maggjob.pipeline.series import SeriesResult
 from maggjob.planning.series import PODAAC_YEAR, SeriesPlan
+from maggjob.show.bill_text import bill_lines
 
 
 def plan_lines(plan: SeriesPlan) -> list[str]:
@@ -18,7 +19,7 @@ def plan_lines(plan: SeriesPlan) -> list[str]:
         f"missing       {len(plan.missing):,} of one every {plan.config.interval}{missing}",
         f"doubled       {len(plan.listing.doubled):,}",
         f"output        {plan.store}",
-        f"Lambda        about ${plan.dollars:.4f} (a year by PO.DAAC's own job: ${PODAAC_YEAR})",
+        f"Lambda        about {plan.choice.brief} (a year by PO.DAAC's own job: ${PODAAC_YEAR})",
         *(f"  {line.what:<12}{line.quantity:>12,.1f} {line.unit:<9} ${line.dollars:.4f}" for line in plan.bill()),
     ]
 
@@ -41,6 +42,7 @@ def result_lines(result: SeriesResult) -> list[str]:
     lines += [f"slow          {told['read_by_h5py']:,} granules read by h5py"] if told["read_by_h5py"] else []
     for stage in summary.get("stages", []):
         lines.append(f"Lambda        {stage['name']}: {stage['calls']:,} calls, ${stage['dollars']:.4f}")
+    lines += bill_lines(summary)
     read = f"{told['bytes_read'] / 1e6:,.1f} MB in {told['requests']:,} requests"
     lines += [
         f"time          {summary['wall_time_s']:.1f} s, {told['worker_time_s']:.1f} s in all workers",

@@ -17,14 +17,13 @@ from maggjob.pipeline.status import ENDED, RunNote, Status
 from maggjob.pipeline.update import UpdatePlan
 from maggjob.planning.cost import KEPT_SHARE, IndexWork, work_of
 from maggjob.planning.plan import INDEX_PAYS, Plan
+from maggjob.show.bill_text import bill_lines, stage_lines
 
 UNMEASURED = f"estimates     made for {PRODUCT}; sizes and speeds of {{}} are not known"
 NOT_OBSERVED = "data          simulated granules, not observations"
 """Line of a plan or summary of simulated granules."""
 LAPTOP_MBIT = 50.0
 """Assumed speed of a laptop's connection, Mbit/s."""
-LAMBDA_START = 5.0
-"""Assumed time until the first workers of a run on Lambda have started, seconds."""
 
 
 def _counts(counts: Mapping[str, int], first: str) -> str:
@@ -69,7 +68,8 @@ def summary(result: Mapping[str, Any]) -> str:
     result_state = f"group {result['group']}" if result["published"] else kept
     lines += [
         *_index_lines(result),
-        *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
+        *(line for stage in result.get("stages", []) for line in stage_lines(stage)),
+        *bill_lines(result),
         f"time          {wall:.1f} s, {cells['planned'] / wall:.1f} cells per second",
         f"work          {result['worker_time_s']:.1f} s in all workers{quarters}",
         *([_held_against(expected, result)] if expected else []),
@@ -94,7 +94,8 @@ def _session_text(result: Mapping[str, Any]) -> str:
         [
             *lines,
             *(line for name, value in result.items() if name not in OF_SESSION for line in _own_lines(name, value)),
-            *(line for stage in result.get("stages", []) for line in _stage_lines(stage)),
+            *(line for stage in result.get("stages", []) for line in stage_lines(stage)),
+            *bill_lines(result),
             f"time          {result['wall_time_s']:.1f} s",
             f"workers       {result['workers']} on {result['backend']}",
             f"output        {result['store_path']}",
@@ -112,6 +113,7 @@ OF_SESSION = frozenset(
     [
         *("store_path", "run_path", "parts_path", "window", "totals", "digests", "backend", "workers", "started"),
         *("wall_time_s", "stages", "tasks", "warnings", "complete", "published", "ledger_digest"),
+        *("bill", "dollars", "expected_dollars", "user"),
     ]
 )
 """Keys of every summary; the others are the job's own."""
@@ -148,7 +150,7 @@ def status_text(status: Status) -> str:
     if run is not None and status.stage == "stopped":
         lines.append(f"stopped       {silent} ago, in the stage {run.stage}, by {run.stopped}")
     if status.dollars is not None:
-        lines.append(f"cost          ${status.dollars:.6f} for calls on Lambda")
+        lines.append(f"cost          ${status.dollars:.6f} on Lambda")
     if status.quiet:
         what = "no part" if status.stage == "map" else "no activity (this stage writes nothing here before its end)"
         again = "if so, run the same command again: it goes on where it stopped"
@@ -201,22 +203,6 @@ def _index_lines(result: Mapping[str, Any]) -> list[str]:
     return [f"indexes       {states}, in {index['wall_time_s']:.1f} s, at {index['place']}", *why]
 
 
-def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
-    """Return the lines about the time and cost of a stage's calls on Lambda."""
-    again = stage["submitted"] - stage["calls"]
-    notes = {"cold starts": stage["cold_starts"], "submitted again": again, "throttled": stage["throttled"]}
-    notes |= {"failed": stage["failed"], "of unknown cost": stage["unbilled"]}
-    said = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
-    queue = f"queued {stage['queued_s']:.1f} s, {stage['longest_queued_s']:.1f} s at most"
-    billed = f"billed {stage['billed_s']:,.1f} s, {stage['gb_s']:,.1f} GB-s"
-    lines = [f"{stage['name'] + ' calls':<13} {stage['calls']:,}{f' ({said})' if said else ''}; {queue}; {billed}"]
-    lines += [
-        f"  {line['what']:<12}{line['quantity']:>12,.1f} {line['unit']:<9} ${line['dollars']:.6f}"
-        for line in stage["bill"]
-    ]
-    return [*lines, *(f"  {problem}" for problem in stage["problems"])]
-
-
 def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """Return the line that compares the estimate of a run with its outcome."""
     pairs = (
@@ -227,18 +213,18 @@ def _held_against(expected: Mapping[str, Any], result: Mapping[str, Any]) -> str
     return "expected      " + ", ".join(f"{before} {unit} (was {after})" for before, after, unit in pairs)
 
 
-def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
+def plan_dict(plan: Plan, workers: int | None = None) -> dict[str, Any]:
     """Return the output of ``maggjob plan --json``: the plan, and its estimates for this machine and Lambda.
 
     Parameters
     ----------
     plan : Plan
-    workers : int
-        Maximum number of concurrent workers on Lambda.
+    workers : int, optional
+        Maximum number of concurrent workers on Lambda; by default chosen by cost.
     """
     here, plain = default_workers(), plan.to_dict()
-    over_https, on_lambda = (replace(plan, driver=driver).estimate for driver in ("https", "s3"))
-    bill = plan.bill(workers)
+    over_https = replace(plan, driver="https").estimate
+    on_lambda = plan.choice.chosen if workers is None else plan.cloud(workers)
     transfer = over_https.bytes_read * 8 / (LAPTOP_MBIT * 1e6)
     plain["here"] = {"workers": here, "wall_time_s": plan.estimate.wall_s(here)}
     plain["laptop"] = {
@@ -246,13 +232,8 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
         "megabits_a_second": LAPTOP_MBIT,
         "minutes": max(transfer, over_https.wall_s(here)) / 60,
     }
-    plain["lambda"] = {
-        "workers": workers,
-        "wall_time_s": on_lambda.wall_s(workers, LAMBDA_START),
-        "bill": bill,
-        "dollars": sum(line["dollars"] for line in bill),
-        "cells_in_quarters": len(replace(plan, driver="s3").hot(workers)),
-    }
+    by_cost = {"chosen_by_cost": workers is None, "fastest": plan.choice.fastest.to_dict()}
+    plain["lambda"] = on_lambda.to_dict() | by_cost
     memory = Prices().memory_gb * 2**30
     depths = plan.split_depths(memory)
     pieces = {str(4**depth): depths.count(depth) for depth in sorted(set(depths)) if depth}
@@ -266,21 +247,22 @@ def plan_dict(plan: Plan, workers: int) -> dict[str, Any]:
     return plain
 
 
-def plan_text(plan: Plan, workers: int = 1700) -> str:
+def plan_text(plan: Plan, workers: int | None = None) -> str:
     """Return a plan and its estimates as text.
 
     Parameters
     ----------
     plan : Plan
-    workers : int
-        Maximum number of concurrent workers on Lambda.
+    workers : int, optional
+        Maximum number of concurrent workers on Lambda; by default chosen by cost.
     """
     plain = plan_dict(plan, workers)
     expected, laptop, cloud = plain["estimate"], plain["laptop"], plain["lambda"]
+    by_cost, fastest = (", chosen by cost" if cloud["chosen_by_cost"] else ""), cloud["fastest"]
     longest = ", ".join(f"{cell} {time:.1f} s" for cell, time in expected["longest"][:3])
     speed = f"{_duration(60 * laptop['minutes'])} at {laptop['megabits_a_second']:.0f} Mbit/s"
     share = f"{plan.pairs / max(1, len(plan.positions)):.1f} cells per granule; worth building from {INDEX_PAYS:g}"
-    setting = f"ARM64, {Prices().memory_gb} GB, prices of {Prices().date}"
+    setting = f"ARM64, {Prices().memory_gb} GB, {Prices().date}"
     lines = [
         f"cells         {plain['total_cells']:,}",
         f"granules      {plain['total_granules']:,}, read by {plain['driver']}",
@@ -297,7 +279,7 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         f"work          about {expected['worker_time_s']:,.0f} s in all workers; longest {longest}",
         f"here          about {_duration(plain['here']['wall_time_s'])} with {plain['here']['workers']} workers",
         f"laptop        about {laptop['megabytes']:,.0f} MB over https, {speed}",
-        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers ({setting}):",
+        f"Lambda        about {_duration(cloud['wall_time_s'])} with {cloud['workers']:,} workers{by_cost}; {setting}",
     ]
     lines += [f"  in quarters {cloud['cells_in_quarters']:>12,} cells"] if cloud["cells_in_quarters"] else []
     lines += [
@@ -305,6 +287,8 @@ def plan_text(plan: Plan, workers: int = 1700) -> str:
         for line in cloud["bill"]
     ]
     lines.append(f"  {'all':<34} ${cloud['dollars']:.4f}")
+    quick = f"{_duration(fastest['wall_time_s'])} with {fastest['workers']:,} workers"
+    lines.append(f"  {'the fastest: ' + quick:<34} ${fastest['dollars']:.4f}")
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """A server in front of moto: it answers what moto does not know or is to refuse, and passes other requests on."""
 
+import ast
 import json
 import re
 import threading
@@ -41,16 +42,27 @@ def allows(policies: Sequence[IAMPolicy], action: str, resource: str) -> bool:
     return PermissionResult.PERMITTED in judged and PermissionResult.DENIED not in judged
 
 
-def refuse(request: Handler) -> None:
+def right_of(request: Handler, body: bytes) -> str:
+    """Return the right that a request needs, whether or not a policy can give it."""
+    service, target = service_of(request.headers)[1], request.headers.get("X-Amz-Target", "")
+    if service in ("s3", "lambda"):
+        asked = asked_of(request.command, request.path, request.headers, body)
+        return asked[0].action if asked else ""
+    return f"{service}:{target.rpartition('.')[2] or parse_qs(body.decode()).get('Action', [''])[0]}"
+
+
+def refuse(request: Handler, said: str = "You may not.") -> None:
     """Answer that a request is not allowed, as its service does."""
     service = service_of(request.headers)[1]
     if request.command == "HEAD":
         request.reply(403)
-    elif service in ("s3", "iam"):
-        request.reply(403, (DENIED if service == "s3" else REFUSED).encode(), XML)
+    elif service == "s3":
+        request.reply(403, DENIED.replace("You may not.", said).encode(), XML)
+    elif service in ("iam", "cloudformation", "sts"):
+        request.reply(403, REFUSED.replace("You may not.", said).encode(), XML)
     else:
-        said = {"__type": "AccessDeniedException", "message": "You may not.", "Message": "You may not."}
-        request.reply(403, said, {"X-Amzn-Errortype": "AccessDeniedException"})
+        plain = {"__type": "AccessDeniedException", "message": said, "Message": said}
+        request.reply(403, plain, {"X-Amzn-Errortype": "AccessDeniedException"})
 
 
 @dataclass
@@ -89,6 +101,10 @@ class Front:
     """Who is who, by access key. If there is any, requests are judged, and those of other keys are refused."""
     judged: list[tuple[str, Asked, bool]] = field(default_factory=list)
     """Access key, what was asked, and whether it was allowed, of each judged request."""
+    lacking: set[str] = field(default_factory=set)
+    """Rights that everybody lacks, such as cloudformation:CreateChangeSet."""
+    blobs: Callable[[str], Any] | None = None
+    """Returns a blob of the registry by its digest; by default each is ``image``."""
 
     def answer(self, request: Handler, body: bytes) -> bool:
         """Answer a request; return False when moto is to answer it."""
@@ -99,7 +115,9 @@ class Front:
         key = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
         path, _, query = request.path.partition("?")
         bucket, method = path.split("/")[1], request.command
-        if key in self.expired:
+        if self.lacking and (right := right_of(request, body)) in self.lacking:
+            refuse(request, f"User: arn:aws:iam::123456789012:user/me is not authorized to perform: {right}")
+        elif key in self.expired:
             # An answer to HEAD has no content. S3 says 400; STS says 403.
             request.reply(400, b"" if method == "HEAD" else EXPIRED, XML)
         elif method == "POST" and "delete" in query and ("DELETE", bucket) in self.denied:
@@ -118,7 +136,7 @@ class Front:
             digest = json.loads(body)["layerDigest"]
             request.reply(200, {"downloadUrl": f"{self.url}/blob/{digest}", "layerDigest": digest})
         elif request.path.startswith("/blob/"):
-            request.reply(200, self.image)
+            request.reply(200, self.blobs(request.path.removeprefix("/blob/")) if self.blobs else self.image)
         elif b"Action=SimulatePrincipalPolicy" in body:
             if self.may_simulate:
                 request.reply(200, SIMULATED.format(self.judge(parse_qs(body.decode()))).encode(), XML)
@@ -166,7 +184,9 @@ class Front:
             iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
             for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
         ]
-        policies = [IAMPolicy(json.dumps(document)) for document in found]
+        # moto keeps those of a stack as Python shows them.
+        plain = [ast.literal_eval(one) if isinstance(one, str) else one for one in found]
+        policies = [IAMPolicy(json.dumps(document)) for document in plain]
         (resource,) = asked["ResourceArns.member.1"]
         text = ""
         for number in range(1, sum(name.startswith("ActionNames.") for name in asked) + 1):

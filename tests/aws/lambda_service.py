@@ -293,7 +293,8 @@ class LambdaService:
 
 def public(function: dict[str, Any]) -> dict[str, Any]:
     """Return a function as the API shows it."""
-    return {key: value for key, value in function.items() if key not in ("Code", "Tags", "EventConfig", "left", "then")}
+    hidden = ("Code", "Tags", "EventConfig", "reserved", "left", "then")
+    return {key: value for key, value in function.items() if key not in hidden}
 
 
 def event_config(function: dict[str, Any], method: str, body: bytes) -> tuple[int, Any, str]:
@@ -311,6 +312,19 @@ def event_config(function: dict[str, Any], method: str, body: bytes) -> tuple[in
         del function["EventConfig"]
         return 204, None, ""
     return 200, {"FunctionArn": f"{function['FunctionArn']}:$LATEST", "LastModified": 0, **function["EventConfig"]}, ""
+
+
+def concurrency(function: dict[str, Any], method: str, body: bytes) -> tuple[int, dict[str, Any] | None]:
+    """Answer a request about the reserved concurrency of a function: return status and content.
+
+    Only 0 is enforced: nothing new starts.
+    """
+    if method == "DELETE":
+        function.pop("reserved", None)
+        return 204, None
+    if method == "PUT":
+        function["reserved"] = json.loads(body)["ReservedConcurrentExecutions"]
+    return 200, {"ReservedConcurrentExecutions": function["reserved"]} if "reserved" in function else {}
 
 
 def _rest(service: LambdaService) -> type[Handler]:
@@ -342,11 +356,14 @@ def _rest(service: LambdaService) -> type[Handler]:
             if path.endswith("/invocations"):
                 return self.invocation(path, function, body)
             if "/tags/" in path:
+                if self.command == "POST":
+                    function["Tags"] = function["Tags"] | json.loads(body)["Tags"]
+                    return self.done(path, 204)
                 return self.done(path, 200, {"Tags": function["Tags"]})
             if path.startswith("/2019-09-25/") and path.endswith("/event-invoke-config"):
                 return self.done(path, *event_config(function, self.command, body))
             if path.endswith("/concurrency"):
-                return self.done(path, 200, {})
+                return self.done(path, *concurrency(function, self.command, body))
             if self.command == "DELETE":
                 del service.functions[function["FunctionName"]]
                 return self.done(path, 204)
@@ -355,6 +372,8 @@ def _rest(service: LambdaService) -> type[Handler]:
             service.look(function, invoked=False)
             code = {"ImageUri": function["Code"].get("ImageUri", "")}
             content = {"Configuration": public(function), "Tags": function["Tags"], "Code": code}
+            if "reserved" in function:
+                content["Concurrency"] = {"ReservedConcurrentExecutions": function["reserved"]}
             return self.done(path, 200, content)
 
         def invocation(self, path: str, function: dict[str, Any], body: bytes) -> None:
@@ -368,6 +387,9 @@ def _rest(service: LambdaService) -> type[Handler]:
                     f"{len(body)} byte payload is too large for the {'Event' if event else 'RequestResponse'} type"
                 )
                 return self.done(path, 413, {"Type": "User", "message": message}, "RequestTooLargeException")
+            if function.get("reserved") == 0:
+                why = {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "message": "Rate Exceeded."}
+                return self.done(path, 429, {"Type": "User", **why}, "TooManyRequestsException")
             if not event:
                 request, ended = service.invoke(function, body)
                 failed = {} if ended.status == "ok" else {"X-Amz-Function-Error": "Unhandled"}

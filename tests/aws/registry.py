@@ -323,7 +323,10 @@ def stand_for_ecr(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         return ActionResult({"authorizationData": [data]})
 
     def put(repository: str, tag: str, manifest: bytes) -> None:
-        boto3.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest.decode())
+        # Left to itself, moto gives all images one digest.
+        boto3.client("ecr").put_image(
+            repositoryName=repository, imageTag=tag, imageManifest=manifest.decode(), imageDigest=sha256(manifest)
+        )
 
     def sign(self: Any) -> ActionResult:
         repository, digest = self._get_param("repositoryName"), self._get_param("layerDigest")

@@ -215,6 +215,7 @@ def test_the_deadline_ends_what_has_not_ended(aws: World, monkeypatch: pytest.Mo
     ],
     ids=["image", "tag", "role"],
 )
+@pytest.mark.dear("each starts Lithops anew")
 def test_what_cannot_start_says_what_to_do(aws: World, change: dict[str, Any], said: str) -> None:
     aws.service.bad_roles.add("arn:aws:iam::123456789012:role/gone")
     with pytest.raises(BackendError, match=said):

@@ -113,7 +113,7 @@ def test_build_deploy_delete_without_docker(
     assert f"{base}@{registry.tags[BASE][f'{HERE}-slim']}" in (tmp_path / LOCK).read_text().splitlines()
 
     # The doctor finds what is inside: the small lock's Lithops, which is not this one.
-    (found, _) = check_image(image, boto3.Session(), fetch_url, aws.fresh_config()["aws_lambda"])
+    found = check_image(image, boto3.Session(), fetch_url)
     assert found.state == "bad"
     assert "has lithops 3.7.9, the client has 3.8.0" in str(found)
 

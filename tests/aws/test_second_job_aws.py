@@ -43,4 +43,5 @@ def test_a_second_job_runs_on_lambda(aws: World, granules: list[Path]) -> None:
     assert stage["billed_s"] > 0
     status = read_status(store)
     assert (status.stage, status.result) == ("done", summary)
-    assert status.dollars == pytest.approx(stage["dollars"])
+    # Requests to buckets are added to what the calls cost.
+    assert status.dollars == summary["dollars"] > stage["dollars"]

@@ -79,6 +79,7 @@ def objects(prefix: str) -> dict[str, bytes]:
     return {one.key: one.get()["Body"].read() for one in found}
 
 
+@pytest.mark.dear("two whole runs, one of them on the emulator")
 def test_lambda_gives_the_bytes_of_this_machine(aws: World, cmr: Cmr, monkeypatch: pytest.MonkeyPatch) -> None:
     # Lithops makes its bucket, which holds the credentials.
     run_tasks(calls.square, [1], backend="aws_lambda", config=aws.fresh_config())

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lithops.storage.utils import create_init_key, init_key_suffix
 
 from tests.aws.lambda_service import ACCOUNT, LambdaService
 from tests.aws.sandbox import Image
-from tests.servers import s3_server
+from tests.servers import Seen, s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "us-west-2"
@@ -70,6 +70,8 @@ class World:
     """Lithops' configuration for it."""
     variables: dict[str, str]
     """Environment that points a process here."""
+    seen: list[Seen] = field(default_factory=list)
+    """Requests to S3 and the rest, of the client and of all sandboxes; not those to the Lambda service."""
 
     def fresh_config(self, **section: Any) -> dict[str, Any]:
         """Copy of the configuration, with changes to its section aws_lambda."""
@@ -121,7 +123,8 @@ def world(cache: Path, image: Image | None = None, **options: Any) -> Iterator[W
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     patch = pytest.MonkeyPatch()
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    with s3_server() as endpoint:
+    seen: list[Seen] = []
+    with s3_server(seen=seen) as endpoint:
         runs = image or Image(environment={"PYTHONPATH": str(ROOT)})
         inside = {**keys, "AWS_ENDPOINT_URL": endpoint, **(runs.environment or {})}
         with LambdaService(replace(runs, environment=inside), region=REGION, **options) as service:
@@ -144,6 +147,6 @@ def world(cache: Path, image: Image | None = None, **options: Any) -> Iterator[W
 
             service.has_started = has_started
             try:
-                yield World(endpoint, service, fresh_config(), {**variables, "AWS_DEFAULT_REGION": REGION})
+                yield World(endpoint, service, fresh_config(), {**variables, "AWS_DEFAULT_REGION": REGION}, seen)
             finally:
                 patch.undo()

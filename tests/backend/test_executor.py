@@ -280,7 +280,7 @@ def test_the_packaged_configuration_serves_both_backends_once_it_is_filled_in() 
     config = lithops_config("aws_lambda", 2, file)
     assert (config["lithops"]["backend"], config["lithops"]["storage"]) == ("aws_lambda", "aws_s3")
     section = config["aws_lambda"]
-    assert (section["architecture"], section["max_workers"], section["runtime_timeout"]) == ("arm64", 1700, 900)
+    assert (section["architecture"], section["max_workers"], section["runtime_timeout"]) == ("arm64", 400, 900)
     assert config["aws"] == {"region": "us-west-2"}
     with pytest.raises(InputError, match="still says CHANGE-ME"):
         run_tasks(calls.square, [1], backend="aws_lambda", config=config)

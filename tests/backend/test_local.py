@@ -32,6 +32,7 @@ def test_a_lost_call_is_submitted_again_while_the_others_run(
     assert (outcomes[0].earlier, outcomes[0].call.attempts) == ((reason,), 2)
 
 
+@pytest.mark.dear("workers that die and are started again")
 def test_a_call_that_kills_its_worker_each_time_is_given_up(tmp_path: Path) -> None:
     outcomes = run_tasks(calls.is_killed, [0, 1, 2], config=lithops_config("localhost", 2))
     assert [outcome.value for outcome in outcomes] == [0, None, 2]

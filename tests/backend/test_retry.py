@@ -333,6 +333,8 @@ def test_stragglers_stay_stragglers_and_no_clock_has_a_zero(
         (FunctionState("Pending", "Creating"), 0.0, False, "wait"),
         (FunctionState("Pending", "Restoring"), 600.0, True, "give up"),
         (FunctionState("Failed", "InvalidImage"), 0.0, False, "give up"),
+        (FunctionState("Active", is_stopped=True), 0.0, False, "give up"),
+        (FunctionState("Inactive", "Idle", is_stopped=True), 0.0, False, "give up"),
     ],
 )
 def test_a_function_is_woken_and_waited_for(function: FunctionState, waited: float, woken: bool, todo: str) -> None:

@@ -29,7 +29,8 @@ def settings(**section: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("asked", "configured", "workers"),
-    [(None, 1700, 1700), (50, 1700, 50), (5000, 1700, 1700), (None, None, 1000), (None, 3, 3), (1, 3, 1)],
+    # What is asked for counts, also above the share of a user.
+    [(None, 1700, 1700), (50, 1700, 50), (5000, 1700, 5000), (None, None, 400), (None, 3, 3), (1, 3, 1)],
 )
 def test_workers_on_lambda_are_those_of_its_configuration(
     asked: int | None, configured: int | None, workers: int
@@ -41,6 +42,21 @@ def test_workers_on_lambda_are_those_of_its_configuration(
     assert setting.config["aws_lambda"]["max_workers"] == workers  # or Lithops would start more
     assert setting.config["lithops"]["storage"] == "aws_s3"
     assert given["aws_lambda"].get("max_workers") == configured
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen", "workers"), [(None, 250, 250), (None, 9000, 300), (50, 250, 50), (700, 250, 700)]
+)
+def test_workers_on_lambda_are_chosen_below_the_share_of_a_user(asked: int | None, chosen: int, workers: int) -> None:
+    limits: list[int] = []
+
+    def choose(limit: int) -> int:
+        limits.append(limit)
+        return chosen
+
+    setting = settings_of("aws_lambda", 5, asked, settings(max_workers=300), choose=choose)
+    assert setting.workers == workers
+    assert limits == ([300] if asked is None else [])
 
 
 def test_workers_here_are_what_this_machine_feeds() -> None:

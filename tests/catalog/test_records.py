@@ -323,6 +323,7 @@ def test_records_that_only_some_searches_can_use(tmp_path: Path) -> None:
             maggjob.find_catalog(**where, skip_unreadable=True)
 
 
+@pytest.mark.dear("granules in every suffix")
 def test_granules_in_other_suffixes_are_listed(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=(-105.0, -76.0, -100.0, -75.0), every=100, most=3)
     text = json.dumps(cmr_records(paths)).replace(".h5", ".H5")

@@ -340,6 +340,7 @@ def test_one_digit_in_what_calls_share_is_refused(world: World, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("when", ["between index and map", "between two attempts"])
+@pytest.mark.dear("several runs per case")
 def test_a_granule_that_is_replaced_is_never_mixed(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:

@@ -1,12 +1,14 @@
 """Every file that maggjob reads, with mutations: refused with an error of its own, or of the same meaning.
 
 A catalog and a configuration are a person's: a changed one may mean something else, and then has another digest. What
-maggjob wrote for itself (indexes, parts, lists, what calls share, plans, manifests) must not be read as something else.
+maggjob wrote for itself (indexes, packs, parts, lists, what calls share, plans, manifests) must not be read as
+something else.
 """
 
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from maggjob.granules.granule import open_granule
 from maggjob.granules.index import make_index
 from maggjob.granules.index_format import decode, encode, index_digest
 from maggjob.granules.lists import load_granules
+from maggjob.granules.pack_format import decode_pack, encode_pack
 from maggjob.jobs.parts import check_part, unpack
 from maggjob.jobs.wire import read_shared, wire_tasks
 from maggjob.output.saved_plan import read_plan
@@ -80,6 +83,7 @@ def readers(world: World, folder: Path) -> dict[str, tuple[bytes, Callable[[byte
 
     with ThreadPoolExecutor(4) as pool:
         index = encode(make_index(open_granule(granule, Archive()), RECIPE, digest, pool))
+    _, pack = encode_pack([replace(granule, id="other"), granule], [index, index], digest)
     (call,) = wire_tasks({"recipe": RECIPE.to_dict()}, [[1]], str(folder / "other.zarr.run"))
     shared = folder / "other.zarr.run" / call.shared
 
@@ -109,6 +113,7 @@ def readers(world: World, folder: Path) -> dict[str, tuple[bytes, Callable[[byte
             False,
         ),
         "index": (index, lambda content: encode(decode(content, granule.id, digest)), True),
+        "pack": (pack, lambda c: encode(decode(decode_pack("pack", c)[granule.id], granule.id, digest)), True),
         "part": (part_bytes, lambda content: _meaning(check_part(task, content, ""), content), True),
         "list": (listed.read_bytes(), write_and(listed, lambda: load_granules(task)), True),
         "shared": (shared.read_bytes(), write_and(shared, lambda: read_shared(call)), True),
@@ -140,7 +145,7 @@ def record(world: World) -> Any:
     return cmr_record(world.paths[0])
 
 
-KINDS = "configuration catalog records index part list shared run.json summary plan manifest".split()
+KINDS = "configuration catalog records index pack part list shared run.json summary plan manifest".split()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,8 @@ from hypothesis import given, strategies as st
 from maggjob.errors import CorruptError, IndexFileError, StaleIndexError
 from maggjob.granules.granule import open_granule
 from maggjob.granules.index import INLINE, BeamIndex, GranuleIndex, make_index
-from maggjob.granules.index_format import HEAD, LENGTH, decode, encode, index_digest, index_key
+from maggjob.granules.index_format import HEAD, LENGTH, decode, encode, index_digest
+from maggjob.granules.pack_format import index_folder, index_name
 from maggjob.granules.selection import Unindexed
 from maggjob.grid.healpix import INVALID, Grid, locate, valid_coordinates
 from maggjob.grid.tracks import locate_runs
@@ -305,10 +306,9 @@ def test_an_index_that_contradicts_itself_is_refused(tmp_path: Path, pool: Threa
         decode(HEAD.pack(*head) + packed + inline, NAME, DIGEST)
 
 
-def test_the_key_names_what_an_index_depends_on() -> None:
-    granule = Granule("ATL06_x", "s3://bucket/ATL06_x.h5", 77)
-    keys = {
-        index_key(granule, index_digest(recipe))
+def test_the_folder_names_what_an_index_depends_on() -> None:
+    folders = {
+        index_folder(index_digest(recipe))
         for recipe in (
             RECIPE,
             replace(RECIPE, grid=Grid(child_order=11)),
@@ -319,12 +319,13 @@ def test_the_key_names_what_an_index_depends_on() -> None:
             using("latitude"),
         )
     }
-    assert len(keys) == 7
+    assert len(folders) == 7
     same = replace(RECIPE, grid=Grid(parent_order=5), statistics=RECIPE.statistics[:1])
     assert index_digest(same) == DIGEST
     assert index_digest(replace(RECIPE, filters=(RowFilter("q", RECIPE.filters[0].dataset, "<", 3),))) == DIGEST
-    assert index_key(granule, DIGEST) == f"{DIGEST[:16]}/ATL06_x.77.idx"
-    assert index_key(replace(granule, size=None), DIGEST) == f"{DIGEST[:16]}/ATL06_x.idx"
+    granule = Granule("ATL06_x", "s3://bucket/ATL06_x.h5", 77)
+    assert index_name(granule) == "ATL06_x.77"
+    assert index_name(replace(granule, size=None)) == "ATL06_x"
 
 
 def test_another_size_or_etag_is_stale() -> None:

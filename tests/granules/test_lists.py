@@ -15,6 +15,7 @@ from hypothesis import given, strategies as st
 import maggjob
 from maggjob.errors import StoreError
 from maggjob.granules.lists import load_granules, write_lists
+from maggjob.granules.pack_format import encode_pack
 from maggjob.model.tasks import CellTask, Granule, GranuleList
 from tests.strategies import few
 
@@ -32,7 +33,8 @@ def granules(draw: st.DrawFn) -> Granule:
     rest = draw(st.sampled_from((f"{name}.h5", name, f"{name}/{name}.h5", "other.h5", "")) | texts)
     etags = st.none() | texts | st.binary(min_size=16, max_size=16).map(lambda some: f'"{some.hex()}"')
     size = draw(st.none() | st.integers(0, 1 << 53))
-    return Granule(name, draw(st.sampled_from(PLACES)) + rest, size, draw(etags))
+    index = draw(st.none() | st.sampled_from(("0123/abc-de.pack", "0123/x.idx")) | texts)
+    return Granule(name, draw(st.sampled_from(PLACES)) + rest, size, draw(etags), index)
 
 
 def with_list(where: GranuleList) -> CellTask:
@@ -82,6 +84,24 @@ def test_a_granule_takes_less_than_47_bytes_in_a_list(tmp_path: Path, cycles: in
     assert sum(one.size for one in where) < 47 * len(every)
 
 
+@pytest.mark.parametrize(("cycles", "in_cell", "in_pack"), [(1, 66, 10), (24, 1584, 16)])
+def test_the_pack_of_a_granule_takes_few_bytes_in_a_list(
+    tmp_path: Path, cycles: int, in_cell: int, in_pack: int
+) -> None:
+    """Of the 16 indexes in a pack, a cell uses some 10 if they are of neighbouring tracks, all if they are of one."""
+    every = pairs_of_cycles(in_cell, cycles)
+    (plain,) = write_lists([every], str(tmp_path))
+    shuffled = random.Random(1).sample(every, len(every))
+    keys: dict[Granule, str] = {}
+    for first in range(0, len(shuffled), in_pack):
+        some = shuffled[first : first + in_pack]
+        others = [replace(some[0], id=f"{first} {number}") for number in range(16 - len(some))]
+        key, _ = encode_pack(some + others, [b""] * 16, "0123456789abcdef" * 4)
+        keys |= dict.fromkeys(some, key)
+    (packed,) = write_lists([[replace(granule, index=keys[granule]) for granule in every]], str(tmp_path))
+    assert packed.size - plain.size < (11 if in_pack == 10 else 7.5) * in_cell
+
+
 def test_a_damaged_list_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
     every = pairs_of_cycles(20, 1)
     first, damaged, last = write_lists([every[:6], every[6:14], every[14:]], str(tmp_path))
@@ -100,6 +120,7 @@ def test_a_damaged_list_is_refused_and_the_others_are_read(tmp_path: Path) -> No
         load_granules(with_list(damaged))
 
 
+BAD_PACKS: list[dict[str, list[object]]] = [{}, {"pack": []}, {"pack": [1]}, {"pack": ["0"]}]
 COLUMNS = {"base": "s3://b/", "id": ["a"], "before": [""], "after": [".h5"], "size": [1], "etag": [None]}
 
 
@@ -114,6 +135,7 @@ COLUMNS = {"base": "s3://b/", "id": ["a"], "before": [""], "after": [".h5"], "si
         *(zlib.compress(json.dumps({k: v for k, v in COLUMNS.items() if k != name}).encode()) for name in COLUMNS),
         *(zlib.compress(json.dumps(COLUMNS | {name: []}).encode()) for name in COLUMNS),
         zlib.compress(json.dumps(COLUMNS | {"before": [None]}).encode()),
+        *(zlib.compress(json.dumps(COLUMNS | {"packs": ["p"]} | more).encode()) for more in BAD_PACKS),
     ],
 )
 def test_bytes_that_are_no_list_are_refused_without_a_digest_too(tmp_path: Path, content: bytes) -> None:

@@ -17,16 +17,19 @@ import pytest
 
 import maggjob
 from maggjob import CellReport, CellTask, Granule, map_cell
-from maggjob.granules.index_format import decode, encode, index_digest, index_key
-from maggjob.granules.lists import load_granules
+from maggjob.granules.index_format import decode, encode, index_digest
+from maggjob.granules.index_store import find_indexes
+from maggjob.granules.lists import load_granules, write_lists
 from maggjob.granules.reader import ends
 from maggjob.granules.selection import Unindexed
 from maggjob.jobs.granule_index import index_granules
 from maggjob.model.reports import IndexReport
 from maggjob.model.tasks import IndexTask
+from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, FILL, SEGMENTS, beam, write_granule
 from tests.hdf5.test_file import make_compact
 from tests.jobs.test_cells import config, name, tasks_of
+from tests.packs import change_index, packs, stored_indexes
 from tests.servers import Request, archive, server
 
 NONE = {"used": 0, "missing": 0, "stale": 0, "refused": 0, "unread": 0}
@@ -45,6 +48,11 @@ def make_indexes(tasks: Sequence[CellTask], folder: Path) -> IndexReport:
     return index_granules(IndexTask("all", tasks[0].recipe, granules_of(tasks), str(folder)))
 
 
+def by_hand(task: CellTask, indexes: Path | None) -> CellTask:
+    """Return a task that contains its granules, whose indexes are looked for."""
+    return replace(task, granules=load_granules(task), indexes=None if indexes is None else str(indexes))
+
+
 def outcome(report: CellReport) -> dict[str, Any]:
     """Return what must not depend on how a granule was read: the ledger without times and places."""
     ledger = [granule.ledger() for granule in report.granules]
@@ -54,8 +62,8 @@ def outcome(report: CellReport) -> dict[str, Any]:
 def both_ways(task: CellTask, folder: Path) -> tuple[CellReport, CellReport]:
     """The cell without and with indexes; the two are compared, parts byte for byte."""
     reports, contents = [], []
-    for indexes in (None, str(folder)):
-        reports.append(map_cell(replace(task, indexes=indexes)))
+    for indexes in (None, folder):
+        reports.append(map_cell(by_hand(task, indexes)))
         part = Path(str(task.part))
         contents.append(part.read_bytes() if part.exists() else b"")
         part.unlink(missing_ok=True)
@@ -176,7 +184,7 @@ def test_what_an_index_cannot_serve_it_says(tmp_path: Path) -> None:
         tasks = tasks_of([crafted(folder, **GOOD[kind])])
         make_indexes(tasks, folder)
         (granule,), digest = granules_of(tasks), index_digest(tasks[0].recipe)
-        index = decode((folder / index_key(granule, digest)).read_bytes(), granule.id, digest)
+        index = decode(stored_indexes(folder)[granule.id], granule.id, digest)
         reasons = [d.reason for b in index.beams for d in b.datasets.values() if isinstance(d, Unindexed)]
         assert reasons
         assert all(reason in one for one in reasons)
@@ -315,23 +323,30 @@ def test_a_granule_without_coordinates_has_no_index_and_fails_alike(tmp_path: Pa
 # ---- indexes that are not what they should be
 
 
-def one_task(tmp_path: Path) -> tuple[CellTask, Path, Path]:
-    """A cell of two granules, the first granule's path, and that of its index."""
+def one_task(tmp_path: Path) -> tuple[CellTask, Path]:
+    """A cell of two granules with indexes, and the first granule's path."""
     beams = {b: beam(4000, seed=k, west=-100 + 0.01 * k, step=1e-5) for k, b in enumerate(BEAMS[:3])}
     paths = [write_granule(tmp_path / name(i), beams, chunk=2000) for i in range(2)]
     (task,) = tasks_of(paths, store=str(tmp_path / "map.zarr"))
     made = make_indexes([task], tmp_path / "indexes")
     assert [g.state for g in made.granules] == ["made", "made"]
-    first = load_granules(task)[0]
-    return task, Path(first.url), tmp_path / "indexes" / index_key(first, index_digest(task.recipe))
+    return task, Path(load_granules(task)[0].url)
 
 
 def test_a_missing_index_is_no_failure(tmp_path: Path) -> None:
-    task, _, index = one_task(tmp_path)
-    index.unlink()
-    _, report = both_ways(task, tmp_path / "indexes")
-    assert report.indexes == NONE | {"used": 1, "missing": 1}
-    assert report.state == "complete"
+    task, _ = one_task(tmp_path)
+    indexes = tmp_path / "indexes"
+    first, *_ = found = find_indexes(load_granules(task), Folder(str(indexes)), index_digest(task.recipe))
+    for pack in packs(indexes):
+        pack.unlink()
+    _, report = both_ways(task, indexes)
+    assert report.indexes == NONE | {"missing": 2}
+    assert (report.state, report.index_requests) == ("complete", 0)
+    # The client found the pack, which is gone when the cell reads it; the other granule never had an index.
+    some = (first, replace(found[1], index=None))
+    (where,) = write_lists([some], str(tmp_path / "lists"))
+    assert map_cell(replace(task, granules=where, indexes=str(indexes))).indexes == NONE | {"missing": 2}
+    assert outcome(map_cell(replace(task, granules=where, indexes=str(indexes)))) == outcome(report)
 
 
 def other_version(content: bytes) -> bytes:
@@ -354,18 +369,18 @@ def other_digest(content: bytes) -> bytes:
     ids=["version", "granule", "recipe", "short", "stub", "empty"],
 )
 def test_a_damaged_index_is_refused_and_read_without(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    task, _, index = one_task(tmp_path)
-    index.write_bytes(damage(index.read_bytes()))
+    task, _ = one_task(tmp_path)
+    change_index(tmp_path / "indexes", name(0)[:-3], damage)
     _, report = both_ways(task, tmp_path / "indexes")
     assert report.indexes == NONE | {"used": 1, "refused": 1}
     assert name(0)[:-3] in report.index_problems[0]
     again = make_indexes([task], tmp_path / "indexes")
     assert sorted(g.state for g in again.granules) == ["made", "there"]
-    assert map_cell(replace(task, indexes=str(tmp_path / "indexes"))).indexes == NONE | {"used": 2}
+    assert map_cell(by_hand(task, tmp_path / "indexes")).indexes == NONE | {"used": 2}
 
 
 def test_a_granule_that_changed_is_noticed(tmp_path: Path) -> None:
-    task, path, _ = one_task(tmp_path)
+    task, path = one_task(tmp_path)
     changed = beam(4000, seed=77, west=-100.02, step=1e-5)
     write_granule(path, {"gt1l": changed, "gt2r": changed}, chunk=2000)
     task = without_sizes(task)
@@ -386,7 +401,7 @@ def test_a_granule_that_changed_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_granule_that_is_gone_fails(tmp_path: Path) -> None:
-    task, path, _ = one_task(tmp_path)
+    task, path = one_task(tmp_path)
     path.unlink()
     _, report = both_ways(task, tmp_path / "indexes")
     assert report.state == "partial"
@@ -410,7 +425,7 @@ def test_indexing_never_raises(tmp_path: Path) -> None:
 
 
 def test_one_round_of_few_requests(tmp_path: Path) -> None:
-    task, path, _ = one_task(tmp_path)
+    task, path = one_task(tmp_path)
     files = {f"/{p.name}": p.read_bytes() for p in sorted(tmp_path.glob("*.h5"))}
     with server(archive(files)) as one:
         granules = tuple(replace(g, url=one.url(f"/{Path(g.url).name}")) for g in load_granules(task))
@@ -436,7 +451,7 @@ def test_one_round_of_few_requests(tmp_path: Path) -> None:
 def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first ranges come of one object, the last of another: none is used, the visit without index decides."""
     monkeypatch.setattr("maggjob.hdf5.chunks.GAP", 1)  # so that it takes several
-    task, path, _ = one_task(tmp_path)
+    task, path = one_task(tmp_path)
     granules, etags = load_granules(without_sizes(task)), {path.name: ['"old"']}
     files = {Path(g.url).name: Path(g.url).read_bytes() for g in granules}
     lock = threading.Lock()
@@ -463,7 +478,7 @@ def test_a_granule_that_is_replaced_while_a_cell_reads_it(tmp_path: Path, monkey
 
 
 def test_bytes_in_flight_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, _, _ = one_task(tmp_path)
+    task, _ = one_task(tmp_path)
     monkeypatch.setattr("maggjob.granules.reader.IN_FLIGHT", 1)  # one granule at a time
     _, report = both_ways(task, tmp_path / "indexes")
     assert report.indexes == NONE | {"used": 2}
@@ -512,8 +527,8 @@ print(report.state, report.indexes["used"], report.observations > 0, found)
 
 
 def test_a_worker_with_indexes_imports_little(tmp_path: Path) -> None:
-    task, _, _ = one_task(tmp_path)
-    (tmp_path / "task").write_bytes(pickle.dumps(replace(task, indexes=str(tmp_path / "indexes"))))
+    task, _ = one_task(tmp_path)
+    (tmp_path / "task").write_bytes(pickle.dumps(by_hand(task, tmp_path / "indexes")))
     command = [sys.executable, "-c", WORKER, str(tmp_path / "task"), HEAVY]
     environment = os.environ | {"PYTHONPATH": str(Path(maggjob.__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

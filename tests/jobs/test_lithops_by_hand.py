@@ -53,6 +53,7 @@ def tree(folder: str | Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
 
 
+@pytest.mark.dear("two runs, one of them in processes")
 def test_with_a_store_reports_are_assembled_to_the_same_bytes(executor: Any, catalog: Catalog, tmp_path: Path) -> None:
     store = str(tmp_path / "hand.zarr")
     tasks = maggjob.tasks("atl06.yaml", catalog=catalog, store=store)

@@ -45,8 +45,8 @@ def catalog(two_granules: Catalog, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """Their catalog; each of its cells is a shard."""
     # Workers import functions of this module.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("maggjob.output.assembly.SHARD_ROWS", 4096)
-    monkeypatch.setattr("maggjob.output.assembly.CHUNK_ROWS", 4096)
+    monkeypatch.setattr("maggjob.planning.division.SHARD_ROWS", 4096)
+    monkeypatch.setattr("maggjob.planning.division.CHUNK_ROWS", 4096)
     return two_granules
 
 
@@ -222,6 +222,7 @@ def test_what_a_client_left_in_a_bucket_half_written_is_replaced(
             maggjob.assemble_run(*run)
 
 
+@pytest.mark.dear("a run in processes")
 def test_a_backend_that_takes_no_more_calls_is_no_loss(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = do(catalog, "here.zarr", index=False)
 

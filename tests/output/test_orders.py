@@ -46,6 +46,7 @@ def run(folder: Path, content: dict[str, Any], **options: Any) -> RunResult:
 
 @pytest.mark.parametrize("order", [12, 9, 6])
 @pytest.mark.parametrize("index", [False, True])
+@pytest.mark.dear("several runs of several orders")
 def test_each_order_is_that_of_all_its_segments(folder: Path, order: int, index: bool) -> None:
     done = run(folder, config(), index=index)
     assert done.complete
@@ -135,7 +136,7 @@ def test_hot_cells_in_quarters_give_the_same(folder: Path, monkeypatch: pytest.M
     content = config(child_order=[12, 9])
     content["aggregation"]["variables"]["h_nmad"]["orders"] = [9]
     run(folder, content, index=True)
-    monkeypatch.setattr("maggjob.pipeline.balance.is_hot", lambda *given: True)
+    monkeypatch.setattr("maggjob.planning.division.is_hot", lambda *given: True)
     again = run(folder, content, index=True, store="quarters.zarr")
     assert again.cells_in_quarters == len(again.reports)
     for order in ("12", "9"):

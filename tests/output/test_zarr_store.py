@@ -27,9 +27,9 @@ from maggjob.jobs import shards
 from maggjob.jobs.parts import pack, unpack
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellTask
-from maggjob.output import assembly
 from maggjob.pipeline.result import RunResult
 from maggjob.pipeline.status import read_status
+from maggjob.planning import division
 from maggjob.planning.plan import Plan
 from maggjob.storage.run_folder import KEPT, RUN, VERSIONS
 from tests.granule_files import SEGMENTS, beam, write_granule
@@ -383,8 +383,8 @@ def test_localhost_gives_the_same_bytes_as_serial(granules: list[Path], made: Ru
 def test_several_shards_hold_the_same(
     granules: list[Path], made: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
-    monkeypatch.setattr(assembly, "SHARD_ROWS", cells * 4096 + 5)
-    monkeypatch.setattr(assembly, "CHUNK_ROWS", 4096)
+    monkeypatch.setattr(division, "SHARD_ROWS", cells * 4096 + 5)
+    monkeypatch.setattr(division, "CHUNK_ROWS", 4096)
     result = do(config(), granules, tmp_path / "map.zarr")
     shards = -(-len(made.plan.cells) // cells)
     assert shards > 1

@@ -12,7 +12,8 @@ from maggjob.jobs.cells import map_cells
 from maggjob.model.ledger import reduce_tally
 from maggjob.model.reports import CellReport
 from maggjob.model.tasks import CellBatch, CellTask, Granule
-from maggjob.pipeline.balance import CALLS_A_WORKER, MOST, batches, report_of, spread, watch_cells
+from maggjob.pipeline.balance import batches, report_of, spread, watch_cells
+from maggjob.planning.division import CALLS_A_WORKER, MOST
 from tests.strategies import many
 
 RECIPE = load_config("atl06.yaml").recipe()

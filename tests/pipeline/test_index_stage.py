@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, strategies as st
+from werkzeug.serving import WSGIRequestHandler
 
 import maggjob
 from maggjob import Plan
 from maggjob.backend.outcome import Outcome
 from maggjob.catalog.catalog import Catalog, Entry
 from maggjob.cli.commands import main
-from maggjob.errors import LedgerError
+from maggjob.errors import LedgerError, StoreError
 from maggjob.grid.healpix import format_cell, parse_cell
 from maggjob.jobs.cells import map_call, map_cells
 from maggjob.jobs.granule_index import index_call, index_granules
@@ -29,7 +31,7 @@ from maggjob.model.reports import CellReport, IndexedGranule, IndexReport
 from maggjob.model.tasks import CellBatch, GranuleList, IndexTask
 from maggjob.pipeline.index_stage import Indexed, collect, default_indexes, exact_plan, index_tasks
 from maggjob.pipeline.result import RunResult
-from maggjob.planning.cost import GRANULES_A_CALL
+from maggjob.planning.packs import LEAST, cut_packs, order_granules, pack_reads, pack_size
 from maggjob.planning.plan import INDEX_PAYS
 from maggjob.planning.tasks import make_tasks
 from maggjob.show.text import plan_text, summary
@@ -37,6 +39,7 @@ from maggjob.simulator.scene import cmr_records
 from maggjob.storage.folder import Folder
 from tests.granule_files import BEAMS, SEGMENTS, beam, write_granule
 from tests.oracle import differences, nested, reference
+from tests.packs import change_index, packs, stored_indexes
 from tests.runs import config, do, files, ledger
 from tests.servers import Request, s3_server, server
 from tests.strategies import many
@@ -330,12 +333,14 @@ def test_every_granule_is_in_one_index_task(granules: int, workers: int) -> None
     catalog = Catalog(entries, {5: tuple(range(1, granules + 1)), 6: (1,), 7: (0,)}, 6, "authalic")
     made = Plan(config(), catalog, (5, 6), "file", "all", "map.zarr")
     tasks = index_tasks(made, "place", workers, "private", "us-west-2")
-    assert [g for task in tasks for g in task.granules] == [e.granule("file") for e in entries[1:]]
+    order = order_granules([entry.id for entry in entries], [{5: catalog.cells[5], 6: catalog.cells[6]}])
+    assert [g for task in tasks for g in task.granules] == [entries[i].granule("file") for i in order]
+    assert sorted(order) == list(range(1, granules + 1))
     assert len({task.id for task in tasks}) == len(tasks)
-    least, most = GRANULES_A_CALL
-    assert all(least <= len(task.granules) <= most for task in tasks[:-1])
-    assert 1 <= len(tasks[-1].granules) <= most
-    assert granules < 2 * least * workers or len(tasks) >= 2 * workers
+    sizes = [len(task.granules) for task in tasks]
+    assert max(sizes) <= pack_size(granules, workers)
+    assert max(sizes) - min(sizes) <= 1
+    assert granules < LEAST * workers or len(tasks) >= workers
     assert {(t.indexes, t.credentials, t.region) for t in tasks} == {("place", "private", "us-west-2")}
 
 
@@ -380,12 +385,13 @@ def test_a_second_run_uses_the_indexes_of_the_first(world: World) -> None:
     assert second.indexed is not None
     before = files("indexes")
     count = len(world.paths)
+    assert len(stored_indexes("indexes")) == count
     assert (first.indexed.states, second.indexed.states) == ({"made": count}, {"there": count})
     assert second.indexed.requests == count  # the first bytes of each, which tell its ETag
     assert second.indexed.bytes_read <= count * 65536 < first.indexed.bytes_read
     assert files("1.zarr") == files("2.zarr")
     assert files("indexes") == before
-    assert len(before) == count
+    assert len(before) == len(packs("indexes")) == 1
     fewer = do(catalog, "3.zarr", index=True, max_cells=2)
     assert fewer.indexed is not None
     assert set(fewer.indexed.states) == {"there"}
@@ -464,29 +470,144 @@ def test_a_file_that_was_rewritten_is_noticed(tmp_path: Path) -> None:
 def test_damaged_indexes_are_made_anew(world: World) -> None:
     catalog = world.wide["authalic"]
     good = do(catalog, "good.zarr", index=True)
-    before = files("indexes")
-    keys = [Path("indexes") / key for key in before]
-    flipped = bytearray(keys[0].read_bytes())
-    flipped[len(flipped) // 2] ^= 4
-    keys[0].write_bytes(flipped)
-    keys[1].write_bytes(keys[1].read_bytes()[:-9])
-    keys[2].write_bytes(b"")
-    keys[3].write_bytes(keys[4].read_bytes())  # of another granule
+    stored = stored_indexes("indexes")
+    names = list(stored)
+    changes: list[Callable[[bytes], bytes]] = [
+        lambda c: c[: len(c) // 2] + bytes([c[len(c) // 2] ^ 4]) + c[len(c) // 2 + 1 :],
+        lambda c: c[:-9],
+        lambda c: b"",
+        lambda c: stored[names[4]],  # of another granule
+    ]
+    for name, change in zip(names, changes, strict=False):
+        change_index("indexes", name, change)
+    assert len(packs("indexes")) == 1
     again = do(catalog, "again.zarr", index=True)
     assert again.indexed is not None
-    assert again.indexed.states == {"made": 4, "there": len(keys) - 4}
+    assert again.indexed.states == {"made": 4, "there": len(names) - 4}
     assert (files("again.zarr"), ledger(again)) == (files("good.zarr"), ledger(good))
-    assert files("indexes") == before
+    # What was made is in a second pack, which later runs prefer; the first is left as it is.
+    assert len(packs("indexes")) == 2
+    third = do(catalog, "third.zarr", index=True)
+    assert third.indexed is not None
+    assert third.indexed.states == {"there": len(names)}
+    assert [report.indexes for report in third.reports] == [report.indexes for report in good.reports]
+    assert files("third.zarr") == files("good.zarr")
+    assert len(packs("indexes")) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:30], lambda c: b"", lambda c: c[:20] + b"?" + c[21:]])
+def test_a_pack_whose_directory_is_damaged_is_written_again(world: World, damage: Callable[[bytes], bytes]) -> None:
+    catalog = world.wide["authalic"]
+    good = do(catalog, "good.zarr", index=True)
+    before = files("indexes")
+    (pack,) = packs("indexes")
+    pack.write_bytes(damage(pack.read_bytes()))
+    again = do(catalog, "again.zarr", index=True)
+    assert again.indexed is not None
+    assert again.indexed.states == {"made": len(world.paths)}
+    assert files("indexes") == before  # the same indexes are the same pack
+    assert (files("again.zarr"), ledger(again)) == (files("good.zarr"), ledger(good))
+
+
+def single_indexes(folder: str) -> None:
+    """Store each index as an object of its own, as maggjob did before it packed them; the packs go."""
+    sizes = {path.name.removesuffix(".h5"): path.stat().st_size for path in Path(folder).parent.rglob("*.h5")}
+    for name, content in stored_indexes(folder).items():
+        (pack, *_) = packs(folder)
+        (pack.parent / f"{name}.{sizes[name]}.idx").write_bytes(content)
+    for pack in packs(folder):
+        pack.unlink()
+
+
+def test_indexes_that_are_objects_of_their_own_are_used_and_packed(world: World, copies: list[Path]) -> None:
+    """Earlier versions stored them so."""
+    catalog = listed(copies, world)
+    good = do(catalog, "good.zarr", index=True)
+    before = files("indexes")
+    single_indexes("indexes")
+    singles = files("indexes")
+    assert len(singles) == len(copies)
+    damaged = Path("indexes") / min(singles)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    again = do(catalog, "again.zarr", index=True)
+    assert again.indexed is not None
+    assert again.indexed.states == {"made": 1, "there": len(copies) - 1}
+    assert again.indexed.bytes_read < good.to_dict()["bytes_read"]
+    assert (files("again.zarr"), ledger(again)) == (files("good.zarr"), ledger(good))
+    assert before.items() <= files("indexes").items()
+    third = do(catalog, "third.zarr", index=True)
+    assert third.indexed is not None
+    assert third.indexed.states == {"there": len(copies)}
+    assert set(third.indexed.places.values()) == set(before)
+
+
+def test_single_indexes_serve_where_no_pack_can_be_written(
+    world: World, copies: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = listed(copies, world)
+    good = do(catalog, "good.zarr", index=True)
+    single_indexes("indexes")
+    before = files("indexes")
+    put = Folder.put
+
+    def refuse(folder: Folder, key: str, content: bytes) -> None:
+        if key.endswith(".pack"):
+            raise StoreError(f"cannot write {key}: denied")
+        put(folder, key, content)
+
+    monkeypatch.setattr(Folder, "put", refuse)
+    again = do(catalog, "again.zarr", index=True)
+    assert again.indexed is not None
+    assert again.indexed.states == {"there": len(copies)}
+    used = [report.indexes for report in again.reports]
+    assert used == [report.indexes for report in good.reports]
+    assert [report.index_requests for report in again.reports] == [one["used"] for one in used]
+    assert (files("again.zarr"), files("indexes")) == (files("good.zarr"), before)
+
+
+def test_a_run_over_more_granules_makes_only_the_missing_indexes(world: World) -> None:
+    whole = world.exact["authalic"]
+    cell = min(whole.cells, key=lambda c: (len(whole.cells[c]), c))
+    few = do(whole, "few.zarr", index=True, morton_cell=format_cell(cell, 6))
+    before = files("indexes")
+    count = len(few.plan.used_granules)
+    assert 0 < count < len(world.paths)
+    result = do(whole, "whole.zarr", index=True)
+    assert result.indexed is not None
+    assert result.indexed.states == {"made": len(world.paths) - count, "there": count}
+    assert before.items() <= files("indexes").items()
+    assert len(packs("indexes")) == 2
+    assert files("whole.zarr") == files(do(whole, "plain.zarr", index=False).store_path)
+
+
+def test_the_summary_says_why_no_stored_index_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = world.exact["authalic"]
+    do(catalog, "first.zarr", index=True)
+
+    times = Folder.times
+
+    def refuse(folder: Folder, prefix: str = "") -> Any:
+        if folder.url == "indexes":
+            raise StoreError(f"cannot list indexes/{prefix}: denied")
+        return times(folder, prefix)
+
+    monkeypatch.setattr(Folder, "times", refuse)
+    again = do(catalog, "again.zarr", index=True)
+    assert again.indexed is not None
+    assert again.indexed.states == {"made": len(world.paths)}
+    assert "cannot list indexes/" in summary(again.to_dict())
+    assert files("again.zarr") == files("first.zarr")
 
 
 def test_an_index_that_is_damaged_between_the_maps_is_refused(world: World) -> None:
     """Its granule is read without the index, and the cell says so."""
     catalog = world.exact["authalic"]
     good = do(catalog, "good.zarr", index=True)
-    for path in Path("indexes").rglob("*.idx"):
-        path.write_bytes(path.read_bytes()[:100])
-    made = planned(catalog)
-    reports = {r.cell: r for t in make_tasks(made, indexes="indexes") for r in map_cells(CellBatch((t,)))}
+    for name in stored_indexes("indexes"):
+        change_index("indexes", name, lambda content: content[:100])
+    assert good.indexed is not None
+    made = make_tasks(planned(catalog), indexes="indexes", places=good.indexed.places)
+    reports = {r.cell: r for t in made for r in map_cells(CellBatch((t,)))}
     for report in good.reports:
         other = reports[report.cell]
         assert other.indexes["refused"] == len(other.granules) == report.indexes["used"]
@@ -679,7 +800,7 @@ def test_calls_that_fail(world: World, monkeypatch: pytest.MonkeyPatch, fault: s
     catalog = replace(world.wide["authalic"], cells={cell: wide[cell] for cell in some})
     plain = {r.cell: r for r in do(catalog, "plain.zarr", index=False).reports}
     made = planned(catalog)
-    monkeypatch.setattr("maggjob.pipeline.index_stage.granules_a_call", lambda *_: 2)
+    monkeypatch.setattr("maggjob.planning.packs.pack_size", lambda *_: 2)
     last = index_tasks(made, "indexes", 2)[-1]
     for name, value in (("FAULT", fault), ("FAILS_INDEXING", last.id), ("FAILS", format_cell(max(catalog.cells), 6))):
         monkeypatch.setenv(name, value)
@@ -733,7 +854,7 @@ def test_indexes_are_made_when_they_pay(world: World, apart: Path) -> None:
     assert planned(catalog).worth_index
     assert every.indexed is not None
     assert every.indexed.place == str(apart)
-    assert len(files(apart)) == len(world.paths)
+    assert len(stored_indexes(apart)) == len(world.paths)
     assert do(catalog, "forced.zarr", indexes=None, index=True, max_cells=1).indexed is not None
 
 
@@ -788,17 +909,65 @@ def test_in_a_bucket_indexes_lie_beside_the_store(world: World, monkeypatch: pyt
         place = Folder("s3://ours/below")
         stored = {k.removeprefix("map.zarr/"): place.get(k) for k in place.keys("map.zarr")}
         indexes = place.keys("maggjob-index")
-    assert len(indexes) == len(world.paths)
-    assert all(key.endswith(".idx") for key in indexes)
+    assert len(indexes) == 1
+    assert all(key.endswith(".pack") for key in indexes)
+    count = len(world.paths)
     assert first.indexed is not None
     assert again.indexed is not None
-    assert (first.indexed.states, again.indexed.states) == ({"made": len(indexes)}, {"there": len(indexes)})
+    assert (first.indexed.states, again.indexed.states) == ({"made": count}, {"there": count})
     assert first.indexed.place == "s3://ours/below/maggjob-index"
     assert first.complete
     assert ledger(first) == ledger(again) == ledger(plain)
     assert stored == files("plain.zarr")
 
 
+def test_requests_for_indexes_are_those_of_the_plan(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each cell, and each quarter of a cell, reads each of its packs once; each pack is written once."""
+    seen: list[tuple[str, str]] = []
+
+    def log(handler: WSGIRequestHandler, code: Any = "-", size: Any = "-") -> None:
+        if "maggjob-index" in handler.path:
+            seen.append((handler.command, handler.path.partition("?")[0]))
+
+    catalog = world.wide["authalic"]
+    some = sorted(world.exact["authalic"].cells.keys() & catalog.cells.keys(), key=lambda c: -len(catalog.cells[c]))[:4]
+    catalog = replace(catalog, cells={cell: catalog.cells[cell] for cell in some})
+    monkeypatch.setattr(WSGIRequestHandler, "log_request", log)
+    monkeypatch.setattr("maggjob.planning.packs.pack_size", lambda *_: 2)
+    monkeypatch.setattr("maggjob.planning.division.is_hot", lambda takes, total, workers: takes > total / 4)
+    with s3_server("ours") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        result = do(catalog, "s3://ours/map.zarr", indexes=None, index=True)
+        first, asked = Counter(seen), list(seen)
+        seen.clear()
+        again = do(catalog, "s3://ours/map.zarr", indexes=None, index=True, overwrite=True)
+    assert result.indexed is not None
+    made = planned(catalog)
+    exact = exact_plan(made, result.indexed).plan
+    names = [entry.id for entry in catalog.granules]
+    packed = cut_packs(order_granules(names, [catalog.cells]), 1)
+    assert len(packed) == 3
+    seconds = exact.seconds(indexed=True)
+    pieces = [4 if takes > sum(seconds) / 4 else 1 for takes in seconds]
+    assert 0 < pieces.count(4) == result.cells_in_quarters < len(pieces)
+    reads = pack_reads(packed, [{cell: exact.catalog.cells[cell] for cell in exact.cells}], pieces)
+    assert sum(report.index_requests for report in result.reports) == reads
+    gets = {path: count for (command, path), count in first.items() if command == "GET" and path.endswith(".pack")}
+    puts = {path: count for (command, path), count in first.items() if command == "PUT"}
+    assert (len(gets), sum(gets.values())) == (3, reads)
+    assert puts == dict.fromkeys(gets, 1)
+    # Nothing else is asked for, but which indexes there are.
+    assert len(asked) == reads + 3 + 1
+    # The second run finds the packs by one list, and the index stage reads each of them once.
+    assert again.indexed is not None
+    assert again.indexed.states == {"there": len(world.paths)}
+    assert {command for command, _ in seen} == {"GET"}
+    assert len(seen) == reads + 3 + 1
+
+
+@pytest.mark.dear("two runs over https")
 def test_granules_over_https_are_read_less_with_indexes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over loopback and with false pairs the bytes are the same, and with indexes no coordinate is read."""
     contents = {f"/{path.name}": path.read_bytes() for path in world.paths}

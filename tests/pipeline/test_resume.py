@@ -242,6 +242,7 @@ def test_an_outage_that_ends_loses_no_cell(made: Path, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("missing", ["before the ledger", "before the manifest"])
+@pytest.mark.dear("processes that are killed, and runs after them")
 def test_a_client_killed_after_publishing_is_finished_by_the_next(
     made: Path, catalog: Catalog, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,7 @@ def test_other_tilings_give_the_same(block: int) -> None:
     assert tree("one") == tree("two")
 
 
+@pytest.mark.dear("several runs")
 def test_the_offset_of_a_baseline_is_taken_away() -> None:
     run(store="old")
     simulate_scenes("tiles", start=START, end=END, offset=-0.1)
@@ -281,6 +282,7 @@ def test_a_later_end_makes_new_days_only() -> None:
     assert run().taken == 4
 
 
+@pytest.mark.dear("two runs, one of them in processes")
 def test_localhost_gives_the_same_bytes() -> None:
     run(store="serial")
     run(store="local", backend="localhost", max_workers=2)

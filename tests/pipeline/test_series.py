@@ -258,6 +258,7 @@ def test_a_later_end_adds_what_is_new() -> None:
         (("2019-01-01", "2019-01-06"), ("2019-01-02", "2019-01-02"), 6),
     ],
 )
+@pytest.mark.dear("several series per case")
 def test_days_that_are_not_asked_for_stay(first: tuple[str, str], second: tuple[str, str], taken: int) -> None:
     run(store="whole.zarr")
     run(start=first[0], end=first[1])
@@ -278,6 +279,7 @@ def run_dry(**options: Any) -> SeriesPlan:
 
 
 @pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.dear("several series per case")
 def test_days_that_would_be_lost_or_left_out_are_refused(sst: list[Path], dry: bool) -> None:
     made = run_dry if dry else run
     run(start="2019-01-03", end="2019-01-04")
@@ -293,6 +295,7 @@ def test_days_that_would_be_lost_or_left_out_are_refused(sst: list[Path], dry: b
     assert [row.state for row in run(start="2019-01-03", end="2019-01-04").rows] == [2, 0]
 
 
+@pytest.mark.dear("two runs, one of them in processes")
 def test_localhost_gives_the_same_bytes() -> None:
     run(store="serial.zarr")
     run(store="local.zarr", backend="localhost", max_workers=2)

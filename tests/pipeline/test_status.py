@@ -548,7 +548,7 @@ def test_a_cell_in_quarters_counts_when_all_four_are_there() -> None:
 
 
 def test_a_run_in_quarters_is_told_in_cells(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maggjob.pipeline.balance.is_hot", lambda *_: True)
+    monkeypatch.setattr("maggjob.planning.division.is_hot", lambda *_: True)
     seen: list[Status] = []
     result = do(catalog, index=True, watch=lambda index, outcome: seen.append(read_status("map.zarr")))
     assert result.cells_in_quarters == 5
@@ -559,7 +559,7 @@ def test_a_run_in_quarters_is_told_in_cells(catalog: Catalog, monkeypatch: pytes
 
 
 def test_a_quarter_that_is_lost_before_it_is_joined_is_told(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maggjob.pipeline.balance.is_hot", lambda *_: True)
+    monkeypatch.setattr("maggjob.planning.division.is_hot", lambda *_: True)
 
     def lose(index: int, outcome: Any) -> None:
         if index == 4:

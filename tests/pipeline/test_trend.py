@@ -135,6 +135,7 @@ def trend_runs(catalog: Catalog) -> maggjob.RunResult:
     return result
 
 
+@pytest.mark.dear("two runs of several cycles")
 def test_pieces_that_fit_in_memory_give_the_same_bytes(
     catalog: Catalog, trend_runs: maggjob.RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +205,7 @@ def test_one_cycle_gives_no_rate(paths: list[Path]) -> None:
     assert not Path("trend.zarr.run").exists()
 
 
+@pytest.mark.dear("two runs of several cycles")
 def test_a_run_that_takes_parts_gives_the_same_bytes(catalog: Catalog, trend_runs: maggjob.RunResult) -> None:
     """The counts of fits have one order, whether they come from calls or from parts."""
     before = files("whole.zarr")
@@ -226,6 +228,7 @@ def test_several_orders_are_written_by_calls(catalog: Catalog, monkeypatch: pyte
     assert files("calls.zarr") == files("here.zarr")
 
 
+@pytest.mark.dear("a run of several cycles")
 def test_a_shard_that_was_not_written_is_missed(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(shards: list[ShardTask]) -> list[ShardReport]:
         reports = write_shards_locally(shards)

@@ -101,6 +101,7 @@ def test_each_cycle_is_what_a_run_of_it_alone_gives(paths: list[str]) -> None:
     assert {c: int(ds["count"].sel(cycle=c).sum()) for c in CYCLES} == kept
 
 
+@pytest.mark.dear("a run of several cycles, and copies of it")
 def test_the_result_opens_with_xdggs_and_converts(paths: list[str]) -> None:
     do(paths, "all.zarr")
     ds = maggjob.open_result("all.zarr")
@@ -120,7 +121,7 @@ def test_rows_are_all_cells_of_the_area(paths: list[str]) -> None:
 
 
 def test_a_shard_holds_one_cycle(paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maggjob.output.assembly.SHARD_ROWS", 1)
+    monkeypatch.setattr("maggjob.planning.division.SHARD_ROWS", 1)
     do(paths, "all.zarr")
     keys = sorted(key for key in files("all.zarr/12/dh_mean") if key != "zarr.json")
     rows = len(maggjob.area_cells(AREA)) * 4096 // (4 * 4096)
@@ -224,6 +225,7 @@ def test_an_update_equals_one_run_over_everything(paths: list[str], time: str) -
 
 
 @pytest.mark.parametrize("time", ["cycle", "none"])
+@pytest.mark.dear("runs and updates of several cycles")
 def test_a_late_granule_costs_only_its_cells(paths: list[str], time: str) -> None:
     do(paths, "one.zarr", time)
     late = of_cycles(paths, 21)[0]
@@ -259,6 +261,7 @@ def test_a_revised_granule_replaces_the_old_one(paths: list[str], tmp_path: Path
     assert maggjob.history("map.zarr")[-1].removed == (old.stem,)
 
 
+@pytest.mark.dear("a run and two updates")
 def test_withdrawn_granules_are_named_unless_they_are_meant(paths: list[str]) -> None:
     do(paths, "map.zarr")
     gone = of_cycles(paths, 21)[1]
@@ -302,6 +305,7 @@ def test_cells_of_cleaned_parts_are_mapped_where_their_window_changed(paths: lis
     assert files("map.zarr") == files("one.zarr")
 
 
+@pytest.mark.dear("runs and updates of several cycles")
 def test_pairs_that_footprints_missed_are_kept(paths: list[str]) -> None:
     """A catalog of footprints may lack a pair that the indexes find: the digests of both ways agree all the same."""
 
@@ -337,6 +341,7 @@ def test_a_catalog_is_asked_again_for_local_granules(paths: list[str], tmp_path:
     assert files("map.zarr") == files("one.zarr")
 
 
+@pytest.mark.dear("a run and two updates")
 def test_an_update_with_a_damaged_granule_keeps_the_old_result_until_it_is_repaired(
     paths: list[str], tmp_path: Path
 ) -> None:

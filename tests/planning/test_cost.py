@@ -6,17 +6,14 @@ from dataclasses import astuple, replace
 import pytest
 from hypothesis import given, strategies as st
 
-from maggjob.backend.bill import CostLine, Prices
 from maggjob.planning.cost import (
+    HANDSHAKE,
     KEPT_SHARE,
     LATENCY,
-    Estimate,
     Load,
     Work,
     bytes_read,
     estimate,
-    granules_a_call,
-    lambda_cost,
     requests,
     seconds,
 )
@@ -30,20 +27,9 @@ WORK = Work(
     scan_bytes=10.0,
     rows_most=80.0,
     line=100.0,
-    side_by_side=4,
-)
-PRICES = Prices(
-    log_mb=4.0,
-    log_mb_a_call=3.0,
-    date="never",
-    gb_second=0.01,
-    call=0.5,
-    get=0.25,
-    put=2.0,
-    memory_gb=4.0,
-    init_s=3.0,
-    puts_a_call=2,
-    gets_a_call=7,
+    side_by_side=4.0,
+    each=1.0,
+    connections=10,
 )
 ONE = Load("-6", visits=3, granule_rows=300.0, rows=20.0)
 
@@ -58,10 +44,14 @@ def test_a_cell_by_hand() -> None:
     assert bytes_read(ONE, WORK) == 3 * 1000 + 3 * 80 * 10 == 5400
     assert requests(ONE, WORK) == 54
     assert seconds(ONE, WORK, 0.0) == pytest.approx(2.0 + 3 * 0.5 + 300 * 0.01 + 20 * 0.1)
-    assert seconds(ONE, WORK, 0.3) == pytest.approx(8.5 + 54 * 0.3 / 3)  # three granules: no more side by side
+    connecting = 10 * HANDSHAKE
+    # Three granules: no more requests wait at once.
+    assert seconds(ONE, WORK, 0.3) == pytest.approx(8.5 + connecting + 54 * 0.3 / 3)
+    twice = replace(WORK, each=2.0)
+    assert seconds(ONE, twice, 0.3) == pytest.approx(8.5 + connecting + 54 * 0.3 / 4)
     many_visits = replace(ONE, visits=10)
     assert requests(many_visits, WORK) == 130  # all 300 segments count: 80 each at most
-    assert seconds(many_visits, WORK, 0.3) == pytest.approx(2.0 + 10 * 0.5 + 3.0 + 2.0 + 130 * 0.3 / 4)
+    assert seconds(many_visits, WORK, 0.3) == pytest.approx(2.0 + 10 * 0.5 + 3.0 + 2.0 + connecting + 130 * 0.3 / 4)
 
 
 def test_a_run_by_hand() -> None:
@@ -69,8 +59,9 @@ def test_a_run_by_hand() -> None:
     made = estimate([ONE, other], "s3", WORK)
     latency = LATENCY["s3"]
     both = [
-        2.0 + 0.5 + 1.0 + 8.0 + 18 * latency,  # 1000 + 800 bytes: 18 requests, one after the other
-        8.5 + 54 * latency / 3,
+        # 1000 + 800 bytes: 18 requests, one after the other, over ten connections.
+        2.0 + 0.5 + 1.0 + 8.0 + 10 * HANDSHAKE + 18 * latency,
+        8.5 + 10 * HANDSHAKE + 54 * latency / 3,
     ]
     assert made.observations == pytest.approx(KEPT_SHARE * 100.0)
     assert (made.bytes_read, made.requests) == (7200.0, 72.0)
@@ -81,36 +72,6 @@ def test_a_run_by_hand() -> None:
     assert made.wall_s(2, 7.0) == pytest.approx(7.0 + sum(both) / 2 + both[0] / 2)
     assert made.wall_s(1000) == pytest.approx(both[0])
     assert made.to_dict()["longest"] == made.longest
-
-
-def test_the_bill_by_hand() -> None:
-    made = Estimate(1000.0, 8500.0, 85.0, worker_time_s=50.0, longest=(("-6", 9.0),))
-    lines = lambda_cost(made, cells=20, workers=8, archive_is_free=False, prices=PRICES)
-    assert [astuple(line) for line in lines] == [
-        ("compute", 200.0, "GB-s", 0.01),
-        ("starts", 8 * 3.0 * 4.0, "GB-s", 0.01),
-        ("calls", 20, "calls", 0.5),
-        ("S3 GET", 140, "requests", 0.25),
-        ("S3 PUT", 40, "requests", 2.0),
-        ("logs", 20 * 3.0, "MB", 4.0),
-        ("archive GET", 85.0, "requests", 0.25),
-    ]
-    assert [line.dollars for line in lines] == pytest.approx([2.0, 0.96, 10.0, 35.0, 80.0, 240.0, 21.25])
-    more = lambda_cost(made, cells=20, workers=5000, archive_is_free=False, prices=PRICES)
-    assert more[1].quantity == 20 * 3.0 * 4.0  # no more workers start than there are calls
-    free = lambda_cost(made, cells=20, workers=8, archive_is_free=True, prices=PRICES)
-    assert free[:-1] == lines[:-1]
-    assert (free[-1].quantity, free[-1].dollars) == (85.0, 0.0)
-
-
-def test_the_size_of_a_real_cycle() -> None:
-    """Cycle 22 of v007 over Antarctica: 1,344 cells of 57.6 granules, 1.37e9 observations."""
-    cells = [Load(str(i), 58, 58 * 330_000.0, 58 * 20_000.0) for i in range(1344)]
-    made = estimate(cells, "s3")
-    assert 1.1e9 < made.observations < 1.7e9
-    dollars = sum(line.dollars for line in lambda_cost(made, 1344, 1700, True, Prices()))
-    assert 0.01 < dollars < 5.0
-    assert made.wall_s(1700, 5.0) < 120
 
 
 @pytest.mark.parametrize("driver", LATENCY)
@@ -166,31 +127,3 @@ def test_the_wall_time_has_its_bounds(some: list[Load], driver: str, number: int
     assert wall <= start + made.worker_time_s + slack  # no worse than one worker
     assert made.wall_s(number + 1, start) <= wall + slack
     assert made.wall_s(1) == made.worker_time_s
-
-
-@given(many, st.integers(1, 2000), workers, st.booleans())
-def test_a_bill_is_the_sum_of_its_lines(some: list[Load], cells: int, number: int, free: bool) -> None:
-    made, prices = estimate(some, "s3"), Prices()
-    lines = {line.what: line for line in lambda_cost(made, cells, number, free, prices)}
-    assert all(isinstance(line, CostLine) and line.dollars >= 0 for line in lines.values())
-    compute = (made.worker_time_s + min(number, cells) * prices.init_s) * prices.memory_gb * prices.gb_second
-    objects = prices.call + prices.gets_a_call * prices.get + prices.puts_a_call * prices.put
-    objects += prices.log_mb_a_call * prices.log_mb
-    archive = 0.0 if free else made.requests * prices.get
-    total = sum(line.dollars for line in lines.values())
-    assert math.isclose(total, compute + cells * objects + archive, rel_tol=1e-9)
-    assert lines["archive GET"].quantity == made.requests
-    dearer = lambda_cost(made, cells + 1, number + 1, False, prices)
-    assert sum(line.dollars for line in dearer) > total - 1e-12
-
-
-def test_a_bill_counts_the_indexes() -> None:
-    """Computed by hand: 100 cells of 10 granules each; 5 workers index 160 granules, eight per call."""
-    loads, prices = [Load(str(i), 10, 1e6, 1e5) for i in range(100)], Prices()
-    made = estimate(loads, "s3", indexed=[3e5] * 160)
-    lines = {line.what: line.quantity for line in lambda_cost(made, 100, 5, True, prices)}
-    assert granules_a_call(160, 5) == 8
-    assert lines["calls"] == 100 + 20
-    assert lines["S3 PUT"] == 100 * prices.puts_a_call + 20 * (prices.puts_a_call - 1) + 160
-    assert lines["S3 GET"] == 120 * prices.gets_a_call + 1000
-    assert lines["starts"] == 5 * prices.init_s * prices.memory_gb

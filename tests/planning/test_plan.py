@@ -11,6 +11,7 @@ import pytest
 import maggjob
 from maggjob import Plan
 from maggjob.backend.bill import Prices
+from maggjob.backend.settings import FAIR_SHARE
 from maggjob.catalog.catalog import Catalog, Entry
 from maggjob.errors import CatalogError, InputError
 from maggjob.grid.healpix import format_cell
@@ -162,7 +163,15 @@ def test_a_plan_as_text_says_what_its_json_says() -> None:
     assert Prices().date in lines["Lambda"]
     for line in plain["lambda"]["bill"]:
         assert any(line["what"] in said and f"${line['dollars']:.4f}" in said for said in text.splitlines())
-    assert text.splitlines()[-1].split() == ["all", f"${plain['lambda']['dollars']:.4f}"]
+    whole, fastest = text.splitlines()[-2:]
+    assert whole.split() == ["all", f"${plain['lambda']['dollars']:.4f}"]
+    assert fastest.split()[-1] == f"${plain['lambda']['fastest']['dollars']:.4f}"
+    chosen = plan_dict(plan)["lambda"]
+    assert (chosen["chosen_by_cost"], plain["lambda"]["chosen_by_cost"]) == (True, False)
+    assert chosen["workers"] == plan.choice.chosen.workers <= FAIR_SHARE
+    assert chosen["dollars"] <= plain["lambda"]["dollars"]
+    assert f"with {chosen['workers']:,} workers, chosen by cost" in plan_text(plan)
+    assert f"${chosen['dollars']:.4f}" in repr(plan)
 
 
 # ---- the run that follows

@@ -15,10 +15,12 @@ import maggjob
 from maggjob.backend.outcome import Outcome
 from maggjob.catalog.local import from_files
 from maggjob.errors import ExistsError, InputError, StoreError
+from maggjob.grid.healpix import parse_cell
 from maggjob.model.reports import CellReport
 from maggjob.pipeline.cell_map import execute
 from maggjob.pipeline.progress import Progress
 from maggjob.pipeline.result import RunResult, clean, read_summary
+from maggjob.show.cell_result import read_result
 from maggjob.show.dataset import open_result
 from maggjob.show.maps import draw_map
 from maggjob.show.text import plan_text, summary
@@ -80,7 +82,7 @@ def test_what_is_simulated_is_said_to_be(result: RunResult, tmp_path: Path) -> N
     assert "simulated granules" in summary(result.to_dict())
     assert "simulated granules" in plan_text(result.plan)
     draw_map(result.store_path, tmp_path / "map.svg", ("h_mean",))
-    assert "simulated: ICESat-2" in (tmp_path / "map.svg").read_text()
+    assert "SIMULATED DATA" in (tmp_path / "map.svg").read_text()
 
 
 def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
@@ -169,6 +171,9 @@ def test_only_the_parts_of_what_is_there_are_cleaned(tmp_path: Path) -> None:
         clean("map.zarr")
     third = execute(plan, backend="serial", overwrite=True, allow_partial=True)
     assert third.published
+    unread = {state: cells.tolist() for state, cells in read_result("map.zarr").unread().items()}
+    for state in ("partial", "failed"):
+        assert unread[state] == sorted(parse_cell(report.cell, 6) for report in third.reports if report.state == state)
     assert int(open_result("map.zarr")["count"].sum()) == third.tally.observations
     assert clean("map.zarr") > 0
 

@@ -71,6 +71,7 @@ def test_a_hemisphere_is_a_panel(tmp_path: Path, area: tuple[float, float, float
     assert (counts[np.ptp(colours, axis=1) > 40] > 1000).sum() >= 3
 
 
+@pytest.mark.dear("pictures take a second each")
 def test_two_hemispheres_are_two_panels(tmp_path: Path) -> None:
     two = picture(planned(SOUTHERN, NORTHERN), tmp_path / "two.png")
     assert two.shape[1] > 1.6 * two.shape[0]  # one is about as wide as high

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import maggjob
-from maggjob.show.maps import draw_map, latest_window
+from maggjob.show.cell_result import read_result
+from maggjob.show.map_text import default_variables
+from maggjob.show.maps import draw_map
 from maggjob.show.rates import draw_rates
 
 AREA = (-104.5, -75.6, -103.2, -75.2)
@@ -49,9 +51,16 @@ def test_rates_beside_those_that_are_expected(granules: Path) -> None:
 @pytest.mark.dear("a picture")
 def test_a_map_shows_the_last_cycle_with_granules(granules: Path) -> None:
     store = run(granules, "atl06_cycles.yaml")
+    result = read_result(store)
+    assert result.times is not None
+    latest = result.times.latest
+    assert result.times.labels[latest] == "21"
     with maggjob.open_result(store) as ds:
-        last, label = latest_window(ds)
-        assert label == "; cycle 21"
-        assert last.dh.dims == ("cells",)
-        np.testing.assert_array_equal(last.dh.values, ds.dh.sel(cycle=21).values)
+        np.testing.assert_array_equal(result.values("dh", latest), ds.dh.sel(cycle=21).values)
+        assert [span and span[0] for span in result.times.spans] == [
+            None if np.isnat(start) else str(start)[:10] for start in ds.time_start.values
+        ]
+    assert default_variables(result) == ("dh", "dh_error")
+    assert "cycle 21 of " in draw_map(store, "map.svg").read_text()
+    assert read_result(maggjob.open_result(store)).times == result.times
     assert draw_map(store, "map.png").stat().st_size > 5000

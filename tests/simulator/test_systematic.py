@@ -72,6 +72,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return simulate(tmp_path_factory.mktemp("plain"), **MANY)
 
 
+@pytest.mark.dear("many granules")
 def test_passes_have_biases_of_their_own(plain: list[Path], tmp_path: Path) -> None:
     """Neither beams of one track, nor tracks of one cycle, nor cycles of one track have anything in common."""
     biases = shared(added(plain, simulate(tmp_path, pass_bias=2.0, **MANY), "h_li"))

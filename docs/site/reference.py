@@ -1,0 +1,221 @@
+"""Text of the reference pages, made from the code: commands, configuration, statistics, ledger, exit codes, API."""
+
+import inspect
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pydantic
+
+import maggjob
+from maggjob.cli.commands import cli
+from maggjob.cli.results import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED
+from maggjob.config.schema import Config
+from maggjob.statistics.functions import FUNCTIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = {
+    "From a search to a map": "find_catalog make_catalog plan Plan run execute RunResult retry read_status",
+    "Results": "open_result draw_map write_page export difference basins ledger verify_result history HistoryEntry",
+    "Updates": "plan_update UpdatePlan update",
+    "With Lithops by hand": "tasks task CellTask Granule map_cell CellReport reduce_tally Tally assemble_run "
+    "archive_credentials lithops_config area_cells",
+    "Other jobs": "series scenes session open_granule",
+    "Configuration and simulation": "load_config Config simulate simulate_sst",
+}
+
+
+def text_of(name: str) -> str:
+    """Return a generated part of a page."""
+    return PARTS[name]()
+
+
+def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
+    )
+
+
+# --- Python
+
+
+def python() -> str:
+    """Return the public names by topic; those that no topic has come last."""
+    left = [name for name in maggjob.__all__ if name not in " ".join(TOPICS.values()).split()]
+    topics = {**TOPICS, **({"More": " ".join(left)} if left else {})}
+    parts = []
+    for topic, names in topics.items():
+        parts.append(f"## {topic}")
+        parts += [f"::: {getattr(maggjob, name).__module__}.{name}" for name in names.split() if hasattr(maggjob, name)]
+    return "\n\n".join(parts)
+
+
+# --- Commands
+
+
+def every_command(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its full name."""
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def commands() -> str:
+    """Return the help of every command."""
+    parts = []
+    for name, command in every_command(cli, "maggjob"):
+        context = click.Context(command, info_name=name, max_content_width=100)
+        parts.append(f"## {name}\n\n```\n{command.get_help(context).rstrip()}\n```")
+    return "\n\n".join(parts)
+
+
+# --- Configuration
+
+
+def models_in(annotation: object) -> list[type[pydantic.BaseModel]]:
+    """Return the models that the type of a key names."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return [annotation]
+    return [model for argument in typing.get_args(annotation) for model in models_in(argument)]
+
+
+def type_name(annotation: object) -> str:
+    """Return the type of a key in the words of YAML."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_name(arguments[0])
+    if origin is typing.Literal:
+        return ", ".join(f"`{one}`" for one in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(type_name(one) for one in arguments))
+    if origin in (tuple, list, frozenset):
+        return f"list of {type_name(arguments[0])}" if arguments else "list"
+    if origin is not None and issubclass(origin, dict | typing.Mapping):
+        return f"mapping of names to {type_name(arguments[1])}"
+    if models_in(annotation):
+        return "mapping"
+    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "NoneType": "nothing"}
+    return words.get(getattr(annotation, "__name__", ""), "value")
+
+
+def default_of(field: pydantic.fields.FieldInfo) -> str:
+    """Return the default of a key; empty where a value is required or the default is a whole section."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, pydantic.BaseModel):
+        return ""
+    return "none" if value is None else f"`{value}`"
+
+
+def keys(model: type[pydantic.BaseModel], path: str, seen: tuple[type, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the keys of a section and of those in it."""
+    for name, field in model.model_fields.items():
+        key = f"{path}.{field.alias or name}".lstrip(".")
+        inner = [one for one in models_in(field.annotation) if one not in seen]
+        below = f"{key}.NAME" if typing.get_origin(field.annotation) is dict else key
+        yield f"`{key}`", type_name(field.annotation), default_of(field), " ".join((field.description or "").split())
+        for one in inner:
+            yield from keys(one, below, (*seen, one))
+
+
+def configuration() -> str:
+    """Return a table of all keys of a configuration, one section per part of the file."""
+    parts = []
+    for name, field in Config.model_fields.items():
+        rows = [
+            (f"`{name}`", type_name(field.annotation), default_of(field), " ".join((field.description or "").split()))
+        ]
+        for model in models_in(field.annotation):
+            rows += keys(model, name, (model,))
+        parts.append(f"## {name}\n\n" + table(("key", "type", "default", "meaning"), list(dict.fromkeys(rows))))
+    return "\n\n".join(parts)
+
+
+# --- Statistics
+
+
+def statistics() -> str:
+    """Return a table of all statistics."""
+    rows = [
+        (
+            f"`{name}`",
+            ", ".join(f"`{one}`" for one in sorted(function.params)) or "",
+            ", ".join(f"`{one}`" for one in sorted(function.required)) or "",
+            function.cell_method or "",
+        )
+        for name, function in FUNCTIONS.items()
+    ]
+    return table(("`function`", "`params`", "required", "CF `cell_methods`"), rows)
+
+
+# --- Output
+
+
+def ledger() -> str:
+    """Return the table of the ledger's columns, as the page about the output has it."""
+    page = (ROOT / "docs" / "output.md").read_text(encoding="utf-8")
+    section = page[page.index("### The ledger as a table") :]
+    found = re.search(r"^\| column .*?(?=^$)", section, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError("docs/output.md has no table of the ledger's columns")
+    return found[0].strip()
+
+
+def exit_codes() -> str:
+    """Return the exit codes."""
+    meanings = {
+        COMPLETE: "complete",
+        BAD_INPUT: "wrong usage or input, no login, a store or backend that cannot be used; nothing was written",
+        INCOMPLETE: "finished, with partial or failed cells, or `verify` found a difference; 0 with `--allow-partial`",
+        STOPPED: "stopped: from the keyboard, by a signal, or by an error after the run had begun; repeat the command",
+    }
+    return table(("exit code", "meaning"), [(str(code), text) for code, text in sorted(meanings.items())])
+
+
+def file(name: str) -> str:
+    """Return a file of the root of the repository."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def builtin() -> str:
+    """Return the built-in configurations."""
+    paths = sorted((ROOT / "configs").glob("*.yaml"))
+    return "\n\n".join(f"### {path.stem}\n\n```yaml\n{path.read_text('utf-8').rstrip()}\n```" for path in paths)
+
+
+def errors() -> str:
+    """Return the errors of maggjob with the reason that the ledger and the summary give for each."""
+    import maggjob.errors as module
+
+    rows = []
+    for name, kind in inspect.getmembers(module, inspect.isclass):
+        if issubclass(kind, module.MaggjobError):
+            meaning = textwrap.dedent(kind.__doc__ or "").strip().split("\n\n")[0]
+            rows.append(
+                (f"`{name}`", f"`{kind.reason}`" if getattr(kind, "reason", None) else "", " ".join(meaning.split()))
+            )
+    return table(("error", "reason in the ledger", "meaning"), rows)
+
+
+PARTS = {
+    "python": python,
+    "commands": commands,
+    "configuration": configuration,
+    "statistics": statistics,
+    "ledger": ledger,
+    "exit-codes": exit_codes,
+    "changelog": lambda: file("CHANGELOG.md"),
+    "contributing": lambda: file("CONTRIBUTING.md"),
+    "builtin": builtin,
+    "errors": errors,
+}
+"""Generated parts by name."""

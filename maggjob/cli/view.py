@@ -1,0 +1,40 @@
+"""The command that shows a result: as a picture, or as a page."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from maggjob.errors import InputError
+
+
+@click.command("view")
+@click.argument("store")
+@click.option(
+    "-o", "--out", default="map.png", show_default=True, metavar="FILE", help="Ends in .png, .pdf, .svg or .html."
+)
+@click.option("--variable", "variables", multiple=True, metavar="NAME", help="Variable; several give several panels.")
+@click.option("--cycle", "--month", "time", metavar="LABEL", help="Cycle or month [default: the last with data].")
+@click.option("--aoi", metavar="AREA", help="Only this area: grounded, basins:2,17, W,S,E,N, a file [default: all].")
+@click.option("--group", metavar="NAME", help="Group of the Zarr [default: that of the finest order].")
+@click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
+def view_command(store: str, out: str, variables: tuple[str, ...], time: str | None, **asked: Any) -> None:
+    """Draw a map of a result, or write it as a page to pan, zoom and ask.
+
+    \b
+    maggjob view atl06.zarr -o map.png
+    maggjob view dh.zarr --variable dh_dt --variable dh_dt_error --aoi basins:21,22 -o rates.pdf
+    maggjob view atl06_cycles.zarr --cycle 21 -o cycle21.png
+    maggjob view atl06.zarr -o view.html     # one file, opens in any browser without a network
+    """  # noqa: D301
+    if Path(out).suffix.lower() == ".html":
+        from maggjob.show.page import write_page
+
+        if time is not None:
+            raise InputError("a page shows every time; leave --cycle and --month out, or write a picture")
+        path = write_page(store, out, variables or None, **asked)
+    else:
+        from maggjob.show.maps import draw_map
+
+        path = draw_map(store, out, variables or None, time=time, **asked)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
