@@ -82,7 +82,8 @@ def main(given: Path, out: Path) -> None:
     begun = time.perf_counter()
     write_numbers(work, out / "numbers")
     seconds["numbers"] = time.perf_counter() - begun
-    (out / "reports.json").write_text(json.dumps(reports, indent=1, sort_keys=True))
+    # Counts by cell are a mapping, but no dict.
+    (out / "reports.json").write_text(json.dumps(reports, indent=1, sort_keys=True, default=dict))
     remarks = {
         "machine": platform.machine(),
         "python": platform.python_version(),
