@@ -171,6 +171,7 @@ def test_what_is_left_is_what_a_resumed_run_is_expected_to_cost(
     assert objects(RESULTS, f"{name}/") == objects(RESULTS, "at-once.zarr/")
 
 
+@pytest.mark.dear("a whole run on the emulator")
 def test_the_bill_is_in_the_summary_and_in_the_bucket(
     aws: World, catalog: Catalog, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +199,7 @@ def test_the_bill_is_in_the_summary_and_in_the_bucket(
     assert rows[-1][0] == "all"
 
 
+@pytest.mark.dear("a whole run on the emulator")
 def test_a_bill_that_cannot_be_kept_is_no_failure(
     aws: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +283,7 @@ def _here(limit: float) -> SessionOptions:
     return SessionOptions(backend="serial", max_cost=limit)
 
 
+@pytest.mark.dear("a whole run on the emulator")
 def test_the_number_of_workers_is_chosen(aws: World, catalog: Catalog) -> None:
     plan = maggjob.plan("atl06.yaml", catalog=catalog, store=f"s3://{RESULTS}/chosen.zarr")
     session = Session(describe(plan), _own(aws))

@@ -427,6 +427,7 @@ def test_parts_of_calls_whose_answers_are_lost_count_as_complete(
 
 
 @pytest.mark.parametrize("backend", ["aws_lambda", "serial"])
+@pytest.mark.dear("two runs per case")
 def test_a_run_whose_keys_expire_stops_and_goes_on_with_new_ones(
     aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
@@ -461,6 +462,7 @@ def test_a_run_whose_keys_expire_stops_and_goes_on_with_new_ones(
     assert aws.service.expired == {KEY}
 
 
+@pytest.mark.dear("a whole run on the emulator")
 def test_a_clean_up_that_is_denied_after_the_result_is_a_warning(
     aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def test_a_failed_build_leaves_nothing_that_runs(
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.dear("a whole run on the emulator; without Docker is the default")
 def test_build_deploy_run_delete_by_docker(aws: World, installed: Maggjob, maggjob: Maggjob, tmp_path: Path) -> None:
     built = maggjob("runtime", "build", "--docker", "--digest", "sha256:" + "0" * 64)
     assert built.returncode == 0, built.stderr

@@ -103,6 +103,7 @@ def test_lambda_gives_the_bytes_of_this_machine(aws: World, cmr: Cmr, monkeypatc
     assert run(aws, cmr, f"s3://{RESULTS}/sst.zarr").taken == 3
 
 
+@pytest.mark.dear("a whole run on the emulator")
 def test_credentials_of_another_data_centre_are_counted(aws: World, cmr: Cmr, monkeypatch: pytest.MonkeyPatch) -> None:
     issue(monkeypatch, "NSIDC")
     done = run(aws, cmr, f"s3://{RESULTS}/other.zarr", backend="serial")

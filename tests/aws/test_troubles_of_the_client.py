@@ -248,6 +248,7 @@ def test_expired_keys_are_told_once_while_calls_run(aws: World, door: Front, cap
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.dear("a whole run on the emulator, and its second try")
 def test_what_is_done_stays_if_the_backend_refuses_a_later_stage(aws: World, door: Front) -> None:
     make_results()
     run = RunDescription("s3://results/later", "all", {"tasks": 3}, {"run": "5f0c"})

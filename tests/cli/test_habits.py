@@ -279,6 +279,7 @@ def test_a_box_is_the_same_in_both_spellings() -> None:
     assert not Path("both").exists()
 
 
+@pytest.mark.dear("granules for several areas")
 def test_any_area_can_be_simulated() -> None:
     """A triangle, against shapely in the projected plane; and the tracks of a box are those of the box as GeoJSON."""
     import h5py

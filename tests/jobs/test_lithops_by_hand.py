@@ -71,6 +71,7 @@ def test_with_a_store_reports_are_assembled_to_the_same_bytes(executor: Any, cat
     assert by_hand.complete
 
 
+@pytest.mark.dear("processes of Lithops")
 def test_without_a_store_reports_carry_the_arrays(executor: Any, catalog: Catalog, granules: list[Path]) -> None:
     tasks = maggjob.tasks("atl06.yaml", catalog=catalog)
     reports = executor.get_result(executor.map(maggjob.map_cell, tasks))
@@ -93,6 +94,7 @@ def test_one_task_made_by_hand_is_mapped(executor: Any, granules: list[Path], ca
     assert report.observations > 0
 
 
+@pytest.mark.dear("processes of Lithops")
 def test_what_fails_is_in_the_report_and_not_raised(executor: Any, catalog: Catalog) -> None:
     cells = list(catalog.cells)[:2]
     own = [catalog.granules[catalog.cells[cell][0]].urls["file"] for cell in cells]
