@@ -25,7 +25,7 @@ from maggjob.planning.plan import Plan
 from maggjob.planning.windows import joined, window_digest
 from maggjob.storage.folder import Folder
 from maggjob.storage.run_folder import INDEXES, cache_folder
-from maggjob.storage.urls import is_remote, join_url
+from maggjob.storage.urls import is_remote, join_url, local_path
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def known_indexes(plan: Plan, place: str, region: str | None = None) -> tuple[Gr
     plan : Plan
         The plan whose used granules are indexed.
     place : str
-        Folder or prefix of the indexes; it is created if needed.
+        Folder or prefix of the indexes.
     region : str, optional
         Region of the bucket.
 
@@ -123,7 +123,10 @@ def known_indexes(plan: Plan, place: str, region: str | None = None) -> tuple[Gr
     MaggjobError
         If the folder cannot be listed.
     """
-    return find_indexes(plan.used_granules, Folder(place, region, create=True), index_digest(plan.config.recipe()))
+    # The calls make the folder: a run that cannot start must leave nothing.
+    if not is_remote(place) and not local_path(place).exists():
+        return plan.used_granules
+    return find_indexes(plan.used_granules, Folder(place, region), index_digest(plan.config.recipe()))
 
 
 def index_tasks(
