@@ -10,6 +10,7 @@ from maggjob.backend.settings import BackendSettings, settings_of
 from maggjob.backend.spending import SpendGuard, check_limit
 from maggjob.errors import AccessError, InputError, StoreError
 from maggjob.pipeline.description import RunDescription, SessionOptions
+from maggjob.pipeline.reach import check_region
 from maggjob.planning.cloud import CloudRun, sum_of
 from maggjob.planning.requests import S3Requests, call_requests
 from maggjob.planning.workers import choose_workers
@@ -30,7 +31,8 @@ def settings_for(backend: str, run: RunDescription, options: SessionOptions) -> 
     Raises
     ------
     InputError
-        If an option or the Lithops configuration cannot be used.
+        If an option or the Lithops configuration cannot be used, or workers could not read the granules from their
+        region.
     """
     check_limit(options.max_cost)
     tasks, cloud = next(iter(run.totals.values()), 1), run.cloud
@@ -38,7 +40,10 @@ def settings_for(backend: str, run: RunDescription, options: SessionOptions) -> 
     def choose(limit: int) -> int:
         return limit if cloud is None else choose_workers(cloud, limit).chosen.workers
 
-    return settings_of(backend, tasks, options.max_workers, options.lithops_config, options.region, choose)
+    given = (tasks, options.max_workers, options.lithops_config, options.region)
+    # First, as the choice looks for parts of an earlier attempt in the bucket.
+    check_region(settings_of(backend, *given), run)
+    return settings_of(backend, *given, choose)
 
 
 def prices_of(settings: BackendSettings) -> Prices:

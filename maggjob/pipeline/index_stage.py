@@ -126,7 +126,7 @@ def known_indexes(plan: Plan, place: str, region: str | None = None) -> tuple[Gr
     # The calls make the folder: a run that cannot start must leave nothing.
     if not is_remote(place) and not local_path(place).exists():
         return plan.used_granules
-    return find_indexes(plan.used_granules, Folder(place, region), index_digest(plan.config.recipe()))
+    return find_indexes(plan.used_granules, Folder(place, region, create=True), index_digest(plan.config.recipe()))
 
 
 def index_tasks(

@@ -32,7 +32,7 @@ from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep, prices_of, settings_for, who_pays
 from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
 from maggjob.pipeline.own_folder import ends_for_good, own_folder
-from maggjob.pipeline.reach import check_archive, check_reach, check_region
+from maggjob.pipeline.reach import check_archive, check_reach
 from maggjob.pipeline.record import calls_json
 from maggjob.pipeline.status import NoteWriter, RunNote
 from maggjob.pipeline.stopping import stop_on_signals
@@ -79,7 +79,6 @@ class Session:
         self.backend = resolve_backend(self.options.backend)
         check_reach(self.backend, run)
         self.settings = settings_for(self.backend, run, self.options)
-        check_region(self.settings, run)
         self.region = self.settings.region
         self.folder = run_folder(run.store)
         self.credentials: str | None = None

@@ -398,7 +398,7 @@ def test_regions_are_read_by_name_from_any_file(name: str) -> None:
         ({"start": "2023-08-01"}, InputError, "after end"),
         ({"start": "2023-7-1"}, InputError, "2023-7-1"),
         ({"items": "none.json"}, CatalogError, "none.json"),
-        ({"config": "atl06.yaml"}, ConfigError, "sentinel2.yaml"),
+        ({"config": "atl06.yaml"}, ConfigError, "those of this job are sentinel2"),
         ({"config": config(crs="EPSG:4326")}, InputError, "in degrees"),
         ({"config": config(resolution=0.01)}, InputError, "split it"),
         ({"config": config(bands={"B99": "none"})}, InputError, "no asset or band 'none'"),
