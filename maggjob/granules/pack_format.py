@@ -10,7 +10,7 @@ All integers are little-endian::
     then         the indexes (`maggjob.granules.index_format`), each with checksums of its own
 
 The key of a pack names all of its indexes by a short code each, so that one listing of a folder tells which granules
-have an index, and where. It ends with a digest of the pack: what a key names never changes. docs/decisions/index.md
+have an index, and where. It ends with a digest of the pack: what a key names never changes. docs/decisions/indexes.md
 gives the reasons.
 """
 

@@ -2,7 +2,7 @@
 
 A pack is what one call of the index stage makes. Each cell reads a pack once, however many of its granules are in it.
 So granules that lie in the same cells belong together. Neighbouring ground tracks cross the same cells; tracks that
-follow each other in time are far apart. docs/decisions/index.md compares the orders.
+follow each other in time are far apart. docs/decisions/indexes.md compares the orders.
 """
 
 import math
