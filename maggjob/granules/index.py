@@ -1,8 +1,8 @@
 """The index of one granule: which rows lie in which cell, and where their bytes are in the file.
 
 An index is built once per granule and used for every cell that the granule touches. A worker then reads neither the
-coordinates nor the structure of the file. `maggjob.granules.index_format` defines its encoding. docs/decisions/indexes.md
-explains its key, and what happens to reads that it cannot serve.
+coordinates nor the structure of the file. `maggjob.granules.index_format` defines its encoding.
+docs/decisions/indexes.md explains its key, and what happens to reads that it cannot serve.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
