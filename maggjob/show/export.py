@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 EXTRA = "install the extra 'export': pip install 'maggjob[export]'"
 NEEDED = {".tif": "rasterio", ".nc": "h5netcdf", ".parquet": "arro3", ".csv": "pandas"}
 """Package that writes a kind of file, by the end of its name."""
-KEPT = (
-    *("title", "source", "summary", "references", "product", "product_version", "license", "institution"),
-    *("time_coverage_start", "time_coverage_end", "config_digest", "run_digest", "latitude_convention"),
-)
-"""Attributes of a result that exports keep."""
+OF_THE_ZARR = ("Conventions", "zarr_conventions", "dggs", "coordinates", "config", "tally", "group", "groups")
+"""Attributes of a result that describe its Zarr, or are long; all others are kept."""
 
 
 def export(
@@ -118,6 +115,6 @@ def export(
 
 def _attributes(result: CellResult) -> dict[str, str]:
     """Return what an export tells about its origin, as text."""
-    known = {key: result.attributes[key] for key in KEPT if key in result.attributes}
+    known = {key: value for key, value in result.attributes.items() if key not in OF_THE_ZARR}
     cells = {"healpix_order": result.grid.child_order, "maggjob_tally": result.attributes.get("tally", {})}
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in {**known, **cells}.items()}

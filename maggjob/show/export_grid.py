@@ -86,9 +86,7 @@ def parse_crs(asked: str | int | None, selection: Selection) -> Any:
         If it is unknown.
     """
     if asked is None:
-        return CRS.from_epsg(
-            hemisphere(np.unique(selection.result.ids >> selection.result.grid.shift), selection.result.grid)[0]
-        )
+        return CRS.from_epsg(hemisphere(selection.result.parents, selection.result.grid)[0])
     try:
         return CRS.from_user_input(asked)
     except CRSError as problem:

@@ -13,7 +13,7 @@ from maggjob.show.plane import Lookup
 CHUNK = 512
 """Width and height of a chunk."""
 EPOCH = "days since 2018-01-01 00:00:00"
-KEPT = ("units", "long_name", "standard_name", "cell_methods", "comment", "flag_values", "flag_meanings")
+KEPT = ("units", "long_name", "standard_name", "cell_methods", "comment", "flag_meanings")
 """Attributes of a variable that are kept."""
 
 
@@ -49,7 +49,10 @@ def write_netcdf(path: Path, selection: Selection, grid: PixelGrid, attributes: 
                 compression_opts=4,
                 shuffle=True,
             )
-            array.attrs.update({k: v for k, v in variable.attributes.items() if k in KEPT and isinstance(v, str)})
+            array.attrs.update({k: v for k, v in variable.attributes.items() if k in KEPT})
+            if "flag_values" in variable.attributes:
+                # CF wants them in the type of the variable.
+                array.attrs["flag_values"] = np.asarray(variable.attributes["flag_values"], dtype)
             array.attrs["grid_mapping"] = "crs"
             arrays[variable.name] = (array, values)
         for rows, at in grid.strips(Lookup(selection.result.ids, selection.result.grid)):

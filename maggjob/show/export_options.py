@@ -40,8 +40,6 @@ class Selection:
     """Positions on the time axis; empty without one."""
     rows: np.ndarray | None
     """Positions of the cells in the area, ascending; None for all."""
-    centres: Centres | None
-    """Centres of the cells in the area; None if they were not needed."""
 
     @property
     def chosen(self) -> np.ndarray:
@@ -108,10 +106,10 @@ def select(
     elif time is not None:
         raise InputError(f"{result.name} has no time axis: leave out the time {time!r}")
     if aoi is None:
-        return Selection(result, chosen, times, None, None)
+        return Selection(result, chosen, times, None)
     area = parse_area(aoi)
     centres = Centres.of(result.ids, result.grid.child_order, result.grid.latitude)
     rows = np.flatnonzero(centres.within(area))
     if not len(rows):
         raise InputError(f"no cell of {result.name} has its centre in the area {area.name}; give another area")
-    return Selection(result, chosen, times, rows, centres.taken(rows))
+    return Selection(result, chosen, times, rows)

@@ -1,4 +1,4 @@
-"""Write a picture or a page whole or not at all."""
+"""Write a picture, a page or an export whole or not at all."""
 
 import secrets
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def place_of(out: PlaceLike, ends: tuple[str, ...]) -> Path:
     ExistsError
         If a file of another kind is there.
     """
-    path = local_place(out, "picture")
+    path = local_place(out, "file")
     end = path.suffix.lower()
     if end not in ends:
         raise InputError(f"cannot write {path}: give a name that ends in {' or '.join(ends)}")

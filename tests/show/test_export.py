@@ -133,6 +133,21 @@ def test_netcdf_has_the_pixels_of_the_geotiff_and_their_reference_system(store: 
             np.testing.assert_allclose(found.y.values[0], y[0])
 
 
+def test_flags_and_attributes_of_the_user_are_kept(tmp_path: Path) -> None:
+    flags = {"flag_values": [0, 1, 2], "flag_meanings": "complete partial failed"}
+    own = {"institution": "University of Somewhere", "cycles": [3, 4]}
+    floats = {**HEIGHT, "state": (lambda latitude, longitude, time: np.zeros(len(latitude), np.float32), flags)}
+    store = write_store(tmp_path / "map.zarr", parents_at((-103.0, -75.2)), SPHERE, floats, attributes=own)
+    with xr.open_dataset(maggjob.export(store, tmp_path / "map.nc"), engine="h5netcdf") as found:
+        assert found.state.attrs["flag_values"].tolist() == [0, 1, 2]
+        assert found.state.attrs["flag_values"].dtype == found.state.dtype
+        assert found.state.attrs["flag_meanings"] == "complete partial failed"
+        assert found.attrs["institution"] == "University of Somewhere"
+        assert json.loads(found.attrs["cycles"]) == [3, 4]
+    with rasterio.open(maggjob.export(store, tmp_path / "map.tif")) as file:
+        assert file.tags()["institution"] == "University of Somewhere"
+
+
 def test_a_time_axis_is_bands_of_a_geotiff_and_a_dimension_of_netcdf(cycles: str, tmp_path: Path) -> None:
     with rasterio.open(maggjob.export(cycles, tmp_path / "map.tif", ["h_mean"])) as file:
         assert file.descriptions == ("h_mean 3", "h_mean 4", "h_mean 5")
