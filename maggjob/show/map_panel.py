@@ -223,8 +223,20 @@ def draw_colour_bar(figure: Any, axes: Any, panel: Panel) -> None:
         bar.set_ticks(np.arange(len(scale.flags)), labels=[word for _, word in scale.flags])
         bar.ax.tick_params(length=0, labelrotation=90)
     elif scale.logarithmic:
-        ticks = [n * 10**power for power in range(7) for n in (1, 2, 5) if scale.low <= n * 10**power <= scale.high]
-        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
-        bar.ax.minorticks_off()
+        set_round_ticks(bar, scale.low, scale.high)
     if panel.units:
         bar.ax.set_title(panel.units, fontsize=8, pad=6)
+
+
+def set_round_ticks(bar: Any, low: float, high: float) -> None:
+    """Label a logarithmic colour bar at 1, 2 and 5 times powers of ten.
+
+    Parameters
+    ----------
+    bar : matplotlib.colorbar.Colorbar
+    low, high : float
+        Its ends, from 1 to ten millions.
+    """
+    ticks = [n * 10**power for power in range(7) for n in (1, 2, 5) if low <= n * 10**power <= high]
+    bar.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks], minor=False)
+    bar.ax.minorticks_off()

@@ -12,10 +12,11 @@ from maggjob.grid.coverage import great_circle, outline
 from maggjob.inputs.places import local_place, may_replace
 from maggjob.planning.plan import Plan
 from maggjob.show.dataset import EXTRA
+from maggjob.show.map_panel import LINE, SEA, draw_coast, draw_graticule, draw_scale_bar, set_round_ticks
+from maggjob.show.plane import frame_of
 
 TRACKS_DRAWN = 400
 """Maximum number of tracks to draw; more would blacken the map."""
-MERIDIANS, PARALLELS = range(-180, 180, 30), range(-85, 90, 5)
 
 
 def draw_plan(plan: Plan, out: str | Path) -> Path:
@@ -72,27 +73,25 @@ def _panel(figure: Any, axes: Any, plan: Plan, crs: int, rings: np.ndarray, coun
     from matplotlib.colors import LogNorm
 
     x, y = transformer(crs).transform(rings[:, :, 0], rings[:, :, 1])
+    extent = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+    frame = frame_of(extent, crs, plan.catalog.order)
+    left, right, bottom, top = (value / 1e3 for value in frame.extent)
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[], facecolor=SEA)
+    draw_coast(axes, frame)
     plane = np.stack([x, y], axis=-1) / 1e3
-    drawn = PolyCollection(list(plane), array=counts, cmap="viridis", edgecolors="white", linewidths=0.3)
     # Tracks converge near the poles, so counts vary by orders of magnitude.
-    drawn.set_norm(LogNorm(1, max(2, int(counts.max()))))
-    axes.add_collection(drawn)
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="granules per cell")
-    low, high = plane.min(axis=(0, 1)), plane.max(axis=(0, 1))
-    margin = 0.03 * float((high - low).max()) + 20.0
+    most = max(2, int(counts.max()))
+    shades: dict[str, Any] = {"array": counts, "cmap": "viridis", "norm": LogNorm(1, most)}
+    drawn = PolyCollection(list(plane), **shades, edgecolors="white", linewidths=0.3, zorder=2)
+    axes.add_collection(drawn, autolim=False)
+    set_round_ticks(figure.colorbar(drawn, ax=axes, shrink=0.8, label="granules per cell", pad=0.08), 1, most)
     for track in _tracks(plan, crs):
-        axes.plot(*track.T, color="k", lw=0.25, alpha=0.35)
+        axes.plot(*track.T, color="k", lw=0.25, alpha=0.35, scalex=False, scaley=False)
     for ring in plan.catalog.provenance.get("outline", {}).get(str(crs), []):
-        axes.plot(*(np.array(ring).T / 1e3), color="tab:red", lw=1.2)
-    _graticule(axes, crs)
-    axes.set(
-        xlim=(low[0] - margin, high[0] + margin),
-        ylim=(low[1] - margin, high[1] + margin),
-        aspect="equal",
-        xlabel="x (km)",
-        ylabel="y (km)",
-        title=f"EPSG:{crs}",
-    )
+        axes.plot(*(np.array(ring).T / 1e3), color="tab:red", lw=1.2, zorder=5, scalex=False, scaley=False)
+    draw_graticule(axes, frame)
+    draw_scale_bar(axes, frame)
+    axes.set_title(f"EPSG:{crs}", fontsize=9.5, pad=16, color=LINE)
 
 
 def _tracks(plan: Plan, crs: int) -> list[np.ndarray]:
@@ -112,11 +111,3 @@ def _tracks(plan: Plan, crs: int) -> list[np.ndarray]:
         dense[sign * dense[:, 1] < -10] = np.nan
         found.append(np.column_stack(transformer(crs).transform(dense[:, 0], dense[:, 1])) / 1e3)
     return found
-
-
-def _graticule(axes: Any, crs: int) -> None:
-    around, up = np.linspace(-180, 180, 721), np.linspace(0, 90, 50) * (-1 if crs == SOUTH else 1)
-    lines = [(np.full(50, meridian), up) for meridian in MERIDIANS]
-    lines += [(around, np.full(721, parallel)) for parallel in PARALLELS if (parallel < 0) == (crs == SOUTH)]
-    for longitude, latitude in lines:
-        axes.plot(*(np.array(transformer(crs).transform(longitude, latitude)) / 1e3), color="0.5", lw=0.4, alpha=0.5)
