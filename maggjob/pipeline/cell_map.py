@@ -195,53 +195,64 @@ def execute(
         restore(session.run.store)
         resume, allowed = _begin(session, options, plan.digest)
         folder = Folder(session.folder, session.region)
-        kept = earlier.kept if earlier else None
         if earlier is None:
             save_plan(plan, folder)
         else:
             earlier.take_over(folder)
-        todo = without_windows(plan, kept.windows) if kept else plan
-        index = _with_versions(session, run_index_stage(session, todo, _indexes(todo, options)))
-        if options.restart:
-            forget(folder)
-        now = index.exact.plan
-        keep_versions(folder, {**(earlier.etags if earlier else {}), **now.etags}, now.listed)
-        absent = () if index.indexed is None else check_indexed(plan, index.indexed)
-        cells = run_map_stage(
-            session, index, resume=resume or earlier is not None, stay=len(kept.reports) if kept else 0
-        )
-        session.begin("assembly")
-        reports = cells.reports()
-        if index.indexed is None:
-            absent = check_reported(plan, reports)
-        result = replace(
-            _assembled(session, plan, index, cells.tasks, reports, allowed, earlier),
-            # The result keeps the catalog with all pairs, so that its totals agree with the ledger.
-            plan=_whole(plan, index, earlier),
-            expected=plan.expected(index.place is not None),
-            indexed=index.indexed,
-            calls=cells.calls,
-            taken=cells.taken,
-            found=cells.found,
-            absent=absent,
-            deleted=kept.deleted if kept else frozenset(),
-            cells_in_quarters=cells.in_quarters,
-        )
-        session.own_requests += job_requests(size_of(plan, index, cells, session.report().stages, resumed=resume))
-        result = replace(result, session=session.report())
+        result = _computed(session, plan, allowed, earlier, folder, resume=resume)
         if result.published:
-            if earlier is not None:
-                save_plan(plan, folder, NEXT_PLAN)
-            keep_record(result, folder, session.region)
-            if earlier is not None:
-                save_plan(plan, folder)
-            add_entry(folder, _entry(result, earlier))
+            _record(session, plan, result, folder, earlier)
         remains = drop_unused(folder, result.reports)
         if remains is not None:
             session.warn(f"parts that nobody needs remain in {session.folder}: {remains}")
         result = replace(result, session=session.report())
         session.finish(result.to_dict())
     return result
+
+
+def _computed(
+    session: Session, plan: Plan, options: RunOptions, earlier: Earlier | None, folder: Folder, *, resume: bool
+) -> RunResult:
+    """Index the granules, map the cells and assemble the result, while the session holds the lock."""
+    kept = earlier.kept if earlier else None
+    todo = without_windows(plan, kept.windows) if kept else plan
+    index = _with_versions(session, run_index_stage(session, todo, _indexes(todo, options)))
+    if options.restart:
+        forget(folder)
+    now = index.exact.plan
+    keep_versions(folder, {**(earlier.etags if earlier else {}), **now.etags}, now.listed)
+    absent = () if index.indexed is None else check_indexed(plan, index.indexed)
+    cells = run_map_stage(session, index, resume=resume or earlier is not None, stay=len(kept.reports) if kept else 0)
+    session.begin("assembly")
+    reports = cells.reports()
+    if index.indexed is None:
+        absent = check_reported(plan, reports)
+    result = replace(
+        _assembled(session, plan, index, cells.tasks, reports, options, earlier),
+        # The result keeps the catalog with all pairs, so that its totals agree with the ledger.
+        plan=_whole(plan, index, earlier),
+        expected=plan.expected(index.place is not None),
+        indexed=index.indexed,
+        calls=cells.calls,
+        taken=cells.taken,
+        found=cells.found,
+        absent=absent,
+        deleted=kept.deleted if kept else frozenset(),
+        cells_in_quarters=cells.in_quarters,
+    )
+    session.own_requests += job_requests(size_of(plan, index, cells, session.report().stages, resumed=resume))
+    return replace(result, session=session.report())
+
+
+def _record(session: Session, plan: Plan, result: RunResult, folder: Folder, earlier: Earlier | None) -> None:
+    """Keep the record of a published result, the plan that the user asked for, and an entry in the history."""
+    # Until the record is that of the update, its plan lies beside that of the earlier run.
+    if earlier is not None:
+        save_plan(plan, folder, NEXT_PLAN)
+    keep_record(result, folder, session.region)
+    if earlier is not None:
+        save_plan(plan, folder)
+    add_entry(folder, _entry(result, earlier))
 
 
 def _left(plan: Plan, options: RunOptions, earlier: Earlier | None) -> Collection[str] | None:
