@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 DOCS := requirements/docs-$(MINOR).txt
 DOCS_READY := $(VENV)/.docs-ready
 
+# Tests start many processes, and each would compile maggjob again if byte code were not kept.
+KEEP_BYTE_CODE := PYTHONDONTWRITEBYTECODE=
+
 .PHONY: help demo docs notebooks test test-all browser faults soak sbom test-wheels test-arm64 test-image lint bench lock \
   clean
 
@@ -41,10 +44,10 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 
 ##@ Test
 test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(KEEP_BYTE_CODE) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	$(KEEP_BYTE_CODE) HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64 and not image'
 
 browser:  ## install Chromium, which the tests of pages drive | Debian, as root; without it they are skipped

@@ -36,6 +36,16 @@ UNSET = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the cases in `make test` that a mark ``dear(why, keep=(...))`` names by their ids."""
+    for item in items:
+        mark = item.get_closest_marker("dear")
+        keep = mark.kwargs.get("keep", ()) if mark else ()
+        if keep and isinstance(item, pytest.Function) and item.callspec.id in keep:
+            item.own_markers.remove(mark)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real data; the tests that need it skip where it is absent."""

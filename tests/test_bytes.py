@@ -84,6 +84,7 @@ def check_demonstration(folder: Path, noted: dict[str, str]) -> None:
     assert arrays_digest(folder / "atl06.zarr") == noted["arrays"]
 
 
+@pytest.mark.dear("a whole demonstration")
 def test_a_small_demonstration_gives_the_bytes_that_were_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six granules, in this process."""
     monkeypatch.setattr("maggjob.cli.demo.SCENE", SMALL)

@@ -38,7 +38,22 @@ ROOMS = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 
-@pytest.mark.parametrize("module", MODULES)
+# Modules whose examples run a whole job or draw.
+DEAR = (
+    "catalog.find grid.coverage jobs.cells jobs.granule_index output.table pipeline.by_hand pipeline.checks "
+    "pipeline.history pipeline.update planning.make show.basins show.dataset show.export show.maps show.page "
+    "show.report_page simulator.scene"
+)
+JOBS = {f"maggjob.{name}" for name in DEAR.split()}
+EXAMPLES = [
+    pytest.param(module, marks=pytest.mark.dear("runs a job; that of `run` is in make test"))
+    if module in JOBS
+    else module
+    for module in MODULES
+]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
 def test_examples_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module), extraglobs={"maggjob": maggjob})
     assert result.failed == 0
@@ -185,6 +200,7 @@ def test_yaml_of_a_page_is_a_configuration(page: Path) -> None:
         load_config(plain)
 
 
+@pytest.mark.dear("cells of whole ice sheets")
 def test_cells_of_named_areas_are_as_many_as_the_page_says() -> None:
     table = (ROOT / "docs/running.md").read_text()
     rows = re.findall(r"^\| `(\w+)`.*: ([\d,]+) cells \|$", table, re.MULTILINE)

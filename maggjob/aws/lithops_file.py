@@ -152,12 +152,17 @@ def fill_in(text: str | None, values: AccountValues) -> FilledFile:
     Raises
     ------
     InputError
-        If a section is written in one line, as ``aws: {region: us-west-2}``, so that its lines cannot be changed.
+        If the file is laid out so that its lines cannot be changed, such as a section in one line
+        (``aws: {region: us-west-2}``) or sections that are indented.
     """
     packaged = packaged_config().read_text(encoding="utf-8")
     new = packaged if text is None else _add_sections(text, packaged)
-    before = load_yaml(new) or {}
     wanted = values.lines()
+    try:
+        before = load_yaml(new) or {}
+    # Sections that are added at the margin do not fit below an indented first line.
+    except (ValueError, yaml.YAMLError) as problem:
+        raise _cannot_change(wanted) from problem
     if "architecture" not in (before.get("aws_lambda") or {}):
         # Lithops' own default is another one than the image's.
         wanted["aws_lambda", "architecture"] = "arm64"
@@ -223,11 +228,15 @@ def _check_filled(text: str, before: Mapping[str, Any], values: Mapping[tuple[st
     except (ValueError, yaml.YAMLError):
         found = None
     if found != wanted:
-        said = "; ".join(f"{section}.{key}: {value}" for (section, key), value in values.items())
-        raise InputError(
-            f"{CONFIG_FILE} is laid out in a way that maggjob cannot change (a section in one line, or a value over "
-            f"several): write these values yourself: {said}; or {_other_file()}"
-        )
+        raise _cannot_change(values)
+
+
+def _cannot_change(values: Mapping[tuple[str, str], str | int]) -> InputError:
+    said = "; ".join(f"{section}.{key}: {value}" for (section, key), value in values.items())
+    return InputError(
+        f"{CONFIG_FILE} is laid out in a way that maggjob cannot change (a section in one line or indented, or a value "
+        f"over several): write these values yourself: {said}; or {_other_file()}"
+    )
 
 
 def check_writable(path: Path) -> None:

@@ -204,6 +204,7 @@ def test_an_edit_of_maggjob_sends_less_than_two_megabytes(
     assert not {name for name in names if set(NOT_IN_IMAGE) - {"__pycache__"} & set(name.split("/"))}
 
 
+@pytest.mark.dear("builds two images")
 def test_a_damaged_file_of_the_cache_is_made_again(registry: Registry, options: BuildOptions) -> None:
     first = push(registry, options)
     assert options.cache is not None

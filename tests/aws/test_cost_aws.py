@@ -88,11 +88,8 @@ def agree(aws: World, expected: dict[str, float], wall_s: float) -> None:
     assert found["PUT"] == pytest.approx(expected["S3 PUT"] - wall_s / POLL, rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("index", "split"),
-    [(True, False), pytest.param(False, False, marks=pytest.mark.dear("a whole run; the other is in make test"))]
-    + [pytest.param(True, True, marks=pytest.mark.dear("a whole run; quarters are counted by hand in tests/planning"))],
-)
+@pytest.mark.dear("whole runs in the emulator; the requests are counted by hand in tests/planning")
+@pytest.mark.parametrize(("index", "split"), [(True, False), (False, False), (True, True)])
 def test_the_requests_are_those_of_the_plan(
     aws: World, catalog: Catalog, index: bool, split: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +261,7 @@ def test_a_run_that_would_cost_more_is_stopped(aws: World, catalog: Catalog) -> 
     assert kept["tasks"]["map"]["done"] == 12
 
 
+@pytest.mark.dear("starts the emulator; the refusal itself is tested without")
 def test_a_limit_is_of_lambda_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

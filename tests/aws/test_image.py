@@ -104,6 +104,7 @@ def by_what_is_locked(task: Any, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.dear("imports all of a worker; the imports are checked by test_architecture, too")
 def test_a_worker_imports_nothing_that_the_image_has_not(tmp_path: Path) -> None:
     path = write_granule(tmp_path / "ATL06_20190222031203_08500211_006_01.h5")
     plan = maggjob.plan("atl06.yaml", catalog=maggjob.make_catalog(path), store=str(tmp_path / "map.zarr"))

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.aws.world import ROOT, World
 
 CODE = """
@@ -30,6 +32,7 @@ print(os.environ["__LITHOPS_ACTIVATION_ID"])
 """
 
 
+@pytest.mark.dear("imports the handler in a process of its own; test_run_aws runs it")
 def test_the_handler_hands_over_and_keeps_its_storage(aws: World) -> None:
     from maggjob.backend.outcome import Activation
 

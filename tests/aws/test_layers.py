@@ -102,6 +102,7 @@ def test_our_locks_are_read_whole(lock: Path) -> None:
     assert sum(len(package.hashes) for package in packages) == text.count("--hash=sha256:")
 
 
+@pytest.mark.dear("makes and packs wheels; test_build does, too")
 def test_a_wheel_is_fetched_once_and_checked_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = read_lock(small_runtime(tmp_path, monkeypatch) / f"worker-{HERE}.txt")
     wheels, fetched = fetch_wheels(lock, HERE, tmp_path / "cache")

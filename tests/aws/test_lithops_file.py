@@ -68,7 +68,12 @@ def test_files_with_lines_left_out_keep_all_others(gone: set[int], end: str, las
 
 
 @pytest.mark.parametrize(
-    "text", ["# maggjob\naws: {region: us-east-1}\n", "# maggjob\naws_lambda:\n  runtime: >\n    a\n    b\n"]
+    "text",
+    [
+        "# maggjob\naws: {region: us-east-1}\n",
+        "# maggjob\naws_lambda:\n  runtime: >\n    a\n    b\n",
+        "# maggjob\n  backend: aws_lambda\n",
+    ],
 )
 def test_a_file_that_cannot_be_changed_by_lines_is_refused_with_the_values(text: str) -> None:
     with pytest.raises(InputError, match=r"write these values yourself: .*aws_lambda\.runtime: maggjob:1"):

@@ -383,6 +383,7 @@ def test_an_index_or_assembly_call_that_dies_costs_no_cell(
     ]
 
 
+@pytest.mark.dear("a whole run in the emulator; test_stages loses answers without one")
 def test_parts_of_calls_whose_answers_are_lost_count_as_complete(
     aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,6 +231,7 @@ def test_what_cannot_start_says_what_to_do(aws: World, change: dict[str, Any], s
         do(aws, 2, config=aws.fresh_config(runtime_memory=1024, **change))
 
 
+@pytest.mark.dear("boto3 looks for credentials everywhere")
 def test_without_credentials_nothing_starts(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

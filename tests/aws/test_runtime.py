@@ -94,6 +94,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
         yield found
 
 
+@pytest.mark.dear("builds a whole image; test_build checks each of its parts")
 def test_build_deploy_delete_without_docker(
     aws: World, registry: Registry, maggjob: Maggjob, installed: Maggjob, tmp_path: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_there_are_images_for_locked_pythons_only(tmp_path: Path) -> None:
     assert {"REQUIREMENTS=worker-readers", "BASE=ghcr.io/mine:1", f"PYTHON={HERE}", pinned} <= set(build.command)
 
 
+@pytest.mark.dear("imports the context in a process of its own")
 def test_the_context_is_a_package_that_can_be_imported(tmp_path: Path) -> None:
     write_context(tmp_path / "context")
     code = "import maggjob.aws.handler as h; print(h.__file__)"

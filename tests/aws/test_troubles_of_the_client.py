@@ -229,6 +229,7 @@ def test_an_invocation_with_expired_keys_ends_the_run_at_once(aws: World, code: 
     assert len(aws.service.invocations) <= 3  # none was offered again
 
 
+@pytest.mark.dear("a whole run in the emulator; the invocation with expired keys stays")
 def test_expired_keys_are_told_once_while_calls_run(aws: World, door: Front, capfd: pytest.CaptureFixture[str]) -> None:
     """The keys expire with the first answer: what Lithops asks next is refused."""
     seen: list[Outcome[Any]] = []

@@ -53,6 +53,7 @@ COLUMNS = st.integers(0, 40).flatmap(
 )
 
 
+@pytest.mark.dear("thousands of calls")
 @given(COLUMNS)
 def test_columns_are_read_as_they_were_written(columns: StageCalls) -> None:
     assert StageCalls.from_dict(json.loads(json.dumps(columns.to_dict()))) == columns
@@ -78,6 +79,7 @@ def times_of(outcomes: list[Outcome[int]]) -> list[CallTimes]:
     return [times for times in found if times is not None]
 
 
+@pytest.mark.dear("starts workers; test_executor does, too", keep=("serial",))
 @pytest.mark.parametrize("backend", ["serial", "localhost"])
 def test_every_call_has_its_times(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", ROOT)

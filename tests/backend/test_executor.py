@@ -159,7 +159,7 @@ def _with(variable: str, value: str) -> list[int]:
         ("square", None),
         ("raises", "worker"),
         pytest.param("is_killed", "memory", marks=pytest.mark.dear("as a call that raises")),
-        ("sleeps", "deadline"),
+        pytest.param("sleeps", "deadline", marks=pytest.mark.dear("as a call that raises")),
     ],
 )
 def test_nothing_is_left_behind(tmp_path: Path, function: str, ended: str | None) -> None:

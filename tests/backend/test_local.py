@@ -20,6 +20,7 @@ def calls_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
+@pytest.mark.dear("processes are started and killed; one way to die stands for all", keep=("1-2-died",))
 @pytest.mark.parametrize(("generations", "workers", "reason"), [(0, 2, "memory"), (1, 2, "died"), (2, 2, "died")])
 def test_a_lost_call_is_submitted_again_while_the_others_run(
     tmp_path: Path, generations: int, workers: int, reason: str

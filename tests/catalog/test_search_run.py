@@ -109,6 +109,7 @@ def files() -> list[str]:
     return sorted(str(path) for path in Path().rglob("*"))
 
 
+@pytest.mark.dear("a whole run; the catalog of the search is checked without one")
 def test_a_search_in_the_configuration_runs_to_the_map(
     granules: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path
 ) -> None:
@@ -219,6 +220,7 @@ def test_an_area_without_granules_is_told(
     assert files() == ["mine.yaml"]
 
 
+@pytest.mark.dear("waits for a server that is not there")
 def test_a_cmr_that_is_not_there_is_told(
     granules: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_only_cells_of_an_area_are_listed(
     assert catalog.provenance["area"] == (options[1] if options[0] == "--aoi" else f"{options[0][2:]}:{options[1]}")  # type: ignore[index]
 
 
+@pytest.mark.dear("cells of a hemisphere")
 def test_an_area_round_everything_leaves_nothing_out(maggjob: Typed, granules: Path) -> None:
     assert maggjob("catalog", "--from-files", granules, "--out", "all.json")[0] == 0
     assert maggjob("catalog", "--from-files", granules, "--south-of", -60, "--out", "south.json")[0] == 0
@@ -370,6 +371,7 @@ def test_an_area_is_planned_by_its_share(maggjob: Typed, granules: Path) -> None
     assert done["segments"]["outside"] > 0
 
 
+@pytest.mark.dear("a picture; test_plan_map draws some")
 def test_a_map_is_drawn_beside_text_and_json(maggjob: Typed, granules: Path) -> None:
     maggjob("catalog", "--from-records", granules.parent / "records.json", "--version", "006")
     code, said, errors = maggjob("plan", "--config", "atl06.yaml", "--map", "plan.png")

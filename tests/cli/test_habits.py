@@ -268,6 +268,7 @@ def test_completion_is_a_script(name: str) -> None:
 # ---- areas
 
 
+@pytest.mark.dear("commands in both spellings; test_habits parses both, too")
 def test_a_box_is_the_same_in_both_spellings() -> None:
     assert maggjob("simulate", "new", *"--aoi -106,-76,-102,-75 --every 200 --most 2".split()).returncode == 0
     assert maggjob("simulate", "old", *"--area -106 -76 -102 -75 --every 200 --most 2".split()).returncode == 0
@@ -305,6 +306,7 @@ def test_any_area_can_be_simulated() -> None:
     assert passes(Scene(area=polygon)) == passes(Scene(area=box))
 
 
+@pytest.mark.dear("a picture in each page; test_report_page checks them")
 def test_the_report_is_a_page_or_json() -> None:
     Path("granules").mkdir()
     write_granule(Path("granules/ATL06_20190222031200_08500211_006_01.h5"), {"gt1l": beam(60)})

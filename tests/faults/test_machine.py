@@ -148,6 +148,7 @@ def mapped(world: World) -> Any:
     return plan, tasks, [maggjob.map_cell(task) for task in tasks]
 
 
+@pytest.mark.dear("flips each kind of bit; other damage is cheaper", keep=("swap", "delete", "cut"))
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete", "swap"])
 def test_a_damaged_part_is_not_assembled(world: World, damage: str) -> None:
     plan, tasks, reports = mapped(world)

@@ -30,6 +30,7 @@ def run(world: World, proxy: Proxy, **options: Any) -> RunResult:
     return result
 
 
+@pytest.mark.dear("a whole run per kind of fault", keep=("503-False",))
 @pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 @pytest.mark.parametrize("kind", TEMPORARY)
 def test_a_fault_that_passes_costs_nothing(world: World, kind: str, index: bool) -> None:
@@ -42,6 +43,7 @@ def test_a_fault_that_passes_costs_nothing(world: World, kind: str, index: bool)
     assert proxy.injected == 4 * len(world.paths)
 
 
+@pytest.mark.dear("a whole run per kind of refusal", keep=("denied-auth-False",))
 @pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 @pytest.mark.parametrize(("kind", "reason"), [("gone", "missing"), ("denied", "auth"), ("expired", "auth")])
 def test_a_refusal_is_counted_and_never_an_empty_cell(world: World, kind: str, reason: str, index: bool) -> None:
@@ -55,6 +57,7 @@ def test_a_refusal_is_counted_and_never_an_empty_cell(world: World, kind: str, r
     assert result.tally.cells["empty"] == 0
 
 
+@pytest.mark.dear("a whole run per answer", keep=("403",))
 @pytest.mark.parametrize("code", [400, 403])
 def test_credentials_that_expire_are_read_again_once(world: World, code: int) -> None:
     proxy = Proxy.of(world.paths)
@@ -75,6 +78,7 @@ def test_an_archive_that_throttles_for_ever_is_told(world: World, monkeypatch: p
     assert {report.attempts for report in result.reports if report.state != "complete"} == {2}
 
 
+@pytest.mark.dear("a whole run per kind of damage", keep=("a flipped bit-reasons3-False",))
 @pytest.mark.parametrize("index", [False, pytest.param(True, marks=DEAR)])
 @pytest.mark.parametrize(
     ("kind", "reasons"),

@@ -147,7 +147,7 @@ CONDITIONS: dict[str, tuple[dict[str, Any], Keep]] = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("index", [False, pytest.param(True, marks=pytest.mark.dear("each again, with an index"))])
 def test_a_condition_keeps_what_numpy_keeps(paths: list[Path], name: str, index: bool) -> None:
     asked, keep = CONDITIONS[name]
     done = run(paths, config([asked]), index)
@@ -206,7 +206,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("index", [pytest.param(False, marks=pytest.mark.dear("each again, without an index")), True])
 @pytest.mark.parametrize("rule", ["drop", "omit", 0, -1.5])
 def test_a_missing_tide_does_what_its_rule_says(paths: list[Path], rule: Any, index: bool) -> None:
     content = config([], {"tide": {"dataset": TIDE, "missing": rule}}, **OUTPUTS)
@@ -262,6 +262,7 @@ def test_integers_with_missing_values(paths: list[Path]) -> None:
 # --- A wild value
 
 
+@pytest.mark.dear("a whole run per height", keep=("1e+30",))
 @pytest.mark.parametrize("value", [1e30, -1e25, 3e38])
 def test_one_wild_height_does_not_fail_its_cell(paths: list[Path], value: float) -> None:
     with h5py.File(paths[0], "r+") as file:

@@ -95,6 +95,7 @@ def all_cells_both_ways(paths: Sequence[Path], tmp_path: Path, latitude: str = "
     return reports
 
 
+@pytest.mark.dear("the other convention of latitudes has a test of its own", keep=("authalic",))
 @pytest.mark.parametrize("latitude", ["authalic", "geodetic-spherical"])
 def test_every_real_granule(real_granules: list[Path], tmp_path: Path, latitude: str) -> None:
     reports = all_cells_both_ways(real_granules, tmp_path, latitude)

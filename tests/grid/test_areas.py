@@ -206,6 +206,7 @@ def test_built_in(name: str) -> None:
     assert area.north.is_empty == (name != "greenland")
 
 
+@pytest.mark.dear("unions of whole basins")
 def test_grounded_is_all_basins_and_antarctica_holds_them() -> None:
     grounded = parse_area("grounded")
     assert same(grounded, parse_area(f"basins:{','.join(map(str, BASINS))}"))

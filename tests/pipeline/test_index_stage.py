@@ -142,7 +142,9 @@ def assert_same(catalog: Catalog, **options: Any) -> tuple[RunResult, RunResult]
 # ---- the same bytes either way
 
 
-@pytest.mark.parametrize("kind", ["exact", "wide"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("exact", marks=pytest.mark.dear("as wide, on a way of its own")), "wide"]
+)
 @pytest.mark.parametrize(
     "latitude",
     [CONVENTIONS[0], *(pytest.param(c, marks=pytest.mark.dear("the other convention")) for c in CONVENTIONS[1:])],
@@ -426,6 +428,7 @@ def two_versions(folder: Path) -> list[bytes]:
     return made
 
 
+@pytest.mark.dear("a whole run per case", keep=("etags0",))
 @pytest.mark.parametrize("etags", [('"one"', '"two"'), (None, None), (None, '"two"')])
 def test_a_granule_of_a_server_that_changed_is_noticed(tmp_path: Path, etags: tuple[str | None, str | None]) -> None:
     """A server that gives no ETag cannot tell: what has only its size to go by is not taken for the same."""
@@ -495,6 +498,7 @@ def test_damaged_indexes_are_made_anew(world: World) -> None:
     assert len(packs("indexes")) == 2
 
 
+@pytest.mark.dear("a whole run per kind of damage", keep=("<lambda>0",))
 @pytest.mark.parametrize("damage", [lambda c: c[:30], lambda c: b"", lambda c: c[:20] + b"?" + c[21:]])
 def test_a_pack_whose_directory_is_damaged_is_written_again(world: World, damage: Callable[[bytes], bytes]) -> None:
     catalog = world.wide["authalic"]
@@ -565,6 +569,7 @@ def test_single_indexes_serve_where_no_pack_can_be_written(
     assert (files("again.zarr"), files("indexes")) == (files("good.zarr"), before)
 
 
+@pytest.mark.dear("two whole runs")
 def test_a_run_over_more_granules_makes_only_the_missing_indexes(world: World) -> None:
     whole = world.exact["authalic"]
     cell = min(whole.cells, key=lambda c: (len(whole.cells[c]), c))
@@ -618,6 +623,7 @@ def test_an_index_that_is_damaged_between_the_maps_is_refused(world: World) -> N
 # ---- what goes wrong
 
 
+@pytest.mark.dear("a whole run per case", keep=("file",))
 @pytest.mark.parametrize("where", ["file", "file/below"])
 def test_indexes_that_cannot_be_written_are_done_without(world: World, where: str) -> None:
     """The run is as complete as it is without indexes, and says why it has none."""
@@ -921,6 +927,7 @@ def test_in_a_bucket_indexes_lie_beside_the_store(world: World, monkeypatch: pyt
     assert stored == files("plain.zarr")
 
 
+@pytest.mark.dear("several whole runs whose requests are counted")
 def test_requests_for_indexes_are_those_of_the_plan(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each cell, and each quarter of a cell, reads each of its packs once; each pack is written once."""
     seen: list[tuple[str, str]] = []

@@ -78,6 +78,7 @@ def test_json_has_all_of_it(catalog: Catalog) -> None:
     assert plain["summary"] == {k: v for k, v in read_summary("map.zarr").items() if k != "results"}
 
 
+@pytest.mark.dear("whole runs")
 def test_times_of_calls_change_no_byte_of_a_result(catalog: Catalog) -> None:
     do(catalog, "one.zarr")
     do(catalog, "two.zarr", backend="localhost", max_workers=2)

@@ -217,6 +217,7 @@ def test_a_cell_whose_worker_was_lost_is_mapped_again(made: Path, catalog: Catal
     assert tree("map.zarr") == tree(made / "map.zarr")
 
 
+@pytest.mark.dear("an outage of a whole run; test_patience has one, too")
 def test_an_outage_that_ends_loses_no_cell(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """The granule is unreachable in the map, and there again at its end."""
     shutil.copytree(made / "granules", tmp_path / "granules")

@@ -95,6 +95,7 @@ def path_of(tile: Tile, day: str, band: str = "B08") -> Path:
 # --- The pixels
 
 
+@pytest.mark.dear("rasterio merges each again; one stands for all", keep=("2023-07-06-134_Arsuk",))
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize("name", ["134_Arsuk", "135_Next"])
 @pytest.mark.parametrize("day", DAYS)

@@ -90,6 +90,7 @@ def test_every_day_is_that_of_xarray(sst: list[Path]) -> None:
     assert Path("sst.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.dear("a whole run per kind of chunks", keep=("chunks1",))
 @pytest.mark.parametrize("chunks", [None, (1, 7, 11), (1, 90, 13), (1, 1, 180)])
 def test_chunks_change_nothing(chunks: tuple[int, ...] | None) -> None:
     run(store="one.zarr")
@@ -436,6 +437,9 @@ def test_if_all_fail_nothing_is_written(sst: list[Path]) -> None:
     assert not any(Path(name).exists() for name in ("sst.zarr", "sst.nc", "sst.png"))
 
 
+@pytest.mark.dear(
+    "a whole run per kind of file", keep=("<lambda>-shape", "<lambda>-not degrees", "<lambda>-not an HDF5 file")
+)
 @pytest.mark.parametrize(
     ("write", "said"),
     [

@@ -100,6 +100,7 @@ def test_each_cell_that_ends_is_a_part_more(catalog: Catalog) -> None:
     assert dict(run.digests) == {"run": result.plan.digest, "configuration": result.plan.config.digest}
 
 
+@pytest.mark.dear("a run on Lithops; test_a_client_that_was_killed has one, too")
 def test_a_run_on_lithops_is_told_while_its_calls_run(catalog: Catalog) -> None:
     seen: list[tuple[int, Status]] = []
 

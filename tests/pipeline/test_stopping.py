@@ -81,9 +81,8 @@ def finishes(folder: Path) -> None:
     assert there > 0
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.dear("as SIGTERM, on the same way"))]
-)
+@pytest.mark.dear("two runs of their own per signal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_a_run_as_the_keyboard_does(folder: Path, number: signal.Signals) -> None:
     process = client()
     until(lambda: parts(folder))

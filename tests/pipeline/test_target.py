@@ -49,6 +49,15 @@ def a_damaged_zarr(folder: Path) -> None:
     (folder / "zarr.json").write_text("{")
 
 
+@pytest.mark.dear(
+    "a run per kind of folder",
+    keep=(
+        "False-False-notes_beside_a_zarr",
+        "True-True-notes_beside_a_zarr",
+        "True-False-notes_beside_a_zarr",
+        "False-True-notes_beside_a_zarr",
+    ),
+)
 @pytest.mark.parametrize("content", [notes_beside_a_zarr, a_zarr_of_another_program, a_damaged_zarr])
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("link", [False, True])

@@ -99,6 +99,7 @@ def fitted(terms: list[np.ndarray], values: np.ndarray, passes: np.ndarray) -> t
     return found[-1] / largest[-1], float(np.sqrt(variance)) / largest[-1], int(kept.sum())
 
 
+@pytest.mark.dear("one configuration shows the fit, the other its correction by a DEM", keep=("atl06_trend.yaml",))
 @pytest.mark.parametrize("name", ["atl06_trend.yaml", "atl06_trend_dem.yaml"])
 def test_rates_and_errors_are_those_of_lstsq_on_what_h5py_reads(paths: list[Path], catalog: Catalog, name: str) -> None:
     config = configured(name, "geodetic-spherical")

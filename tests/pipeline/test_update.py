@@ -113,6 +113,7 @@ def test_the_result_opens_with_xdggs_and_converts(paths: list[str]) -> None:
     assert ids.tolist() == ds.cell_ids.values.tolist()
 
 
+@pytest.mark.dear("whole runs")
 def test_rows_are_all_cells_of_the_area(paths: list[str]) -> None:
     catalog = catalog_of(paths)
     plan = maggjob.plan(configured(), catalog=catalog)
@@ -186,6 +187,7 @@ def test_granules_before_the_first_window_are_named(paths: list[str]) -> None:
         maggjob.plan(config, catalog=catalog_of(paths, first=21))
 
 
+@pytest.mark.dear("whole runs over real granules; the simulated ones stay")
 def test_real_granules_of_several_cycles(real_granules: list[Path]) -> None:
     plain = maggjob.load_config("atl06.yaml").model_dump(mode="json", exclude_none=True)
     plain["output"]["time"] = "cycle"
@@ -204,6 +206,7 @@ def test_real_granules_of_several_cycles(real_granules: list[Path]) -> None:
 # --- Updates ---
 
 
+@pytest.mark.dear("three whole runs; with a cycle axis the update has more to do", keep=("cycle",))
 @pytest.mark.parametrize("time", ["cycle", "none"])
 def test_an_update_equals_one_run_over_everything(paths: list[str], time: str) -> None:
     do(paths, "one.zarr", time)

@@ -152,6 +152,7 @@ def test_a_result_without_data_has_a_map(tmp_path: Path) -> None:
     assert draw_map("empty.zarr", tmp_path / "map.png").stat().st_size > 1000
 
 
+@pytest.mark.dear("whole runs")
 def test_only_the_parts_of_what_is_there_are_cleaned(tmp_path: Path) -> None:
     """After a run that did not replace the old result, its parts are all there is of it."""
     simulate(tmp_path / "granules", area=(-106.0, -76.0, -102.0, -75.0), every=50, most=3)

@@ -110,6 +110,7 @@ def described(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.dear("all datasets of a native granule")
 def test_everything_in_a_native_granule_is_there(shared: Path, tmp_path: Path) -> None:
     (made,) = simulate(tmp_path, rgts=(858,), regions=(11,), every=200, absent=0.0, everything=True)
     ours, theirs = described(made), described(shared / "atl06" / NATIVE)
@@ -142,6 +143,7 @@ def test_files_look_like_nsidcs(tmp_path: Path) -> None:
                 assert file[beam]["land_ice_segments/h_li"].attrs["_FillValue"].shape == ()
 
 
+@pytest.mark.dear("reads whole granules; make test has them read by maggjob")
 def test_plain_h5coro_reads_it(tmp_path: Path) -> None:
     """It reads as magg did: with its own driver, and all datasets of a beam in one call."""
     (path,) = simulate(tmp_path, area=AREA, every=2, most=1, absent=0.0)
@@ -250,6 +252,7 @@ def test_footprints_hold_the_beams() -> None:
         assert np.all(within)
 
 
+@pytest.mark.dear("records of hundreds of granules")
 def test_records_are_those_of_cmr(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=AREA, every=200, most=2)
     answer = cmr_records(paths)

@@ -77,6 +77,7 @@ def test_no_rate_without_two_times(times: list[float]) -> None:
         planted_rate(np.array([-75.0]), np.array([-100.0]), Change(), np.array(times))
 
 
+@pytest.mark.dear("a surface of thousands of points; test_trend finds the planted rate")
 def test_heights_move_as_planted(tmp_path: Path) -> None:
     """In files: what several patterns add to the heights of no change."""
     two = (

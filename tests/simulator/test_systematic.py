@@ -249,6 +249,7 @@ def test_every_flip_is_in_transition() -> None:
     assert set(values[at + 1 :]) == {1}
 
 
+@pytest.mark.dear("a year of orbits")
 def test_without_flips_the_spacecraft_flies_forward(plain: list[Path]) -> None:
     for path in plain:
         with h5py.File(path) as file:

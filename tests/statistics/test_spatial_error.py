@@ -52,6 +52,7 @@ PATTERNS = {
 }
 
 
+@pytest.mark.dear("all pairs of thousands of points; one distance stands for all", keep=("120.0",))
 @pytest.mark.parametrize("range_km", [60.0, 120.0, 400.0, 5000.0])
 def test_blocks_agree_with_all_pairs(range_km: float) -> None:
     correlations = rho(DISTANCES, range_km)
@@ -75,6 +76,7 @@ def test_an_endless_range_correlates_all(exact: int) -> None:
     assert error_of_sum(parts, POSITIONS, IDS, SIDE, 1e9, exact) == pytest.approx(parts.sum(), rel=1e-5)
 
 
+@pytest.mark.dear("all pairs of a large disc")
 def test_a_large_disc_has_the_error_of_rolstad() -> None:
     """Rolstad et al. (2009) for an area much larger than that of correlation, pi * range**2: its share divided by 5."""
     order, radius, range_km = 10, 600.0, 50.0

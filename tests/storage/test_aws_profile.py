@@ -326,6 +326,7 @@ LOGINS = {
 }
 
 
+@pytest.mark.dear("starts boto3 in a process of its own", keep=("ended",))
 @pytest.mark.parametrize("login", LOGINS)
 def test_a_login_that_has_ended_is_named_and_nothing_is_written(
     door: Front, profile: Profile, tmp_path: Path, login: str
