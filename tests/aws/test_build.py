@@ -170,6 +170,7 @@ def test_the_same_inputs_give_the_same_digest(registry: Registry, options: Build
     assert again.sent == 0
 
 
+@pytest.mark.dear("builds two images")
 def test_what_is_there_is_neither_fetched_nor_sent_again(
     registry: Registry, without_wheels: BuildOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,6 +464,7 @@ def test_a_lock_without_lithops_is_refused(registry: Registry, options: BuildOpt
         show_build(IMAGE, options, lambda _: None)
 
 
+@pytest.mark.dear("builds an image; test_layers refuses it, too")
 def test_a_wheel_that_is_not_the_locked_one_is_refused(
     registry: Registry, without_wheels: BuildOptions, tmp_path: Path
 ) -> None:

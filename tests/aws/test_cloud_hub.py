@@ -14,6 +14,7 @@ from tests.aws.cloud import run_main
 from tests.aws.hub import LITHOPS, MAPS, Hub, hub
 from tests.aws.world import World
 
+pytestmark = pytest.mark.dear("an account with users, an operator and a function; test_hub judges their rights, too")
 FILE = Path("lithops_config.yaml")
 Type = Callable[..., CompletedProcess[str]]
 

@@ -236,6 +236,7 @@ def test_a_plan_above_the_limit_is_refused_before_anything_is_written(
     assert objects(RESULTS, "refused") == {}
 
 
+@pytest.mark.dear("a whole run on the emulator; the plan above the limit is in make test")
 def test_a_run_that_would_cost_more_is_stopped(aws: World, catalog: Catalog) -> None:
     """Twelve calls of a job of one's own, each of which costs more than a sixth of the limit."""
     run = RunDescription(f"s3://{RESULTS}/limited", "all", {"numbers": 12}, {"run": "1"})

@@ -279,6 +279,7 @@ def test_a_policy_is_judged_as_iam_does() -> None:
     assert not allows(replace(jane, documents=[*jane.documents, denies]), Asked("s3:GetObject", "arn:aws:s3:::b/x", {}))
 
 
+@pytest.mark.dear("calls that die in the emulator")
 def test_aws_tries_a_call_that_dies_as_often_as_the_function_says(team: Hub) -> None:
     service, name = team.world.service, function_name(team.image, 1769)
     service.faults.in_sandbox.extend([Crash(0.0)] * 3)

@@ -148,6 +148,7 @@ def test_an_event_is_small(indexed: Indexed) -> None:
     assert max(run.size for run in indexed.runs) < 2000
 
 
+@pytest.mark.dear("a whole run in the emulator")
 def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, indexed: Indexed, whole: dict[str, bytes]) -> None:
     result, runs = indexed.result, indexed.runs
     stages = {stage.name: stage for stage in result.stages}
@@ -181,6 +182,7 @@ def test_the_summary_has_calls_and_dollars_of_each_stage(aws: World, indexed: In
     assert "calls  " not in summary(here)
 
 
+@pytest.mark.dear("a whole run in the emulator")
 def test_the_times_of_all_calls_are_kept(aws: World, indexed: Indexed) -> None:
     """Against what the service saw from outside."""
     result, runs = indexed.result, [run for run in indexed.runs if run.calls]
@@ -383,7 +385,7 @@ def test_an_index_or_assembly_call_that_dies_costs_no_cell(
     ]
 
 
-@pytest.mark.dear("a whole run in the emulator; test_stages loses answers without one")
+@pytest.mark.dear("a whole run in the emulator")
 def test_parts_of_calls_whose_answers_are_lost_count_as_complete(
     aws: World, catalog: Catalog, whole: dict[str, bytes], door: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_call_whose_sandboxes_all_die_is_an_outcome_with_its_log(aws: World, m
     assert "crashed, or ran out of memory or time" in str(outcome.message)
 
 
+@pytest.mark.dear("waits for a call that hangs; tests/backend has the same without the emulator")
 def test_a_call_that_hangs_gets_a_backup(aws: World) -> None:
     aws.service.faults.in_sandbox.append(Hang())
     outcomes = do(aws, 4, doomed.naps, policy=RetryPolicy(backup_after=1, backup_factor=1))

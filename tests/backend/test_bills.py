@@ -15,6 +15,7 @@ from tests.servers import s3_server
 ONE = Bill("ada", "2026-05-04T09:12:33.123+00:00", "s3://ours/map.zarr", True, 250, 21.4, 0.25, 0.3, {"compute": 0.2})
 
 
+@pytest.mark.dear("imports boto3 and starts the emulator")
 def test_bills_are_kept_and_summed(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server("lithops") as endpoint:
         for name, value in {

@@ -135,6 +135,7 @@ def test_a_worker_process_that_dies_at_its_start_is_noticed(tmp_path: Path, monk
     assert [(outcome.call.attempts, outcome.earlier) for outcome in outcomes] == [(3, ("died", "died"))] * 2
 
 
+@pytest.mark.dear("a run on Lithops")
 def test_answers_seen_late_are_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The local process has ended, and Lithops' monitor has not looked since: nothing is lost, however slow it is."""
     monkeypatch.setattr("maggjob.backend.watch.POLL", 0.0)

@@ -44,6 +44,7 @@ def test_a_module_that_cannot_be_imported_stops_no_call(interpreter: str) -> Non
     assert [(outcome.value, outcome.reason) for outcome in done] == [(True, None)]
 
 
+@pytest.mark.dear("starts an interpreter")
 def test_an_interpreter_of_the_users_is_taken() -> None:
     config = lithops_config("localhost", 1, {"localhost": {"runtime": sys.executable}})
     done = run_tasks(calls.is_loaded, [PRELOADED], config=config, preload=(PRELOADED,))

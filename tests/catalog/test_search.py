@@ -183,6 +183,7 @@ def test_when_cycles_begin(cycle: int, day: str) -> None:
     assert query.start[:10] < day < query.stop[:10]
 
 
+@pytest.mark.dear("tracks of a whole cycle")
 def test_a_cycle_is_what_the_name_says(cmr: Cmr) -> None:
     """Granules of the cycles before and after lie in the window of dates."""
     others = [name_of(1380, cycle=21), name_of(5, cycle=23)]

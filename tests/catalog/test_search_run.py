@@ -140,6 +140,7 @@ def test_a_search_in_the_configuration_runs_to_the_map(
     assert [path.name for path in cache.iterdir()] == ["index"]
 
 
+@pytest.mark.dear("hundreds of records on several pages")
 def test_pages_come_one_after_the_other(granules: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maggjob.catalog.cmr.PAGE", 4)
     heard: list[tuple[int, int]] = []

@@ -35,6 +35,7 @@ def test_buckets_of_ones_own_server_are_ones_own(monkeypatch: pytest.MonkeyPatch
     check_sources(["s3://mine/a.h5"])
 
 
+@pytest.mark.dear("imports boto3 in a process of its own")
 def test_a_foreign_bucket_is_not_asked(sector: list[Path]) -> None:
     """The run is refused before it begins, and leaves nothing."""
     catalog = maggjob.make_catalog(sector[:2])

@@ -88,7 +88,9 @@ def inside(cell: int, west: float, south: float, east: float, north: float, slac
     ("options", "box"),
     [
         (["--aoi", "-104.5,-75.7,-103.2,-75.4"], (-104.5, -75.7, -103.2, -75.4)),
-        (["--south-of", -75.62], (-180.0, -90.0, 180.0, -75.62)),
+        pytest.param(
+            ["--south-of", -75.62], (-180.0, -90.0, 180.0, -75.62), marks=pytest.mark.dear("as a box, but much larger")
+        ),
         pytest.param(
             ["--north-of", -75.3], (-180.0, -75.3, 180.0, 90.0), marks=pytest.mark.dear("as south of, but much larger")
         ),
@@ -174,12 +176,14 @@ def test_records_have_every_pair_of_the_files(maggjob: Typed, granules: Path, la
     assert sorted(set(catalog.footprints.owner.tolist())) == list(range(len(catalog.granules)))
 
 
+@pytest.mark.dear("a whole catalog")
 def test_the_records_of_the_command_are_those(maggjob: Typed, granules: Path) -> None:
     options = ["--area", *AREA, "--every", 20, "--most", 8]
     assert maggjob("simulate", "again", *options, "--records", "records.json")[0] == 0
     assert json.loads(Path("records.json").read_text()) == json.loads((granules.parent / "records.json").read_text())
 
 
+@pytest.mark.dear("a whole search")
 def test_pages_that_do_not_add_up_are_refused(maggjob: Typed, granules: Path) -> None:
     page = json.loads((granules.parent / "records.json").read_text())
     half = {**page, "items": page["items"][:3]}

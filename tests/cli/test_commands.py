@@ -275,6 +275,7 @@ def test_bad_usage_is_told(catalog: Path, arguments: list[str], said: str) -> No
     assert tree() == before
 
 
+@pytest.mark.dear("starts a process")
 def test_debug_shows_the_traceback(catalog: Path) -> None:
     done = python_m("--debug", "--config", "nowhere.yaml")
     assert done.returncode == BAD_INPUT

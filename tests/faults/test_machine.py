@@ -167,6 +167,7 @@ def test_a_damaged_part_is_not_assembled(world: World, damage: str) -> None:
     assert not Path("map.zarr").exists()
 
 
+@pytest.mark.dear("thousands of flipped bits")
 def test_every_kind_of_flipped_bit_in_a_shard_is_named(world: World) -> None:
     run(world)
     shards = sorted(path for path in Path("map.zarr").rglob("*") if path.is_file())

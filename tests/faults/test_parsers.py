@@ -148,7 +148,7 @@ def record(world: World) -> Any:
 KINDS = "configuration catalog records index pack part list shared run.json summary plan manifest".split()
 
 
-@pytest.mark.dear("thousands of texts; two kinds stand for all", keep=("plan", "summary"))
+@pytest.mark.dear("thousands of texts; one kind stands for all", keep=("plan",))
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutations_are_refused_or_mean_the_same(world: World, folder: Path, kind: str) -> None:
     content, read, strict = readers(world, folder)[kind]

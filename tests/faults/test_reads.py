@@ -66,6 +66,7 @@ def test_credentials_that_expire_are_read_again_once(world: World, code: int) ->
     judge(world, run(world, proxy)).check()
 
 
+@pytest.mark.dear("a whole run")
 def test_an_archive_that_throttles_for_ever_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAGGJOB_PATIENCE", "0.05")
     proxy = Proxy.of(world.paths)
@@ -154,6 +155,7 @@ def test_a_missing_dataset_fails_its_granule(world: World, tmp_path: Path) -> No
     assert set(result.tally.errors) == {"missing_dataset"}
 
 
+@pytest.mark.dear("a whole run")
 def test_packed_heights_are_refused_by_name(world: World, tmp_path: Path) -> None:
     def packed(group: h5py.Group) -> None:
         group["h_li"].attrs["scale_factor"] = 0.1

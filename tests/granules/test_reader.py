@@ -103,6 +103,7 @@ def test_every_real_granule(real_granules: list[Path], tmp_path: Path, latitude:
     assert sum(report.observations for report in reports) > 30_000
 
 
+@pytest.mark.dear("a granule of full size")
 def test_a_native_granule_of_full_size(tmp_path: Path) -> None:
     options = {"rgts": (858,), "regions": (11,), "area": (-120, -86, -60, -82), "absent": 0.0}
     (path,) = maggjob.simulate(tmp_path / "granules", **options)

@@ -171,6 +171,7 @@ def collection(path: Path, *features: Any) -> Path:
     return path
 
 
+@pytest.mark.dear("all basins")
 def test_by_default_there_are_27_basins() -> None:
     areas = named_areas()
     assert [area.name for area in areas] == [str(number) for number in range(1, 28)]

@@ -115,6 +115,7 @@ def test_a_shard_writes_nothing_but_its_own(mapped: Mapped) -> None:
     assert result.complete
 
 
+@pytest.mark.dear("a run on Lithops")
 def test_calls_for_several_orders_write_to_their_groups(catalog: Catalog) -> None:
     plain = config().model_dump(mode="json", exclude_none=True)
     plain["output"]["grid"]["child_order"] = [12, 10]
@@ -260,6 +261,7 @@ def test_an_interrupt_between_the_renames_leaves_the_old(mapped: Mapped, monkeyp
     assert not list(Path("map.zarr.run").glob("new*"))
 
 
+@pytest.mark.dear("a client that is killed")
 def test_a_client_killed_between_the_renames_leaves_the_old(catalog: Catalog, mapped: Mapped) -> None:
     maggjob.assemble_run(*mapped)
     before = files("map.zarr")
@@ -271,6 +273,7 @@ def test_a_client_killed_between_the_renames_leaves_the_old(catalog: Catalog, ma
     assert not Path("map.zarr.run/old").exists()
 
 
+@pytest.mark.dear("whole runs")
 def test_a_link_and_a_url_are_the_folder_that_they_name(catalog: Catalog, mapped: Mapped, tmp_path: Path) -> None:
     maggjob.assemble_run(*mapped)
     before = files("map.zarr")

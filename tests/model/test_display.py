@@ -34,6 +34,7 @@ def test_markup_in_a_value_is_text() -> None:
     assert brief("A", {"number": 1234567}) == "<A: 1,234,567 number>"
 
 
+@pytest.mark.dear("starts a process")
 def test_help_shows_the_public_names() -> None:
     code = "import maggjob; help(maggjob)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -59,6 +60,7 @@ def test_tasks_by_hand_say_how_to_log_in(url: str) -> None:
     check_login(["s3://my-own-bucket/a.h5", "granules/a.h5"])
 
 
+@pytest.mark.dear("starts a process")
 def test_a_store_that_is_there_is_seen_before_anything_is_mapped() -> None:
     from maggjob.errors import ExistsError
 

@@ -85,6 +85,7 @@ def test_the_finest_order_is_that_of_a_run_alone(folder: Path) -> None:
     xr.testing.assert_equal(several, single)
 
 
+@pytest.mark.dear("a whole run")
 def test_attributes_and_groups_are_told(folder: Path) -> None:
     run(folder, config(), index=False)
     root = json.loads(Path("map.zarr/zarr.json").read_text())["attributes"]

@@ -43,6 +43,7 @@ def bad(store: Path, **options: object) -> dict[str, int]:
     return {check.name: check.bad for check in found.checks if check.bad}
 
 
+@pytest.mark.dear("a whole run; each check of it is in make test")
 def test_a_result_is_good(result: Path) -> None:
     assert bad(result, deep=True, recompute=2, granules=True) == {}
     names = [check.name for check in maggjob.verify_result(result, deep=True, recompute=2, granules=True).checks]

@@ -117,6 +117,7 @@ def test_real_granules_are_what_the_oracle_says(real_granules: list[Path], tmp_p
     assert result.complete
 
 
+@pytest.mark.dear("a whole run per pair of orders", keep=("8-8", "6-8"))
 @pytest.mark.parametrize(("parent", "child"), [(8, 8), (6, 8), (9, 11), (4, 9)])
 def test_other_orders_are_what_the_oracle_says(granules: list[Path], tmp_path: Path, parent: int, child: int) -> None:
     settings = config(parent=parent, child=child)

@@ -132,6 +132,7 @@ def damage(path: Path, dataset: str, row: int) -> None:
         file.write(b"\xff" * min(64, info.size))
 
 
+@pytest.mark.dear("a whole run")
 def test_a_granule_that_is_gone_fails_in_all_quarters(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
     catalog = granules(tmp_path / "granules")
     first = min((tmp_path / "granules").iterdir())
@@ -144,6 +145,7 @@ def test_a_granule_that_is_gone_fails_in_all_quarters(tmp_path: Path, hot: pytes
     assert {path.name for path in Path("split.zarr.run/parts").rglob("*.npz")} == have
 
 
+@pytest.mark.dear("a whole run")
 def test_a_chunk_that_one_quarter_needs(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
     """The granule has failed in the cell; what the other quarters kept of it is counted, and nothing twice."""
     folder = tmp_path / "granules"
@@ -328,6 +330,7 @@ def test_a_joined_report_counts_everything_once(reports: list[CellReport]) -> No
     assert segments["rows"] == sum(n for state, n in segments.items() if state != "rows")
 
 
+@pytest.mark.dear("a whole run")
 def test_attributes_are_those_of_the_first_granule(tmp_path: Path, hot: pytest.MonkeyPatch) -> None:
     """The first granule lies in one quarter only, and not in the first."""
     granules(tmp_path / "granules")

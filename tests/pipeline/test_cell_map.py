@@ -333,6 +333,7 @@ def test_a_call_without_an_answer_is_a_failed_cell(catalog: Catalog, reason: str
     assert balanced(done)
 
 
+@pytest.mark.dear("whole runs")
 def test_a_run_again_after_a_failure_is_as_if_it_had_not_failed(catalog: Catalog, granules: list[Path]) -> None:
     do(catalog, "whole.zarr")
     content = granules[2].read_bytes()
@@ -343,6 +344,7 @@ def test_a_run_again_after_a_failure_is_as_if_it_had_not_failed(catalog: Catalog
     assert files("map.zarr") == files("whole.zarr")
 
 
+@pytest.mark.dear("whole runs")
 def test_parts_of_another_run_are_not_mixed_in(catalog: Catalog, granules: list[Path]) -> None:
     do(catalog)
     fewer = from_files(["granules/*_085[12]*.h5"], config().recipe())

@@ -228,6 +228,7 @@ def test_the_exact_plan_is_what_h5py_says(world: World, latitude: str) -> None:
     assert list(exact.plan.cells) == sorted(made.cells, key=lambda cell: (-rows[cell], cell))
 
 
+@pytest.mark.dear("a whole run")
 def test_a_pair_that_the_catalog_lacks_is_added(world: World) -> None:
     catalog = world.exact["authalic"]
     cell = max(catalog.cells, key=lambda c: len(catalog.cells[c]))
@@ -303,6 +304,7 @@ def test_any_exact_plan_has_all_true_pairs_and_no_other(of: tuple[Plan, Indexed]
     assert all(exact.plan.catalog.cells[cell] == made.catalog.cells[cell] for cell in untouched)
 
 
+@pytest.mark.dear("a whole run")
 def test_a_cell_of_false_pairs_alone_ends_empty(world: World) -> None:
     """This holds for the last cell of the list of granules, and if no cell has any."""
     catalog = world.exact["authalic"]
@@ -449,6 +451,7 @@ def test_a_granule_of_a_server_that_changed_is_noticed(tmp_path: Path, etags: tu
     assert indexed.indexed.states == {"made": 1}
 
 
+@pytest.mark.dear("whole runs")
 def test_a_file_that_was_rewritten_is_noticed(tmp_path: Path) -> None:
     old, new = two_versions(tmp_path)
     path = tmp_path / "ATL06_20190222031203_08500211_006_01.h5"
@@ -470,6 +473,7 @@ def test_a_file_that_was_rewritten_is_noticed(tmp_path: Path) -> None:
     assert again.indexed.states == {"made": 1}
 
 
+@pytest.mark.dear("whole runs")
 def test_damaged_indexes_are_made_anew(world: World) -> None:
     catalog = world.wide["authalic"]
     good = do(catalog, "good.zarr", index=True)
@@ -523,6 +527,7 @@ def single_indexes(folder: str) -> None:
         pack.unlink()
 
 
+@pytest.mark.dear("whole runs")
 def test_indexes_that_are_objects_of_their_own_are_used_and_packed(world: World, copies: list[Path]) -> None:
     """Earlier versions stored them so."""
     catalog = listed(copies, world)
@@ -751,6 +756,7 @@ def raises(batch: WireTask) -> IndexReport:
     raise RuntimeError(batch.own[0])
 
 
+@pytest.mark.dear("a whole run")
 def test_without_any_answer_of_the_first_map_the_second_is_complete(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -873,6 +879,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return 0
 
 
+@pytest.mark.dear("a whole run")
 def test_the_command_line_has_the_last_word(
     world: World, apart: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,6 +126,7 @@ def test_what_is_damaged_is_left_out_and_named(catalog: Catalog, name: str, cont
     assert found.failures
 
 
+@pytest.mark.dear("a whole run per kind", keep=("manifest.json",))
 @pytest.mark.parametrize("name", ["calls.json", "manifest.json"])
 def test_files_of_another_run_are_left_out(catalog: Catalog, name: str) -> None:
     do(catalog, "map.zarr")

@@ -97,6 +97,7 @@ def test_a_part_that_is_damaged_is_computed_again(made: Path, catalog: Catalog) 
     assert tree("map.zarr") == tree(made / "map.zarr")
 
 
+@pytest.mark.dear("whole runs")
 def test_a_part_of_a_granule_that_has_changed_is_computed_again(made: Path, tmp_path: Path, catalog: Catalog) -> None:
     """Size and time are those of before: the inode and the change time tell."""
     import os
@@ -131,6 +132,7 @@ def test_another_configuration_is_refused_until_a_new_start(made: Path, catalog:
     assert len(list(Path("map.zarr.run/parts").rglob("*.npz"))) == 4
 
 
+@pytest.mark.dear("whole runs")
 def test_an_incomplete_result_is_completed_without_overwrite(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "granules", tmp_path / "granules")
     moved = maggjob.make_catalog(tmp_path / "granules")
@@ -163,6 +165,7 @@ def test_where_all_failed_nothing_is_published(made: Path, tmp_path: Path) -> No
     assert tree("map.zarr") == tree(made / "map.zarr")
 
 
+@pytest.mark.dear("a whole run")
 def test_a_granule_that_changes_during_the_run_is_named(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """Between the plan and the map, and of the same size: its cells fail, and no number is of two versions."""
     shutil.copytree(made / "granules", tmp_path / "granules")
@@ -199,6 +202,7 @@ def test_the_archive_is_asked_for_versions_once(made: Path, catalog: Catalog, mo
     assert ask_versions(lost, archive) == {}
 
 
+@pytest.mark.dear("a run on Lithops")
 def test_a_cell_whose_worker_was_lost_is_mapped_again(made: Path, catalog: Catalog, monkeypatch: Any) -> None:
     failed: list[Any] = []
 

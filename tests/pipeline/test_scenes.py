@@ -239,6 +239,7 @@ def test_the_order_decides_where_tiles_overlap(order: str) -> None:
     assert (own > first + 0.01) == (order != "id")
 
 
+@pytest.mark.dear("a large region")
 def test_windows_of_a_large_region_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     run(store="whole")
     monkeypatch.setattr("maggjob.planning.scenes.SIDE", 150)
@@ -272,6 +273,7 @@ def test_only_what_is_needed_is_read() -> None:
 # --- Over time, and again
 
 
+@pytest.mark.dear("whole runs")
 def test_a_later_end_makes_new_days_only() -> None:
     run(store="whole")
     first = run(end="2023-07-03")
@@ -290,6 +292,7 @@ def test_localhost_gives_the_same_bytes() -> None:
     assert tree("serial") == tree("local")
 
 
+@pytest.mark.dear("a whole run per case", keep=("True",))
 @pytest.mark.parametrize("half", [True, False])
 def test_a_scene_that_is_cut_is_counted_and_read_again(half: bool) -> None:
     path = path_of(TILES[0], DAYS[0])
@@ -430,6 +433,7 @@ def test_a_region_that_is_none_is_refused_by_name(shape: Any, said: str) -> None
         run(names="odd")
 
 
+@pytest.mark.dear("whole runs")
 def test_only_own_results_are_replaced() -> None:
     run()
     before = tree()
@@ -530,6 +534,7 @@ def test_an_api_that_is_not_there_is_told() -> None:
         run(items=None, config=config(search={"url": "http://127.0.0.1:9/v1", "collection": "x"}))
 
 
+@pytest.mark.dear("a whole run per kind of damage", keep=("cut-tif",))
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 @pytest.mark.parametrize("how", ["lost", "cut"])
 def test_a_result_whose_files_are_not_whole_is_made_again(suffix: str, how: str) -> None:

@@ -239,6 +239,7 @@ def test_a_mask_of_bits(tmp_path: Path) -> None:
 # --- Over time
 
 
+@pytest.mark.dear("whole runs")
 def test_a_later_end_adds_what_is_new() -> None:
     run(store="whole.zarr")
     first = run(end="2019-01-04")
@@ -372,6 +373,7 @@ def set_time(path: Path, day: int, hour: int = 9) -> None:
         file["time"][:] = int((datetime(2019, 1, day, hour) - EPOCH).total_seconds())
 
 
+@pytest.mark.dear("a whole run")
 def test_a_granule_with_the_time_of_another_is_named_and_the_others_are_used(sst: list[Path]) -> None:
     # Before and after the one whose time it has.
     set_time(sst[1], 4)
@@ -549,6 +551,7 @@ def test_only_a_series_of_the_same_configuration_is_replaced(tmp_path: Path) -> 
     assert not Path("mine.zarr.run").exists()
 
 
+@pytest.mark.dear("a whole run per case", keep=("version-4.1",))
 @pytest.mark.parametrize(("key", "value"), [("short_name", "MUR-JPL-L4-GLOB-v4.1"), ("version", "4.1")])
 def test_a_series_of_another_product_is_not_replaced(key: str, value: str) -> None:
     run()

@@ -194,6 +194,7 @@ def test_totals_that_are_no_numbers(total: Any) -> None:
         maggjob.session("means", total=total)
 
 
+@pytest.mark.dear("a job of its own on Lithops")
 def test_modules_that_a_job_uses_are_sent_along(tmp_path: Path) -> None:
     (tmp_path / "helper_of_job.py").write_text("FACTOR = 3\n\n\ndef times(number):\n    return FACTOR * number\n")
     (tmp_path / "my_job.py").write_text(

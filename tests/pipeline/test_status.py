@@ -100,7 +100,7 @@ def test_each_cell_that_ends_is_a_part_more(catalog: Catalog) -> None:
     assert dict(run.digests) == {"run": result.plan.digest, "configuration": result.plan.config.digest}
 
 
-@pytest.mark.dear("a run on Lithops; test_a_client_that_was_killed has one, too")
+@pytest.mark.dear("a run on Lithops")
 def test_a_run_on_lithops_is_told_while_its_calls_run(catalog: Catalog) -> None:
     seen: list[tuple[int, Status]] = []
 
@@ -252,6 +252,7 @@ def killed_in_the_map(store: str = "map.zarr") -> Status:
     return read_status(store)
 
 
+@pytest.mark.dear("starts a client and kills it")
 def test_a_client_that_was_killed_is_not_said_to_run(catalog: Catalog, told: Told) -> None:
     catalog.write("catalog.json")
     status = killed_in_the_map()

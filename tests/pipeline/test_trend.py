@@ -152,6 +152,7 @@ def test_pieces_that_fit_in_memory_give_the_same_bytes(
     assert files("pieces.zarr") == files("whole.zarr")
 
 
+@pytest.mark.dear("whole runs; the order of rows is tested in tests/statistics")
 def test_the_order_of_granules_changes_no_bit(catalog: Catalog) -> None:
     plan = maggjob.plan(configured(orders=[12, 10]), catalog=catalog)
     task = make_tasks(plan)[0]
@@ -243,6 +244,7 @@ def test_a_shard_that_was_not_written_is_missed(catalog: Catalog, monkeypatch: p
         maggjob.open_result("map.zarr")
 
 
+@pytest.mark.dear("a whole run; the states of a fit are tested in tests/statistics")
 def test_cells_without_a_fit_say_so(catalog: Catalog) -> None:
     plain = configured()
     trend = plain["aggregation"]["variables"]["trend"]
@@ -261,6 +263,7 @@ def test_cells_without_a_fit_say_so(catalog: Catalog) -> None:
     assert states["few_segments"] == ((count > 0) & (count < 60)).sum()
 
 
+@pytest.mark.dear("a whole run")
 def test_a_cell_of_which_nothing_is_kept_is_empty(catalog: Catalog) -> None:
     plain = configured("atl06_trend_dem.yaml")
     source = plain["data_source"]

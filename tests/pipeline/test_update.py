@@ -121,6 +121,7 @@ def test_rows_are_all_cells_of_the_area(paths: list[str]) -> None:
     assert {one.window: len(one.cells) for one in plan.each}["cycle22"] == 0
 
 
+@pytest.mark.dear("whole runs")
 def test_a_shard_holds_one_cycle(paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maggjob.planning.division.SHARD_ROWS", 1)
     do(paths, "all.zarr")
@@ -409,6 +410,7 @@ def test_what_an_update_refuses(paths: list[str]) -> None:
         maggjob.update("nothing.zarr", catalog=catalog_of(some))
 
 
+@pytest.mark.dear("a whole run")
 def test_a_result_of_an_older_version_is_named(paths: list[str]) -> None:
     from hashlib import sha256
 
@@ -424,6 +426,7 @@ def test_a_result_of_an_older_version_is_named(paths: list[str]) -> None:
     refused("map.zarr", InputError, "format 1", "expected 2", catalog=catalog_of(paths))
 
 
+@pytest.mark.dear("whole runs")
 def test_of_two_updates_the_second_is_refused(paths: list[str]) -> None:
     do(of_cycles(paths, 20, 21), "map.zarr")
     before = files("map.zarr")
@@ -567,6 +570,7 @@ def test_in_a_bucket_a_revision_says_that_the_store_is_being_updated(
 # --- Command line ---
 
 
+@pytest.mark.dear("whole runs; the function behind them is in make test")
 def test_the_commands(paths: list[str]) -> None:
     from click.testing import CliRunner
 

@@ -53,6 +53,7 @@ def colour(kind: str, share: np.ndarray) -> np.ndarray:
     return LinearSegmentedColormap.from_list(kind, colours, 1024)(share)[:, :3]
 
 
+@pytest.mark.dear("a picture per place", keep=("south", "antimeridian"))
 @pytest.mark.parametrize("place", AREAS)
 def test_a_cell_has_its_colour_at_its_place(place: str, tmp_path: Path) -> None:
     area, grid = AREAS[place]
@@ -223,6 +224,7 @@ def test_a_map_is_limited_to_an_area(store: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.dear("a picture")
 def test_cells_of_the_other_hemisphere_are_told_of(tmp_path: Path) -> None:
     grid = Grid(3, 6)
     parents = np.union1d(area_cells("south-of:-70", 3), area_cells("-50,75,-40,80", 3))
@@ -230,6 +232,7 @@ def test_cells_of_the_other_hemisphere_are_told_of(tmp_path: Path) -> None:
     assert re.search(r"\d cells in the other hemisphere are not shown", text_of(path, tmp_path, variables=["count"]))
 
 
+@pytest.mark.dear("a picture per kind", keep=("svg",))
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
 def test_a_map_is_a_file_of_its_kind(store: Path, tmp_path: Path, kind: str) -> None:
     starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}

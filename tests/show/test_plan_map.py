@@ -104,6 +104,7 @@ def artists(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list
     return [axes for axes in kept[-1].axes if axes.get_title()]
 
 
+@pytest.mark.dear("a picture per hemisphere", keep=("south",))
 @pytest.mark.parametrize(("region", "area"), [(11, SOUTHERN), (4, NORTHERN)], ids=["south", "north"])
 def test_tracks_are_where_the_granules_fly(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, region: int, area: tuple[float, float, float, float]

@@ -130,6 +130,7 @@ def test_what_is_read_compresses_as_real_data_do(shared: Path, tmp_path: Path) -
             assert 0.6 < dataset.nbytes / stored / real < 1.7, name
 
 
+@pytest.mark.dear("all attributes of a file")
 def test_files_look_like_nsidcs(tmp_path: Path) -> None:
     paths = simulate(tmp_path, area=AREA, every=100, most=3)
     for path in paths:
@@ -161,6 +162,7 @@ def listed(group: h5py.Group) -> list[str]:
     return names
 
 
+@pytest.mark.dear("a whole run")
 def test_the_fill_value_may_be_an_array(tmp_path: Path) -> None:
     (path,) = simulate(tmp_path, area=AREA, every=100, most=1, fill_as_array=True, absent=0.0)
     with h5py.File(path) as file:
@@ -180,6 +182,7 @@ def test_the_same_seed_gives_the_same_values(tmp_path: Path) -> None:
             assert not np.array_equal(x[key][:], z[key][:])
 
 
+@pytest.mark.dear("a whole sector")
 def test_segments_stay_in_the_area(tmp_path: Path) -> None:
     for path in simulate(tmp_path, area=AREA, every=100, most=3):
         with h5py.File(path) as file:

@@ -374,6 +374,7 @@ def test_workers_here_write_and_read_with_the_profile(door: Front, profile: Prof
     assert len(door.used) == len(door.requests)
 
 
+@pytest.mark.dear("starts a process")
 def test_moto_itself_sees_the_profile(s3: str, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same key to boto3 and to our store: what Lithops writes, we read."""
     profile(keys("lab"), AWS_PROFILE="lab", AWS_ENDPOINT_URL=s3)
