@@ -94,9 +94,8 @@ def scale_of(variable: Variable, values: np.ndarray, config: Mapping[str, Any]) 
     config : mapping
         Configuration of the result, which tells rates and differences from heights.
     """
-    good = values[np.isfinite(values)]
-    good = good[:: max(1, len(good) // SHOWN)]
-    flags = _flags(variable)
+    good = few(values)
+    flags = _flags(variable, good)
     if flags:
         return Scale("flag", 0.0, float(len(flags) - 1), flags=flags)
     if not len(good):
@@ -113,7 +112,8 @@ def scale_of(variable: Variable, values: np.ndarray, config: Mapping[str, Any]) 
         end = max(abs(low), abs(high)) or 1.0
         return Scale("diverging", -end, end, below=least < -end, above=most > end)
     if high <= low:
-        low, high = least, max(most, np.nextafter(least, np.inf)) if most > least else least + 1.0
+        # Twice as much would be too much, and one more is nothing for a large number.
+        low, high = least, most if most > least else least + max(1.0, abs(least) * 1e-6)
     return Scale("sequential", low, high, below=least < low, above=most > high)
 
 
@@ -156,8 +156,27 @@ def is_change(variable: Variable, config: Mapping[str, Any]) -> bool:
     return False
 
 
-def _flags(variable: Variable) -> tuple[tuple[float, str], ...]:
-    values, meanings = (variable.attributes.get(key) for key in ("flag_values", "flag_meanings"))
-    if values is None or not isinstance(meanings, str):
+def few(values: np.ndarray) -> np.ndarray:
+    """Return the values that are there, or an even choice of many.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        NaN where there are no data.
+    """
+    good = values[np.isfinite(values)]
+    return good[:: max(1, len(good) // SHOWN)]
+
+
+def _flags(variable: Variable, values: np.ndarray) -> tuple[tuple[float, str], ...]:
+    """Return values and words of a flag; values without a word stand for themselves."""
+    known, meanings = (variable.attributes.get(key) for key in ("flag_values", "flag_meanings"))
+    if not isinstance(known, list | tuple | np.ndarray) or not isinstance(meanings, str):
         return ()
-    return tuple((float(v), word.replace("_", " ")) for v, word in zip(values, meanings.split(" "), strict=False))
+    words = zip(known, meanings.split(), strict=False)
+    flags = {
+        float(value): word.replace("_", " ") for value, word in words if isinstance(value, int | float | np.number)
+    }
+    if not flags:
+        return ()
+    return (*flags.items(), *((v, f"{v:g} (no meaning given)") for v in np.unique(values).tolist() if v not in flags))

@@ -4,8 +4,11 @@ It needs none of the packages of the extra "view". The page computes the project
 (assets/healpix.js, assets/projection.js).
 """
 
+import base64
+import hashlib
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maggjob._version import __version__
+from maggjob.errors import InputError
 from maggjob.grid.areas import AreaLike
 from maggjob.inputs.places import PlaceLike
 from maggjob.show.cell_result import CellResult, Variable, read_result
-from maggjob.show.colours import PALETTES, Scale, error_of, scale_of
+from maggjob.show.colours import PALETTES, Scale, error_of, few, scale_of
 from maggjob.show.map_lines import COAST, GROUNDING, outlines_in
 from maggjob.show.map_text import default_variables, heading
 from maggjob.show.maps import Region, region_of
@@ -29,8 +33,11 @@ if TYPE_CHECKING:
 
 SCRIPTS = ("projection.js", "healpix.js", "data.js", "render.js", "lines.js", "series.js", "view.js")
 """Parts of the program, in the order in which they are needed."""
+PART = re.compile("%(TITLE|STYLE|CONTENT|BLOCKS|SCRIPT|HASH)%")
 MOST_VALUES = 6_000_000
 """Values of a page that shows all variables; larger results show those that say most."""
+MOST_IN_ALL = 24_000_000
+"""Values that a page may hold: more would be too slow to load, and too large to send."""
 LINE_UNIT = 200.0
 """Metres to which lines are rounded."""
 BEYOND = 0.6
@@ -84,12 +91,25 @@ def write_page(
     names = tuple(variables) if variables else _chosen(result, len(shown.parents))
     for name in names:
         result.variable(name)
+    _check_size(result, len(shown.parents), names)
     text = page_of(result, shown, names)
     return write_whole(path, lambda beside: _write(beside, text))
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def _check_size(result: CellResult, parents: int, names: Sequence[str]) -> None:
+    """Check that a page can hold the values of variables."""
+    times = len(result.times.labels) if result.times else 1
+    values = parents * result.grid.children * sum(times if result.variable(name).timed else 1 for name in names)
+    if values > MOST_IN_ALL:
+        kind = f" at {times} {result.times.kind}s" if result.times else ""
+        raise InputError(
+            f"a page of {', '.join(names)}{kind} would hold {values:,} values; it can hold {MOST_IN_ALL:,}: give one "
+            "variable, a smaller area (--aoi), or the name of a picture, such as map.png, and a time"
+        )
 
 
 def _chosen(result: CellResult, parents: int) -> tuple[str, ...]:
@@ -119,6 +139,8 @@ def page_of(result: CellResult, shown: Region, names: Sequence[str]) -> str:
     blocks = Blocks()
     content = _content(result, shown, names, blocks)
     assets = Path(str(resources.files("maggjob.show"))) / "assets"
+    # A browser runs this program and no other, whatever the names and units of the result hold.
+    program = "\n".join((assets / name).read_text(encoding="utf-8") for name in SCRIPTS)
     filled = {
         "TITLE": html.escape(content["title"]),
         "STYLE": (assets / "view.css").read_text(encoding="utf-8"),
@@ -126,12 +148,12 @@ def page_of(result: CellResult, shown: Region, names: Sequence[str]) -> str:
         "BLOCKS": "\n".join(
             f'<script type="text/plain" id="block{i}">{text}</script>' for i, text in enumerate(blocks.texts)
         ),
-        "SCRIPT": "\n".join((assets / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        "SCRIPT": program,
+        "HASH": f"sha256-{base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()}",
     }
     page = (assets / "view.html").read_text(encoding="utf-8")
-    for key, value in filled.items():
-        page = page.replace(f"%{key}%", value, 1)
-    return page
+    # All at once: a title may hold the name of another part.
+    return PART.sub(lambda found: filled[found[1]], page)
 
 
 def _in_script(text: str) -> str:
@@ -185,11 +207,14 @@ def _variable(result: CellResult, variable: Variable, rows: np.ndarray, cells: i
     times: list[int | None] = [None]
     if variable.timed and result.times is not None:
         times = list(range(len(result.times.labels)))
-    layers = [np.where(rows >= 0, result.values(variable.name, time)[rows], np.nan) for time in times]
-    # One scale for all times, so that colours can be compared.
-    every = layers[0] if len(layers) == 1 else np.concatenate([layer[np.isfinite(layer)] for layer in layers])
-    scale = scale_of(variable, every, result.attributes["config"])
-    rounding = rounding_for(every[np.isfinite(every)], scale.high - scale.low, variable.whole, cells)
+
+    def layer(time: int | None) -> np.ndarray:
+        return np.where(rows >= 0, result.values(variable.name, time)[rows], np.nan)
+
+    # One scale for all times, so that colours can be compared. Values are read twice: all at once would be too many.
+    some = [few(layer(time)) for time in times]
+    scale = scale_of(variable, np.concatenate(some), result.attributes["config"])
+    rounding = rounding_for(scale.high - scale.low, variable.whole, cells)
     return {
         "name": variable.name,
         "label": variable.label,
@@ -200,7 +225,7 @@ def _variable(result: CellResult, variable: Variable, rows: np.ndarray, cells: i
         "timed": variable.timed,
         "scale": _scale(scale),
         "rounding": rounding.text,
-        "layers": [add_values(blocks, layer, variable.whole, rounding) for layer in layers],
+        "layers": [add_values(blocks, layer(time), variable.whole, rounding) for time in times],
     }
 
 

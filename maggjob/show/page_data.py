@@ -17,7 +17,7 @@ from deflate import zlib_compress
 LEVEL = 9
 """How hard bytes are compressed."""
 MOST_EXACT = 1_000_000
-"""Cells of which values are kept to the last bit."""
+"""Cells of a page whose values are kept to the last bit."""
 COLOURS = 2000
 """Steps that values are rounded to, between the ends of the colours."""
 SHARP = 16
@@ -79,13 +79,11 @@ class Rounding:
         return f"to {self.step:g}" if self.step else ""
 
 
-def rounding_for(values: np.ndarray, span: float, whole: bool, cells: int) -> Rounding:
+def rounding_for(span: float, whole: bool, cells: int) -> Rounding:
     """Return how values are rounded.
 
     Parameters
     ----------
-    values : ndarray of float64
-        Values, none of them NaN.
     span : float
         Distance between the ends of the colours.
     whole : bool
@@ -93,17 +91,13 @@ def rounding_for(values: np.ndarray, span: float, whole: bool, cells: int) -> Ro
     cells : int
         Number of cells of the page; the values of few are not rounded.
     """
-    if cells <= MOST_EXACT or not len(values):
+    if cells <= MOST_EXACT:
         return Rounding()
     if whole:
         return Rounding(digits=True)
-    step = 10.0 ** math.floor(math.log10(max(span, 1e-12) / COLOURS))
-    step *= next(n for n in (5, 2, 1) if n * step <= max(span, 1e-12) / COLOURS)
-    most = float(np.abs(values).max())
-    # Codes have 16 bits: outliers may need a larger step.
-    while (float(values.max()) - float(values.min())) / step > 65000 and most > 0:
-        step *= 10.0
-    return Rounding(step)
+    wanted = max(span, 1e-12) / COLOURS
+    step = 10.0 ** math.floor(math.log10(wanted))
+    return Rounding(step * next(n for n in (5, 2, 1) if n * step <= wanted))
 
 
 def two_digits(values: np.ndarray) -> np.ndarray:
@@ -145,16 +139,30 @@ def add_values(blocks: Blocks, values: np.ndarray, whole: bool, rounding: Roundi
             "block": blocks.add(differences(codes.astype(kind))),
         }
     if rounding.step and len(kept):
-        lowest = math.floor(float(kept.min()) / rounding.step)
-        codes = np.round(kept / rounding.step - lowest).astype(np.uint16)
-        return found | {
-            "kind": "step16",
-            "step": rounding.step,
-            "lowest": lowest,
-            "block": blocks.add(differences(codes)),
-        }
-    if whole and len(kept):
+        return found | _rounded(blocks, kept, rounding.step)
+    if whole and len(kept) and kept.max() - kept.min() < 2**32:
         lowest = int(kept.min())
         codes = (kept - lowest).astype(np.uint32)
         return found | {"kind": "whole32", "lowest": lowest, "block": blocks.add(differences(codes))}
-    return found | {"kind": "float32", "block": blocks.add(differences(kept.astype("<f4").view(np.uint32)))}
+    with np.errstate(over="ignore"):
+        short = kept.astype("<f4")
+    if np.array_equal(short, kept):
+        return found | {"kind": "float32", "block": blocks.add(differences(short.view(np.uint32)))}
+    planes = kept.astype("<f8").view(np.uint8).reshape(len(kept), 8).T.tobytes()
+    return found | {"kind": "float64", "block": blocks.add(planes)}
+
+
+def _rounded(blocks: Blocks, kept: np.ndarray, step: float) -> dict[str, Any]:
+    """Add values as multiples of a step; those that are too far from the others are written apart."""
+    middle = float(np.median(kept))
+    far = np.abs(kept - middle) > (2.0**31 - 2) * step
+    lowest = math.floor(float(np.where(far, middle, kept).min()) / step)
+    codes = np.round(np.where(far, middle, kept) / step - lowest)
+    kind = np.uint16 if codes.max() < 2**16 else np.uint32
+    return {
+        "kind": f"step{8 * kind().itemsize}",
+        "step": step,
+        "lowest": lowest,
+        "apart": [[int(i), float(kept[i])] for i in np.flatnonzero(far)],
+        "block": blocks.add(differences(codes.astype(kind))),
+    }

@@ -42,6 +42,7 @@ def write_store(
     states: Mapping[str, int] | None = None,
     flags: np.ndarray | None = None,
     attributes: Mapping[str, Any] | None = None,
+    dtype: str = "f4",
 ) -> Path:
     """Write a result; values are NaN where the count is 0.
 
@@ -62,6 +63,8 @@ def write_store(
         Values of ``partial``, shape (cells,) or (cycles, cells).
     attributes : mapping, optional
         Further attributes.
+    dtype : str
+        Type of the floats.
     """
     parents = np.sort(np.asarray(parents, np.int64))
     ids = ((parents[:, None] << grid.shift) + np.arange(grid.children)).ravel()
@@ -90,7 +93,7 @@ def write_store(
     shaped = counts if timed else counts[0]
     put("count", shaped, {"long_name": "number of segments", "units": "1"}, timed)
     for name, (values, own) in floats.items():
-        found = np.stack([values(latitude, longitude, time).astype(np.float32) for time in times])
+        found = np.stack([values(latitude, longitude, time).astype(dtype) for time in times])
         found[counts == 0] = np.nan
         put(name, found if timed else found[0], own, timed)
     if flags is not None:

@@ -277,12 +277,97 @@ def test_a_coarser_order_is_drawn_from_afar(page: Browser, tmp_path: Path, size:
     assert said.startswith(f"Drawn: order {drawn}")
     assert "means of the cells of order 12" in said
     values = read_result(store).values("h_mean").astype(np.float32)
-    found = np.array(page.evaluate(f"Array.from(cells.valuesAt({drawn}), (x) => x === x ? x : null)"), np.float64)
+    found = np.array(page.evaluate(f"Array.from(cells.levelAt({drawn}).values, (x) => x === x ? x : null)"), np.float64)
+    # Means of all cells with data, not means of means.
     blocks = values.astype(np.float64).reshape(len(found), -1)
-    full = np.isfinite(blocks).all(axis=1)
-    assert full.any()
-    np.testing.assert_allclose(found[full], blocks[full].mean(axis=1), rtol=1e-5)
+    there = np.isfinite(blocks).any(axis=1)
+    assert (np.isfinite(blocks).any(axis=1) & ~np.isfinite(blocks).all(axis=1)).any()
+    assert (np.isfinite(found) == there).all()
+    np.testing.assert_allclose(found[there], np.nanmean(blocks[there], axis=1), rtol=1e-5)
     page.evaluate("maggjob.setView({ ...maggjob.state.view, scale: 300 })")
     page.settle()
     assert page.evaluate("maggjob.orderDrawn()") == 12
     assert "Cells of order 12" in page.evaluate("document.getElementById('drawn').textContent")
+
+
+EVIL = '<img src=x onerror="window.PWNED=1">'
+
+
+def test_words_of_a_result_are_no_program(page: Browser, tmp_path: Path) -> None:
+    words: Any = {"units": EVIL, "long_name": f"%CONTENT% %BLOCKS% {EVIL}"}
+    flags: Any = {"flag_values": [0.0, 1.0], "flag_meanings": EVIL.replace(" ", "/") + " none"}
+    floats: Any = {
+        "dh": (lambda a, b, t: a + t, words),
+        "dh_error": (lambda a, b, t: a - a + 1.0, words),
+        "state": (lambda a, b, t: a - a, flags),
+    }
+    title = {"title": f"100%CONTENT% %STYLE% %SCRIPT% </title>{EVIL}"}
+    store = write_store(tmp_path / "map.zarr", area_cells(AREA), Grid(6, 8), floats, cycles=(20, 21), attributes=title)
+    page.open(write_page(store, tmp_path / "view.html"))
+    assert page.evaluate("document.getElementById('title').textContent").startswith("100%CONTENT% %STYLE%")
+    for name in floats:
+        page.evaluate(f"state.variable = named('{name}'); show()")
+        page.settle()
+        at = middle(page)
+        page.mouse("mouseMoved", *at)
+        page.wait("!document.getElementById('tip').hidden")
+        page.evaluate(f"showSeries({at[0]}, {at[1]})")
+        page.settle()
+        page.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+    assert page.evaluate("window.PWNED === undefined")
+    # Nor would a browser run it if it came into the page.
+    page.evaluate(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(EVIL)})")
+    page.evaluate("new Promise((done) => setTimeout(done, 200))")
+    assert page.evaluate("window.PWNED === undefined")
+
+
+def values_in(page: Browser, name: str) -> np.ndarray:
+    script = f"valuesOf(named('{name}'), 0).then((v) => Array.from(v, (x) => x === x ? x : null))"
+    return np.array(page.evaluate(script), np.float64)
+
+
+def test_values_of_few_cells_are_exact(page: Browser, tmp_path: Path) -> None:
+    floats: Any = {
+        "time_mean": (lambda a, b, t: 187654321.125 + a, {"units": "s"}),
+        "tiny": (lambda a, b, t: 1.5e-8 + 1e-10 * a, {}),
+        "huge": (lambda a, b, t: a * 1e300, {}),
+    }
+
+    def count(a: np.ndarray, b: np.ndarray, t: int) -> np.ndarray:
+        return 4_000_000_001 + np.arange(len(a), dtype=np.int64) * 7_000_001
+
+    store = write_store(tmp_path / "map.zarr", area_cells(AREA), Grid(6, 8), floats, count=count, dtype="f8")
+    page.open(write_page(store, tmp_path / "view.html"))
+    result = read_result(store)
+    for name in (*floats, "count"):
+        assert (values_in(page, name) == result.values(name)).all()
+    page.evaluate("state.variable = named('tiny'); show()")
+    page.settle()
+    page.mouse("mouseMoved", *middle(page))
+    page.wait("!document.getElementById('tip').hidden")
+    assert f"e{MINUS}9" in page.evaluate("document.querySelector('#tip b').textContent")
+
+
+def test_an_outlier_does_not_blur_the_other_values(
+    page: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maggjob.show.page_data.MOST_EXACT", 10)
+
+    def spoilt(a: np.ndarray, b: np.ndarray, t: int) -> np.ndarray:
+        found = 1000 + a
+        found[[3, 100]] = 1e30, -1e6
+        return found
+
+    store = write_store(
+        tmp_path / "map.zarr",
+        area_cells(AREA),
+        Grid(6, 8),
+        {"h_mean": (spoilt, {})},
+        count=lambda a, b, t: a.astype(int) ** 0,
+    )
+    page.open(write_page(store, tmp_path / "view.html"))
+    own, found = read_result(store).values("h_mean"), values_in(page, "h_mean")
+    assert found[3] == np.float32(1e30)
+    assert found[100] == pytest.approx(-1e6, abs=0.01)
+    assert np.nanmax(np.abs(found - own)[np.abs(own) < 1e5]) < 0.01

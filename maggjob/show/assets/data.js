@@ -27,20 +27,34 @@ async function integers(number, count, size) {
   return values;
 }
 
+/** Numbers of eight bytes of a block: all first bytes first. */
+async function doubles(number, count) {
+  const bytes = await inflate(number), turned = new Uint8Array(8 * count);
+  for (let k = 0; k < 8; k++) for (let i = 0; i < count; i++) turned[8 * i + k] = bytes[k * count + i];
+  return new Float64Array(turned.buffer);
+}
+
 /** Values of a layer, one per row; NaN where there are none. */
 async function readLayer(layer) {
-  const size = { table8: 1, table16: 2, step16: 2, whole32: 4, float32: 4 }[layer.kind];
-  const [mask, codes] = await Promise.all([inflate(layer.mask), integers(layer.block, layer.count, size)]);
+  const size = { table8: 1, table16: 2, step16: 2, step32: 4, whole32: 4, float32: 4, float64: 8 }[layer.kind];
+  const read = size === 8 ? doubles(layer.block, layer.count) : integers(layer.block, layer.count, size);
+  const [mask, codes] = await Promise.all([inflate(layer.mask), read]);
   const value = {
     table8: (i) => layer.table[codes[i]],
     table16: (i) => layer.table[codes[i]],
     step16: (i) => (codes[i] + layer.lowest) * layer.step,
+    step32: (i) => (codes[i] + layer.lowest) * layer.step,
+    float64: (i) => codes[i],
     whole32: (i) => codes[i] + layer.lowest,
     float32: ((floats) => (i) => floats[i])(layer.kind === "float32" ? new Float32Array(codes.buffer) : null),
   }[layer.kind];
-  const values = new Float32Array(ROWS).fill(NaN);
+  const values = new (["whole32", "float64"].includes(layer.kind) ? Float64Array : Float32Array)(ROWS).fill(NaN);
+  const apart = new Map(layer.apart || []);
   for (let row = 0, at = 0; row < ROWS; row++) {
-    if ((mask[row >> 3] >> (row & 7)) & 1) values[row] = value(at++);
+    if ((mask[row >> 3] >> (row & 7)) & 1) {
+      values[row] = apart.has(at) ? apart.get(at) : value(at);
+      at++;
+    }
   }
   return values;
 }
@@ -60,20 +74,24 @@ function valuesOf(variable, time) {
   return kept.get(key);
 }
 
-/** Values of parent cells divided less often, from the finest down: means of their children, or sums of counts. */
-function coarser(values, sum, flags) {
-  const found = new Float32Array(values.length / 4);
-  for (let i = 0; i < found.length; i++) {
+/** Values of parent cells divided less often, from the finest down, and of how many cells each is the mean or sum. */
+function coarser({ values, cells }, sum, flags) {
+  const length = values.length / 4;
+  const found = { values: new Float32Array(length), cells: new Float32Array(length) };
+  for (let i = 0; i < length; i++) {
     let total = 0, count = 0, first = NaN;
     for (let k = 4 * i; k < 4 * i + 4; k++) {
       const value = values[k];
       if (value === value) {
+        // A mean counts as often as there are cells in it.
+        const weight = cells ? cells[k] : 1;
         if (!count) first = value;
-        total += value;
-        count++;
+        total += sum ? value : value * weight;
+        count += weight;
       }
     }
-    found[i] = !count ? NaN : flags ? first : sum ? total : total / count;
+    found.cells[i] = count;
+    found.values[i] = !count ? NaN : flags ? first : sum ? total : total / count;
   }
   return found;
 }
@@ -120,7 +138,10 @@ function codesOf(values, scale) {
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
     if (value !== value) codes[i] = NO_DATA;
-    else if (flags.length) codes[i] = FIRST + Math.max(0, flags.findIndex((flag) => flag[0] === value));
+    else if (flags.length) {
+      const at = flags.findIndex((flag) => flag[0] === value);
+      codes[i] = at < 0 ? NO_DATA : FIRST + at;
+    }
     else {
       const place = ((log ? Math.log(Math.max(value, low)) : value) - start) * factor;
       codes[i] = FIRST + (place < 0 ? 0 : place >= STEPS ? STEPS - 1 : place | 0);

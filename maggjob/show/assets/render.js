@@ -22,7 +22,7 @@ class Cells {
 
   /** Show other values. */
   show(values, variable, time) {
-    this.levels = new Map([[CONTENT.order, values]]);
+    this.levels = new Map([[CONTENT.order, { values, cells: null }]]);
     this.codes = new Map();
     this.variable = variable;
     this.colours = new Uint32Array(FIRST + STEPS);
@@ -40,10 +40,10 @@ class Cells {
     return order;
   }
 
-  valuesAt(order) {
+  levelAt(order) {
     if (!this.levels.has(order)) {
       const { sum, scale } = this.variable;
-      this.levels.set(order, coarser(this.valuesAt(order + 1), sum, scale.flags.length > 0));
+      this.levels.set(order, coarser(this.levelAt(order + 1), sum, scale.flags.length > 0));
     }
     return this.levels.get(order);
   }
@@ -54,7 +54,7 @@ class Cells {
       // The number of segments grows with the area.
       const factor = this.variable.sum ? 4 ** (CONTENT.order - order) : 1;
       if (factor > 1) scale = { ...scale, low: scale.log ? scale.low : scale.low * factor, high: scale.high * factor };
-      this.codes.set(order, codesOf(this.valuesAt(order), scale));
+      this.codes.set(order, codesOf(this.levelAt(order).values, scale));
     }
     return this.codes.get(order);
   }

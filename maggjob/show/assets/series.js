@@ -1,5 +1,8 @@
 // The time series of a cell: a chart with error bars, and the same numbers as a table.
 
+/** Text as HTML: names, units and flags come from whoever made the result. */
+const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
 /** Points of a cell: [{ label, span, value, error }], one per time. */
 async function seriesOf(variable, error, row) {
   const points = [];
@@ -26,7 +29,7 @@ function chartOf(points, variable) {
   const known = xs.filter(Number.isFinite), [x0, x1] = [Math.min(...known), Math.max(...known)];
   const reach = (point) => (Number.isFinite(point.error) ? point.error : 0);
   let [low, high] = [Math.min(...good.map((p) => p.value - reach(p))), Math.max(...good.map((p) => p.value + reach(p)))];
-  if (high <= low) [low, high] = [low - 0.5, high + 0.5];
+  if (high <= low) [low, high] = [low - Math.max(0.5, Math.abs(low) / 1e6), high + Math.max(0.5, Math.abs(high) / 1e6)];
   const pad = 0.08 * (high - low);
   const px = (x) => (x1 > x0 ? left + 8 + ((x - x0) / (x1 - x0)) * (width - left - right - 16) : (left + width - right) / 2);
   const py = (y) => height - bottom - ((y - low + pad) / (high - low + 2 * pad)) * (height - bottom - top);
@@ -35,14 +38,14 @@ function chartOf(points, variable) {
     <text x="${left - 6}" y="${py(t) + 4}" text-anchor="end">${shortNumber(t, ticks[1] - ticks[0])}</text>`);
   const every = Math.ceil(points.length / 6);
   const names = points.map((p, i) => (i % every || !Number.isFinite(xs[i]) ? "" :
-    `<text x="${px(xs[i])}" y="${height - 8}" text-anchor="middle">${p.label}</text>`));
+    `<text x="${px(xs[i])}" y="${height - 8}" text-anchor="middle">${escaped(p.label)}</text>`));
   const path = good.map((p) => `${px(xs[p.i]).toFixed(1)},${py(p.value).toFixed(1)}`).join(" ");
   const marks = good.map((p) => {
     const [x, y] = [px(xs[p.i]), py(p.value)];
     const bar = reach(p) ? `<line x1="${x}" x2="${x}" y1="${py(p.value - p.error)}" y2="${py(p.value + p.error)}" class="bar"/>` : "";
-    return `${bar}<circle cx="${x}" cy="${y}" r="3.2"><title>${CONTENT.times.kind} ${p.label}: ${withError(p.value, p.error, variable)}</title></circle>`;
+    return `${bar}<circle cx="${x}" cy="${y}" r="3.2"><title>${escaped(`${CONTENT.times.kind} ${p.label}: ${withError(p.value, p.error, variable)}`)}</title></circle>`;
   });
-  const label = `${variable.name} by ${CONTENT.times.kind}`;
+  const label = escaped(`${variable.name} by ${CONTENT.times.kind}`);
   return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}">${grid.join("")}${names.join("")}
     <polyline points="${path}"/>${marks.join("")}</svg>`;
 }
@@ -56,13 +59,14 @@ function niceTicks(low, high, count) {
 }
 
 function shortNumber(value, step) {
-  return value.toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9))).replace("-", "−");
+  const digits = Math.max(0, -Math.floor(Math.log10(step || 1) + 1e-9));
+  return (digits > 12 ? value.toPrecision(4) : value.toFixed(digits)).replace("-", "−");
 }
 
 /** Table of the numbers of a series. */
 function tableOf(points, variable) {
-  const rows = points.map((p) => `<tr><th>${p.label}</th><td>${p.span ? p.span.join(" to ") : ""}</td>
-    <td>${withError(p.value, p.error, variable)}</td></tr>`);
+  const rows = points.map((p) => `<tr><th>${escaped(p.label)}</th><td>${p.span ? escaped(p.span.join(" to ")) : ""}</td>
+    <td>${escaped(withError(p.value, p.error, variable))}</td></tr>`);
   return `<details><summary>Numbers</summary><table>${rows.join("")}</table></details>`;
 }
 
@@ -73,7 +77,7 @@ function withError(value, error, variable) {
   if (variable.scale.flags.length) return (variable.scale.flags.find((f) => f[0] === value) || ["", value])[1];
   if (variable.whole) return `${Math.round(value).toLocaleString("en")}${unit}`;
   const fine = Number.isFinite(error) && error > 0 ? error / 10 : Math.abs(variable.scale.high - variable.scale.low) / 1000;
-  const digits = Math.min(6, Math.max(0, Math.ceil(-Math.log10(Math.max(fine, 1e-12)))));
-  const text = (number) => number.toFixed(digits).replace("-", "−");
+  const digits = Math.max(0, Math.ceil(-Math.log10(fine || 1)));
+  const text = (number) => (digits > 6 ? number.toPrecision(4) : number.toFixed(digits)).replace("-", "−");
   return Number.isFinite(error) ? `${text(value)} ± ${text(error)}${unit}` : `${text(value)}${unit}`;
 }

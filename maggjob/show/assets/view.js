@@ -1,7 +1,6 @@
 // The page: what is shown where, and what pointers, keys and buttons do.
 
 const id = (name) => document.getElementById(name);
-const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 const MOST_PIXELS = 2.2e6;
 const MOST_ZOOM = 60; // pixels of a cell of the finest order
 const TAP = 6; // pixels that a finger may move
@@ -143,7 +142,7 @@ function tipOf(told) {
   const value = withError(told.value, told.error, variable);
   const count = named("count") ? `<br>${Number.isFinite(told.count) ? Math.round(told.count).toLocaleString("en") : 0} segments` : "";
   const warn = { partial: "this cell was read in part", failed: "this cell failed: it was not read" }[told.state];
-  return `<b>${value}</b>${count}${warn ? `<br><span class="warn">${warn}</span>` : ""}
+  return `<b>${escaped(value)}</b>${count}${warn ? `<br><span class="warn">${warn}</span>` : ""}
     <small>${where}<br>cell ${told.id} (nested, order ${CONTENT.order}) in ${told.parentId}</small>`;
 }
 
@@ -254,7 +253,7 @@ function fill() {
   if (CONTENT.times) {
     const { kind, labels, spans } = CONTENT.times;
     id("kind").textContent = kind[0].toUpperCase() + kind.slice(1);
-    id("time").innerHTML = labels.map((label, i) => `<option value="${i}">${label}${spans[i] ? ` (${spans[i].join(" to ")})` : " (no data)"}</option>`).join("");
+    id("time").innerHTML = labels.map((label, i) => `<option value="${i}">${escaped(label + (spans[i] ? ` (${spans[i].join(" to ")})` : " (no data)"))}</option>`).join("");
   }
   const left = CONTENT.leftOut ? ` ${CONTENT.leftOut.toLocaleString("en")} cells in the other hemisphere are not shown.` : "";
   id("made").textContent = `maggjob ${CONTENT.version}; coast: Natural Earth.${left}` + (CONTENT.times ? " Click a cell for its time series." : "");
