@@ -312,13 +312,16 @@ def demo(folder: str) -> None:
 
 def main() -> None:
     """Run the command line; print an error as one line and exit with its code."""
+    from maggjob.inputs.stopping import stop_on_signals
     from maggjob.storage.owner import sweep
 
     debug = "--debug" in sys.argv
     # A killed run may have left credentials: whatever command comes next removes them.
     sweep()
     try:
-        cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
+        # A command that writes a file leaves no half of it behind.
+        with stop_on_signals():
+            cli.main([arg for arg in sys.argv[1:] if arg != "--debug"], standalone_mode=False)
     except (click.Abort, KeyboardInterrupt) as stop:
         click.echo(str(stop) or "stopped", err=True)
         if getattr(stop, "unfinished", False):

@@ -16,6 +16,12 @@ Exit codes:
   2  finished, with partial or failed work (0 with --allow-partial, where there is that option)
   3  stopped: the same command again goes on"""
 """Last lines of the help of commands that run a job."""
+EXIT_FILE = """\b
+Exit codes:
+  0  the file is written
+  1  wrong usage or input, nothing is written
+  3  stopped, nothing is written"""
+"""Last lines of the help of commands that write a picture, a page or an export."""
 EXIT_STATUS = """\b
 Exit codes:
   0  in progress, or complete

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from maggjob.cli.options import AREA, AREA_WORDS, EXIT_CODES, EXIT_STATUS, EXIT_VERIFY, backend_option
+from maggjob.cli.options import AREA, AREA_WORDS, EXIT_CODES, EXIT_FILE, EXIT_STATUS, EXIT_VERIFY, backend_option
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
@@ -78,7 +78,7 @@ def _again(result: dict[str, Any]) -> str:
     return f"'maggjob retry {result['store_path']}' maps the failed cells again"
 
 
-@click.command("report")
+@click.command("report", epilog=EXIT_FILE)
 @click.argument("store")
 @click.option("-o", "--out", metavar="FILE", help="Write a page instead, for any browser: its name ends in .html.")
 @click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
@@ -91,6 +91,7 @@ def report_command(store: str, out: str | None, region: str | None, as_json: boo
     maggjob report atl06.zarr -o report.html
     """  # noqa: D301
     from maggjob.pipeline.overview_files import read_overview
+    from maggjob.pipeline.status import damage_told
 
     if out is not None:
         from maggjob.show.report_page import write_report
@@ -100,7 +101,8 @@ def report_command(store: str, out: str | None, region: str | None, as_json: boo
     if as_json:
         click.echo(json.dumps(read_overview(store, region).to_dict(), indent=1))
     elif out is None:
-        tell(dict(read_overview(store, region).summary), allow_partial=True)
+        with damage_told(store):
+            tell(dict(read_overview(store, region).summary), allow_partial=True)
 
 
 @click.command("status", epilog=EXIT_STATUS)
@@ -189,12 +191,14 @@ def retry_command(store: str, **options: Any) -> None:
     tell(result.to_dict())
 
 
-@click.command("export")
+@click.command("export", epilog=EXIT_FILE)
 @click.argument("store")
 @click.option("-o", "--out", required=True, metavar="FILE", help="FILE.tif, FILE.nc, FILE.parquet or FILE.csv.")
 @click.option("--variables", metavar="A,B", help="Variables to export [default: all].")
 @click.option("--crs", metavar="EPSG:N", help="Reference system [default: EPSG:3031 or EPSG:3413, by hemisphere].")
-@click.option("--resolution", type=float, metavar="METRES", help="Width of a pixel [default: half a cell].")
+@click.option(
+    "--resolution", type=float, metavar="WIDTH", help="Width of a pixel, in units of --crs [default: half a cell]."
+)
 @click.option(
     "--aoi", type=AREA, metavar="AREA", help=f"Only cells whose centres lie in it: {AREA_WORDS} [default: all]."
 )

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from maggjob.cli.options import AREA, AREA_WORDS
+from maggjob.cli.options import AREA, AREA_WORDS, EXIT_FILE
 from maggjob.errors import InputError
 
 
-@click.command("view")
+@click.command("view", epilog=EXIT_FILE)
 @click.argument("store")
 @click.option(
     "-o", "--out", default="map.png", show_default=True, metavar="FILE", help="Ends in .png, .pdf, .svg or .html."

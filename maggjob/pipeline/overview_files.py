@@ -10,7 +10,7 @@ from maggjob.inputs.plain_json import load_json
 from maggjob.output.manifest import Manifest, read_manifest
 from maggjob.pipeline.overview import RunOverview, overview_of
 from maggjob.pipeline.record import parse_calls
-from maggjob.pipeline.status import RunNote, read_note, read_summary
+from maggjob.pipeline.status import RunNote, damage_told, read_note, read_summary
 from maggjob.storage.folder import Folder, exists
 from maggjob.storage.run_folder import CALLS, MANIFEST, PLAN, RUN, SUMMARY, run_folder
 
@@ -36,7 +36,8 @@ def read_overview(store: str, region: str | None = None) -> RunOverview:
     """
     store = store_place(store)
     note = _note(store, region)
-    summary = read_summary(store, region)
+    # A result may have been moved since.
+    summary = {**read_summary(store, region), "store_path": str(store)}
     notes: list[str] = []
     if note is not None and note.started != summary["started"]:
         notes.append(f"a newer run began at {note.started} and has not finished; this is the report of the one before")
@@ -44,7 +45,8 @@ def read_overview(store: str, region: str | None = None) -> RunOverview:
     calls = _calls(folder, summary["started"], notes)
     configuration = _configuration(folder, summary["digests"].get("run"), notes)
     manifest = _manifest(store, folder, summary["started"], region, notes)
-    return overview_of(summary, calls, configuration, manifest, notes)
+    with damage_told(store):
+        return overview_of(summary, calls, configuration, manifest, notes)
 
 
 def _note(store: str, region: str | None) -> RunNote | None:

@@ -28,6 +28,7 @@ from maggjob.backend.outcome import Outcome, Watcher
 from maggjob.backend.settings import resolve_backend
 from maggjob.errors import InputError
 from maggjob.inputs.plain_json import as_plain
+from maggjob.inputs.stopping import stop_on_signals
 from maggjob.model.ledger import TaskTally, tally_tasks
 from maggjob.pipeline.billing import bill_of_run, expected_run, guard_for, keep, prices_of, settings_for, who_pays
 from maggjob.pipeline.description import RunDescription, SessionOptions, SessionReport
@@ -35,7 +36,6 @@ from maggjob.pipeline.own_folder import ends_for_good, own_folder
 from maggjob.pipeline.reach import check_archive, check_reach
 from maggjob.pipeline.record import calls_json
 from maggjob.pipeline.status import NoteWriter, RunNote
-from maggjob.pipeline.stopping import stop_on_signals
 from maggjob.planning.requests import S3Requests
 from maggjob.storage.earthdata import private_object
 from maggjob.storage.folder import Folder

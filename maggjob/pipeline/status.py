@@ -7,8 +7,8 @@ Parts are counted from one listing of the folder, by the store's clock: parts ol
 an earlier run. If there is no note, as after a run by hand, only the number of parts is known.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -282,6 +282,24 @@ def read_note(content: bytes, name: str) -> RunNote:
         wrong = problem.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"])) or "content"
         raise InputError(f"{name} is damaged ({where}: {wrong['msg']}); delete it to see the parts alone") from problem
+
+
+@contextmanager
+def damage_told(store: str) -> Iterator[None]:
+    """Raise InputError in place of an error by a summary that lacks something, or has it in another form.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL of the result.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+        raise InputError(
+            f"{run_folder(store)}/{SUMMARY} is damaged, or of another version of maggjob ({type(problem).__name__}: "
+            f"{problem}); 'maggjob verify {store}' checks the result itself"
+        ) from problem
 
 
 def read_summary(store: str, region: str | None = None) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maggjob.errors import InputError
+from maggjob.errors import InputError, StoreError
 from maggjob.grid.healpix import Grid, Latitude, parse_cell
 from maggjob.output.table import cell_states
-from maggjob.show.zarr_group import open_group
+from maggjob.show.zarr_group import damaged_attribute, open_group
+from maggjob.storage.stores import plain_message
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +73,7 @@ class Times:
             If there is no such time.
         """
         text = str(asked).removeprefix(self.kind)
-        wanted = str(int(text)) if self.kind == "cycle" and text.isdecimal() else text
+        wanted = str(int(text)) if self.kind == "cycle" and text.isdecimal() and len(text) < 9 else text
         if wanted not in self.labels:
             raise InputError(f"there is no {self.kind} {asked}; there are {', '.join(self.labels)}")
         return self.labels.index(wanted)
@@ -135,7 +136,10 @@ class CellResult:
         found = self.read(name, time if variable.timed else None)
         # Integers have no NaN: where no segment is, they hold their fill value.
         if variable.whole and name != "partial" and "count" in self.variables:
-            counts = found if name == "count" else self.read("count", time if self.variables["count"].timed else None)
+            timed = self.variables["count"].timed
+            counts = found if name == "count" else self.read("count", time if timed else None)
+            # With a value for all times, there is one where any of them has segments.
+            counts = counts.max(axis=0) if counts.ndim > 1 else counts
             return np.where(counts > 0, found, np.nan)
         return found.astype(np.float64)
 
@@ -205,23 +209,35 @@ def read_result(store: "str | Path | xr.Dataset", group: str | None = None, regi
         If the Dataset has no cells, or lacks what `maggjob.open_result` gives it.
     """
     if not isinstance(store, str | Path):
+        if not hasattr(store, "data_vars"):
+            raise InputError(f"store is {store!r}; give the path or URL of a Zarr, or an xarray.Dataset")
         return _of_dataset(store)
     opened = open_group(store, group, region)
     arrays = dict(opened.group.arrays())
     plain = dict(opened.group.attrs)
     names = _in_order([name for name in arrays if name not in NOT_SHOWN], plain["config"])
+
+    def read_array(name: str, time: int | None) -> np.ndarray:
+        try:
+            return np.asarray(arrays[name][:] if time is None else arrays[name][time])
+        # Codecs raise what they like.
+        except Exception as problem:
+            raise StoreError(
+                f"{opened.store}: {name} cannot be read ({plain_message(problem)}); 'maggjob verify {opened.store}' "
+                "shows what is damaged"
+            ) from problem
+
     axis = next((name for name in TIME_AXES if name in arrays), None)
     times = None
     if axis is not None:
         spans = [arrays[name][:] for name in ("time_start", "time_end")]
         times = _times(axis, arrays[axis][:], np.array(spans))
-    ids = arrays["cell_ids"][:].astype(np.int64)
+    ids = read_array("cell_ids", None).astype(np.int64)
     variables = {n: Variable(n, dict(arrays[n].attrs), arrays[n].ndim > 1, arrays[n].dtype.kind in "iu") for n in names}
 
-    def read(name: str, time: int | None) -> np.ndarray:
-        return np.asarray(arrays[name][:] if time is None else arrays[name][time])
-
-    return _result(opened.store, ids, variables, times, plain, read, cache(lambda: cell_states(opened.store, region)))
+    return _result(
+        opened.store, ids, variables, times, plain, read_array, cache(lambda: cell_states(opened.store, region))
+    )
 
 
 def _in_order(names: list[str], config: Any) -> list[str]:
@@ -240,7 +256,7 @@ def _in_order(names: list[str], config: Any) -> list[str]:
 
 def _of_dataset(dataset: "xr.Dataset") -> CellResult:
     missing = [key for key in ("config", "latitude_convention") if key not in dataset.attrs]
-    if "cell_ids" not in dataset.coords or missing:
+    if "cell_ids" not in dataset.coords or missing or damaged_attribute(dataset.attrs):
         raise InputError("the dataset has no cells of a result: give one that open_result returns, or computed from it")
     plain = {key: _structured(value) for key, value in dataset.attrs.items()}
     axis = next((name for name in TIME_AXES if name in dataset.dims), None)
@@ -250,7 +266,15 @@ def _of_dataset(dataset: "xr.Dataset") -> CellResult:
         epoch = np.datetime64("2018-01-01", "s").astype(np.float64)
         none = np.isnat(dataset["time_start"].values)
         times = _times(axis, dataset[axis].values, np.where(none, np.nan, np.array(spans) - epoch))
-    chosen = {n: dataset[n] for n in map(str, dataset.data_vars) if n not in NOT_SHOWN and "cells" in dataset[n].dims}
+    # Texts, and what has further dimensions, are not shown.
+    chosen = {
+        n: dataset[n]
+        for n in map(str, dataset.data_vars)
+        if n not in NOT_SHOWN
+        and dataset[n].dtype.kind in "iufb"
+        and "cells" in dataset[n].dims
+        and set(dataset[n].dims) <= {"cells", axis}
+    }
     variables = {n: Variable(n, dict(of.attrs), axis in of.dims, of.dtype.kind in "iu") for n, of in chosen.items()}
 
     def read(name: str, time: int | None) -> np.ndarray:

@@ -13,13 +13,15 @@ from maggjob.errors import InputError
 from maggjob.grid.areas import NORTH, SOUTH
 from maggjob.grid.coverage import outline
 from maggjob.show.export_options import Selection
-from maggjob.show.plane import CELL_WIDTH, Lookup, geographic, hemisphere
+from maggjob.show.plane import CELL_WIDTH, REACH, Lookup, geographic, hemisphere
 
 STRIP = 2_000_000
 """Pixels that are looked up at once: memory does not grow with the raster."""
 MOST_PIXELS = 1_000_000_000
 """Largest number of pixels of a band."""
-METRES_PER_DEGREE = 111_195.0
+EARTH = 6_371_000.0  # metres
+WIDEST = 1e9
+"""Largest width of a pixel, in units of the reference system."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class PixelGrid:
         ----------
         lookup : Lookup
         """
-        code = self.crs.to_epsg()
+        # The table of the polar planes reaches to the other hemisphere's tropics.
+        near = math.hypot(max(map(abs, self.x[[0, -1]])), max(map(abs, self.y[[0, -1]]))) < REACH
+        code = self.crs.to_epsg() if near else None
         to_degrees = Transformer.from_crs(self.crs, 4326, always_xy=True)
         several = max(1, STRIP // self.width)
         for first in range(0, self.height, several):
@@ -83,14 +87,45 @@ def parse_crs(asked: str | int | None, selection: Selection) -> Any:
     Raises
     ------
     InputError
-        If it is unknown.
+        If it is unknown or has no plane or sphere, or none is given for cells in both hemispheres.
     """
+    result = selection.result
     if asked is None:
-        return CRS.from_epsg(hemisphere(selection.result.parents, selection.result.grid)[0])
+        code, here = hemisphere(result.parents, result.grid)
+        if not here.all() and selection.rows is None:
+            raise InputError(
+                f"{result.name} has cells in both hemispheres: give --crs EPSG:4326 for all of them, or an --aoi and "
+                f"--crs EPSG:{SOUTH} or EPSG:{NORTH}"
+            )
+        return CRS.from_epsg(code)
     try:
-        return CRS.from_user_input(asked)
+        # Heights above an ellipsoid are left out.
+        found = CRS.from_user_input(asked).to_2d()
     except CRSError as problem:
         raise InputError(f"crs {asked!r} is unknown ({problem}); give one such as EPSG:3031") from None
+    if not (found.is_geographic or found.is_projected) or len(axes_of(found)) != 2:
+        raise InputError(f"crs {asked!r} ({found.name}) is no map: give one with two axes, such as EPSG:3031")
+    return found
+
+
+def axes_of(crs: Any) -> list[Any]:
+    """Return the axes of a reference system; of one that is bound to another, its own.
+
+    Parameters
+    ----------
+    crs : pyproj.CRS
+    """
+    return list(crs.axis_info or (crs.source_crs.axis_info if crs.is_bound else ()))
+
+
+def unit_of(crs: Any) -> float:
+    """Return the unit of a reference system: in metres, or in radians for a geographic one.
+
+    Parameters
+    ----------
+    crs : pyproj.CRS
+    """
+    return float(axes_of(crs)[0].unit_conversion_factor)
 
 
 def default_resolution(crs: Any, order: int) -> float:
@@ -104,8 +139,8 @@ def default_resolution(crs: Any, order: int) -> float:
     """
     width = CELL_WIDTH * 1e3 / 2**order / 2
     if crs.is_geographic:
-        width /= METRES_PER_DEGREE
-    return float(f"{width:.0e}")
+        width /= EARTH
+    return float(f"{width / unit_of(crs):.0e}")
 
 
 def pixel_grid(selection: Selection, crs: Any, resolution: float | None) -> PixelGrid:
@@ -125,9 +160,11 @@ def pixel_grid(selection: Selection, crs: Any, resolution: float | None) -> Pixe
         pixels.
     """
     size = default_resolution(crs, selection.result.grid.child_order) if resolution is None else float(resolution)
-    if not (math.isfinite(size) and size > 0):
+    if not (math.isfinite(size) and 0 < size < WIDEST):
         raise InputError(f"resolution is {resolution}; give the width of a pixel, such as 1000")
     left, bottom, right, top = _bounds(selection, crs)
+    if (right - left + top - bottom) / size > WIDEST:
+        raise InputError(f"resolution {size:g} is too fine for an area {right - left:g} wide; give a larger one")
     first, last = math.floor(left / size), math.ceil(right / size)
     lowest, highest = math.floor(bottom / size), math.ceil(top / size)
     width, height = last - first, highest - lowest

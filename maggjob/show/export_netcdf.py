@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from maggjob.show.disk_file import DiskFile
 from maggjob.show.export_grid import PixelGrid
 from maggjob.show.export_options import Selection
 from maggjob.show.plane import Lookup
@@ -30,8 +31,8 @@ def write_netcdf(path: Path, selection: Selection, grid: PixelGrid, attributes: 
     """
     import h5netcdf
 
-    with h5netcdf.File(path, "w") as file:
-        file.attrs.update({"Conventions": "CF-1.11", **attributes})
+    with path.open("w+b") as plain, DiskFile(plain) as disk, h5netcdf.File(disk, "w") as file:
+        file.attrs.update({"Conventions": "CF-1.11", **{key: _text(value) for key, value in attributes.items()}})
         names = _write_axes(file, selection, grid)
         arrays = {}
         for variable in selection.variables:
@@ -49,10 +50,13 @@ def write_netcdf(path: Path, selection: Selection, grid: PixelGrid, attributes: 
                 compression_opts=4,
                 shuffle=True,
             )
-            array.attrs.update({k: v for k, v in variable.attributes.items() if k in KEPT})
-            if "flag_values" in variable.attributes:
+            array.attrs.update({k: _text(v) for k, v in variable.attributes.items() if k in KEPT and v is not None})
+            flags = variable.attributes.get("flag_values")
+            if isinstance(flags, list | tuple | np.ndarray) and all(
+                isinstance(v, int | float | np.number) for v in flags
+            ):
                 # CF wants them in the type of the variable.
-                array.attrs["flag_values"] = np.asarray(variable.attributes["flag_values"], dtype)
+                array.attrs["flag_values"] = np.asarray(flags, dtype)
             array.attrs["grid_mapping"] = "crs"
             arrays[variable.name] = (array, values)
         for rows, at in grid.strips(Lookup(selection.result.ids, selection.result.grid)):
@@ -60,6 +64,11 @@ def write_netcdf(path: Path, selection: Selection, grid: PixelGrid, attributes: 
                 for number, one in enumerate(values.values()):
                     place = (rows, slice(None)) if array.ndim == 2 else (number, rows, slice(None))
                     array[place] = np.where(at >= 0, one[at], np.nan)
+
+
+def _text(value: Any) -> str:
+    # HDF5 ends a text at a zero.
+    return str(value).replace("\x00", "")
 
 
 def _write_axes(file: Any, selection: Selection, grid: PixelGrid) -> tuple[str, str]:

@@ -65,26 +65,27 @@ class Selection:
 
         Returns
         -------
-        ndarray of float32, or of float64 for integers that float32 would round
+        ndarray of float32, or of float64 if float32 would round them
         """
         found = self.result.values(variable.name, time)
         if self.rows is not None:
             outside = np.ones(len(found), bool)
             outside[self.rows] = False
             found[outside] = np.nan
-        exact = not variable.whole or np.nanmax(np.abs(found), initial=0.0) < 2**24
-        return found.astype(np.float32) if exact else found
+        with np.errstate(over="ignore"):
+            short = found.astype(np.float32)
+        return short if np.array_equal(short, found, equal_nan=True) else found
 
 
 def select(
-    result: CellResult, variables: Sequence[str] | None, aoi: AreaLike | None, time: str | int | None
+    result: CellResult, variables: Sequence[str] | str | None, aoi: AreaLike | None, time: str | int | None
 ) -> Selection:
     """Choose what is exported.
 
     Parameters
     ----------
     result : CellResult
-    variables : sequence of str, optional
+    variables : str or sequence of str, optional
         Names of variables; all by default.
     aoi : str, path or tuple, optional
         Area; cells whose centres lie in it are exported. All by default.
@@ -96,7 +97,8 @@ def select(
     InputError
         If a variable or a time does not exist, or no cell lies in the area.
     """
-    names = list(result.variables) if variables is None else list(dict.fromkeys(variables))
+    asked = [variables] if isinstance(variables, str) else variables
+    names = list(result.variables) if asked is None else list(dict.fromkeys(asked))
     if not names:
         raise InputError(f"no variable was asked for; {result.name} has {', '.join(result.variables)}")
     chosen = tuple(result.variable(name) for name in names)

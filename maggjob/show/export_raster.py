@@ -1,17 +1,22 @@
 """A result as a cloud-optimised GeoTIFF; needs rasterio, which is in the extra "export"."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from maggjob.errors import InputError
 from maggjob.show.export_grid import PixelGrid
 from maggjob.show.export_options import Field, Selection
 from maggjob.show.plane import Lookup
 
 TILE = 512
 """Width and height of a tile."""
+CACHE = 256
+"""Megabytes that GDAL may keep."""
+MOST_VALUES = 60_000_000
+"""Values that are in memory at once."""
 
 
 def write_geotiff(path: Path, selection: Selection, grid: PixelGrid, attributes: Mapping[str, str]) -> None:
@@ -24,13 +29,43 @@ def write_geotiff(path: Path, selection: Selection, grid: PixelGrid, attributes:
     grid : PixelGrid
     attributes : mapping
         Tags of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot hold the reference system.
+    OSError
+        If it cannot be written.
     """
+    import rasterio
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+
+    # Without files of its own beside ours, and with a cache of a known size.
+    options = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": CACHE}
+    try:
+        with rasterio.Env(**options):
+            _write(path, selection, grid, attributes)
+            with rasterio.open(path) as file:
+                kept = file.crs is not None
+    # A full disk is an error of GDAL, which is no OSError.
+    except (RasterioError, CPLE_BaseError) as problem:
+        raise OSError(f"GDAL: {' '.join(str(problem).split())}") from problem
+    if not kept:
+        raise InputError(f"a GeoTIFF cannot hold the crs {grid.crs.name!r}; give another --crs, or write a .nc")
+
+
+def _write(path: Path, selection: Selection, grid: PixelGrid, attributes: Mapping[str, str]) -> None:
     import rasterio
     from rasterio.shutil import copy
 
     fields = list(selection.fields)
-    values = [selection.values(field.variable, field.time) for field in fields]
-    dtype = np.result_type(*(one.dtype for one in values))
+    several = max(1, MOST_VALUES // len(selection.result.ids))
+    groups = [fields[first : first + several] for first in range(0, len(fields), several)]
+    first = _values(selection, groups[0])
+    # Of several groups each but the first is read when it is written.
+    types = [one.dtype for one in first] + [v.dtype for own in groups[1:] for v in _values(selection, own)]
+    dtype = np.result_type(*types)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "width": grid.width,
@@ -53,14 +88,20 @@ def write_geotiff(path: Path, selection: Selection, grid: PixelGrid, attributes:
         with rasterio.open(plain, "w", **profile) as file:
             _describe(file, fields, attributes)
             lookup = Lookup(selection.result.ids, selection.result.grid)
-            for rows, at in grid.strips(lookup):
-                window = rasterio.windows.Window(0, rows.start, grid.width, rows.stop - rows.start)
-                for number, one in enumerate(values, 1):
-                    file.write(np.where(at >= 0, one[at], np.nan).astype(dtype), number, window=window)
+            for number, own in enumerate(groups):
+                values = _values(selection, own) if number else first
+                for rows, at in grid.strips(lookup):
+                    window = rasterio.windows.Window(0, rows.start, grid.width, rows.stop - rows.start)
+                    for band, one in enumerate(values, number * several + 1):
+                        file.write(np.where(at >= 0, one[at], np.nan).astype(dtype), band, window=window)
         options = {"compress": "deflate", "predictor": "3", "overview_resampling": "nearest", "blocksize": str(TILE)}
         copy(plain, path, driver="COG", bigtiff="if_safer", **options)
     finally:
         plain.unlink(missing_ok=True)
+
+
+def _values(selection: Selection, fields: Sequence[Field]) -> list[np.ndarray]:
+    return [selection.values(field.variable, field.time) for field in fields]
 
 
 def _describe(file: Any, fields: list[Field], attributes: Mapping[str, str]) -> None:

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import shapely
-from pyproj import Transformer
 
 from maggjob.errors import InputError
-from maggjob.grid.coverage import outline
 from maggjob.grid.polygons import Centres
 from maggjob.show.export_options import Selection
+from maggjob.show.export_polygons import cell_polygons
 
 PIECE = 100_000
 """Cells that are written at once."""
-WORLD = shapely.box(-180, -90, 180, 90)
 Columns = dict[str, np.ndarray]
 
 
@@ -39,6 +37,9 @@ def table_pieces(selection: Selection) -> Iterator[Columns]:
         columns = {v.name: fixed[v.name] if v.name in fixed else selection.values(v, time) for v in selection.variables}
         there = np.zeros(len(result.ids), bool)
         for name, values in columns.items():
+            # The state of a cell that was read is no data.
+            if name == "partial" and len(columns) > 1:
+                continue
             if name not in fixed or not any(v.timed for v in selection.variables):
                 there |= np.isfinite(values)
         rows = selection.chosen[there[selection.chosen]]
@@ -75,10 +76,17 @@ def write_csv(path: Path, selection: Selection) -> None:
     begun = False
     with path.open("w", encoding="utf-8", newline="") as file:
         for piece in table_pieces(selection):
-            degrees = {name: np.char.mod("%.7f", piece[name]) for name in ("latitude", "longitude")}
-            pd.DataFrame({**piece, **degrees}).to_csv(file, index=False, header=not begun, float_format="%.9g")
+            texts = {name: np.char.mod("%.7f", piece[name]) for name in ("latitude", "longitude")}
+            texts |= {name: _exact(own) for name, own in piece.items() if own.dtype == np.float64 and name not in texts}
+            pd.DataFrame({**piece, **texts}).to_csv(file, index=False, header=not begun, float_format="%.9g")
             begun = True
     _check_begun(selection, begun=begun)
+
+
+def _exact(values: np.ndarray) -> np.ndarray:
+    """Return numbers as the shortest texts that give the same numbers."""
+    texts = ["" if v != v else str(int(v)) if v.is_integer() and abs(v) < 1e18 else repr(v) for v in values.tolist()]
+    return np.array(texts, object)
 
 
 def _check_begun(selection: Selection, *, begun: bool) -> None:
@@ -116,7 +124,7 @@ def write_parquet(path: Path, selection: Selection, crs: Any, attributes: Mappin
         "columns": {
             "geometry": {
                 "encoding": "WKB",
-                "geometry_types": ["MultiPolygon", "Polygon"] if crs.is_geographic else ["Polygon"],
+                "geometry_types": ["MultiPolygon", "Polygon"],
                 "crs": crs.to_json_dict(),
             }
         },
@@ -129,7 +137,16 @@ def write_parquet(path: Path, selection: Selection, crs: Any, attributes: Mappin
         for piece in pieces:
             yield RecordBatch.from_arrays(list(_arrays(piece).values()), schema=schema)
 
-    write(RecordBatchReader.from_batches(schema, batches()), path, compression="zstd(3)", max_row_group_size=PIECE)
+    reader = RecordBatchReader.from_batches(schema, batches())
+    try:
+        write(reader, path, compression="zstd(3)", max_row_group_size=PIECE)
+    except BaseException as problem:
+        # A full disk is a panic of the library, and a key that was pressed is text.
+        if "KeyboardInterrupt" in str(problem):
+            raise KeyboardInterrupt from problem
+        if type(problem).__name__ == "PanicException":
+            raise OSError(str(problem)) from problem
+        raise
 
 
 def _arrays(piece: Columns) -> dict[str, Any]:
@@ -146,44 +163,5 @@ def _arrays(piece: Columns) -> dict[str, Any]:
 
 
 def _with_polygons(piece: Columns, selection: Selection, crs: Any) -> Columns:
-    grid = selection.result.grid
-    rings = outline(piece["cell_ids"].astype(np.int64), grid.child_order, grid.latitude, 1)
-    return piece | {"geometry": np.array(shapely.to_wkb(polygons(rings, piece["longitude"], crs)), object)}
-
-
-def polygons(rings: np.ndarray, longitude: np.ndarray, crs: Any) -> np.ndarray:
-    """Return the polygons of cells.
-
-    Parameters
-    ----------
-    rings : ndarray, shape (n, points, 2)
-        Outlines: longitude and latitude, degrees.
-    longitude : ndarray, shape (n,)
-        Longitudes of the centres, degrees: an outline that crosses the antimeridian is continued beyond it.
-    crs : pyproj.CRS
-        Reference system of the polygons. In a geographic one, those that cross the antimeridian are split there.
-
-    Raises
-    ------
-    InputError
-        If the cells do not lie on the reference system.
-    """
-    center = longitude[:, None]
-    unwrapped = rings.copy()
-    unwrapped[:, :, 0] = center + (rings[:, :, 0] - center + 180.0) % 360.0 - 180.0
-    # A corner at a pole has any longitude: that of the centre keeps the polygon narrow.
-    at_pole = np.abs(rings[:, :, 1]) > 89.9999
-    unwrapped[:, :, 0] = np.where(at_pole, center, unwrapped[:, :, 0])
-    if not crs.is_geographic:
-        x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(rings[:, :, 0], rings[:, :, 1])
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise InputError(f"some cells do not lie on {crs.name}; give another --crs, or a smaller --aoi")
-        return np.asarray(shapely.polygons(np.stack([x, y], axis=-1)))
-    found = np.asarray(shapely.polygons(unwrapped), object)
-    for n in np.flatnonzero((np.abs(unwrapped[:, :, 0]) > 180.0).any(axis=1)):
-        side = 360.0 if unwrapped[n, :, 0].max() > 180.0 else -360.0
-        moved = shapely.polygons(unwrapped[n] - [side, 0.0])
-        here, beyond = (shapely.intersection(one, WORLD) for one in (found[n], moved))
-        parts = [p for p in (here, beyond) if p.geom_type == "Polygon" and not p.is_empty]
-        found[n] = parts[0] if len(parts) == 1 else shapely.multipolygons(parts)
-    return found
+    found = cell_polygons(piece["cell_ids"].astype(np.int64), selection.result.grid, crs)
+    return piece | {"geometry": np.array(shapely.to_wkb(found), object)}

@@ -33,6 +33,8 @@ SHAPES = (0.55, 1.5)
 """Least and largest height of a map, relative to its width."""
 TABLE = 1 << 16
 """Distances from the pole for which PROJ is asked."""
+REACH = 13e6
+"""Largest of these distances, metres in the plane: beyond the equator."""
 DENSE_ORDER = 9
 """Highest order of parent cells that are found in a table of all cells of that order."""
 SIDE = 8
@@ -105,7 +107,7 @@ class Frame:
 @lru_cache(maxsize=4)
 def _latitudes(crs: int) -> tuple[np.ndarray, float]:
     """Return latitudes at equal steps of the distance from the pole, and the step in metres."""
-    step = 13e6 / (TABLE - 1)
+    step = REACH / (TABLE - 1)
     _, latitude = transformer(crs).transform(np.zeros(TABLE), np.arange(TABLE) * step, direction="INVERSE")
     return np.asarray(latitude), step
 
@@ -126,7 +128,7 @@ def geographic(crs: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.n
     Returns
     -------
     latitude, longitude : ndarray, degrees
-        NaN beyond the equator.
+        NaN further than `REACH` from the pole.
     """
     latitudes, step = _latitudes(crs)
     at = np.hypot(x, y) / step

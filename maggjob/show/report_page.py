@@ -10,6 +10,7 @@ from maggjob._version import __version__
 from maggjob.inputs.places import PlaceLike
 from maggjob.pipeline.overview import RunOverview
 from maggjob.pipeline.overview_files import read_overview
+from maggjob.pipeline.status import damage_told
 from maggjob.show.report_picture import picture_of
 from maggjob.show.report_sections import (
     cost_section,
@@ -63,7 +64,9 @@ def write_report(store: PlaceLike, out: PlaceLike = "report.html", region: str |
     """
     path = place_of(out, (".html",))
     overview = read_overview(str(store), region)
-    text = report_html(overview, *picture_of(str(store), overview.summary, region))
+    picture = picture_of(str(store), overview.summary, region)
+    with damage_told(str(store)):
+        text = report_html(overview, *picture)
     return write_whole(path, lambda beside: _write(beside, text))
 
 

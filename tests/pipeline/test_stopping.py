@@ -12,8 +12,8 @@ import pytest
 
 import maggjob
 from maggjob.errors import InputError
+from maggjob.inputs.stopping import Stopped, stop_on_signals
 from maggjob.pipeline.status import read_status
-from maggjob.pipeline.stopping import Stopped, stop_on_signals
 from maggjob.simulator.scene import simulate
 from maggjob.storage.owner import sweep
 

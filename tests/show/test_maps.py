@@ -265,7 +265,7 @@ def unfinished(path: Path) -> None:
     [
         (older, "group 9 has no latitude_convention; run 'maggjob run' again"),
         (lossy, "lacks 1 of 1 shards of count"),
-        (unfinished, "it is not a Zarr, or its run did not finish"),
+        (unfinished, "it is not a Zarr, its run did not finish, or"),
     ],
 )
 def test_what_is_no_result_is_refused(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:

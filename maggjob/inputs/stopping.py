@@ -1,6 +1,7 @@
-"""SIGTERM and SIGHUP stop a run as ^C does: a hub that culls a server, Slurm, ``kill`` and a closed terminal send them.
+"""SIGTERM and SIGHUP stop a run or a command as ^C does.
 
-Without this, Python would end at once: workers would go on, and the credentials would stay on the disk.
+A hub that culls a server, Slurm, ``kill`` and a closed terminal send them. Without this, Python would end at once:
+workers would go on, credentials would stay on the disk, and so would halves of files.
 """
 
 import signal
