@@ -1,6 +1,7 @@
 """The commands that come first: init writes a configuration, completion teaches a shell the commands."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -40,12 +41,16 @@ def init_command(file: str, name: str, lithops: bool) -> None:
     path, source = local_place(file, "configuration"), find_builtin(name, None)
     if source is None:
         raise ConfigError(f"no built-in configuration {name!r}; there are {', '.join(builtin_names(None))}")
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"cannot write {path}: give a name that ends in .yaml")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     command = COMMANDS[job_of(source)]
     head = HEAD.format(name=source.stem, command=command, file=path)
     _write_new(path, head + source.read_text(encoding="utf-8"))
-    click.echo(f"{path}: a copy of the built-in {source.stem}; next: maggjob {command} --config {path}")
+    click.echo(
+        f"{path}: a copy of the built-in {source.stem}; next: maggjob {command} --config {shlex.quote(str(path))}"
+    )
     if not lithops:
         return
     # Lithops' configuration is looked for here, wherever the other file is.

@@ -28,6 +28,10 @@ def view_command(store: str, out: str, variables: tuple[str, ...], time: str | N
     maggjob view atl06_cycles.zarr --cycle 21 -o cycle21.png
     maggjob view atl06.zarr -o view.html     # one file, opens in any browser without a network
     """  # noqa: D301
+    from maggjob.show.maps import ENDS
+
+    if Path(out).suffix.lower() not in (*ENDS, ".html"):
+        raise InputError(f"cannot write {out}: give a name that ends in {', '.join(ENDS)} or .html")
     if Path(out).suffix.lower() == ".html":
         from maggjob.show.page import write_page
 

@@ -193,10 +193,10 @@ def screen_with_times(recipe: Recipe, rows: Callable[[Paths], GranuleRows], time
     screened = screen_granule(recipe, rows(recipe.needed_paths))
     if not any(times.values()) or not screened.report.kept:
         return screened
-    return replace(screened, time=time_span(screened.kept, rows(times)))
+    return replace(screened, time=time_span(screened.kept, rows(times), times))
 
 
-def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None:
+def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows, paths: Paths) -> Span | None:
     """Return the first and last time of the rows kept.
 
     Parameters
@@ -204,14 +204,23 @@ def time_span(kept: Mapping[str, np.ndarray], times: GranuleRows) -> Span | None
     kept : mapping
         `ScreenedGranule.kept`.
     times : GranuleRows
-        Rows whose only column is the time in seconds since 2018-01-01. Beams may lack it; fill values are ignored.
+        Rows with the time in seconds since 2018-01-01, and with datasets of one value if the recipe names some. Beams
+        may lack the time; fill values are ignored.
+    paths : mapping
+        Paths of the times, by beam.
 
     Returns
     -------
     tuple of float or None
         Seconds since 2018-01-01; None if no row has a time.
     """
-    own = [(kept[beam.group], column) for beam in times.beams if beam.group in kept for column in beam.columns.values()]
+    own = [
+        (kept[beam.group], column)
+        for beam in times.beams
+        if beam.group in kept
+        for path, column in beam.columns.items()
+        if path in paths[beam.group]
+    ]
     with np.errstate(invalid="ignore"):
         good = [column.values[some & ~column.is_fill & (np.abs(column.values) < LATEST)] for some, column in own]
     return join_spans((float(some.min()), float(some.max())) for some in good if len(some))

@@ -1,12 +1,12 @@
 """A result as a CF netCDF file on a grid of pixels; needs h5netcdf, which is in the extra "export"."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maggjob.show.disk_file import DiskFile
 from maggjob.show.export_grid import PixelGrid
 from maggjob.show.export_options import Selection
 from maggjob.show.plane import Lookup
@@ -31,7 +31,9 @@ def write_netcdf(path: Path, selection: Selection, grid: PixelGrid, attributes: 
     """
     import h5netcdf
 
-    with path.open("w+b") as plain, DiskFile(plain) as disk, h5netcdf.File(disk, "w") as file:
+    # In memory first, compressed: HDF5 crashes when it closes a file on a full disk.
+    content = io.BytesIO()
+    with h5netcdf.File(content, "w") as file:
         file.attrs.update({"Conventions": "CF-1.11", **{key: _text(value) for key, value in attributes.items()}})
         names = _write_axes(file, selection, grid)
         arrays = {}
@@ -64,6 +66,7 @@ def write_netcdf(path: Path, selection: Selection, grid: PixelGrid, attributes: 
                 for number, one in enumerate(values.values()):
                     place = (rows, slice(None)) if array.ndim == 2 else (number, rows, slice(None))
                     array[place] = np.where(at >= 0, one[at], np.nan)
+    path.write_bytes(content.getbuffer())
 
 
 def _text(value: Any) -> str:

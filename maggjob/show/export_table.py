@@ -142,8 +142,8 @@ def write_parquet(path: Path, selection: Selection, crs: Any, attributes: Mappin
         write(reader, path, compression="zstd(3)", max_row_group_size=PIECE)
     except BaseException as problem:
         # A full disk is a panic of the library, and a key that was pressed is text.
-        if "KeyboardInterrupt" in str(problem):
-            raise KeyboardInterrupt from problem
+        if "KeyboardInterrupt" in str(problem) or "Stopped" in str(problem):
+            raise KeyboardInterrupt("stopped") from problem
         if type(problem).__name__ == "PanicException":
             raise OSError(str(problem)) from problem
         raise

@@ -4,6 +4,7 @@ The image of a panel and its place have the same number of pixels, so that nothi
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ TITLE, LEGEND = 0.72, 0.34
 """Room above and below all panels, inches."""
 BAR, BESIDE = 0.17, 0.42
 """Width of a colour bar, and its distance from the panel, inches."""
-TITLE_SIZE, DETAIL_SIZE = 12.5, 8.5
+TITLE_SIZE, DETAIL_SIZE, PANEL_SIZE = 12.5, 8.5, 9.5
 """Sizes of text, points."""
 
 
@@ -127,6 +128,23 @@ def draw_sheet(content: MapContent, path: Path) -> None:
         PNG, PDF or SVG to write.
     """
     import matplotlib as mpl
+
+    # A dollar in a title is a dollar. Text of an SVG stays text, and two runs write the same bytes.
+    plain: Any = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "maggjob"}
+    metadata = {
+        ".png": {"Software": "maggjob"},
+        ".svg": {"Date": None, "Creator": "maggjob"},
+        ".pdf": {"CreationDate": None, "Creator": "maggjob"},
+    }.get(path.suffix.lower(), {})
+    with mpl.rc_context(plain), warnings.catch_warnings():
+        # Letters that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure, dots = _figure(content)
+        figure.savefig(path, dpi=dots, metadata=metadata)
+
+
+def _figure(content: MapContent) -> tuple[Any, float]:
+    """Return the drawn sheet, and its pixels per inch."""
     from matplotlib.figure import Figure
 
     frame, panels = content.frame, content.panels
@@ -144,16 +162,20 @@ def draw_sheet(content: MapContent, path: Path) -> None:
         draw_cells(axes, content.rings, content.unread)
         draw_graticule(axes, frame)
         draw_scale_bar(axes, frame)
-        axes.set_title(panel.title, fontsize=9.5, pad=14, color="#20262b")
+        room = 72.0 * (frame.width + sheet.px(RIGHT)) / sheet.dots
+        axes.set_title(_fitting(panel.title, room, PANEL_SIZE), fontsize=PANEL_SIZE, pad=14, color="#20262b")
         high = round(frame.height * 0.82)
         beside = left + frame.width + sheet.px(BESIDE), bottom + (frame.height - high) // 2
         draw_colour_bar(figure, figure.add_axes(sheet.place(*beside, sheet.px(BAR), high)), panel)
     _write_heading(figure, content.heading, sheet)
     _write_legend(figure, content, kinds)
-    # Text of an SVG stays text, and two runs write the same bytes.
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "maggjob"}):
-        figure.savefig(path, dpi=sheet.dots, metadata=metadata)
+    return figure, sheet.dots
+
+
+def _fitting(text: str, room: float, size: float) -> str:
+    """Return text that fits into a number of points; a letter is about half as wide as it is high."""
+    most = max(8, int(room / (0.52 * size)))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _write_heading(figure: Any, heading: Heading, sheet: Sheet) -> None:

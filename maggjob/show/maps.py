@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 from maggjob.errors import InputError
-from maggjob.grid.areas import Area, AreaLike, parse_area
+from maggjob.grid.areas import SOUTH, Area, AreaLike, parse_area
 from maggjob.inputs.places import PlaceLike
 from maggjob.show.cell_result import CellResult, read_result
 from maggjob.show.colours import scale_of
@@ -180,6 +181,9 @@ def region_of(result: CellResult, aoi: AreaLike | None = None, most: int = MOST)
     left, right, bottom, top = area_frame(area, crs)
     low, high = rings.min(axis=1), rings.max(axis=1)
     inside = (low[:, 0] <= right) & (high[:, 0] >= left) & (low[:, 1] <= top) & (high[:, 1] >= bottom)
+    part = area.south if crs == SOUTH else area.north
+    # Those whose box meets the box of the area may still lie beside it.
+    inside[inside] = shapely.intersects(shapely.polygons(rings[inside]), part)
     if not inside.any():
         raise InputError(f"{result.name} has no cells in the area {area.name}; give one that overlaps its cells")
     frame = frame_of((left, right, bottom, top), crs, result.grid.child_order, most)

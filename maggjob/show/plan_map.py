@@ -62,7 +62,7 @@ def draw_plan(plan: Plan, out: str | Path) -> Path:
         f"{int(counts.sum()):,} pairs, {plan.window}" + (f", {area}" if area else "")
     )
     try:
-        figure.savefig(path)
+        figure.savefig(path, metadata={"Software": "maggjob"})
     except (OSError, ValueError) as problem:
         raise InputError(f"cannot draw the plan to {out}: {problem}; give a path that ends in .png") from problem
     return path

@@ -135,7 +135,11 @@ def damaged_attribute(attributes: Mapping[str, Any]) -> str | None:
     cells = tally.get("cells", {}) if isinstance(tally, Mapping) else None
     cycles = attributes.get("cycles", [])
     good = {
-        "config": isinstance(grid, Mapping) and number(grid.get("parent_order")) and number(grid.get("child_order")),
+        # A result of several orders has several child orders.
+        "config": isinstance(grid, Mapping)
+        and number(grid.get("parent_order"))
+        and bool(orders := grid.get("child_order"))
+        and all(map(number, orders if isinstance(orders, list) else [orders])),
         # A dataset that was computed from a result may lack these.
         "dggs": dggs is None or (isinstance(dggs, Mapping) and number(dggs.get("refinement_level"))),
         "tally": tally is None

@@ -43,7 +43,7 @@ def test_the_end_of_the_name_decides(store: str) -> None:
         (["--cycle", "7"], "error: there is no cycle 7; there are 18, 19"),
         (["--aoi", "20,-80,25,-75"], "error: map.zarr has no cells in the area 20,-80,25,-75"),
         (["--group", "3"], "error: map.zarr has no group '3'; it has 9"),
-        (["-o", "map.tiff"], "error: cannot write map.tiff: give a name that ends in .png or .pdf or .svg"),
+        (["-o", "map.tiff"], "error: cannot write map.tiff: give a name that ends in .png, .pdf, .svg or .html"),
         (["-o", "there/map.png"], "error: cannot write there/map.png: there is no folder there; make it first"),
         (["-o", "view.html", "--cycle", "18"], "error: a page shows every time; leave --cycle and --month out"),
         (["-o", "view.html", "--variable", "h_mode"], "error: map.zarr has no variable 'h_mode'"),

@@ -284,3 +284,24 @@ def test_a_wild_time_does_not_fail_a_result(paths: list[Path]) -> None:
     assert run(paths, maggjob.load_config("atl06.yaml").model_dump(), False).complete
     with xr.open_zarr("map.zarr", group="12") as opened:
         assert opened.attrs["time_coverage_end"] < "2020"
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_constants_are_no_times(paths: list[Path], index: bool) -> None:
+    """The orientation of the spacecraft and other datasets of one value are read with the times."""
+    scalar = {"dataset": "/ancillary_data/scalar", "op": ">", "value": 2}
+    run(paths, config([{"column": "strong"}, scalar]), index)
+    first, last = [], []
+    for path in paths:
+        with h5py.File(path) as file:
+            forward = int(file["orbit_info/sc_orient"][0])
+            for group in BEAMS:
+                if group[-1] == ("r" if forward == 1 else "l"):
+                    first.append(file[group][SEGMENTS]["delta_time"][:].min())
+                    last.append(file[group][SEGMENTS]["delta_time"][:].max())
+    with xr.open_zarr("map.zarr", group="12") as found:
+        for name, seconds in (("start", min(first)), ("end", max(last))):
+            told = np.datetime64(found.attrs[f"time_coverage_{name}"].rstrip("Z"))
+            assert abs(
+                told - (np.datetime64("2018-01-01") + np.timedelta64(int(seconds * 1e6), "us"))
+            ) < np.timedelta64(1, "s")

@@ -262,11 +262,14 @@ def test_the_time_span_is_that_of_kept_rows_without_fill() -> None:
 
     def beam(group: str, *times: float) -> BeamRows:
         columns = {f"/{group}/delta_time": Column(np.array(times), fill)} if times else {}
+        # A dataset of one value comes with whatever is read.
+        columns["/orbit_info/sc_orient"] = Column(np.ones(len(times)), None)
         return BeamRows(group, np.zeros(len(times), np.uint16), columns, {})
 
     beams = [beam("gt1l", 1.0, fill, 5.0, 9.0), beam("gt1r", -7.0, 99.0), beam("gt2l")]
     rows = GranuleRows("ATL06_x", [one.group for one in beams], 6, 0, beams)
     kept = {"gt1l": np.array([False, True, True, False]), "gt2l": np.array([True])}
-    assert time_span(kept, rows) == (5.0, 5.0)
-    assert time_span({"gt1l": np.array([False, True, False, False])}, rows) is None
-    assert time_span({**kept, "gt1r": np.array([True, False])}, rows) == (-7.0, 5.0)
+    paths = {one.group: [f"/{one.group}/delta_time"] for one in beams}
+    assert time_span(kept, rows, paths) == (5.0, 5.0)
+    assert time_span({"gt1l": np.array([False, True, False, False])}, rows, paths) is None
+    assert time_span({**kept, "gt1r": np.array([True, False])}, rows, paths) == (-7.0, 5.0)
