@@ -123,9 +123,14 @@ def keys(model: type[pydantic.BaseModel], path: str, seen: tuple[type, ...] = ()
         key = f"{path}.{field.alias or name}".lstrip(".")
         inner = [one for one in models_in(field.annotation) if one not in seen]
         below = f"{key}.NAME" if typing.get_origin(field.annotation) is dict else key
-        yield f"`{key}`", type_name(field.annotation), default_of(field), " ".join((field.description or "").split())
+        yield key_code(key), type_name(field.annotation), default_of(field), " ".join((field.description or "").split())
         for one in inner:
             yield from keys(one, below, (*seen, one))
+
+
+def key_code(key: str) -> str:
+    """Return a key as code that a narrow column may break at its dots."""
+    return f"<code>{key.replace('.', '.<wbr>')}</code>"
 
 
 def configuration() -> str:
@@ -133,7 +138,7 @@ def configuration() -> str:
     parts = []
     for name, field in Config.model_fields.items():
         rows = [
-            (f"`{name}`", type_name(field.annotation), default_of(field), " ".join((field.description or "").split()))
+            (key_code(name), type_name(field.annotation), default_of(field), " ".join((field.description or "").split()))
         ]
         for model in models_in(field.annotation):
             rows += keys(model, name, (model,))
