@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import zarr
 
-import maggjob
+import maggjob.errors
 from maggjob.config.schema import Config
+from maggjob.jobs.worker import reason_and_message
+from maggjob.output.table import ledger_columns
 from maggjob.statistics.functions import FUNCTIONS
 from tests.test_documentation import blocks, commands
 
@@ -58,7 +62,8 @@ def test_every_command_with_all_options_is_in_the_reference(reference: ModuleTyp
 
 
 def test_every_key_of_a_configuration_is_in_the_reference(reference: ModuleType) -> None:
-    rows = re.findall(r"^\| `([^`]+)` \| ([^|]*) \| ([^|]*) \| (.*) \|$", reference.configuration(), re.MULTILINE)
+    text = reference.configuration().replace("<wbr>", "")
+    rows = re.findall(r"^\| <code>([^<]+)</code> \| ([^|]*) \| ([^|]*) \| (.*) \|$", text, re.MULTILINE)
     known = {key for key, *_ in rows}
 
     def walk(model: type, path: str) -> Iterator[str]:
@@ -75,6 +80,54 @@ def test_every_key_of_a_configuration_is_in_the_reference(reference: ModuleType)
 def test_every_statistic_is_in_the_reference(reference: ModuleType) -> None:
     text = reference.statistics()
     assert all(f"| `{name}` |" in text for name in FUNCTIONS)
+
+
+@pytest.mark.parametrize("config", ["atl06", "atl06_cycles"])
+def test_the_schema_is_that_of_a_result(config: str, reference: ModuleType, sector: list[Path], tmp_path: Path) -> None:
+    """Zarr tells what is there, the tables what should be."""
+    maggjob.run(config, catalog=maggjob.make_catalog(sector), store="map.zarr", backend="serial")
+    root = zarr.open_group("map.zarr", mode="r")
+    (name, group), *_ = root.groups()
+    section = reference.output_schema().split("\n### ")
+    (text,) = [one for one in section if one.removeprefix("### ").startswith(f"{config}\n")]
+    assert f"Group `{name}`" in text
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \| (.*) \|$", text, re.MULTILINE)
+    said = {variable: values for variable, *values in rows}
+    for variable, array in group.arrays():
+        dtype, dims, units, fill, meaning = said.pop(variable)
+        assert (dtype, dims) == (str(array.dtype), ", ".join(array.metadata.dimension_names or ()))
+        assert units == array.attrs.get("units", "")
+        assert float(fill) == array.fill_value or (fill == "NaN" and np.isnan(array.fill_value))
+        assert str(array.attrs.get("long_name", "")) in meaning
+    assert said == {}
+    for attributes, part in ((group.attrs, "output-attributes"), (root.attrs, "output-root")):
+        named = set(re.findall(r"^\| `(\w+)` \|", reference.text_of(part), re.MULTILINE))
+        assert set(attributes) <= named
+        # What depends on the granules, or on several orders.
+        assert named - set(attributes) <= {"source_doi", "references", "groups"}
+
+
+def test_every_column_of_the_ledger_is_in_the_reference(reference: ModuleType) -> None:
+    words = re.findall(r"`(\w+)", reference.ledger())
+    assert {name for name in ledger_columns([]) if not name.startswith("segments_")} <= set(words)
+
+
+def reasons() -> set[str]:
+    """Every word under which a failure is counted: of errors, of calls, of what has no error of its own."""
+    kinds = [maggjob.errors.MaggjobError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    found = {kind.reason for kind in kinds} | {reason_and_message(problem)[0] for problem in (MemoryError(), OSError())}
+    for module in Path(maggjob.__file__).parent.rglob("*.py"):
+        found |= set(re.findall(r"\breason(?:\"?: |=)\"([a-z_0-9]+)\"", module.read_text()))
+    return found
+
+
+def test_every_word_of_an_error_is_explained_once() -> None:
+    page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text()
+    first = [row for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", page, re.MULTILINE)]
+    words = [word for row in first for word in re.findall(r"`(\w+)`", row)]
+    assert sorted(words) == sorted(reasons())
 
 
 def test_every_page_is_in_the_menu() -> None:

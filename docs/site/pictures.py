@@ -15,7 +15,13 @@ from maggjob.icesat2.orbit import TRACKS, ground_track
 
 FOLDER = Path(__file__).resolve().parents[1] / "concepts"
 BLUE, GREY, RED, GREEN = "#2a6f97", "#8a8f98", "#c1440e", "#3a7d44"
-mpl.rcParams |= {"font.size": 10, "savefig.dpi": 110, "savefig.bbox": "tight", "axes.spines.top": False}
+mpl.rcParams |= {
+    "font.size": 10,
+    "savefig.dpi": 110,
+    "savefig.bbox": "tight",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 def outline(cell: int, order: int, step: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +75,7 @@ def draw_latitude() -> None:
     figure, ax = plt.subplots(figsize=(7, 3))
     ax.plot(geodetic, np.abs(geodetic - authalic) * 111.2, color=BLUE, lw=2)
     ax.axhline(1.6, color=RED, lw=1, ls="--")
-    ax.text(0, 1.9, "width of a cell of order 12", color=RED, ha="center")
+    ax.text(45, 1.9, "width of a cell of order 12", color=RED, ha="center", fontsize=8)
     ax.axvspan(-90, -60, color=GREY, alpha=0.15)
     ax.text(-75, 13.5, "Antarctica", ha="center", color="#555")
     ax.set(xlabel="geodetic latitude, degrees", ylabel="shift, km", xlim=(-90, 90), ylim=(0, 15))
@@ -125,39 +131,65 @@ def draw_run() -> None:
 def draw_ledger() -> None:
     """Draw the states of the segments of a granule."""
     figure, ax = blank(9, 3.2)
-    total = (
-        ("kept", 62, GREEN),
-        ("quality", 9, BLUE),
-        ("fill", 4, BLUE),
-        ("bad weight", 3, BLUE),
-        ("not finite", 3, BLUE),
-    )
-    rest = (("outside the\nplanned cells", 14, GREY), ("invalid\ncoordinate", 5, GREY))
-    left, low = 0.3, 0.0
-    for name, share, color in (*total, *rest):
-        width = share * 0.094
+    inside = (("kept", 44, GREEN), ("quality", 10, BLUE), ("fill", 6, BLUE), ("bad weight", 6, BLUE))
+    inside += (("not finite", 6, BLUE), ("too large", 6, BLUE))
+    outside = (("outside", 13, GREY), ("invalid", 9, GREY))
+    words = {"outside": "outside the\nplanned cells", "invalid": "invalid\ncoordinate"}
+    left, scale = 0.3, 0.094
+    for name, share, color in (*inside, *outside):
+        width = share * scale
         ax.barh(1.5, width, 0.9, left, color=color, ec="white", lw=1.5)
-        if share > 8:
-            ax.text(left + width / 2, 1.5, name, ha="center", va="center", color="white", fontsize=9)
+        place = (left + width / 2, 1.5)
+        if share > 8 and name not in words:
+            ax.text(*place, name, ha="center", va="center", color="white", fontsize=9)
         else:
-            low += 0.24
-            middle = left + width / 2
-            ax.annotate(
-                name.replace("\n", " "),
-                (middle, 1.05),
-                (middle - 0.3, low - 0.22),
-                ha="right",
-                va="center",
-                fontsize=9,
-                arrowprops={"arrowstyle": "-", "color": GREY, "connectionstyle": "angle,angleA=0,angleB=90,rad=0"},
-            )
+            place = (place[0], 0.95)
+            ax.text(*place, words.get(name, name.replace(" ", "\n")), ha="center", va="top", fontsize=8)
         left += width
-    ax.annotate("", (0.3, 2.35), (0.3 + 81 * 0.094, 2.35), arrowprops={"arrowstyle": "<->", "color": "#555"})
-    ax.text(
-        0.3 + 40 * 0.094, 2.5, "in planned cells: one state each, the first reason counts", ha="center", color="#555"
-    )
+    end = 0.3 + sum(share for _, share, _ in inside) * scale
+    ax.annotate("", (0.3, 2.35), (end, 2.35), arrowprops={"arrowstyle": "<->", "color": "#555"})
+    words_above = "in planned cells: one state each, the first reason counts"
+    ax.text((0.3 + end) / 2, 2.5, words_above, ha="center", color="#555")
     ax.text(0.3, 3.1, "all segments of a granule", weight="bold")
     figure.savefig(FOLDER / "ledger.png")
+
+
+def draw_index() -> None:
+    """Draw the rows of a beam in cells and in chunks, its index, and what a cell reads."""
+    figure, ax = blank(9, 4.4)
+    runs = ((0.9, GREY), (1.4, "#9db4c0"), (2.1, RED), (1.6, GREY), (0.5, RED), (2.4, "#9db4c0"))
+    left = 0.3
+    ax.text(0.3, 4.45, "rows of a beam, along the track; a colour per cell", color="#555")
+    for number, (width, color) in enumerate(runs):
+        ax.barh(4.0, width, 0.5, left, color=color, ec="white", lw=1.5)
+        ax.text(left + width / 2, 4.0, f"run {number + 1}", ha="center", va="center", color="white", fontsize=8)
+        left += width
+    ax.text(0.3, 3.15, "chunks of a dataset in the file; those that the red cell needs are filled", color="#555")
+    for number in range(8):
+        start = 0.3 + number * 8.9 / 8
+        wanted = any(start < b and start + 8.9 / 8 > a for a, b in ((2.6, 4.7), (6.3, 6.8)))
+        ax.barh(2.7, 8.9 / 8, 0.5, start, color="#f2d0c4" if wanted else "white", ec=RED if wanted else GREY, lw=1.2)
+        ax.text(start + 0.55, 2.7, f"chunk {number + 1}", ha="center", va="center", fontsize=8)
+    box(
+        ax,
+        0.3,
+        0.25,
+        "index of the granule\nruns: child cell, number of rows\nchunks: place and length in the file",
+        GREEN,
+        4.3,
+        1.4,
+    )
+    box(
+        ax,
+        5.6,
+        0.25,
+        "a worker with the red cell\nreads the index,\nthen chunks 3, 4 and 6",
+        RED,
+        3.6,
+        1.4,
+    )
+    arrow(ax, (4.65, 0.95), (5.55, 0.95))
+    figure.savefig(FOLDER / "indexes.png")
 
 
 def draw_errors() -> None:
@@ -186,4 +218,5 @@ if __name__ == "__main__":
     draw_latitude()
     draw_run()
     draw_ledger()
+    draw_index()
     draw_errors()

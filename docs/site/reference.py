@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -16,6 +17,10 @@ from maggjob.cli.commands import cli
 from maggjob.cli.results import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED
 from maggjob.config.schema import Config
 from maggjob.statistics.functions import FUNCTIONS
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {
@@ -47,14 +52,22 @@ def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[st
 
 
 def python() -> str:
-    """Return the public names by topic; those that no topic has come last."""
+    """Return the public names by topic, each topic with a table of contents; those that no topic has come last."""
     left = [name for name in maggjob.__all__ if name not in " ".join(TOPICS.values()).split()]
     topics = {**TOPICS, **({"More": " ".join(left)} if left else {})}
     parts = []
     for topic, names in topics.items():
-        parts.append(f"## {topic}")
-        parts += [f"::: {getattr(maggjob, name).__module__}.{name}" for name in names.split() if hasattr(maggjob, name)]
+        paths = {name: f"{getattr(maggjob, name).__module__}.{name}" for name in names.split()}
+        rows = [(f"[`{name}`](#{path})", first_sentence(getattr(maggjob, name))) for name, path in paths.items()]
+        parts += [f"## {topic}", table(("name", "what it is for"), rows)]
+        parts += [f"::: {path}" for path in paths.values()]
     return "\n\n".join(parts)
+
+
+def first_sentence(named: object) -> str:
+    """Return the first sentence of a docstring."""
+    text = " ".join((inspect.getdoc(named) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", text)[0].replace("``", "`")
 
 
 # --- Commands
@@ -123,18 +136,22 @@ def keys(model: type[pydantic.BaseModel], path: str, seen: tuple[type, ...] = ()
         key = f"{path}.{field.alias or name}".lstrip(".")
         inner = [one for one in models_in(field.annotation) if one not in seen]
         below = f"{key}.NAME" if typing.get_origin(field.annotation) is dict else key
-        yield f"`{key}`", type_name(field.annotation), default_of(field), " ".join((field.description or "").split())
+        yield key_code(key), type_name(field.annotation), default_of(field), " ".join((field.description or "").split())
         for one in inner:
             yield from keys(one, below, (*seen, one))
+
+
+def key_code(key: str) -> str:
+    """Return a key as code that a narrow column may break at its dots."""
+    return f"<code>{key.replace('.', '.<wbr>')}</code>"
 
 
 def configuration() -> str:
     """Return a table of all keys of a configuration, one section per part of the file."""
     parts = []
     for name, field in Config.model_fields.items():
-        rows = [
-            (f"`{name}`", type_name(field.annotation), default_of(field), " ".join((field.description or "").split()))
-        ]
+        meaning = " ".join((field.description or "").split())
+        rows = [(key_code(name), type_name(field.annotation), default_of(field), meaning)]
         for model in models_in(field.annotation):
             rows += keys(model, name, (model,))
         parts.append(f"## {name}\n\n" + table(("key", "type", "default", "meaning"), list(dict.fromkeys(rows))))
@@ -159,6 +176,21 @@ def statistics() -> str:
 
 
 # --- Output
+
+
+def output_schema() -> str:
+    """Return the arrays of the result of each built-in configuration of a map."""
+    parts = []
+    for name, config in schema.maps().items():
+        order = config.output.grid.child_order
+        orders = order if isinstance(order, int) else ", ".join(map(str, order))
+        parts.append(f"### {name}\n\nGroup `{orders}`:\n\n{table(schema.HEAD, schema.rows_of(config))}")
+    return "\n\n".join(parts)
+
+
+def attributes(meanings: dict[str, str]) -> str:
+    """Return a table of attributes."""
+    return table(("attribute", "meaning"), [(f"`{name}`", text) for name, text in meanings.items()])
 
 
 def ledger() -> str:
@@ -212,6 +244,9 @@ PARTS = {
     "commands": commands,
     "configuration": configuration,
     "statistics": statistics,
+    "output-schema": output_schema,
+    "output-attributes": lambda: attributes(schema.GROUP),
+    "output-root": lambda: attributes(schema.ROOT),
     "ledger": ledger,
     "exit-codes": exit_codes,
     "changelog": lambda: file("CHANGELOG.md"),

@@ -1,0 +1,133 @@
+"""The blocks of a page of the documentation, and what runs them: a shell, a Python, an archive and a CMR to ask."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import maggjob
+from maggjob.config.load import builtin_configs
+from maggjob.simulator.scene import simulate
+from tests.catalog.test_search_run import stand
+
+ROOT = Path(maggjob.__file__).parents[1]
+FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"<!-- (not run|saved as): (.+?) -->\n\s*\Z", re.DOTALL)
+AREA = (-105.0, -75.8, -103.0, -75.0)
+CYCLES = tuple(range(14, 25))
+# Pip asks a package index: what it would install is what the tests run with.
+PIP = re.compile(r"^pip install .*$", re.MULTILINE)
+MAGGJOB = """#!{python}
+import os
+import maggjob.catalog.search
+maggjob.catalog.search.CMR = os.environ["CMR_OF_THE_TEST"]
+from maggjob.cli.commands import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+    line: int
+    comment: tuple[str, str] | None
+    """A comment above it that readers do not see: ``not run`` with the reason, or ``saved as`` with a file name."""
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page in their order."""
+    text = page.read_text()
+    found = []
+    for match in FENCE.finditer(text):
+        comment = COMMENT.search(text, 0, match.start())
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(Block(match[2], textwrap.dedent(match[3]), line, (comment[1], comment[2]) if comment else None))
+    return found
+
+
+def merged(text: str) -> dict[str, Any]:
+    """The built-in configuration with the keys of a block of YAML."""
+    plain: dict[str, Any] = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
+    for section, content in yaml.safe_load(text).items():
+        for key, value in content.items():
+            mine = plain.setdefault(section, {})
+            mine[key] = mine[key] | value if isinstance(mine.get(key), dict) else value
+    return plain
+
+
+def granules_for_pages(folder: Path) -> list[Path]:
+    """Simulate thin granules of eleven cycles near Pine Island Glacier, of the version that a search asks for."""
+    made = simulate(folder, area=AREA, cycles=CYCLES, every=20, most=3, pass_bias=0.05, dem_error=0.3)
+    return [path.rename(path.with_name(path.name.replace("_006_00", "_007_01"))) for path in made]
+
+
+class Reader:
+    """Somebody who types what a page shows, block by block, in a folder."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        self.folder = folder
+        self.names: dict[str, Any] = {}
+        tools = folder / ".tools"
+        tools.mkdir()
+        (tools / "maggjob").write_text(MAGGJOB.format(python=sys.executable))
+        (tools / "maggjob").chmod(0o755)
+        (tools / "python").symlink_to(sys.executable)
+        self.environment = os.environ | {
+            "CMR_OF_THE_TEST": endpoint,
+            "HOME": str(folder),
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def shell(self, text: str) -> str:
+        """Run a block of commands; the first that fails is an error."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", PIP.sub("", text)],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def python(self, text: str, where: str) -> None:
+        """Run a block of Python, with the names of the blocks before it."""
+        exec(compile(text, where, "exec"), self.names)
+
+    def block(self, block: Block, where: str) -> None:
+        """Do what a reader does with a block."""
+        if block.comment and block.comment[0] == "saved as":
+            text = yaml.safe_dump(merged(block.text)) if block.language == "yaml" else block.text
+            (self.folder / block.comment[1]).write_text(text)
+        elif block.language == "sh":
+            self.shell(block.text)
+        elif block.language == "python":
+            self.python(block.text, where)
+
+
+@contextmanager
+def reader(folder: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    """A reader in a copy of a prepared folder, with stand-ins for NASA's CMR, archive and login."""
+    shutil.copytree(prepared, folder, symlinks=True)
+    granules = sorted((prepared / "granules").glob("*.h5"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setattr("earthaccess.login", lambda **asked: None)
+    with stand(granules) as there:
+        monkeypatch.setattr("maggjob.catalog.search.CMR", there.endpoint)
+        yield Reader(folder, there.endpoint)
