@@ -43,7 +43,7 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 	$(BIN)/maggjob demo demo
 
 ##@ Test
-test: $(READY)  ## run the tests | about 6 CPU-minutes; before every commit
+test: $(READY)  ## run the tests | about 5 CPU-minutes; before every commit
 	$(KEEP_BYTE_CODE) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration

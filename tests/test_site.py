@@ -125,7 +125,7 @@ def reasons() -> set[str]:
 
 def test_every_word_of_an_error_is_explained_once() -> None:
     page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text()
-    first = [row for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", page, re.MULTILINE)]
+    first = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", page, re.MULTILINE)
     words = [word for row in first for word in re.findall(r"`(\w+)`", row)]
     assert sorted(words) == sorted(reasons())
 
