@@ -182,6 +182,13 @@ def test_a_function_that_sleeps_is_woken_before_the_first_call(
     assert len(said) == 2
 
 
+@pytest.mark.dear(
+    "the emulator per state",
+    keep=(
+        "Inactive-Idle-is Inactive .Idle.* after .*run again later",
+        "Inactive-ImageDeleted-is Inactive .ImageDeleted.*runtime deploy",
+    ),
+)
 @pytest.mark.parametrize(
     ("state", "code", "said"),
     [

@@ -55,6 +55,17 @@ def test_an_answer_of_none_is_an_answer(backend: str) -> None:
     assert do(calls.nothing, backend) == [Outcome()] * 4
 
 
+@pytest.mark.dear(
+    "processes per way to fail; some stand for all",
+    keep=(
+        "localhost-is_killed-",
+        "localhost-raises-ValueError: task one",
+        "serial-raises-ValueError: task one",
+        "serial-raises_unpicklable-task one",
+        "serial-raises_with_two_arguments-task one",
+        "serial-exits-SystemExit: 3",
+    ),
+)
 @pytest.mark.parametrize(
     ("backend", "function", "said"),
     [

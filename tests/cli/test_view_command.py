@@ -24,6 +24,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "map.zarr"
 
 
+@pytest.mark.dear("a picture and a page")
 def test_the_end_of_the_name_decides(store: str) -> None:
     starts = {"map.png": b"\x89PNG", "map.svg": b"<?xml", "view.html": b"<!DOCTYPE html>"}
     for name, start in starts.items():

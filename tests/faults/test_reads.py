@@ -148,6 +148,7 @@ def test_odd_values_are_masked_and_counted(world: World, tmp_path: Path, edit: A
     assert result.complete
 
 
+@pytest.mark.dear("a whole run; test_cells has one, too")
 def test_a_missing_dataset_fails_its_granule(world: World, tmp_path: Path) -> None:
     other = changed(world, tmp_path / "edited", lambda file: file.pop("gt2l/land_ice_segments/h_li"))
     result = run(other, Proxy.of(other.paths))

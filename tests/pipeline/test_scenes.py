@@ -393,6 +393,16 @@ def test_regions_are_read_by_name_from_any_file(name: str) -> None:
     assert not Path("scenes.run").exists()
 
 
+@pytest.mark.dear(
+    "a command per kind of input; some stand for all",
+    keep=(
+        "options0-InputError-no region 'nowhere'; it has 3, such as 134_Arsuk",
+        "options1-InputError-no scene from 2023-07-01 to 2023-07-07 touches the regions far",
+        "options2-InputError-none.json",
+        "options4-InputError-2023-7-1",
+        "options3-InputError-after end",
+    ),
+)
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [

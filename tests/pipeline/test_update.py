@@ -393,6 +393,7 @@ def refused(store: str, error: type[MaggjobError], *parts: str, **options: Any) 
     assert {**files(store), **files(f"{store}.run")} == before
 
 
+@pytest.mark.dear("whole runs")
 def test_what_an_update_refuses(paths: list[str]) -> None:
     some = of_cycles(paths, 21, 23)
     do(some, "map.zarr")

@@ -75,6 +75,7 @@ def same_cells(one: xr.Dataset, other: xr.Dataset) -> None:
         assert np.array_equal(one.dggs.cell_centers()[axis], other.dggs.cell_centers()[axis])
 
 
+@pytest.mark.dear("a whole run")
 def test_what_is_simulated_is_said_to_be(result: RunResult, tmp_path: Path) -> None:
     dataset = open_result(result.store_path)
     assert dataset.attrs["title"].startswith("simulated")

@@ -120,6 +120,7 @@ def test_both_hemispheres_need_a_reference_system(tmp_path: Path) -> None:
         assert (np.isfinite(found[:north]).sum(), np.isfinite(found[north:]).sum()) > (100, 100)
 
 
+@pytest.mark.dear("one system stands for all", keep=("EPSG:4807",))
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:4807", "+proj=longlat +pm=180 +datum=WGS84", "EPSG:3031"])
 def test_polygons_hold_the_centres_of_their_cells(store: str, tmp_path: Path, crs: str) -> None:
     columns, shapes, own = read_cells(maggjob.export(store, tmp_path / "x.parquet", crs=crs))
@@ -128,6 +129,7 @@ def test_polygons_hold_the_centres_of_their_cells(store: str, tmp_path: Path, cr
     assert in_cells(shapes, columns["cell_ids"], own, places, 9).all()
 
 
+@pytest.mark.dear("hundreds of polygons per case", keep=("EPSG:4326--90.0",))
 @pytest.mark.parametrize("pole", [-90.0, 90.0])
 @pytest.mark.parametrize("crs", ["EPSG:4326", "+proj=longlat +pm=30 +datum=WGS84"])
 def test_polygons_leave_no_hole_at_a_pole(tmp_path: Path, pole: float, crs: str) -> None:
@@ -144,6 +146,7 @@ def test_polygons_leave_no_hole_at_a_pole(tmp_path: Path, pole: float, crs: str)
     assert shapely.covers(whole, shapely.points(np.column_stack(to_there.transform(*places.T)))).all()
 
 
+@pytest.mark.dear("hundreds of polygons per case", keep=("EPSG:3857",))
 @pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:4326", "+proj=eqearth +datum=WGS84"])
 def test_polygons_across_the_antimeridian_are_split(tmp_path: Path, crs: str) -> None:
     cells = parents_at(*((lon, lat) for lon in (179.0, 180.0, -179.0) for lat in (30.0, 31.0)))
@@ -179,6 +182,7 @@ def test_a_geotiff_keeps_its_reference_system_or_is_not_written(store: str, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.dear("a process per kind of file", keep=("nc",))
 @pytest.mark.parametrize("end", ["tif", "nc", "parquet", "csv", "html", "png"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(store: str, tmp_path: Path, end: str) -> None:
     command = "view" if end in ("html", "png") else "export"

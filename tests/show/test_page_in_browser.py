@@ -190,6 +190,7 @@ def test_variables_and_times_are_switched(page: Browser, cycles: CellResult) -> 
     choose = "(s => { s.value = 'count'; s.dispatchEvent(new Event('change')); })(document.getElementById('variable'))"
     page.evaluate(choose)
     page.wait("maggjob.state.shown === 'count/1'")
+    page.settle()
     assert page.evaluate("document.getElementById('label').textContent") == "number of segments"
     keys = page.evaluate("document.getElementById('keys').textContent")
     for word in ("planned, no data", "read in part", "failed, not read", "grounding line"):
