@@ -43,7 +43,11 @@ def heading(result: CellResult, crs: int, time: int | None = None) -> Heading:
     if origin and product not in title:
         title = title.replace("ICESat-2", f"ICESat-2 {origin}", 1) if "ICESat-2" in title else f"{title} ({origin})"
     tally, order = attributes.get("tally", {}), result.grid.child_order
-    parts = [_when(result, time), _counted(tally, attributes), _cells(tally.get("cells", {}))]
+    totals = [part for part in (_counted(tally, attributes), _cells(tally.get("cells", {}))) if part]
+    if result.times is not None and time is not None and totals:
+        # They are those of the whole result, of which one time is shown.
+        totals[0] = f"all {len(result.times.labels)} {result.times.kind}s together: {totals[0]}"
+    parts = [_when(result, time), *totals]
     width = CELL_WIDTH / 2**order
     parts.append(f"HEALPix order {order} (cells {width:.2g} km wide)" if width >= 0.1 else f"HEALPix order {order}")
     parts.append(f"EPSG:{crs}, {'Antarctic' if crs == SOUTH else 'Arctic'} polar stereographic")
