@@ -35,11 +35,6 @@ def square(task: int) -> int:
     return task**2
 
 
-def slow_square(task: int) -> int:
-    time.sleep(0.3)
-    return task**2
-
-
 def is_loaded(module: str) -> bool:
     return module in sys.modules
 

@@ -162,15 +162,14 @@ def test_an_event_that_is_delivered_twice_counts_once(aws: World) -> None:
     assert sorted(seen) == [0, 1, 2]
 
 
-@pytest.mark.skip(reason="fails on a quiet machine, where the call is over before its sandbox dies: to be mended")
 @pytest.mark.dear("waits for the service's own next attempt")
 def test_a_sandbox_that_dies_is_made_good_by_lambdas_next_attempt(aws: World) -> None:
     aws.service.faults.in_sandbox.extend([Crash(0.02), OutOfMemory(0.02)])
-    # A call that is over sooner would not die.
-    outcomes = do(aws, 3, calls.slow_square)
+    outcomes = do(aws, 3)
     assert outcomes == squares(3)
     assert [o.call.attempts for o in outcomes] == [1, 1, 1]  # the client submitted nothing again
-    assert sorted(run.status for run in aws.service.runs) == ["exit", "ok", "ok", "ok", "oom"]
+    statuses = sorted(run.status for run in aws.service.runs if run.calls)
+    assert statuses == ["exit", "ok", "ok", "ok", "oom"]
     streams = {run.log_stream for run in aws.service.runs if run.status == "ok"}
     assert {o.call.log_stream for o in outcomes} <= streams
 
