@@ -15,7 +15,7 @@ import numpy as np
 from maggjob.errors import InputError, StoreError
 from maggjob.grid.healpix import Grid, Latitude, parse_cell
 from maggjob.output.table import cell_states
-from maggjob.show.zarr_group import damaged_attribute, open_group
+from maggjob.show.zarr_group import damaged_attribute, open_group, structured
 from maggjob.storage.stores import plain_message
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _of_dataset(dataset: "xr.Dataset") -> CellResult:
     missing = [key for key in ("config", "latitude_convention") if key not in dataset.attrs]
     if "cell_ids" not in dataset.coords or missing or damaged_attribute(dataset.attrs):
         raise InputError("the dataset has no cells of a result: give one that open_result returns, or computed from it")
-    plain = {key: _structured(value) for key, value in dataset.attrs.items()}
+    plain = {key: structured(value) for key, value in dataset.attrs.items()}
     axis = next((name for name in TIME_AXES if name in dataset.dims), None)
     times = None
     if axis is not None:
@@ -285,15 +285,6 @@ def _of_dataset(dataset: "xr.Dataset") -> CellResult:
 
     ids = np.asarray(dataset["cell_ids"].values).astype(np.int64)
     return _result("the dataset", ids, variables, times, plain, read, ledger)
-
-
-def _structured(value: Any) -> Any:
-    if not isinstance(value, str) or value[:1] not in "{[":
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
 
 
 def _result(

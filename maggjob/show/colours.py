@@ -112,7 +112,7 @@ def scale_of(variable: Variable, values: np.ndarray, config: Mapping[str, Any]) 
         end = max(abs(low), abs(high)) or 1.0
         return Scale("diverging", -end, end, below=least < -end, above=most > end)
     if high <= low:
-        # Twice as much would be too much, and one more is nothing for a large number.
+        # One more than a large number is the same number.
         low, high = least, most if most > least else least + max(1.0, abs(least) * 1e-6)
     return Scale("sequential", low, high, below=least < low, above=most > high)
 

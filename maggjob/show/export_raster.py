@@ -61,12 +61,30 @@ def _write(path: Path, selection: Selection, grid: PixelGrid, attributes: Mappin
 
     fields = list(selection.fields)
     several = max(1, MOST_VALUES // len(selection.result.ids))
-    groups = [fields[first : first + several] for first in range(0, len(fields), several)]
-    first = _values(selection, groups[0])
-    # Of several groups each but the first is read when it is written.
-    types = [one.dtype for one in first] + [v.dtype for own in groups[1:] for v in _values(selection, own)]
-    dtype = np.result_type(*types)
-    profile: dict[str, Any] = {
+    # GDAL's COG driver copies: overviews must be known before the data are written.
+    plain = path.with_name(f"{path.stem}-plain.tif")
+    try:
+        with rasterio.open(plain, "w", **_profile(selection, grid, fields)) as file:
+            _describe(file, fields, attributes)
+            lookup = Lookup(selection.result.ids, selection.result.grid)
+            for start in range(0, len(fields), several):
+                values = [selection.values(one.variable, one.time) for one in fields[start : start + several]]
+                for rows, at in grid.strips(lookup):
+                    window = rasterio.windows.Window(0, rows.start, grid.width, rows.stop - rows.start)
+                    for band, one in enumerate(values, start + 1):
+                        file.write(np.where(at >= 0, one[at], np.nan).astype(file.dtypes[0]), band, window=window)
+        options = {"compress": "deflate", "predictor": "3", "overview_resampling": "nearest", "blocksize": str(TILE)}
+        copy(plain, path, driver="COG", bigtiff="if_safer", **options)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _profile(selection: Selection, grid: PixelGrid, fields: Sequence[Field]) -> dict[str, Any]:
+    import rasterio
+
+    # All bands have one type, and which one is needed only the values say: they are read once for that, one by one.
+    dtype = np.result_type(*(selection.values(one.variable, one.time).dtype for one in fields))
+    return {
         "driver": "GTiff",
         "width": grid.width,
         "height": grid.height,
@@ -82,26 +100,6 @@ def _write(path: Path, selection: Selection, grid: PixelGrid, attributes: Mappin
         "interleave": "band",
         "bigtiff": "if_safer",
     }
-    # GDAL's COG driver copies: overviews must be known before the data are written.
-    plain = path.with_name(f"{path.stem}-plain.tif")
-    try:
-        with rasterio.open(plain, "w", **profile) as file:
-            _describe(file, fields, attributes)
-            lookup = Lookup(selection.result.ids, selection.result.grid)
-            for number, own in enumerate(groups):
-                values = _values(selection, own) if number else first
-                for rows, at in grid.strips(lookup):
-                    window = rasterio.windows.Window(0, rows.start, grid.width, rows.stop - rows.start)
-                    for band, one in enumerate(values, number * several + 1):
-                        file.write(np.where(at >= 0, one[at], np.nan).astype(dtype), band, window=window)
-        options = {"compress": "deflate", "predictor": "3", "overview_resampling": "nearest", "blocksize": str(TILE)}
-        copy(plain, path, driver="COG", bigtiff="if_safer", **options)
-    finally:
-        plain.unlink(missing_ok=True)
-
-
-def _values(selection: Selection, fields: Sequence[Field]) -> list[np.ndarray]:
-    return [selection.values(field.variable, field.time) for field in fields]
 
 
 def _describe(file: Any, fields: list[Field], attributes: Mapping[str, str]) -> None:

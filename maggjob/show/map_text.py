@@ -44,7 +44,7 @@ def heading(result: CellResult, crs: int, time: int | None = None) -> Heading:
         title = title.replace("ICESat-2", f"ICESat-2 {origin}", 1) if "ICESat-2" in title else f"{title} ({origin})"
     tally, order = attributes.get("tally", {}), result.grid.child_order
     totals = [part for part in (_counted(tally, attributes), _cells(tally.get("cells", {}))) if part]
-    if result.times is not None and time is not None and totals:
+    if result.times is not None and len(result.times.labels) > 1 and time is not None and totals:
         # They are those of the whole result, of which one time is shown.
         totals[0] = f"all {len(result.times.labels)} {result.times.kind}s together: {totals[0]}"
     parts = [_when(result, time), *totals]

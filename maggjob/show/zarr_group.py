@@ -1,7 +1,7 @@
 """Open the Zarr group of a result, after checks that it is one, and a whole one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -65,42 +65,49 @@ def open_group(store: str | Path, group: str | None = None, region: str | None =
     zarr_store = ObjectStore(folder.store)
     try:
         root = zarr.open_group(zarr_store, mode="r")
-        groups = sorted(root.group_keys())
-        of_all = dict(root.attrs)
+        groups, attributes = sorted(root.group_keys()), dict(root.attrs)
+    # zarr raises what it likes on metadata that are no such.
     except Exception as problem:
         raise StoreError(
             f"{store} cannot be opened: it is not a Zarr, its run did not finish, or its metadata are damaged "
             f"({plain_message(problem)}); 'maggjob verify {store}' tells more"
         ) from problem
-    if not groups:
-        raise StoreError(f"{store} is not a map of cells, as 'maggjob run' writes: it has no groups")
-    if group is None:
-        # The finest of several orders.
-        groups = [str(of_all["group"])] if of_all.get("group") in groups else groups
-        if len(groups) != 1:
-            raise StoreError(f"{store} has the groups {', '.join(groups)}: select one with --group")
-        group = groups[0]
-    if of_all.get(UPDATING):
+    if attributes.get(UPDATING):
         raise StoreError(
             f"{store} is being updated, or an update was interrupted: wait for it, or complete it with "
             f"'maggjob update {store}'"
         )
-    if group not in groups:
-        raise StoreError(f"{store} has no group {group!r}; it has {', '.join(groups)}")
-    opened: Any = root[group]
-    missing = [name for name in NEEDED if name not in opened.attrs] + ["cell_ids"] * ("cell_ids" not in opened)
+    name = _chosen(store, group, groups, attributes)
+    opened: Any = root[name]
+    _check_attributes(store, name, opened)
+    _check_whole(folder, opened, store)
+    return OpenGroup(store, zarr_store, name, opened)
+
+
+def _chosen(store: str, asked: str | None, groups: list[str], attributes: Mapping[str, Any]) -> str:
+    """Return the name of the group that was asked for; by default that of the finest order."""
+    if not groups:
+        raise StoreError(f"{store} is not a map of cells, as 'maggjob run' writes: it has no groups")
+    finest = [str(attributes["group"])] if attributes.get("group") in groups else groups
+    if asked is None and len(finest) != 1:
+        raise StoreError(f"{store} has the groups {', '.join(groups)}: select one with --group")
+    name = finest[0] if asked is None else asked
+    if name not in groups:
+        raise StoreError(f"{store} has no group {name!r}; it has {', '.join(groups)}")
+    return name
+
+
+def _check_attributes(store: str, name: str, group: Any) -> None:
+    """Check that a group has what every result has, in the form in which it is written."""
+    missing = [key for key in NEEDED if key not in group.attrs] + ["cell_ids"] * ("cell_ids" not in group)
     if missing:
         raise StoreError(
-            f"{store} is not a map of cells that this version of maggjob made: group {group} has no {missing[0]}; "
+            f"{store} is not a map of cells that this version of maggjob made: group {name} has no {missing[0]}; "
             "run 'maggjob run' again"
         )
-    damaged = damaged_attribute(dict(opened.attrs))
+    damaged = damaged_attribute(dict(group.attrs))
     if damaged:
-        raise StoreError(
-            f"{store}: the attribute {damaged} of group {group} is damaged; 'maggjob verify {store}' tells more"
-        )
-    _check_whole(folder, opened, store)
-    return OpenGroup(store, zarr_store, group, opened)
+        raise StoreError(f"{store}: the attribute {damaged} of group {name} is damaged; 'maggjob verify' tells more")
 
 
 def _check_whole(folder: Folder, group: Any, store: str) -> None:
@@ -124,38 +131,48 @@ def damaged_attribute(attributes: Mapping[str, Any]) -> str | None:
     Parameters
     ----------
     attributes : mapping
+        A dataset that was computed from a result may lack all but ``config`` and ``latitude_convention``.
     """
-
-    def number(value: Any) -> bool:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-    config = _plain(attributes["config"])
-    grid = config.get("output", {}).get("grid", {}) if isinstance(config, Mapping) else {}
-    dggs, tally = _plain(attributes.get("dggs")), _plain(attributes.get("tally"))
-    cells = tally.get("cells", {}) if isinstance(tally, Mapping) else None
-    cycles = attributes.get("cycles", [])
-    good = {
-        # A result of several orders has several child orders.
-        "config": isinstance(grid, Mapping)
-        and number(grid.get("parent_order"))
-        and bool(orders := grid.get("child_order"))
-        and all(map(number, orders if isinstance(orders, list) else [orders])),
-        # A dataset that was computed from a result may lack these.
-        "dggs": dggs is None or (isinstance(dggs, Mapping) and number(dggs.get("refinement_level"))),
-        "tally": tally is None
-        or (isinstance(cells, Mapping) and all(map(number, cells.values())) and number(tally.get("observations", 0))),
-        "latitude_convention": attributes["latitude_convention"] in get_args(Latitude),
-        "number_of_granules": number(attributes.get("number_of_granules", 0)),
-        "cycles": number(cycles)
-        or (isinstance(cycles, list | tuple | np.ndarray) and all(number(one) for one in cycles)),
+    of = {key: structured(value) for key, value in attributes.items()}
+    config, dggs, tally = of["config"], of.get("dggs", {}), of.get("tally", {})
+    cycles = of.get("cycles", [])
+    good: dict[str, Callable[[], bool]] = {
+        "config": lambda: _is_grid(config["output"]["grid"]),
+        "dggs": lambda: dggs == {} or _is_number(dggs["refinement_level"]),
+        "tally": lambda: all(map(_is_number, [tally.get("observations", 0), *tally.get("cells", {}).values()])),
+        "latitude_convention": lambda: of["latitude_convention"] in get_args(Latitude),
+        "number_of_granules": lambda: _is_number(of.get("number_of_granules", 0)),
+        "cycles": lambda: all(map(_is_number, np.atleast_1d(cycles).tolist())),
     }
-    return next((name for name, right in good.items() if not right), None)
+    for name, check in good.items():
+        try:
+            if not check():
+                return name
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+            return name
+    return None
 
 
-def _plain(value: Any) -> Any:
-    if not isinstance(value, str):
+def _is_grid(grid: Mapping[str, Any]) -> bool:
+    # A result of several orders has several child orders.
+    orders = grid["child_order"]
+    return all(map(_is_number, [grid["parent_order"], *(orders if isinstance(orders, list) and orders else [orders])]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def structured(value: Any) -> Any:
+    """Return an attribute as plain values, if it is JSON.
+
+    Parameters
+    ----------
+    value : object
+    """
+    if not isinstance(value, str) or value[:1] not in "{[":
         return value
     try:
         return json.loads(value)
     except ValueError:
-        return value or None
+        return value
