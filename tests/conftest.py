@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import gc
 import os
 import shutil
 import sys
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         keep = mark.kwargs.get("keep", ()) if mark else ()
         if keep and isinstance(item, pytest.Function) and item.callspec.id in keep:
             item.own_markers.remove(mark)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what was imported and collected: it takes 6 % of the time of the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

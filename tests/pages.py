@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import maggjob
-from maggjob.config.load import builtin_configs
 from maggjob.simulator.scene import simulate
 from tests.catalog.test_search_run import stand
 
 ROOT = Path(maggjob.__file__).parents[1]
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-COMMENT = re.compile(r"<!-- (not run|saved as): (.+?) -->\n\s*\Z", re.DOTALL)
 AREA = (-105.0, -75.8, -103.0, -75.0)
 CYCLES = tuple(range(14, 25))
 # Pip asks a package index: what it would install is what the tests run with.
@@ -43,29 +40,15 @@ class Block:
     language: str
     text: str
     line: int
-    comment: tuple[str, str] | None
-    """A comment above it that readers do not see: ``not run`` with the reason, or ``saved as`` with a file name."""
 
 
 def blocks_of(page: Path) -> list[Block]:
     """Return the fenced blocks of a page in their order."""
     text = page.read_text()
-    found = []
-    for match in FENCE.finditer(text):
-        comment = COMMENT.search(text, 0, match.start())
-        line = text.count("\n", 0, match.start()) + 1
-        found.append(Block(match[2], textwrap.dedent(match[3]), line, (comment[1], comment[2]) if comment else None))
-    return found
-
-
-def merged(text: str) -> dict[str, Any]:
-    """The built-in configuration with the keys of a block of YAML."""
-    plain: dict[str, Any] = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
-    for section, content in yaml.safe_load(text).items():
-        for key, value in content.items():
-            mine = plain.setdefault(section, {})
-            mine[key] = mine[key] | value if isinstance(mine.get(key), dict) else value
-    return plain
+    return [
+        Block(match[2], textwrap.dedent(match[3]), text.count("\n", 0, match.start()) + 1)
+        for match in FENCE.finditer(text)
+    ]
 
 
 def granules_for_pages(folder: Path) -> list[Path]:
@@ -111,10 +94,7 @@ class Reader:
 
     def block(self, block: Block, where: str) -> None:
         """Do what a reader does with a block."""
-        if block.comment and block.comment[0] == "saved as":
-            text = yaml.safe_dump(merged(block.text)) if block.language == "yaml" else block.text
-            (self.folder / block.comment[1]).write_text(text)
-        elif block.language == "sh":
+        if block.language == "sh":
             self.shell(block.text)
         elif block.language == "python":
             self.python(block.text, where)

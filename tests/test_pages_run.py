@@ -1,7 +1,6 @@
 """What a page of the documentation tells to type works, block by block, in the order of the page.
 
-The granules are simulated, and NASA's CMR and archive are stand-ins on this machine. A block that cannot run has a
-comment above it that readers do not see, ``<!-- not run: WHY -->``.
+The granules are simulated, and NASA's CMR and archive are stand-ins on this machine.
 """
 
 from pathlib import Path
@@ -32,5 +31,4 @@ def test_what_a_page_shows_can_be_typed(
     name = str(page.relative_to(ROOT))
     with reader(tmp_path / "work", prepared, monkeypatch) as one:
         for block in blocks_of(page):
-            if block.comment is None or block.comment[0] != "not run":
-                one.block(block, f"{name}:{block.line}")
+            one.block(block, f"{name}:{block.line}")

@@ -23,7 +23,7 @@ from tests.aws.small_image import BASE, base_config, layer, library_files
 from tests.aws.wheels import LOCKS, RUNTIME, locked
 from tests.aws.world import ROOT
 from tests.granule_files import write_granule
-from tests.test_architecture import IMPORTS
+from tests.test_architecture import imports
 
 LIMIT_BYTES = 140e6
 WORKER = [lock for lock in LOCKS if "readers" not in lock]
@@ -138,7 +138,7 @@ def test_the_dockerfile_names_files_and_a_handler_that_are_there() -> None:
 def test_the_image_leaves_out_what_nothing_in_it_imports() -> None:
     left_out = {name for name in NOT_IN_IMAGE if (ROOT / "maggjob" / name / "__init__.py").is_file()}
     assert left_out == {"cli", "show", "simulator"}
-    for module, names in IMPORTS.items():
+    for module, names in imports().items():
         if module.split(".")[0] not in (*left_out, "__main__"):
             assert not left_out & {name.split(".")[0] for name in names}, module
     ignored = (RUNTIME / "Dockerfile.dockerignore").read_text().splitlines()

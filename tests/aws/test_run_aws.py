@@ -143,7 +143,6 @@ def test_without_indexes_the_zarr_is_the_same_bytes_as_on_localhost(aws: World, 
     assert_same(there, do(aws, catalog, "plain-here.zarr", "localhost", index=False, max_workers=2))
 
 
-@pytest.mark.dear("a whole run in the emulator")
 def test_an_event_is_small(indexed: Indexed) -> None:
     assert len(indexed.runs) > 2
     assert max(run.size for run in indexed.runs) < 2000
