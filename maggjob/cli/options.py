@@ -18,7 +18,7 @@ Exit codes:
 """Last lines of the help of commands that run a job."""
 EXIT_FILE = """\b
 Exit codes:
-  0  the file is written
+  0  written, or shown
   1  wrong usage or input, nothing is written
   3  stopped, nothing is written"""
 """Last lines of the help of commands that write a picture, a page or an export."""

@@ -39,13 +39,15 @@ def read_overview(store: str, region: str | None = None) -> RunOverview:
     # A result may have been moved since.
     summary = {**read_summary(store, region), "store_path": str(store)}
     notes: list[str] = []
-    if note is not None and note.started != summary["started"]:
-        notes.append(f"a newer run began at {note.started} and has not finished; this is the report of the one before")
     folder = Folder(run_folder(store), region)
-    calls = _calls(folder, summary["started"], notes)
-    configuration = _configuration(folder, summary["digests"].get("run"), notes)
-    manifest = _manifest(store, folder, summary["started"], region, notes)
     with damage_told(store):
+        started, digest = summary["started"], summary["digests"].get("run")
+        if note is not None and note.started != started:
+            begun = f"a newer run began at {note.started} and has not finished"
+            notes.append(f"{begun}; this is the report of the one before")
+        calls = _calls(folder, started, notes)
+        configuration = _configuration(folder, digest, notes)
+        manifest = _manifest(store, folder, started, region, notes)
         return overview_of(summary, calls, configuration, manifest, notes)
 
 

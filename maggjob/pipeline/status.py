@@ -324,8 +324,11 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
         content: dict[str, Any] = load_json(Folder(folder, region).get(SUMMARY), finite=False)
     except ValueError as problem:
         raise InputError(f"{folder}/{SUMMARY} is damaged ({problem}); run again") from problem
+    whole = isinstance(content, dict) and {"backend", "workers", "window"} <= content.keys()
     if not (
-        isinstance(content, dict) and {"started", "backend", "workers", "window", "totals", "digests"} <= content.keys()
+        whole
+        and isinstance(content.get("started"), str)
+        and all(isinstance(content.get(key), dict) for key in ("totals", "digests"))
     ):
-        raise InputError(f"{folder}/{SUMMARY} is not the summary of a run; run again")
+        raise InputError(f"{folder}/{SUMMARY} is damaged: it is not the summary of a run; run again")
     return content

@@ -76,7 +76,7 @@ class PixelGrid:
 
 
 def parse_crs(asked: str | int | None, selection: Selection) -> Any:
-    """Return a coordinate reference system; by default the polar stereographic one of the hemisphere.
+    """Return a coordinate reference system; by default the polar stereographic one of the chosen cells' hemisphere.
 
     Parameters
     ----------
@@ -91,11 +91,12 @@ def parse_crs(asked: str | int | None, selection: Selection) -> Any:
     """
     result = selection.result
     if asked is None:
-        code, here = hemisphere(result.parents, result.grid)
-        if not here.all() and selection.rows is None:
+        # The area may lie in the hemisphere of the fewer cells.
+        code, here = hemisphere(np.unique(result.ids[selection.chosen] >> result.grid.shift), result.grid)
+        if not here.all():
+            what = result.name if selection.rows is None else f"the area of {result.name}"
             raise InputError(
-                f"{result.name} has cells in both hemispheres: give --crs EPSG:4326 for all of them, or an --aoi and "
-                f"--crs EPSG:{SOUTH} or EPSG:{NORTH}"
+                f"{what} has cells in both hemispheres: give --crs EPSG:4326 for all of them, or an --aoi in one"
             )
         return CRS.from_epsg(code)
     try:

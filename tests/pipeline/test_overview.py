@@ -14,6 +14,7 @@ from maggjob.pipeline.overview import LISTED, RunOverview, overview_of
 from maggjob.pipeline.overview_files import read_overview
 from maggjob.pipeline.session import RunDescription, Session, SessionOptions
 from maggjob.pipeline.status import read_summary
+from maggjob.storage.run_folder import SUMMARY
 from tests import calls
 from tests.granule_files import beam, write_granule
 from tests.runs import do, files
@@ -160,6 +161,15 @@ def test_an_unfinished_run_has_no_report(catalog: Catalog) -> None:
     with pytest.raises(BaseException, match="before all"):
         do(catalog, "map.zarr", watch=stop, overwrite=True, restart=True)
     assert any("a newer run began" in note for note in read_overview("map.zarr").notes)
+
+
+@pytest.mark.parametrize("change", [{"digests": None}, {"started": None}, {"stages": 1}, {"tasks": []}])
+def test_a_damaged_summary_is_named(catalog: Catalog, change: dict[str, Any]) -> None:
+    do(catalog, "map.zarr")
+    path = Path("map.zarr.run", SUMMARY)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=r"summary\.json is damaged"):
+        read_overview("map.zarr")
 
 
 def test_no_run_has_no_report(tmp_path: Path) -> None:

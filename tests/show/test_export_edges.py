@@ -113,6 +113,11 @@ def test_both_hemispheres_need_a_reference_system(tmp_path: Path) -> None:
     store = str(write_store(tmp_path / "map.zarr", cells, SPHERE, HEIGHT))
     with pytest.raises(InputError, match="both hemispheres: give --crs EPSG:4326"):
         maggjob.export(store, tmp_path / "map.tif")
+    for aoi, code in (((-45.0, 70.0, -35.0, 74.0), 3413), ((-105.0, -77.0, -100.0, -74.0), 3031)):
+        with rasterio.open(maggjob.export(store, tmp_path / f"{code}.tif", ["h_mean"], aoi=aoi)) as file:
+            assert (file.crs.to_epsg(), np.isfinite(file.read(1)).sum() > 100) == (code, True)
+    with pytest.raises(InputError, match=r"the area of .*map\.zarr has cells in both hemispheres"):
+        maggjob.export(store, tmp_path / "map.tif", aoi=(-110.0, -80.0, -30.0, 80.0))
     with rasterio.open(maggjob.export(store, tmp_path / "map.tif", ["h_mean"], crs="EPSG:4326")) as file:
         found = file.read(1)
         assert (file.bounds.bottom < -76, file.bounds.top > 72) == (True, True)
