@@ -18,6 +18,7 @@ from maggjob.output.time_axis import TimeAxis
 from maggjob.output.zarr_store import assemble
 from maggjob.pipeline.facts import facts_of
 from maggjob.pipeline.result import RunResult, by_hand
+from maggjob.pipeline.resume import improves
 from maggjob.pipeline.session import RunDescription, Session
 from maggjob.pipeline.target import check_target, is_published
 from maggjob.planning.cloud import CloudRun, CloudWork, cloud_run
@@ -131,7 +132,8 @@ def assemble_run(
     """Reduce the reports of all cells to a tally, and write the Zarr from their parts.
 
     `run` calls it. Call it yourself after you have mapped the tasks with Lithops yourself. An incomplete result
-    replaces an existing one only if ``allow_partial``; otherwise the existing result stays, and the new parts are kept.
+    replaces an existing one only if ``allow_partial``, or if that is an incomplete result of the same run with no more
+    complete and no fewer failed cells; otherwise the existing result stays, and the new parts are kept.
 
     Parameters
     ----------
@@ -178,7 +180,8 @@ def assemble_run(
     result = RunResult(plan, tally, tuple(all_reports), by_hand(describe(plan)))
     there = exists(store, region) and is_published(store, region)
     nothing = tally.cells["failed"] == tally.cells["planned"]
-    if nothing or (there and not (result.complete or allow_partial)):
+    replaces = result.complete or allow_partial or improves(tally.cells, store, plan.digest, region)
+    if nothing or (there and not replaces):
         return replace(result, published=False)
     written = assemble(
         plan.config,

@@ -337,8 +337,8 @@ def _assembled(
 def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, RunOptions]:
     """Check that a run may start; return whether it resumes an earlier one, and its options.
 
-    An incomplete result of the same run is improved, not replaced, and one without a manifest is recorded, so that the
-    options allow both.
+    An incomplete result of the same run is improved, and one without a manifest is recorded, so that the options allow
+    both to be replaced.
 
     Parameters
     ----------
@@ -357,11 +357,7 @@ def _begin(session: Session, options: RunOptions, digest: str) -> tuple[bool, Ru
     check_same_run(earlier, digest, store, restart=options.restart)
     own = holds_incomplete(store, digest, region)
     unrecorded = holds_unrecorded(earlier, store, digest, region)
-    allowed = replace(
-        options,
-        overwrite=options.overwrite or own or unrecorded,
-        allow_partial=options.allow_partial or own,
-    )
+    allowed = replace(options, overwrite=options.overwrite or own or unrecorded)
     check_target(store, allowed.overwrite, region)
     return may_resume(earlier, digest, restart=options.restart), allowed
 

@@ -144,12 +144,33 @@ def holds_incomplete(store: str, digest: str, region: str | None = None) -> bool
     region : str, optional
         Region of the bucket.
     """
+    cells = _cells_of(store, digest, region)
+    return bool(cells.get("partial") or cells.get("failed"))
+
+
+def improves(cells: Mapping[str, int], store: str, digest: str, region: str | None = None) -> bool:
+    """Return True if a store holds an incomplete result of a run, and another one of the run is no worse.
+
+    Parameters
+    ----------
+    cells : mapping
+        Number of cells of the other result by state, see `maggjob.model.reports.Tally`.
+    store, digest, region
+        See `holds_incomplete`.
+    """
+    there = _cells_of(store, digest, region)
+    incomplete = bool(there.get("partial") or there.get("failed"))
+    return incomplete and cells["complete"] >= there.get("complete", 0) and cells["failed"] <= there.get("failed", 0)
+
+
+def _cells_of(store: str, digest: str, region: str | None) -> dict[str, int]:
+    """Return the number of cells by state of the result of a run in a store; empty if there is none."""
     if not (exists(store, region) and is_published(store, region)):
-        return False
+        return {}
     attributes = result_attributes(store, region)
     tally = attributes.get("tally", {})
-    cells = (json.loads(tally) if isinstance(tally, str) else tally).get("cells", {})
-    return attributes.get("run_digest") == digest and bool(cells.get("partial") or cells.get("failed"))
+    cells: dict[str, int] = (json.loads(tally) if isinstance(tally, str) else tally).get("cells", {})
+    return cells if attributes.get("run_digest") == digest else {}
 
 
 def forget(folder: Folder) -> None:

@@ -152,6 +152,31 @@ def test_an_incomplete_result_is_completed_without_overwrite(made: Path, tmp_pat
         do(moved)
 
 
+def test_a_worse_result_does_not_replace_an_incomplete_one(made: Path, tmp_path: Path) -> None:
+    """The retry finds neither the parts of the run nor granules that the run had: what lies in the store stays."""
+    shutil.copytree(made / "granules", tmp_path / "granules")
+    moved = maggjob.make_catalog(tmp_path / "granules")
+    gone = [tmp_path / "granules" / f"{granule.id}.h5" for granule in moved.granules[:2]]
+    gone[0].rename(tmp_path / "0")
+    first = do(moved)
+    assert not first.complete
+    before = tree("map.zarr")
+    gone[1].rename(tmp_path / "1")
+    shutil.rmtree("map.zarr.run/parts")
+    worse = maggjob.retry("map.zarr", backend="serial", index=False)
+    assert worse is not None
+    assert worse.tally.cells["complete"] < first.tally.cells["complete"]
+    assert not worse.published
+    assert tree("map.zarr") == before
+    # A result that is no worse replaces it, and a complete one always does.
+    for name, complete in (("1", False), ("0", True)):
+        (tmp_path / name).rename(gone[int(name)])
+        result = maggjob.retry("map.zarr", backend="serial", index=False)
+        assert result is not None
+        assert (result.complete, result.published) == (complete, True)
+    assert tree("map.zarr") == tree(made / "map.zarr")
+
+
 def test_where_all_failed_nothing_is_published(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "granules", tmp_path / "granules")
     moved = maggjob.make_catalog(tmp_path / "granules")
