@@ -3,12 +3,14 @@
 The types only help: values are checked where they are used, whose errors say in one line what is possible.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 EXIT_CODES = """\b
 Exit codes:
   0  complete
@@ -132,3 +134,33 @@ driver_option = click.option(
     metavar=DRIVER.name,
     help="How granules are read [default: as the configuration says].",
 )
+
+
+def _names(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+    return [name.strip() for one in given for name in one.split(",")] or None
+
+
+def variables_option(does: str) -> Decorator:
+    """Return the option for variables of a result: names between commas, or the option several times.
+
+    Parameters
+    ----------
+    does : str
+        What is done with them, for the help.
+    """
+    return click.option(
+        "--variables", "--variable", "variables", multiple=True, callback=_names, metavar="A,B", help=does
+    )
+
+
+def time_option(default: str) -> Decorator:
+    """Return the option for a time of a result with a time axis.
+
+    Parameters
+    ----------
+    default : str
+        What is used without it, for the help.
+    """
+    return click.option(
+        "--time", "--cycle", "--month", "time", metavar="LABEL", help=f"Cycle or month [default: {default}]."
+    )

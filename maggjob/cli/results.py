@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 
 import click
 
-from maggjob.cli.options import AREA, AREA_WORDS, EXIT_CODES, EXIT_FILE, EXIT_STATUS, EXIT_VERIFY, backend_option
+from maggjob.cli.options import (
+    AREA,
+    AREA_WORDS,
+    EXIT_CODES,
+    EXIT_FILE,
+    EXIT_STATUS,
+    EXIT_VERIFY,
+    backend_option,
+    time_option,
+    variables_option,
+)
 
 COMPLETE, BAD_INPUT, INCOMPLETE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
@@ -194,7 +204,7 @@ def retry_command(store: str, **options: Any) -> None:
 @click.command("export", epilog=EXIT_FILE)
 @click.argument("store")
 @click.option("-o", "--out", required=True, metavar="FILE", help="FILE.tif, FILE.nc, FILE.parquet or FILE.csv.")
-@click.option("--variables", metavar="A,B", help="Variables to export [default: all].")
+@variables_option("Variables to export [default: all].")
 @click.option("--crs", metavar="EPSG:N", help="Reference system [default: EPSG:3031 or EPSG:3413, by hemisphere].")
 @click.option(
     "--resolution", type=float, metavar="WIDTH", help="Width of a pixel, in units of --crs [default: half a cell]."
@@ -202,10 +212,10 @@ def retry_command(store: str, **options: Any) -> None:
 @click.option(
     "--aoi", type=AREA, metavar="AREA", help=f"Only cells whose centres lie in it: {AREA_WORDS} [default: all]."
 )
-@click.option("--time", metavar="LABEL", help="A cycle or month of a result with a time axis [default: all].")
+@time_option("all")
 @click.option("--group", metavar="ORDER", help="Group of a result of several orders [default: the finest].")
 @click.option("--region", metavar="NAME", help="Region of the bucket [default: the environment's, or us-west-2].")
-def export_command(store: str, out: str, variables: str | None, **options: Any) -> None:
+def export_command(store: str, out: str, variables: list[str] | None, **options: Any) -> None:
     """Write a result for other programs: GeoTIFF for QGIS, netCDF, GeoParquet of cells, CSV.
 
     \b
@@ -214,5 +224,4 @@ def export_command(store: str, out: str, variables: str | None, **options: Any) 
     """  # noqa: D301
     from maggjob.show.export import export
 
-    names = None if variables is None else [name.strip() for name in variables.split(",")]
-    click.echo(export(store, out, names, **options))
+    click.echo(export(store, out, variables, **options))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from maggjob.errors import InputError
 from maggjob.grid.areas import AreaLike
 from maggjob.inputs.places import PlaceLike
-from maggjob.show.cell_result import CellResult, read_result
+from maggjob.show.cell_result import read_result
 from maggjob.show.export_grid import parse_crs, pixel_grid
 from maggjob.show.export_netcdf import write_netcdf
-from maggjob.show.export_options import select
+from maggjob.show.export_options import Selection, select
 from maggjob.show.export_raster import write_geotiff
 from maggjob.show.export_table import write_csv, write_parquet
 from maggjob.show.whole_file import place_of, write_whole
@@ -25,6 +25,14 @@ NEEDED = {".tif": "rasterio", ".nc": "h5netcdf", ".parquet": "arro3", ".csv": "p
 """Package that writes a kind of file, by the end of its name."""
 OF_THE_ZARR = ("Conventions", "zarr_conventions", "dggs", "coordinates", "config", "tally", "group", "groups")
 """Attributes of a result that describe its Zarr, or are long; all others are kept."""
+OF_ALL_TIMES = (
+    "cycles",
+    "number_of_granules",
+    "number_of_reference_ground_tracks",
+    "time_coverage_start",
+    "time_coverage_end",
+)
+"""Attributes that are wrong for some of the times of a result."""
 
 
 def export(
@@ -102,7 +110,7 @@ def export(
         raise InputError("crs is for rasters and polygons; a .csv has latitudes and longitudes: leave it out")
     result = read_result(store, group, region)
     selection = select(result, variables, aoi, time)
-    attributes = _attributes(result)
+    attributes = _attributes(selection)
     if end == ".csv":
         return write_whole(path, lambda beside: write_csv(beside, selection))
     system = parse_crs(crs, selection)
@@ -113,8 +121,24 @@ def export(
     return write_whole(path, lambda beside: write(beside, selection, grid, attributes))
 
 
-def _attributes(result: CellResult) -> dict[str, str]:
+def _attributes(selection: Selection) -> dict[str, str]:
     """Return what an export tells about its origin, as text."""
+    result = selection.result
     known = {key: value for key, value in result.attributes.items() if key not in OF_THE_ZARR}
+    if result.times is not None and len(selection.times) < len(result.times.labels):
+        known = {key: value for key, value in known.items() if key not in OF_ALL_TIMES} | _of_times(selection)
     cells = {"healpix_order": result.grid.child_order, "maggjob_tally": result.attributes.get("tally", {})}
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in {**known, **cells}.items()}
+
+
+def _of_times(selection: Selection) -> dict[str, str]:
+    """Return the attributes of the times that are exported."""
+    times = selection.result.times
+    if times is None:
+        return {}
+    spans = [span for i in selection.times if (span := times.spans[i]) is not None]
+    coverage = {
+        "time_coverage_start": min((first for first, _ in spans), default=""),
+        "time_coverage_end": max((last for _, last in spans), default=""),
+    }
+    return {f"{times.kind}s": ", ".join(times.labels[i] for i in selection.times), **(coverage if spans else {})}

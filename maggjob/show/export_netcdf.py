@@ -13,7 +13,10 @@ from maggjob.show.plane import Lookup
 
 CHUNK = 512
 """Width and height of a chunk."""
-EPOCH = "days since 2018-01-01 00:00:00"
+DAYS = {"units": "days since 2018-01-01 00:00:00", "calendar": "standard"}
+"""Attributes with which readers decode days."""
+NO_DAY = -(2**31)
+"""Day of a time without data."""
 KEPT = ("units", "long_name", "standard_name", "cell_methods", "comment", "flag_meanings")
 """Attributes of a variable that are kept."""
 
@@ -86,17 +89,30 @@ def _write_axes(file: Any, selection: Selection, grid: PixelGrid) -> tuple[str, 
         coordinate = file.create_variable(name, (name,), np.float64)
         coordinate[:] = values
         coordinate.attrs.update({k: v for k, v in axes.get(axis, {}).items() if isinstance(v, str)})
-    times = selection.result.times
-    if times is not None:
-        file.dimensions[times.kind] = len(selection.times)
-        labels = [times.labels[i] for i in selection.times]
-        if times.kind == "cycle":
-            coordinate = file.create_variable("cycle", ("cycle",), np.int32)
-            coordinate[:] = np.array([int(label) for label in labels], np.int32)
-            coordinate.attrs["long_name"] = "91-day repeat cycle of ICESat-2"
-        else:
-            days = (np.array(labels, "M8[D]") - np.datetime64("2018-01-01")).astype(np.int32)
-            coordinate = file.create_variable("month", ("month",), np.int32)
-            coordinate[:] = days
-            coordinate.attrs.update({"units": EPOCH, "standard_name": "time", "calendar": "standard"})
+    _write_times(file, selection)
     return names
+
+
+def _write_times(file: Any, selection: Selection) -> None:
+    """Write the time axis, if there is one, with the first and the last day of the data of each time."""
+    times = selection.result.times
+    if times is None:
+        return
+    file.dimensions[times.kind] = len(selection.times)
+    labels = [times.labels[i] for i in selection.times]
+    coordinate = file.create_variable(times.kind, (times.kind,), np.int32)
+    if times.kind == "cycle":
+        coordinate[:] = np.array([int(label) for label in labels], np.int32)
+        coordinate.attrs["long_name"] = "91-day repeat cycle of ICESat-2"
+    else:
+        coordinate[:] = _days(labels)
+        coordinate.attrs.update({"standard_name": "time", **DAYS})
+    for number, (name, which) in enumerate((("time_start", "first"), ("time_end", "last"))):
+        spans = [times.spans[i] for i in selection.times]
+        day = file.create_variable(name, (times.kind,), np.int32, fillvalue=NO_DAY)
+        day[:] = np.array([NO_DAY if span is None else _days([span[number]])[0] for span in spans], np.int32)
+        day.attrs.update({"long_name": f"{which} day of the data", **DAYS})
+
+
+def _days(labels: list[str]) -> np.ndarray:
+    return (np.array(labels, "M8[D]") - np.datetime64("2018-01-01")).astype(np.int32)

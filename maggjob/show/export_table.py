@@ -153,6 +153,8 @@ def _arrays(piece: Columns) -> dict[str, Any]:
     from arro3.core import Array, DataType
 
     def array(values: np.ndarray) -> Any:
+        if isinstance(values, np.ma.MaskedArray):
+            return Array(values.tolist(), type=DataType.int64())
         if values.dtype.kind == "O":
             return Array(values.tolist(), type=DataType.binary())
         if values.dtype.kind == "U":
@@ -164,4 +166,10 @@ def _arrays(piece: Columns) -> dict[str, Any]:
 
 def _with_polygons(piece: Columns, selection: Selection, crs: Any) -> Columns:
     found = cell_polygons(piece["cell_ids"].astype(np.int64), selection.result.grid, crs)
-    return piece | {"geometry": np.array(shapely.to_wkb(found), object)}
+    # Numbers of segments are no fractions, and where there is none there is no number.
+    whole: Columns = {
+        v.name: np.ma.array(np.nan_to_num(piece[v.name]).astype(np.int64), mask=np.isnan(piece[v.name]))
+        for v in selection.variables
+        if v.whole
+    }
+    return {**piece, **whole, "geometry": np.array(shapely.to_wkb(found), object)}

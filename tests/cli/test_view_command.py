@@ -32,7 +32,7 @@ def test_the_end_of_the_name_decides(store: str) -> None:
         assert (done.returncode, done.stderr) == (COMPLETE, "")
         assert done.stdout.startswith(f"{name}: ")
         assert Path(name).read_bytes().startswith(start)
-    done = maggjob("view", store, "--cycle", "18", "--variable", "count", "--aoi", "-102,-75.5,-100,-75")
+    done = maggjob("view", store, "--time", "18", "--variables", "count, h_mean", "--aoi", "-102,-75.5,-100,-75")
     assert done.returncode == COMPLETE
     assert Path("map.png").is_file()
 
@@ -46,7 +46,7 @@ def test_the_end_of_the_name_decides(store: str) -> None:
         (["--group", "3"], "error: map.zarr has no group '3'; it has 9"),
         (["-o", "map.tiff"], "error: cannot write map.tiff: give a name that ends in .png, .pdf, .svg or .html"),
         (["-o", "there/map.png"], "error: cannot write there/map.png: there is no folder there; make it first"),
-        (["-o", "view.html", "--cycle", "18"], "error: a page shows every time; leave --cycle and --month out"),
+        (["-o", "view.html", "--cycle", "18"], "error: a page shows every time; leave --time, --cycle and --month out"),
         (["-o", "view.html", "--variable", "h_mode"], "error: map.zarr has no variable 'h_mode'"),
     ],
 )

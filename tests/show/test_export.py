@@ -155,6 +155,17 @@ def test_a_time_axis_is_bands_of_a_geotiff_and_a_dimension_of_netcdf(cycles: str
     with xr.open_dataset(maggjob.export(cycles, tmp_path / "map.nc"), engine="h5netcdf") as found:
         assert found.cycle.values.tolist() == [3, 4, 5]
         np.testing.assert_array_equal(found.h_mean.values, bands)
+        there = maggjob.open_result(cycles)
+        for name in ("time_start", "time_end"):
+            np.testing.assert_array_equal(found[name].values, there[name].values.astype("M8[D]"))
+        whole = dict(found.attrs)
+    path = maggjob.export(cycles, tmp_path / "one.nc", ["h_mean"], time=4)
+    with xr.open_dataset(path, engine="h5netcdf") as found:
+        told = ("cycles", "time_coverage_start", "time_coverage_end")
+        days = [str(there[name].values[1])[:10] for name in ("time_start", "time_end")]
+        assert [found.attrs[name] for name in told] == ["4", *days]
+        # What is known of all times only is left out.
+        assert whole.keys() - found.attrs.keys() == {"number_of_granules"}
     with rasterio.open(maggjob.export(cycles, tmp_path / "one.tif", ["h_mean"], time=4)) as file:
         np.testing.assert_array_equal(file.read(1), bands[1])
 
@@ -166,6 +177,8 @@ def test_geoparquet_has_the_polygon_of_each_cell_with_data(store: str, tmp_path:
     assert crs.to_epsg() == 3031
     np.testing.assert_array_equal(columns["cell_ids"], there["cell_ids"][kept])
     np.testing.assert_array_equal(columns["h_mean"].astype(np.float32), there["h_mean"][kept])
+    np.testing.assert_array_equal(columns["count"], there["count"][kept])
+    assert columns["count"].dtype.kind == "i"
     assert shapely.is_valid(shapes).all()
     to_xy = pyproj.Transformer.from_crs(4326, 3031, always_xy=True)
     longitude, latitude = healpy.pix2ang(2**9, columns["cell_ids"].astype(int), nest=True, lonlat=True)
@@ -318,7 +331,7 @@ def test_a_missing_package_is_named(store: str, monkeypatch: pytest.MonkeyPatch,
 def test_the_command(store: str, tmp_path: Path) -> None:
     out = str(tmp_path / "map.csv")
     done = CliRunner().invoke(
-        cli, ["export", store, "-o", out, "--variables", "h_mean,count", "--aoi", "-103,-76,-99,-75"]
+        cli, ["export", store, "-o", out, "--variables", "h_mean", "--variable", "count", "--aoi", "-103,-76,-99,-75"]
     )
     assert done.exit_code == 0, done.output
     assert out in done.output
