@@ -189,6 +189,10 @@ def lithops_config(
     if source is not None:
         try:
             content = load_yaml(local_place(source, "Lithops configuration").read_text(encoding="utf-8-sig")) or {}
+        except FileNotFoundError as problem:
+            raise InputError(
+                f"there is no Lithops configuration {source}; 'maggjob init --lithops' writes {CONFIG_FILE}"
+            ) from problem
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
             raise InputError(f"Lithops configuration {source}: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):

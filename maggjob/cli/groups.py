@@ -10,6 +10,8 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
+from maggjob.cli.options import EXIT_DONE
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -68,6 +70,14 @@ TOPICS: Mapping[str, Mapping[str, Entry]] = {
 _ENTRIES = {name: entry for entries in TOPICS.values() for name, entry in entries.items()}
 
 
+def _with_exit_codes(command: click.Command) -> click.Command:
+    """Return a command whose help, and that of its own commands, says what its exit codes mean."""
+    every = command.commands.values() if isinstance(command, click.Group) else [command]
+    for one in every:
+        one.epilog = one.epilog or EXIT_DONE
+    return command
+
+
 class LazyCommands(MutableMapping[str, click.Command]):
     """Commands by name; those of `TOPICS` are imported when they are asked for."""
 
@@ -77,11 +87,12 @@ class LazyCommands(MutableMapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in self._loaded:
             entry = _ENTRIES[name]
-            self._loaded.setdefault(name, getattr(import_module(f"maggjob.cli.{entry.module}"), entry.name))
+            found = getattr(import_module(f"maggjob.cli.{entry.module}"), entry.name)
+            self._loaded.setdefault(name, _with_exit_codes(found))
         return self._loaded[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:
-        self._loaded[name] = command
+        self._loaded[name] = _with_exit_codes(command)
 
     def __delitem__(self, name: str) -> None:
         del self._loaded[name]

@@ -11,6 +11,12 @@ import click
 from click.shell_completion import CompletionItem
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+EXIT_DONE = """\b
+Exit codes:
+  0  done
+  1  wrong usage or input, or something that cannot be reached or used
+  3  stopped"""
+"""Last lines of the help of commands that have none of their own."""
 EXIT_CODES = """\b
 Exit codes:
   0  complete

@@ -59,5 +59,7 @@ def polygons_of(aoi: str, names: str | None, *, each: bool) -> Any:
         return {aoi: aoi}
     if not local_place(aoi, "area").is_file():
         option = "--names" if names is not None else "--each"
+        # What is wrong with it, if it is no area either.
+        parse_area(aoi)
         raise InputError(f"--aoi {aoi} is one area, not a file of polygons; leave {option} out")
     return aoi

@@ -28,6 +28,7 @@ SOUTH, NORTH = 3031, 3413
 """EPSG codes of WGS84 / Antarctic Polar Stereographic and NSIDC Sea Ice Polar Stereographic North."""
 STEP = 0.1  # degrees
 """Distance between the points of an edge. Chords are then off by metres, while a cell measures kilometres."""
+FILES = "or a file (GeoJSON, GeoPackage, shapefile)"
 NAMES = ("antarctica", "grounded", "greenland", "basins:<numbers>", "south-of:<latitude>", "north-of:<latitude>")
 BASINS = range(1, 28)
 ROUNDING = 1e-9  # degrees
@@ -143,7 +144,7 @@ def parse_area(asked: AreaLike) -> Area:
         return _box(box, ",".join(f"{number:g}" for number in box))
     text = str(asked).strip()
     if not text:
-        raise InputError(f"area is empty; give {', '.join(NAMES)}, <west>,<south>,<east>,<north>, or a GeoJSON file")
+        raise InputError(f"area is empty; give {', '.join(NAMES)}, <west>,<south>,<east>,<north>, {FILES}")
     kind, _, value = text.partition(":")
     match kind:
         case "antarctica" | "greenland" if not value:
@@ -165,9 +166,7 @@ def parse_area(asked: AreaLike) -> Area:
         return _box(_numbers(text, text, float, 4), text)
     if path.suffix:
         raise InputError(f"area {text}: no such file")
-    raise InputError(
-        f"area {text!r} is unknown; give {', '.join(NAMES)}, <west>,<south>,<east>,<north>, or a GeoJSON file"
-    )
+    raise InputError(f"area {text!r} is unknown; give {', '.join(NAMES)}, <west>,<south>,<east>,<north>, {FILES}")
 
 
 def _numbers(text: str, asked: str, kind: type, count: int | None = None) -> list[Any]:

@@ -185,7 +185,11 @@ def _asked_again(old: Plan, watch: Watch | None, search: Mapping[str, Any]) -> C
     if "from_files" in origin:
         unused = sorted(search.keys() - {"aoi"})
         if unused:
-            raise InputError(f"the result was made of local granules, which have no {unused[0]}; leave it out")
+            folders = ", ".join(map(str, origin["from_files"]))
+            raise InputError(
+                f"the result was made of the local granules in {folders}, not by a search with {unused[0]}: put new "
+                f"granules there and leave {unused[0]} out, or give a catalog of everything"
+            )
         lenient, places = bool(origin.get("unreadable")), list(origin["from_files"])
         return make_catalog(places, old.config, skip_unreadable=lenient, **{**area, **search})
     if "search" not in origin:

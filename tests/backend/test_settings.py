@@ -81,6 +81,11 @@ def test_where_credentials_go() -> None:
             _ = settings_of("aws_lambda", 5, given=settings() | {"aws_s3": section}).private_bucket
 
 
+def test_a_file_that_is_missing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no Lithops configuration .*x\.yaml; 'maggjob init --lithops'"):
+        settings_of("aws_lambda", 5, given=tmp_path / "x.yaml")
+
+
 @pytest.mark.parametrize(
     ("given", "asked", "said"),
     [

@@ -162,6 +162,19 @@ def test_exit_codes_are_in_the_help(name: str) -> None:
     assert "\n    2  " in said
 
 
+def test_the_help_of_every_command_says_what_its_exit_codes_mean() -> None:
+    for name, command in every_command():
+        assert "Exit codes:\n  0  " in str(command.epilog), name
+    assert "  1  wrong usage or input" in maggjob("clean", "--help").stdout
+
+
+def test_results_are_shown_and_exported_by_the_same_words() -> None:
+    own = {name: {opt for one in command.params for opt in one.opts} for name, command in every_command()}
+    words = {"--variables", "--variable", "--time", "--cycle", "--month", "--aoi", "--group"}
+    assert words <= own["view"]
+    assert words <= own["export"]
+
+
 # ---- configurations
 
 

@@ -339,6 +339,8 @@ def test_a_catalog_is_asked_again_for_local_granules(paths: list[str], tmp_path:
     maggjob.run(config, catalog=maggjob.make_catalog(folder, config, aoi=AREA), store="map.zarr", **RUN)
     for path in of_cycles(paths, 23):
         shutil.copy(path, folder)
+    with pytest.raises(InputError, match=r"local granules in .*mine, not by a search with cycles: put new granules"):
+        maggjob.update("map.zarr", cycles=(20, 23), **RUN)
     result = maggjob.update("map.zarr", **RUN)
     assert isinstance(result, maggjob.RunResult)
     maggjob.run(config, catalog=maggjob.make_catalog(folder, config, aoi=AREA), store="one.zarr", **RUN)

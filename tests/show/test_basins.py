@@ -276,6 +276,7 @@ def test_the_command_refuses_with_one_line(store: str) -> None:
         (store, *OPTIONS, "--names", "1"): "counts in polygon '1'",
         (store, *OPTIONS, "--aoi", "grounded", "--names", "21"): "leave --names out",
         (store, *OPTIONS, "--aoi", "grounded", "--each"): "leave --each out",
+        (store, *OPTIONS, "--aoi", "missing.gpkg", "--names", "west"): "area missing.gpkg: no such file",
         (store, *OPTIONS, "--each"): "give --aoi FILE",
         (store, *OPTIONS, "--aoi", "grounded", "--polygons", "x.gpkg"): "leave --polygons out",
         (store, *OPTIONS, "-o", "notes.csv"): "is not a table of basins",
