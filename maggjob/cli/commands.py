@@ -120,7 +120,7 @@ def run(dry_run: bool, **options: Any) -> None:
 @cli.command()
 @_what
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Workers on Lambda [default: chosen by cost].")
-@click.option("--map", "picture", metavar="PNG", help="Draw a map of area, cells and tracks.")
+@click.option("--map", "picture", metavar="PNG", help="Draw a map of area, cells and, of a search, tracks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(as_json: bool, workers: int | None, picture: str | None, **options: Any) -> None:
     """Estimate a run without starting it: cells, granules, pairs, time, cost.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from maggjob.show.cell_result import Variable
+from maggjob.show.cell_result import STATES, Variable
 
 STEPS = 254
 """Colours of a palette: codes 0 and 1 mean other things."""
@@ -30,6 +30,7 @@ PALETTES: Mapping[str, str] = {
     "error": "fff3d1 fbd289 f3a65c da724c a9405b 6c2266 2f1151",
     "count": "dff2ea abdccd 6cc0b6 389aa2 247588 1d4f6d 142a4e",
     "flag": "c9c9c9 2f8f6b e0a43a 6f7fc4 c2554f 8a5aa8 4f4f4f",
+    "state": "2f8f6b e0a43a c2554f",
 }
 """Colours between which others are interpolated."""
 
@@ -97,7 +98,8 @@ def scale_of(variable: Variable, values: np.ndarray, config: Mapping[str, Any]) 
     good = few(values)
     flags = _flags(variable, good)
     if flags:
-        return Scale("flag", 0.0, float(len(flags) - 1), flags=flags)
+        kind = "state" if tuple(word for _, word in flags) == STATES else "flag"
+        return Scale(kind, 0.0, float(len(flags) - 1), flags=flags)
     if not len(good):
         return Scale("sequential", 0.0, 1.0)
     least, most = float(good.min()), float(good.max())

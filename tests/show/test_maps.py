@@ -16,6 +16,7 @@ import maggjob
 from maggjob.errors import ExistsError, InputError, StoreError
 from maggjob.grid.coverage import area_cells
 from maggjob.grid.healpix import Grid
+from maggjob.output.attributes import PARTIAL_ATTRIBUTES
 from maggjob.show.cell_result import Variable, read_result
 from maggjob.show.colours import PALETTES, scale_of
 from maggjob.show.map_sheet import sheet_of
@@ -203,6 +204,13 @@ def test_outliers_do_not_hide_the_rest(values: np.ndarray, end: float, arrows: t
     codes = scale.codes(values)
     assert codes.max() <= 255
     assert (codes[~np.isfinite(values)] == 1).all()
+
+
+def test_what_failed_is_red_and_what_is_complete_green() -> None:
+    scale = scale_of(Variable("partial", PARTIAL_ATTRIBUTES, timed=False, whole=True), np.array([0.0, 2.0]), {})
+    complete, _, failed = scale.colours()
+    assert complete.argmax() == 1
+    assert failed.argmax() == 0
 
 
 def test_flags_have_a_colour_each() -> None:

@@ -106,6 +106,8 @@ function placeLabels(context, labels, view) {
     // The buttons are in the upper left corner.
     const least = y < 160 ? 62 : 4;
     const at = [Math.min(view.width - wide - 4, Math.max(least, x - wide / 2)), Math.min(view.height - 9, Math.max(9, y))];
+    // The bar of the scale is in the lower left one.
+    if (at[0] < Math.min(160, view.width / 4) + 30 && at[1] > view.height - 48) continue;
     if (taken.some(([a, b]) => Math.abs(a - at[0]) < wide + 14 && Math.abs(b - at[1]) < 18)) continue;
     taken.push(at);
     context.strokeText(text, ...at);
