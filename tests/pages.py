@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyogrio.raw
 import pytest
+import shapely
+import yaml
 
 import maggjob
+from maggjob.config.load import builtin_configs
 from maggjob.simulator.scene import simulate
 from tests.catalog.test_search_run import stand
 
@@ -22,6 +27,12 @@ ROOT = Path(maggjob.__file__).parents[1]
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 AREA = (-105.0, -75.8, -103.0, -75.0)
 CYCLES = tuple(range(14, 25))
+RESULTS = {
+    "atl06": ("atl06.zarr", "map.zarr"),
+    "atl06_cycles": ("atl06_cycles.zarr", "cycles.zarr"),
+    "atl06_trend": ("dh.zarr", "change.zarr"),
+}
+"""Results that pages use, by the configuration that makes them."""
 # Pip asks a package index: what it would install is what the tests run with.
 PIP = re.compile(r"^pip install .*$", re.MULTILINE)
 MAGGJOB = """#!{python}
@@ -57,6 +68,30 @@ def granules_for_pages(folder: Path) -> list[Path]:
     return [path.rename(path.with_name(path.name.replace("_006_00", "_007_01"))) for path in made]
 
 
+def results_for_pages(folder: Path) -> None:
+    """Make a catalog, and results and outlines under the names that pages use."""
+    catalog = maggjob.make_catalog(folder / "granules")
+    catalog.write(folder / "catalog.json")
+    for config, names in RESULTS.items():
+        first, *others = (folder / name for name in names)
+        maggjob.run(f"{config}.yaml", catalog=catalog, store=first, backend="serial", index=False)
+        for other in others:
+            shutil.copytree(first, other)
+            shutil.copytree(f"{first}.run", f"{other}.run")
+    west, south, east, north = AREA
+    halves = {"Pine Island": (west, south, -104.0, north), "Thwaites": (-104.0, south, east, north)}
+    shapes = {name: shapely.box(*box) for name, box in halves.items()}
+    (folder / "glacier.geojson").write_text(shapely.to_geojson(shapes["Pine Island"]))
+    pyogrio.raw.write(
+        folder / "glaciers.gpkg",
+        shapely.to_wkb(np.array(list(shapes.values()))),
+        [np.array(list(shapes), object)],
+        ["name"],
+        geometry_type="Polygon",
+        crs="EPSG:4326",
+    )
+
+
 class Reader:
     """Somebody who types what a page shows, block by block, in a folder."""
 
@@ -68,6 +103,7 @@ class Reader:
         (tools / "maggjob").write_text(MAGGJOB.format(python=sys.executable))
         (tools / "maggjob").chmod(0o755)
         (tools / "python").symlink_to(sys.executable)
+        (folder / ".config" / "fish" / "completions").mkdir(parents=True)
         self.environment = os.environ | {
             "CMR_OF_THE_TEST": endpoint,
             "HOME": str(folder),
@@ -92,12 +128,23 @@ class Reader:
         """Run a block of Python, with the names of the blocks before it."""
         exec(compile(text, where, "exec"), self.names)
 
+    def configuration(self, text: str) -> None:
+        """Add the sections of a block to those of the built-in configuration, as mine.yaml."""
+        own = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
+        for section, content in yaml.safe_load(text).items():
+            for key, value in content.items():
+                there = own.setdefault(section, {})
+                there[key] = there[key] | value if isinstance(there.get(key), dict) else value
+        (self.folder / "mine.yaml").write_text(yaml.safe_dump(own))
+
     def block(self, block: Block, where: str) -> None:
         """Do what a reader does with a block."""
         if block.language == "sh":
             self.shell(block.text)
         elif block.language == "python":
             self.python(block.text, where)
+        elif block.language == "yaml":
+            self.configuration(block.text)
 
 
 @contextmanager
