@@ -130,6 +130,22 @@ def test_every_word_of_an_error_is_explained_once() -> None:
     assert sorted(words) == sorted(reasons())
 
 
+def test_lists_nest_on_the_site_as_on_github() -> None:
+    sys.path.insert(0, str(ROOT / "docs" / "site"))
+    try:
+        from hooks import nested
+    finally:
+        sys.path.pop(0)
+    code = "\n{0}```sh\n{0}g\n{0}```\n"
+    rest = "2. h\n\ni\n\n```sh\n- j\n  k\n```\n"
+    page = "- a\n  b\n  1. c\n     d\n- e\n\n1. f\n" + code.format("   ") + rest
+    assert nested(page) == "- a\n    b\n    1. c\n       d\n- e\n\n1. f\n" + code.format("    ") + rest
+    # Of a whole page: no line is lost, and none is changed but for its indent.
+    for name in ("docs/output.md", "CONTRIBUTING.md", "docs/no-account.md"):
+        text = (ROOT / name).read_text()
+        assert [line.strip() for line in nested(text).split("\n")] == [line.strip() for line in text.split("\n")]
+
+
 def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
@@ -145,6 +161,9 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site" / "reference" / "python" / "index.html").read_text()
     assert "find_catalog" in page
+    # An entry of a list keeps what belongs to it.
+    page = (tmp_path / "site" / "contributing" / "index.html").read_text()
+    assert page.count("<ol>") == 3
     # Nothing is fetched from another host when a page is read.
     for text in (tmp_path / "site").rglob("*.html"):
         assert not re.findall(

@@ -17,6 +17,7 @@ import reference
 LOG = logging.getLogger("mkdocs.plugins.hooks")
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "https://github.com/maggjob/maggjob/blob/main"
+ITEM = re.compile(r"(?:[-*]|\d+\.) +")
 MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)\s#]+)((?:#[^)\s]*)?)\)")
 # Pages of the site that show a file of the repository.
@@ -26,7 +27,7 @@ SHOWN = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 def on_page_markdown(markdown, page, config, files):
     """Return the text of a page with generated parts, and with links that work on the site."""
     here = posixpath.dirname(page.file.src_uri)
-    text = MARK.sub(lambda found: reference.text_of(found[1]), markdown)
+    text = nested(MARK.sub(lambda found: reference.text_of(found[1]), markdown))
 
     def link(found):
         path, anchor = found[1], found[2]
@@ -47,3 +48,17 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({posixpath.relpath(target, here or '.')}{anchor})"
 
     return LINK.sub(link, text)
+
+
+def nested(markdown):
+    """Return a text whose lists nest as GitHub shows them: what belongs to an entry is indented by four spaces."""
+    lines, indent, fenced = [], 0, False
+    for line in markdown.split("\n"):
+        own = len(line) - len(line.lstrip())
+        if line.startswith("```"):
+            fenced, indent = not fenced, 0
+        elif not fenced and own == 0 and line:
+            item = ITEM.match(line)
+            indent = len(item[0]) if item else 0
+        lines.append(" " * (4 - indent) + line if line and indent and own >= indent else line)
+    return "\n".join(lines)

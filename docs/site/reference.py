@@ -161,18 +161,59 @@ def configuration() -> str:
 # --- Statistics
 
 
+STATISTICS = {
+    "count": "number of segments; with a source that may be missing, of those that have it",
+    "len": "number of segments",
+    "nunique": "number of different values, such as of `rgt`",
+    "min": "smallest value; one bad segment decides it",
+    "max": "largest value; one bad segment decides it",
+    "sum": "sum, in float64 or, of a column of integers with an integer `dtype`, exact",
+    "mean": "arithmetic mean",
+    "average": "Σ w x / Σ w with `weights` w, such as `1.0 / s_li**2`; without them the mean",
+    "median": "middle value, or the mean of the two in the middle",
+    "std": "√var: the spread within the cell, which is mostly slope, not the error of the mean",
+    "var": "Σ (x - mean)² / (n - `ddof`), `ddof` 0 by default; NaN where n ≤ `ddof`",
+    "quantile": "linear interpolation as by `numpy.quantile`; a list of `q` makes one variable each",
+    "mad": "median of abs(x - median); a spread that outliers do not move",
+    "nmad": "1.4826 mad, the standard deviation if the values are normal (Höhle and Höhle 2009)",
+    "mode": "centre of the fullest bin of `bin_width`; the lowest of several; bins begin at multiples of the width",
+    "skewness": "Fisher-Pearson g₁ = m₃ / m₂^1.5; with `bias: false` G₁ of Joanes and Gill (1998), from three segments",
+    "weighted_median": "smallest value up to which the weights are at least half of all (Cormen et al., problem 9-2)",
+    "fit": "least squares with errors clustered by pass (Liang and Zeger 1986); several variables, see below",
+}
+"""What each statistic of the values x of the segments of a cell is, and where it misleads."""
+
+
 def statistics() -> str:
     """Return a table of all statistics."""
+    if STATISTICS.keys() != FUNCTIONS.keys():
+        raise ValueError(f"not explained, or unknown: {sorted(STATISTICS.keys() ^ FUNCTIONS.keys())}")
     rows = [
         (
             f"`{name}`",
-            ", ".join(f"`{one}`" for one in sorted(function.params)) or "",
-            ", ".join(f"`{one}`" for one in sorted(function.required)) or "",
-            function.cell_method or "",
+            STATISTICS[name],
+            "<br>".join(
+                f"`{one}`{' (required)' if one in function.required else ''}" for one in sorted(function.params)
+            ),
+            _units(name),
+            (function.cell_method or "").replace("_", " "),
         )
         for name, function in FUNCTIONS.items()
     ]
-    return table(("`function`", "`params`", "required", "CF `cell_methods`"), rows)
+    return table(("`function`", "what it is", "`params`", "units", "CF cell method"), rows)
+
+
+def _param(name: str, required: frozenset[str]) -> str:
+    return f"`{name}`{' (required)' if name in required else ''}"
+
+
+def _units(name: str) -> str:
+    function = FUNCTIONS[name]
+    if function.counts or function.unitless:
+        return "1"
+    if function.outputs:
+        return "of each output"
+    return "source²" if name == "var" else "of the source"
 
 
 # --- Output
@@ -204,14 +245,22 @@ def ledger() -> str:
 
 
 def exit_codes() -> str:
-    """Return the exit codes."""
+    """Return the exit codes in general, and those of each command."""
     meanings = {
         COMPLETE: "complete",
         BAD_INPUT: "wrong usage or input, no login, a store or backend that cannot be used; nothing was written",
         INCOMPLETE: "finished, with partial or failed cells, or `verify` found a difference; 0 with `--allow-partial`",
         STOPPED: "stopped: from the keyboard, by a signal, or by an error after the run had begun; repeat the command",
     }
-    return table(("exit code", "meaning"), [(str(code), text) for code, text in sorted(meanings.items())])
+    general = table(("exit code", "meaning"), [(str(code), text) for code, text in sorted(meanings.items())])
+    of: dict[str, list[str]] = {}
+    for name, command in every_command(cli, "maggjob"):
+        of.setdefault(str(command.epilog), []).append(f"`{name.removeprefix('maggjob ')}`")
+    parts = [general, "## By command", "As the help of each command says:"]
+    for epilog, names in sorted(of.items(), key=lambda one: one[1]):
+        own = re.findall(r"^  (\d)  (.+)$", epilog, re.MULTILINE)
+        parts += [", ".join(names) + ":", table(("exit code", "meaning"), own)]
+    return "\n\n".join(parts)
 
 
 def file(name: str) -> str:
