@@ -262,7 +262,7 @@ def test_a_mapping_is_taken_and_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "No such file"),
+        (None, "there is no Lithops configuration"),
         ("lithops: [", "Lithops configuration"),
         ("- lithops", "expected a mapping"),
         ("lithops: local", "lithops"),
