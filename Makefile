@@ -46,7 +46,7 @@ demo: $(READY)  ## simulate granules, run the whole job, draw demo/map.png | abo
 test: $(READY)  ## run the tests | about 5 CPU-minutes; before every commit
 	$(KEEP_BYTE_CODE) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 15 CPU-minutes; before a merge, and in continuous integration
+test-all: $(DOCS_READY)  ## run the slow tests, too (marked dear) | about 45 CPU-minutes; before a merge, and in continuous integration
 	$(KEEP_BYTE_CODE) HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m 'not network and not arm64 and not image'
 

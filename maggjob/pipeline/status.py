@@ -330,7 +330,5 @@ def read_summary(store: str, region: str | None = None) -> dict[str, Any]:
         and isinstance(content.get("started"), str)
         and all(isinstance(content.get(key), dict) for key in ("totals", "digests"))
     ):
-        raise InputError(
-            f"{folder}/{SUMMARY} is damaged, or of another version of maggjob: it is not the summary of a run; run again"
-        )
+        raise InputError(f"{folder}/{SUMMARY} is damaged, or of another version of maggjob; run again")
     return content
