@@ -239,6 +239,7 @@ def _carry_out(session: Session, plan: SeriesPlan, how: SeriesOptions) -> Series
         {
             "complete": told["failed"] == 0,
             "published": not lost,
+            "simulated": _is_simulated(plan),
             "series": told,
             "ledger_digest": ledger.digest,
             **beside,
@@ -311,10 +312,14 @@ def _told(plan: SeriesPlan, reports: Sequence[MeanReport], rows: Sequence[Series
     }
 
 
+def _is_simulated(plan: SeriesPlan) -> bool:
+    return any(one.id.endswith("-fv00.0") for one in plan.listing.granules)
+
+
 def _attributes(plan: SeriesPlan, rows: Sequence[SeriesRow]) -> dict[str, Any]:
     """Return the global attributes, which are the same for every run on the same data."""
     config, states = plan.config, [row.state for row in rows]
-    simulated = any(one.id.endswith("-fv00.0") for one in plan.listing.granules)
+    simulated = _is_simulated(plan)
     product = "" if config.search is None else f"{config.search.short_name}: "
     own = {name: list(value) if isinstance(value, tuple) else value for name, value in config.attrs.items()}
     return {

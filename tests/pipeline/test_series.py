@@ -353,6 +353,8 @@ def test_missing_doubled_and_failed_days_are_told(sst: list[Path]) -> None:
     done = run()
     assert not done.complete
     assert states() == {"used": 4, "failed": 1, "missing": 1, "doubled": 1, "passed_over": 1}
+    assert done.summary["simulated"]
+    assert '<span class="mark bad">simulated</span>' in maggjob.write_report("sst.zarr", "report.html").read_text()
     told = done.summary["series"]
     assert (told["used"], told["failed"], told["missing"], told["doubled"]) == (4, 1, 1, 1)
     assert told["errors"]["truncated"]["count"] == 1
