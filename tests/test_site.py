@@ -139,11 +139,11 @@ def test_lists_nest_on_the_site_as_on_github() -> None:
     code = "\n{0}```sh\n{0}g\n{0}```\n"
     rest = "2. h\n\ni\n\n```sh\n- j\n  k\n```\n"
     page = "- a\n  b\n  1. c\n     d\n- e\n\n1. f\n" + code.format("   ") + rest
-    assert nested(page) == "- a\n    b\n    1. c\n       d\n- e\n\n1. f\n" + code.format("    ") + rest
+    assert nested(page) == "- a\n    b\n    1. c\n       d\n- e\n\n1. f\n" + code.format("    ") + "\n" + rest
     # Of a whole page: no line is lost, and none is changed but for its indent.
     for name in ("docs/output.md", "CONTRIBUTING.md", "docs/no-account.md"):
         text = (ROOT / name).read_text()
-        assert [line.strip() for line in nested(text).split("\n")] == [line.strip() for line in text.split("\n")]
+        assert [line.strip() for line in nested(text).split("\n") if line] == [x.strip() for x in text.split("\n") if x]
 
 
 def test_every_page_is_in_the_menu() -> None:
@@ -164,6 +164,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     # An entry of a list keeps what belongs to it.
     page = (tmp_path / "site" / "contributing" / "index.html").read_text()
     assert page.count("<ol>") == 3
+    assert "<li>\n<p>A new parameter" in page
     # Nothing is fetched from another host when a page is read.
     for text in (tmp_path / "site").rglob("*.html"):
         assert not re.findall(

@@ -52,13 +52,16 @@ def on_page_markdown(markdown, page, config, files):
 
 def nested(markdown):
     """Return a text whose lists nest as GitHub shows them: what belongs to an entry is indented by four spaces."""
-    lines, indent, fenced = [], 0, False
+    lines, indent, start, fenced = [], 0, 0, False
     for line in markdown.split("\n"):
         own = len(line) - len(line.lstrip())
         if line.startswith("```"):
             fenced, indent = not fenced, 0
         elif not fenced and own == 0 and line:
             item = ITEM.match(line)
-            indent = len(item[0]) if item else 0
+            # After a paragraph of an entry, the next entry would be a part of it.
+            if item and indent and "" in lines[start:] and lines[-1]:
+                lines.append("")
+            indent, start = (len(item[0]) if item else 0), len(lines)
         lines.append(" " * (4 - indent) + line if line and indent and own >= indent else line)
     return "\n".join(lines)
