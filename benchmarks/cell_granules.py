@@ -117,11 +117,11 @@ def write_tasks(folder: Path, root: str, fast: str, paths: Sequence[Path], cell:
             tables = []
             for path in recipe.needed_paths[beam.group]:
                 table = beam.datasets[path]
-                stored = [
+                pieces = [
                     table.inline.get(n) or bytes(buffers.cut(*table.range_of(n)))
                     for n in table.numbers(beam.start, beam.stop)
                 ]
-                tables.append((replace(table, inline={}), stored))
+                tables.append((replace(table, inline={}), pieces))
             chunks.append((beam.start, beam.stop, beam.chosen, beam.child, tables))
     (folder / "chunks").write_bytes(pickle.dumps(chunks))
     (folder / "ranges").write_bytes(pickle.dumps(asked))
