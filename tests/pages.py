@@ -62,6 +62,16 @@ def blocks_of(page: Path) -> list[Block]:
     ]
 
 
+def added_to_atl06(text: str) -> dict[str, Any]:
+    """Return the built-in configuration with the sections of a block of YAML added to its own."""
+    whole: dict[str, Any] = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
+    for section, content in yaml.safe_load(text).items():
+        for key, value in content.items():
+            there = whole.setdefault(section, {})
+            there[key] = there[key] | value if isinstance(there.get(key), dict) else value
+    return whole
+
+
 def granules_for_pages(folder: Path) -> list[Path]:
     """Simulate thin granules of eleven cycles near Pine Island Glacier, of the version that a search asks for."""
     made = simulate(folder, area=AREA, cycles=CYCLES, every=20, most=3, pass_bias=0.05, dem_error=0.3)
@@ -128,15 +138,6 @@ class Reader:
         """Run a block of Python, with the names of the blocks before it."""
         exec(compile(text, where, "exec"), self.names)
 
-    def configuration(self, text: str) -> None:
-        """Add the sections of a block to those of the built-in configuration, as mine.yaml."""
-        own = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
-        for section, content in yaml.safe_load(text).items():
-            for key, value in content.items():
-                there = own.setdefault(section, {})
-                there[key] = there[key] | value if isinstance(there.get(key), dict) else value
-        (self.folder / "mine.yaml").write_text(yaml.safe_dump(own))
-
     def block(self, block: Block, where: str) -> None:
         """Do what a reader does with a block."""
         if block.language == "sh":
@@ -144,7 +145,7 @@ class Reader:
         elif block.language == "python":
             self.python(block.text, where)
         elif block.language == "yaml":
-            self.configuration(block.text)
+            (self.folder / "mine.yaml").write_text(yaml.safe_dump(added_to_atl06(block.text)))
 
 
 @contextmanager

@@ -15,17 +15,17 @@ from typing import Any
 import click
 import h5py
 import pytest
-import yaml
 
 import maggjob
 from maggjob.cli.commands import cli
 from maggjob.cli.results import BAD_INPUT, COMPLETE, INCOMPLETE, STOPPED
-from maggjob.config.load import builtin_configs, load_config
+from maggjob.config.load import load_config
 from maggjob.grid.coverage import area_cells
 from maggjob.pipeline.status import read_summary
 from maggjob.simulator.scene import simulate
 from maggjob.statistics.functions import FUNCTIONS
 from tests.catalog.test_search_run import stand
+from tests.pages import added_to_atl06
 
 PACKAGE = Path(maggjob.__file__).parent
 ROOT = PACKAGE.parent
@@ -192,12 +192,7 @@ def test_python_of_a_page_uses_what_is_there(page: Path) -> None:
 @every_page
 def test_yaml_of_a_page_is_a_configuration(page: Path) -> None:
     for block in blocks(page, "yaml"):
-        plain = yaml.safe_load(builtin_configs()["atl06.yaml"].read_text())
-        for section, content in yaml.safe_load(block).items():
-            for key, value in content.items():
-                mine = plain.setdefault(section, {})
-                mine[key] = mine[key] | value if isinstance(mine.get(key), dict) else value
-        load_config(plain)
+        load_config(added_to_atl06(block))
 
 
 @pytest.mark.dear("cells of whole ice sheets")
