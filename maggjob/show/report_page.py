@@ -130,7 +130,8 @@ def _header(overview: RunOverview, name: str) -> str:
     simulated = '<span class="mark bad">simulated</span>' if summary.get("simulated") else ""
     state = {"complete": "good", "incomplete": "some"}.get(overview.state, "bad")
     when = datetime.fromisoformat(summary["started"]).strftime("%Y-%m-%d %H:%M UTC")
-    words = [str(summary["window"]), f"run {when}", f"{summary['workers']:,} workers on {summary['backend']}"]
+    workers = "1 worker" if summary["workers"] == 1 else f"{summary['workers']:,} workers"
+    words = [str(summary["window"]), f"run {when}", f"{workers} on {summary['backend']}"]
     tiles = [(f"{count:,}", unit) for unit, count in summary["totals"].items()]
     if "total_obs" in summary:
         tiles.append((f"{summary['total_obs']:,}", "observations"))
