@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maggjob.errors import InputError
 from maggjob.grid.areas import AreaLike
@@ -131,7 +131,7 @@ def _attributes(selection: Selection) -> dict[str, str]:
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in {**known, **cells}.items()}
 
 
-def _of_times(selection: Selection) -> dict[str, str]:
+def _of_times(selection: Selection) -> dict[str, Any]:
     """Return the attributes of the times that are exported."""
     times = selection.result.times
     if times is None:
@@ -141,4 +141,5 @@ def _of_times(selection: Selection) -> dict[str, str]:
         "time_coverage_start": min((first for first, _ in spans), default=""),
         "time_coverage_end": max((last for _, last in spans), default=""),
     }
-    return {f"{times.kind}s": ", ".join(times.labels[i] for i in selection.times), **(coverage if spans else {})}
+    labels = [int(times.labels[i]) if times.kind == "cycle" else times.labels[i] for i in selection.times]
+    return {f"{times.kind}s": labels, **(coverage if spans else {})}

@@ -163,7 +163,7 @@ def test_a_time_axis_is_bands_of_a_geotiff_and_a_dimension_of_netcdf(cycles: str
     with xr.open_dataset(path, engine="h5netcdf") as found:
         told = ("cycles", "time_coverage_start", "time_coverage_end")
         days = [str(there[name].values[1])[:10] for name in ("time_start", "time_end")]
-        assert [found.attrs[name] for name in told] == ["4", *days]
+        assert [found.attrs[name] for name in told] == ["[4]", *days]
         # What is known of all times only is left out.
         assert whole.keys() - found.attrs.keys() == {"number_of_granules"}
     with rasterio.open(maggjob.export(cycles, tmp_path / "one.tif", ["h_mean"], time=4)) as file:
