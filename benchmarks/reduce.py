@@ -36,7 +36,7 @@ def make_parts(folder: Path, count: int) -> None:
     """
     from maggjob.config.load import load_config
     from maggjob.grid.healpix import format_cell
-    from maggjob.jobs.parts import ledger_of, pack
+    from maggjob.jobs.parts import Level, ledger_of, pack
     from maggjob.model.tasks import CellTask
     from maggjob.storage.folder import Folder
 
@@ -50,9 +50,8 @@ def make_parts(folder: Path, count: int) -> None:
     for number in range(count):
         cell = format_cell(number * 49152 // count, 6)
         task = CellTask(f"all/{cell}", cell, "all", recipe, (), "run", str(folder / "parts"))
-        content = pack(
-            ledger_of(task, report_of(task), {"h_li": {"units": "meters"}}), child, values[number % DIFFERENT]
-        )
+        levels = [Level(12, child, values[number % DIFFERENT])]
+        content = pack(ledger_of(task, report_of(task), {"h_li": {"units": "meters"}}), levels)
         place.put(f"{task.id}.npz", content)
 
 
