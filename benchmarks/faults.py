@@ -76,14 +76,16 @@ class Figures:
 def hurried() -> Iterator[None]:
     """Wait only milliseconds between attempts in this process."""
     quick: Any = {"init_backoff": timedelta(milliseconds=1), "max_backoff": timedelta(milliseconds=2), "base": 2}
-    kept = (stores.RETRY, archive.RETRY, patience.FIRST_PAUSE, patience.LONGEST_PAUSE)
-    stores.RETRY = archive.RETRY = {"max_retries": 1, "backoff": quick}
+    # Both modules have the name.
+    stored, read = vars(stores), vars(archive)
+    kept = (stored["RETRY"], read["RETRY"], patience.FIRST_PAUSE, patience.LONGEST_PAUSE)
+    stored["RETRY"] = read["RETRY"] = {"max_retries": 1, "backoff": quick}
     patience.FIRST_PAUSE, patience.LONGEST_PAUSE = 0.001, 0.02
     os.environ["MAGGJOB_PATIENCE"] = "1"
     try:
         yield
     finally:
-        stores.RETRY, archive.RETRY, patience.FIRST_PAUSE, patience.LONGEST_PAUSE = kept
+        stored["RETRY"], read["RETRY"], patience.FIRST_PAUSE, patience.LONGEST_PAUSE = kept
         del os.environ["MAGGJOB_PATIENCE"]
 
 

@@ -69,8 +69,8 @@ def records(cycles: int) -> list[Any]:
                 below = f"{ARCHIVE}/{start:%Y/%m/%d}/{name}.h5"
                 urls = {"https": f"https://data.nsidc.earthdatacloud.nasa.gov/{below}", "s3": f"s3://{below}"}
                 size, times = 119_000_000 + 1000 * rgt + cycle, [start, start + timedelta(minutes=6)]
-                text = [f"{moment:%Y-%m-%dT%H:%M:%S.000Z}" for moment in times]
-                found.append(Record(f"G{len(found)}", name, urls, size, float(size), *text, (ring,)))
+                first, last = (f"{moment:%Y-%m-%dT%H:%M:%S.000Z}" for moment in times)
+                found.append(Record(f"G{len(found)}", name, urls, size, float(size), first, last, (ring,)))
     return found
 
 

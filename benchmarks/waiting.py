@@ -108,7 +108,7 @@ def measure_indexing(folder: Path, paths: Sequence[Path]) -> None:
 
 def _connection_seconds(root: str, options: dict[str, object]) -> float:
     """Return the CPU seconds of this process for a request over a connection of its own."""
-    stores = [HTTPStore(root, client_options=options) for _ in range(CONNECTIONS)]  # type: ignore[arg-type]
+    stores = [HTTPStore(root, client_options=options) for _ in range(CONNECTIONS)]
     obstore.get(stores[0], "x").bytes()
     start = time.process_time()
     with ThreadPoolExecutor(16) as pool:
