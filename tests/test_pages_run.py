@@ -12,7 +12,7 @@ from tests.pages import ROOT, Block, blocks_of, granules_for_pages, reader, resu
 
 AWS = "needs an AWS account"
 MAKE = "tests and builds run in continuous integration"
-REASONS = (AWS, MAKE, "asks NASA's CMR for another product", "a fragment, or a function of one")
+REASONS = (AWS, MAKE, "asks a service for other data than the simulator has", "a fragment, or a function of one")
 """Why a block is not run, unless another test runs it: then the reason is the name of its file."""
 DOCUMENTATION, SITE = "tests/test_documentation.py", "tests/test_site.py"
 NOT_RUN = {

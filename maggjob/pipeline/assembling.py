@@ -180,8 +180,8 @@ def assemble_run(
     result = RunResult(plan, tally, tuple(all_reports), by_hand(describe(plan)))
     there = exists(store, region) and is_published(store, region)
     nothing = tally.cells["failed"] == tally.cells["planned"]
-    replaces = result.complete or allow_partial or improves(tally.cells, store, plan.digest, region)
-    if nothing or (there and not replaces):
+    allowed = result.complete or allow_partial
+    if nothing or (there and not (allowed or improves(tally.cells, store, plan.digest, region))):
         return replace(result, published=False)
     written = assemble(
         plan.config,

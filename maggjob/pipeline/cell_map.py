@@ -52,7 +52,7 @@ class RunOptions(SessionOptions):
 
     overwrite: bool = False
     """Whether to replace an existing store, once the new result is complete. A store with an incomplete result of the
-    same run needs no permission."""
+    same run needs no permission, but a result that is no worse."""
     restart: bool = False
     """Whether to drop the parts of an unfinished run, and start anew."""
     allow_partial: bool = False

@@ -2,7 +2,7 @@
 
 Only a result of maggjob is replaced, which its own metadata shows, and only with ``overwrite``; whatever else lies in
 the store, or beside it, is never touched. An incomplete result replaces an existing one only
-with ``allow_partial``.
+with ``allow_partial``, or one of the same run that is no better (`maggjob.pipeline.resume.improves`).
 """
 
 import os
