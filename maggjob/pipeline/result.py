@@ -50,8 +50,8 @@ class RunResult(Displayed):
     cells_in_quarters: int = 0
     """Number of cells that were split into quarters because they would have taken too long."""
     published: bool = True
-    """Whether the Zarr was written. An incomplete result replaces an existing one only with ``allow_partial``, or one of
-    the same run that is no better; a result whose cells have all failed is not written at all."""
+    """Whether the Zarr was written. An incomplete result replaces an existing one only with ``allow_partial``, or one
+    of the same run that is no better; a result whose cells have all failed is not written at all."""
     absent: tuple[str, ...] = ()
     """What of the configuration no granule has, in words, if that is no mistake: beams that a subset lacks, times."""
     taken: int = 0
